@@ -1,0 +1,1 @@
+"""embedmill turns a corpus into validated vectors in your own database."""

@@ -1,0 +1,66 @@
+"""Everything embedmill raises on purpose.
+
+    EmbedmillError
+    ├── UsageError              the call itself is wrong (exit code 2)
+    ├── ModelError
+    │   ├── ModelNotFound
+    │   └── UnsupportedModel
+    ├── SourceError
+    ├── StoreError
+    │   ├── SpaceMismatch
+    │   └── StoreBusy
+    ├── CacheError
+    └── MissingExtra
+
+Each docstring says what happened and what to do about it. Messages are one line: what is wrong,
+in which input, what to do.
+"""
+
+from __future__ import annotations
+
+
+class EmbedmillError(Exception):
+    """The work cannot go on; the message says what is wrong, where, and what to do."""
+
+
+class UsageError(EmbedmillError):
+    """An argument or setting is wrong: correct it as the message says."""
+
+
+class ModelError(EmbedmillError):
+    """The model cannot be used: its files are damaged or incomplete; fetch it again."""
+
+
+class ModelNotFound(ModelError):
+    """No place that was tried has the model: give a path, or a name that one of the named places has."""
+
+
+class UnsupportedModel(ModelError):
+    """The architecture is not covered: take one that is, or files in ONNX or OpenVINO format."""
+
+
+class SourceError(EmbedmillError):
+    """An input cannot be listed or read: check that it exists and may be read."""
+
+
+class StoreError(EmbedmillError):
+    """The store cannot be read or written: check the path, the space left on the disk and the permissions."""
+
+
+class SpaceMismatch(StoreError):
+    """The store holds vectors of another model, which cannot be compared with these: use another store."""
+
+
+class StoreBusy(StoreError):
+    """Another run is writing to this store: wait until it has ended."""
+
+
+class CacheError(EmbedmillError):
+    """The cache of vectors cannot be used: clear it or move it with EMBEDMILL_CACHE_DIR."""
+
+
+class MissingExtra(EmbedmillError):
+    """An optional package is not installed: the message has the exact pip line."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package: pip install 'embedmill[{extra}]'")

@@ -1,0 +1,39 @@
+"""What decides a vector, as a value that can be compared and stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """All that decides whether two vectors may be compared. The model's *name* is not part of it."""
+
+    weights: str  # SHA-256 of the weights, hex
+    tokenizer: str  # SHA-256 of the tokenizer's definition, hex
+    pooling: str  # "mean", "cls", "max" or "last"; joined by "+" where several are concatenated
+    normalize: bool
+    prompt: str  # put before every document; "" for none
+    max_tokens: int  # a text's tokens beyond this do not count, special tokens included
+    dimension: int
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the SHA-256 over all fields."""
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A space and the precision it was computed in: equal fingerprints and texts give equal vectors."""
+
+    space: Space
+    precision: str  # "f32" or "bf16"
+
+    @property
+    def key(self) -> str:
+        """The fingerprint as a short string, for keys and columns."""
+        return f"{self.space.id}-{self.precision}"

@@ -1,0 +1,175 @@
+"""What the pipeline knows of its adapters: small protocols, one for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, Protocol
+
+from embedmill.fingerprint import Fingerprint
+from embedmill.records import (
+    Batch,
+    Document,
+    DocumentState,
+    Embedded,
+    Entry,
+    Failure,
+    Hit,
+    Record,
+    Replacement,
+    StoreStatus,
+    TokenIds,
+    Vector,
+    Vectors,
+)
+
+Task = Literal["document", "query"]
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    scopes: Sequence[str]
+    """Document ids that are equal to a scope, or begin with it where it ends in "/", belong to this source:
+    such a document in the store that `entries` does not list has vanished."""
+
+    skipped: Mapping[str, int]
+    """What `entries` and `read` left out: reason -> how many."""
+
+    def entries(self) -> Iterator[Entry]:
+        """List the units in a stable order, in bounded memory, without reading them."""
+
+    def read(self, entry: Entry) -> Document | None:
+        """Read one unit; None where it is left out after all (counted in `skipped`).
+
+        Raises `SourceError` where it ought to be readable and is not.
+        """
+
+    def unlisted(self) -> Sequence[str]:
+        """Scopes below `scopes` that could not be listed: documents there have not vanished."""
+
+
+class Embedder(Protocol):
+    """Text in, vectors out."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What decides the vectors. Known without loading the model."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens the model reads of one text, prompt and special tokens included."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads should call `infer` at once to keep the machine busy."""
+
+    def load(self) -> None:
+        """Load the model now; otherwise the first `infer` does."""
+
+    def encode(
+        self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True
+    ) -> list[TokenIds]:
+        """Each text's token ids, prompt and special tokens included; cut to `max_tokens` unless told not."""
+
+    def infer(self, batch: Batch) -> Vectors:
+        """One model call: ``(len(batch.ids), dimension)``. Safe to call from several threads."""
+
+    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+        """``(len(texts), dimension)``, in the texts' order."""
+
+    def close(self) -> None:
+        """Give the memory back; may be called twice."""
+
+
+class Executor(Protocol):
+    """Where embedders run."""
+
+    name: str
+    workers: int
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
+        """Embed the batches and yield the results in the same order.
+
+        Pulls only a few batches ahead of the caller. A text that fails does not take its batch with it.
+        Several callers may run at once; each gets its own results.
+        """
+
+    @property
+    def restarts(self) -> int:
+        """Workers replaced so far."""
+
+    @property
+    def retries(self) -> int:
+        """Batches tried again so far."""
+
+    def close(self) -> None:
+        """End the workers; may be called twice. `run` raises `RuntimeError` afterwards."""
+
+
+class VectorCache(Protocol):
+    """Vectors by (text hash, fingerprint), shared by every run and process of the user."""
+
+    def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
+        """The vectors that are there: hash -> ``(dimension,)`` float32."""
+
+    def put_many(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
+        """Keep these vectors."""
+
+    def close(self) -> None:
+        """Write what is pending; may be called twice."""
+
+
+class Store(Protocol):
+    """Where records go and are read back. Writes come from one thread at a time."""
+
+    url: str
+
+    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Bind an empty store to the fingerprint's space.
+
+        Raises `SpaceMismatch` where it is bound to another.
+        """
+
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The ledger's entries of these documents; those that are not durably stored are missing."""
+
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
+        """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
+
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
+        """Keep part of a large document durably but unseen, until `replace` makes it whole."""
+
+    def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Put whole documents in place of what the store has of them, all in one transaction."""
+
+    def touch(self, states: Sequence[DocumentState]) -> None:
+        """Note new sizes and times of documents whose content is as before."""
+
+    def see(self, ids: Sequence[str]) -> None:
+        """Note that these documents still exist (for `remove_unseen`)."""
+
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
+        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+
+        Documents of the `keep` scopes stay. Returns how many went.
+        """
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures, in the order of documents and chunks."""
+
+    def status(self) -> StoreStatus:
+        """What the store holds."""
+
+    def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
+        """The `k` chunks with the largest inner product, best first; ties in a stable order."""
+
+    def close(self) -> None:
+        """Release the store; may be called twice."""

@@ -1,0 +1,242 @@
+"""The nouns of embedmill: frozen values that the stages hand to one another.
+
+Nothing here does I/O. The words are those of the glossary in ``docs/design.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""Shape ``(n, dimension)``, C-contiguous."""
+
+Vector = NDArray[np.float32]
+"""Shape ``(dimension,)``."""
+
+TokenIds = NDArray[np.int32]
+"""Shape ``(tokens,)``: one text's token ids, special tokens included."""
+
+
+class Kind(StrEnum):
+    """How a document's text is cut into chunks."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One unit of a source, listed but not yet read."""
+
+    id: str  # stable and unique within the store; for a file its absolute path
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since the epoch; 0 where the source has no times
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One unit of a source with its text."""
+
+    id: str
+    text: str  # holds no lone surrogates
+    kind: Kind
+    content_hash: bytes  # SHA-256 of the bytes that the text was read from
+    size: int  # bytes
+    mtime_ns: int  # 0: do not trust size and time next time, compare the hash
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """The ledger's entry: which content, embedded how, is durably in the store."""
+
+    id: str
+    size: int
+    mtime_ns: int
+    content_hash: bytes
+    recipe: str  # all else that decides the document's rows: fingerprint and chunking
+
+
+def text_hash(context: str, text: str) -> bytes:
+    """SHA-256 of what the model is given for a chunk, without the model's own prompt."""
+    return hashlib.sha256(embedding_input(context, text).encode("utf-8", "replace")).digest()
+
+
+def embedding_input(context: str, text: str) -> str:
+    """The text that is embedded: the context header, if there is one, on lines of its own before the text."""
+    return f"{context}\n\n{text}" if context else text
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document's text: ``document.text[start:end] == text``."""
+
+    document: str  # Document.id
+    index: int  # 0, 1, 2 ... within the document
+    start: int  # characters (code points), inclusive
+    end: int  # characters, exclusive
+    line: int  # of the first character, from 1
+    end_line: int  # of the last character, from 1
+    text: str
+    context: str = ""  # heading path, embedded before the text; "" for none
+    tokens: int = 0  # what the model reads: context, prompt and special tokens included
+
+    @property
+    def input(self) -> str:
+        """What the model is given (see `embedding_input`)."""
+        return embedding_input(self.context, self.text)
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of `input`: the chunk's key in the cache."""
+        return text_hash(self.context, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts that one model call embeds, with their token ids."""
+
+    texts: tuple[str, ...]
+    ids: tuple[TokenIds, ...]
+
+    @property
+    def tokens(self) -> int:
+        """True tokens, padding not counted."""
+        return sum(len(ids) for ids in self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something has no vector: the error's type and its message, on one line."""
+
+    type: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Cause:
+        """The cause that an exception stands for."""
+        return cls(type(error).__name__, " ".join(str(error).split()) or "no message")
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What an executor made of one batch."""
+
+    batch: Batch
+    vectors: Vectors  # (len(batch.texts), dimension); the rows of failed texts are NaN
+    causes: Mapping[int, Cause] = field(default_factory=dict)  # row -> why it has no vector
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A chunk with its vector, ready to be stored."""
+
+    chunk: Chunk
+    hash: bytes  # chunk.hash, computed once
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A chunk, or a whole document (`index` -1), that has no vector, and why."""
+
+    document: str
+    index: int
+    start: int
+    end: int
+    line: int
+    cause: Cause
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A document's new rows. Those already staged for it come before `records`."""
+
+    state: DocumentState
+    precision: str
+    records: Sequence[Record]
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search."""
+
+    document: str
+    chunk: int  # Chunk.index
+    start: int
+    end: int
+    line: int
+    end_line: int
+    score: float  # inner product with the query's vector: the cosine where vectors are normalised
+    text: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What a store holds."""
+
+    documents: int
+    chunks: int
+    failures: int
+    model: str | None  # the name the space was first written under; None for an empty store
+    space: str | None
+    precision: tuple[str, ...]  # every precision that vectors in the store were computed with
+    dimension: int | None
+    bytes: int  # on disk, with the search matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run did. Every chunk is exactly one of embedded, cached, duplicate or failed."""
+
+    documents: int  # found and selected by the source, read or not
+    unchanged: int
+    removed: int
+    chunks: int
+    embedded: int
+    cached: int  # vectors taken from the cache or the store
+    duplicates: int  # equal to another chunk of the same run
+    truncated: int
+    failed: int
+    tokens: int  # embedded ones, padding not counted
+    seconds: float
+    model: str
+    space: str
+    precision: str
+    executor: str
+    workers: int
+    restarts: int
+    retries: int
+    store: str
+    stages: Mapping[str, float]  # seconds of work in each stage; stages overlap
+    skipped: Mapping[str, int]  # left out by the source: reason -> files
+    failures: int  # in the store when the run ended, earlier runs' included
+    dry_run: bool = False
+    estimated_seconds: float | None = None  # dry run only
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Embedded tokens over the whole run's wall time."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Embedded chunks over the whole run's wall time."""
+        return self.embedded / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as it appears under ``--json``."""
+        return asdict(self) | {
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "chunks_per_second": round(self.chunks_per_second, 1),
+        }
