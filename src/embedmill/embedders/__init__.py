@@ -1,0 +1,1 @@
+"""Text in, vectors out: one file for each engine."""

@@ -1,0 +1,173 @@
+"""The default embedder: a model as an OpenVINO graph, in several inference streams of this process."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedmill import machine
+from embedmill.batching import batches
+from embedmill.errors import ModelError
+from embedmill.fingerprint import Fingerprint
+from embedmill.interfaces import Task
+from embedmill.models.card import Card, weights_sha256
+from embedmill.overlap import ordered
+from embedmill.records import Batch, TokenIds, Vectors
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+    from embedmill.models.tokenizer import Tokenizer
+
+_CALLERS_PER_STREAM = 2
+"""With one caller a stream idles while the caller builds the next array: measured, 8 % (benchmarks/README.md)."""
+
+_ENCODE_AT_ONCE = 64
+"""Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
+
+_RUNTIME_CACHE = 2000
+"""Entries (about eight a shape) of compiled primitives that a stream keeps; unbounded, memory grows with each shape."""
+
+
+class OpenVINOEmbedder:
+    """A model from its card. Loads the tokenizer at the first `encode`, the graph at the first `infer`.
+
+    `streams` calls run at once, over `threads` threads in all; both are by default the cores that this process
+    may use, which gives the highest throughput. One stream over all threads gives the shortest wait for one text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        card: Card,
+        *,
+        precision: str,
+        streams: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.name = name
+        self._card = card
+        self._precision = precision
+        self._threads = threads or machine.cores()
+        self._streams = streams or self._threads
+        self._loading = threading.Lock()
+        self._requests: queue.LifoQueue[ov.InferRequest] | None = None
+
+    @functools.cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What decides the vectors; reads the weights' hash, not the weights."""
+        from embedmill.models.tokenizer import tokenizer_sha256
+
+        card = self._card
+        return Fingerprint(card.space(weights_sha256(card), tokenizer_sha256(card)), self._precision)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return self._card.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens the model reads of one text, prompt and special tokens included."""
+        return self._card.max_tokens
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads should call `infer` at once."""
+        return self._streams * _CALLERS_PER_STREAM
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the graph is compiled and in memory."""
+        return self._requests is not None
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from embedmill.models.tokenizer import Tokenizer
+
+        return Tokenizer(self._card)
+
+    def load(self) -> None:
+        """Build and compile the graph, if that has not been done."""
+        with self._loading:
+            if self._requests is None:
+                self._requests = self._compile()
+
+    def _compile(self) -> queue.LifoQueue[ov.InferRequest]:
+        import openvino as ov
+
+        from embedmill.models.graph import build
+
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,  # OpenVINO takes bf16 by itself where it can
+            "NUM_STREAMS": self._streams,
+            "INFERENCE_NUM_THREADS": self._threads,
+            # Two processes that pin their threads land on the same cores and run at half speed.
+            "ENABLE_CPU_PINNING": False,
+            "CPU_RUNTIME_CACHE_CAPACITY": _RUNTIME_CACHE,
+        }
+        try:
+            compiled = ov.Core().compile_model(build(self._card), "CPU", settings)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"{self.name}: OpenVINO cannot compile the model ({reason})") from error
+        requests: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+        for _ in range(self.concurrency):
+            requests.put(compiled.create_infer_request())
+        return requests
+
+    def encode(self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True) -> list[TokenIds]:
+        """Each text's token ids, prompt and special tokens included."""
+        return self._tokenizer.encode(texts, prompt=self._card.prompt(task), truncate=truncate)
+
+    def infer(self, batch: Batch) -> Vectors:
+        """The batch's vectors, ``(n, dimension)``, from one model call for each length in it."""
+        if self._requests is None:
+            self.load()
+        requests = self._requests
+        assert requests is not None
+        vectors = np.empty((len(batch.ids), self.dimension), np.float32)
+        request = requests.get()
+        try:
+            for rows in _by_length(batch.ids):
+                request.infer([np.stack([batch.ids[row] for row in rows])], share_inputs=True)
+                vectors[rows] = request.get_output_tensor(0).data
+        finally:
+            requests.put(request)
+        return vectors
+
+    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+        """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut."""
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        groups = batches(self._encoded(texts, task), lambda item: len(item[1]))
+
+        def call(group: list[tuple[int, TokenIds]]) -> Vectors:
+            rows, ids = zip(*group, strict=True)
+            return self.infer(Batch(tuple(texts[row] for row in rows), ids))
+
+        for group, found in ordered(call, groups, threads=self.concurrency):
+            vectors[[row for row, _ in group]] = found
+        return vectors
+
+    def _encoded(self, texts: Sequence[str], task: Task) -> Iterator[tuple[int, TokenIds]]:
+        for first in range(0, len(texts), _ENCODE_AT_ONCE):
+            ids = self.encode(texts[first : first + _ENCODE_AT_ONCE], task=task)
+            yield from enumerate(ids, start=first)
+
+    def close(self) -> None:
+        """Give the model's memory back; a later `infer` loads it again."""
+        with self._loading:
+            self._requests = None
+
+
+def _by_length(ids: Sequence[TokenIds]) -> list[list[int]]:
+    """Rows of equal length, together."""
+    rows: dict[int, list[int]] = {}
+    for row, tokens in enumerate(ids):
+        rows.setdefault(len(tokens), []).append(row)
+    return list(rows.values())

@@ -1,0 +1,1 @@
+"""Where embedders run: one file for each place."""

@@ -1,0 +1,96 @@
+"""What this process may use of the machine: cores, memory, and what its processor computes natively."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import platform
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_V1_UNLIMITED = 1 << 60  # bytes; cgroup v1 writes a number near 2^63 for "no limit"
+
+
+@functools.cache
+def cores() -> int:
+    """Cores that this process may keep busy: the least of affinity mask and cgroup quota, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cpu_quota()
+    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+
+
+@functools.cache
+def memory() -> int:
+    """Bytes of memory that this process may use: the least of the machine's memory and the cgroup's limit."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    limits = [
+        int(text)
+        for folder in _cgroup_folders("memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _read(folder / name)).isdigit()
+    ]
+    return min([total, *(limit for limit in limits if limit < _V1_UNLIMITED)])
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def features() -> frozenset[str]:
+    """The processor's instruction-set flags, as Linux names them; empty where they cannot be read."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def computes_bf16() -> bool:
+    """Whether products of bfloat16 matrices run in the processor's own instructions.
+
+    Emulated ones are slower than float32 by orders of magnitude.
+    """
+    return bool(features() & {"avx512_bf16", "amx_bf16"})
+
+
+def _cpu_quota() -> float | None:
+    """The strictest CPU quota over this process's cgroups, in cores; None for no quota."""
+    quotas = []
+    for folder in _cgroup_folders("cpu"):
+        match _read(folder / "cpu.max").split():
+            case [quota, period] if quota != "max":
+                quotas.append(int(quota) / int(period))
+        quota = _read(folder / "cpu.cfs_quota_us")
+        period = _read(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():  # v1 writes -1 for no quota
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def _cgroup_folders(controller: str) -> list[Path]:
+    """The cgroup folder of this process for a controller and all above it: a limit may sit at any level."""
+    folders: list[Path] = []
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _CGROUP / controllers if controllers else _CGROUP
+        here = root / path.lstrip("/")
+        # In a container the path may be the host's: the mount's own root is then the container's limit.
+        folders += [folder for folder in (here, *here.parents) if folder.is_relative_to(root)]
+    return folders
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

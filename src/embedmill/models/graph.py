@@ -1,0 +1,286 @@
+"""From a model's weights to an OpenVINO graph: token ids in, finished vectors out.
+
+A graph has one input, ``ids`` of shape ``(batch, tokens)``, and one output of shape ``(batch, dimension)``.
+All texts of a call have the same number of tokens (see ``batching.py``), so there is no mask: nothing is
+padded, attention adds no bias, and pooling is a plain mean, maximum or pick along the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as op
+
+from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.models.weights import Tensor, Weights
+
+if TYPE_CHECKING:
+    from embedmill.models.card import Card, Dense, Transformer
+
+Node = ov.Node
+
+_BATCH_AXIS, _TOKEN_AXIS, _LAST_AXIS = 0, 1, -1
+
+
+def build(card: Card) -> ov.Model:
+    """The whole graph of a model: transformer, pooling, dense layers and normalisation.
+
+    Raises `UnsupportedModel` for an architecture without a builder here, and `ModelError` for files that
+    are damaged or do not fit one another.
+    """
+    if card.weights.kind == "safetensors":
+        ids = _ids()
+        hidden = _transformer(card, ids)
+    else:
+        ids, hidden = _read(card)
+    return ov.Model([op.result(_head(card, hidden))], [ids], card.architecture)
+
+
+# --- the transformer, from safetensors --------------------------------------------------------------
+
+
+def _transformer(card: Card, ids: Node) -> Node:
+    shape = card.transformer
+    family = None if shape is None else _FAMILIES.get(shape.model_type)
+    if shape is None or family is None:
+        raise UnsupportedModel(
+            f"{card.folder}: the architecture {card.architecture} has no graph builder (those of "
+            f"{', '.join(sorted(_FAMILIES))} have): use a repository that ships ONNX or OpenVINO files"
+        )
+    return family(shape, _Prefixed(Weights(card.weights.paths), shape.model_type), ids)
+
+
+class _Prefixed:
+    """Weights whose names may begin with the model type, as in checkpoints with a language-model head."""
+
+    def __init__(self, weights: Weights, model_type: str) -> None:
+        prefix = f"{model_type}."
+        self._prefix = prefix if any(name.startswith(prefix) for name in weights) else ""
+        self._weights = weights
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        return self._weights.shaped(self._prefix + name, *shape)
+
+
+def _bert(shape: Transformer, weights: _Prefixed, ids: Node) -> Node:
+    """BERT (Devlin et al. 2018, arXiv:1810.04805), post-norm, absolute positions."""
+    width = shape.hidden_size
+    positions = weights("embeddings.position_embeddings.weight", shape.max_positions, width)
+    if shape.type_vocab_size:  # all texts are of the first type: one row, added once
+        types = weights("embeddings.token_type_embeddings.weight", shape.type_vocab_size, width)
+        positions = positions + types[0]
+    hidden = _embeddings(shape, weights, ids, positions)
+    for index in range(shape.layers):
+        layer = f"encoder.layer.{index}"
+        attention = f"{layer}.attention"
+        names = [f"{attention}.self.{part}" for part in ("query", "key", "value")]
+        names += [f"{attention}.output.dense", f"{attention}.output.LayerNorm"]
+        hidden = _layer(shape, weights, layer, names, hidden, bias=None)
+    return hidden
+
+
+def _mpnet(shape: Transformer, weights: _Prefixed, ids: Node) -> Node:
+    """MPNet (Song et al. 2020, arXiv:2004.09297): BERT's layers with a bias for the tokens' distance."""
+    first = shape.pad_token_id + 1  # position ids begin behind the padding id
+    positions = weights("embeddings.position_embeddings.weight", shape.max_positions, shape.hidden_size)[first:]
+    table = weights("encoder.relative_attention_bias.weight", shape.relative_buckets, shape.heads)
+    bias = _relative_bias(table, len(positions), ids)
+    hidden = _embeddings(shape, weights, ids, positions)
+    for index in range(shape.layers):
+        layer = f"encoder.layer.{index}"
+        attention = f"{layer}.attention"
+        names = [f"{attention}.attn.{part}" for part in ("q", "k", "v", "o")] + [f"{attention}.LayerNorm"]
+        hidden = _layer(shape, weights, layer, names, hidden, bias=bias)
+    return hidden
+
+
+_FAMILIES: dict[str, Callable[[Transformer, _Prefixed, Node], Node]] = {"bert": _bert, "mpnet": _mpnet}
+
+
+def _embeddings(shape: Transformer, weights: _Prefixed, ids: Node, positions: Tensor) -> Node:
+    words = weights("embeddings.word_embeddings.weight", shape.vocab_size, shape.hidden_size)
+    first, step = _axes(0), _axes(1)
+    here = op.slice(_constant(positions), first, _length(ids), step, _axes(0))
+    total = op.add(op.gather(_constant(words), ids, _scalar(0)), here)
+    return _norm(shape, weights, "embeddings.LayerNorm", total)
+
+
+def _layer(
+    shape: Transformer, weights: _Prefixed, layer: str, names: Sequence[str], hidden: Node, bias: Node | None
+) -> Node:
+    """One encoder layer; `names` are those of query, key, value, output and the norm behind them."""
+    width, heads = shape.hidden_size, shape.heads
+    split = op.constant(np.array([0, 0, heads, width // heads], np.int64))
+    swap = op.constant(np.array([0, 2, 1, 3], np.int64))
+    query, key, value = (
+        op.transpose(op.reshape(_linear(weights, name, hidden, width, width), split, True), swap) for name in names[:3]
+    )
+    attended = op.scaled_dot_product_attention(query, key, value, *([] if bias is None else [bias]))
+    joined = op.reshape(op.transpose(attended, swap), op.constant(np.array([0, 0, width], np.int64)), True)
+    output, norm = names[3:]
+    hidden = _norm(shape, weights, norm, op.add(_linear(weights, output, joined, width, width), hidden))
+    inner = _linear(weights, f"{layer}.intermediate.dense", hidden, width, shape.intermediate_size)
+    outer = _linear(
+        weights, f"{layer}.output.dense", _activate(inner, shape.activation), shape.intermediate_size, width
+    )
+    return _norm(shape, weights, f"{layer}.output.LayerNorm", op.add(outer, hidden))
+
+
+def _linear(weights: _Prefixed, name: str, inputs: Node, width_in: int, width_out: int) -> Node:
+    product = op.matmul(inputs, _constant(weights(f"{name}.weight", width_out, width_in)), False, True)
+    return op.add(product, _constant(weights(f"{name}.bias", width_out)))
+
+
+def _norm(shape: Transformer, weights: _Prefixed, name: str, inputs: Node) -> Node:
+    normal = op.mvn(inputs, _axes(_LAST_AXIS), True, shape.layer_norm_eps, "inside_sqrt")
+    scaled = op.multiply(normal, _constant(weights(f"{name}.weight", shape.hidden_size)))
+    return op.add(scaled, _constant(weights(f"{name}.bias", shape.hidden_size)))
+
+
+_ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
+    "gelu": lambda x: op.gelu(x, "erf"),
+    "gelu_python": lambda x: op.gelu(x, "erf"),
+    "gelu_new": lambda x: op.gelu(x, "tanh"),
+    "gelu_fast": lambda x: op.gelu(x, "tanh"),
+    "gelu_pytorch_tanh": lambda x: op.gelu(x, "tanh"),
+    "relu": op.relu,
+    "silu": op.swish,
+    "swish": op.swish,
+    "tanh": op.tanh,
+    "sigmoid": op.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+def _activate(inputs: Node, name: str) -> Node:
+    try:
+        return _ACTIVATIONS[name](inputs)
+    except KeyError:
+        raise UnsupportedModel(
+            f"config.json asks for the activation {name!r}; covered are {', '.join(_ACTIVATIONS)}"
+        ) from None
+
+
+def _relative_bias(table: Tensor, positions: int, ids: Node) -> Node:
+    """(1, heads, tokens, tokens): what each head adds for each distance between two tokens."""
+    buckets = relative_buckets(positions, len(table))
+    whole = np.ascontiguousarray(table[buckets].transpose(2, 0, 1))[np.newaxis]
+    length = _length(ids)
+    both = op.concat([length, length], 0)
+    return op.slice(_constant(whole), _axes(0, 0), both, _axes(1, 1), _axes(2, 3))
+
+
+def relative_buckets(
+    positions: int, buckets: int, max_distance: int = 128
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """The bucket of each pair of positions, as T5 defines them (Raffel et al. 2020, arXiv:1910.10683).
+
+    Half of the buckets are for keys that come later. Of each half, the first half is one distance a bucket, the
+    rest grow logarithmically up to `max_distance` (128 is MPNet's fixed value). Shape ``(positions, positions)``.
+    """
+    distance = np.arange(positions)[np.newaxis, :] - np.arange(positions)[:, np.newaxis]
+    half = buckets // 2
+    exact = half // 2
+    later = (distance > 0) * half
+    distance = np.abs(distance)
+    # In float32, as the model was trained: at bucket edges a float64 logarithm may fall on the other side.
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact)) / np.float32(
+        np.log(max_distance / exact)
+    )
+    far = np.minimum(exact + (ratio * np.float32(half - exact)).astype(np.int64), half - 1)
+    return later + np.where(distance < exact, distance, far)
+
+
+# --- the transformer, from ONNX or OpenVINO files ---------------------------------------------------
+
+_ROLES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+
+
+def _read(card: Card) -> tuple[Node, Node]:
+    """The ids parameter and the tokens' hidden states of a graph that a repository ships."""
+    path = card.weights.paths[0]
+    try:
+        model = ov.Core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"{path} cannot be read ({reason}): fetch the model again") from error
+    ids = _ids()
+    for parameter in model.get_parameters():
+        role = next((name for name in parameter.output(0).names if name in _ROLES), None)
+        kind = parameter.output(0).element_type
+        match role:
+            case "input_ids":
+                feed = op.convert(ids, kind)
+            case "attention_mask":  # nothing is padded: every token counts
+                feed = op.broadcast(op.constant(1, kind), op.shape_of(ids))
+            case "token_type_ids":
+                feed = op.broadcast(op.constant(0, kind), op.shape_of(ids))
+            case _:
+                names = ", ".join(sorted(parameter.output(0).names))
+                raise UnsupportedModel(f"{path} wants an input that is not covered: {names}")
+        parameter.output(0).replace(feed.output(0))
+    for result in model.get_results():
+        hidden = result.input_value(0)
+        if hidden.partial_shape.rank.is_static and hidden.partial_shape.rank.get_length() == 3:
+            return ids, hidden.get_node()
+    raise UnsupportedModel(f"{path} has no output of the tokens' hidden states (batch, tokens, width)")
+
+
+# --- from hidden states to a vector -----------------------------------------------------------------
+
+_POOLINGS: dict[str, Callable[[Node], Node]] = {
+    "mean": lambda x: op.reduce_mean(x, _axes(_TOKEN_AXIS)),
+    "max": lambda x: op.reduce_max(x, _axes(_TOKEN_AXIS)),
+    "cls": lambda x: op.gather(x, _scalar(0), _scalar(_TOKEN_AXIS)),
+    "last": lambda x: op.gather(x, _scalar(-1), _scalar(_TOKEN_AXIS)),
+}
+
+
+def _head(card: Card, hidden: Node) -> Node:
+    pooled = [_POOLINGS[pooling](hidden) for pooling in card.pooling]
+    vector = pooled[0] if len(pooled) == 1 else op.concat(pooled, _LAST_AXIS)
+    for dense in card.dense:
+        vector = _dense(dense, vector)
+    if card.normalize:
+        # 1e-12 is the floor of torch.nn.functional.normalize.
+        length = op.sqrt(op.reduce_sum(op.multiply(vector, vector), _axes(_LAST_AXIS), True))
+        vector = op.divide(vector, op.maximum(length, op.constant(np.float32(1e-12))))
+    return vector
+
+
+def _dense(dense: Dense, vector: Node) -> Node:
+    weights = Weights([dense.weights])
+    matrix = weights.shaped("linear.weight", dense.out_features, dense.in_features)
+    product = op.matmul(vector, _constant(matrix), False, True)
+    if dense.bias:
+        product = op.add(product, _constant(weights.shaped("linear.bias", dense.out_features)))
+    return _activate(product, dense.activation)
+
+
+# --- small nodes ------------------------------------------------------------------------------------
+
+
+def _ids() -> Node:
+    ids = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="ids")
+    ids.output(0).set_names({"ids"})
+    return ids
+
+
+def _length(ids: Node) -> Node:
+    """How many tokens each text of this call has, as a vector of one."""
+    return op.gather(op.shape_of(ids), _axes(_TOKEN_AXIS), _scalar(0))
+
+
+def _constant(array: Tensor) -> Node:
+    return op.constant(np.ascontiguousarray(array))
+
+
+def _axes(*values: int) -> Node:
+    return op.constant(np.array(values, np.int64))
+
+
+def _scalar(value: int) -> Node:
+    return op.constant(np.int64(value))
