@@ -1,0 +1,418 @@
+"""What a model's files say about how a text becomes a vector.
+
+The layout is that of sentence-transformers, old and new: modules.json lists the steps, config.json describes
+the transformer, sentence_bert_config.json its length, config_sentence_transformers.json the prompts. A folder
+without modules.json is a plain transformer, which is pooled by the mean, as sentence-transformers does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.fingerprint import Space
+from embedmill.interfaces import Task
+from embedmill.models import files as layout
+from embedmill.models.config import Config
+from embedmill.models.digest import file_sha256
+from embedmill.models.files import ModelFiles, Module, read_modules, safetensors_files
+
+log = logging.getLogger(__name__)
+
+COVERED = frozenset({"BertModel", "BertForMaskedLM", "MPNetModel", "MPNetForMaskedLM"})
+"""Architectures whose graph is built from safetensors; all others need ONNX or OpenVINO files."""
+
+Pooling = Literal["cls", "max", "mean", "last"]
+
+# In sentence-transformers' order of concatenation (`_LEGACY_POOLING_MODE_KWARGS` in its Pooling module).
+_POOLING_FLAGS: dict[str, str] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_POOLINGS: dict[str, Pooling] = {"cls": "cls", "max": "max", "mean": "mean", "lasttoken": "last"}
+
+_ACTIVATIONS = {
+    "torch.nn.modules.activation.Tanh": "tanh",
+    "torch.nn.modules.linear.Identity": "identity",
+    "torch.nn.modules.activation.ReLU": "relu",
+    "torch.nn.modules.activation.GELU": "gelu",
+    "torch.nn.modules.activation.Sigmoid": "sigmoid",
+}
+
+# The first serves all architectures; old versions of sentence-transformers named it after the architecture.
+_LENGTH_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+
+# Their position ids begin at padding id + 1, so that this many rows of the table are never used.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The transformer's weights, in the format that will be read."""
+
+    kind: Literal["safetensors", "openvino", "onnx"]
+    paths: tuple[
+        Path, ...
+    ]  # safetensors: one or more parts; else the graph, then the file with its constants
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """The numbers of a BERT-like encoder, as config.json names them."""
+
+    model_type: str  # "bert" or "mpnet"
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    activation: str  # as in "hidden_act": "gelu", "gelu_new", "relu" ...
+    layer_norm_eps: float
+    vocab_size: int
+    max_positions: int  # rows of the position table
+    type_vocab_size: int  # 0: no token types
+    pad_token_id: int
+    relative_buckets: int  # MPNet's relative position bias; 0 for none
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear layer on the pooled vector, followed by its activation."""
+
+    in_features: int
+    out_features: int
+    bias: bool
+    activation: Literal["tanh", "identity", "relu", "gelu", "sigmoid"]
+    weights: Path  # safetensors with "linear.weight" (out, in) and, with a bias, "linear.bias"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """How a text becomes a vector: transformer, pooling, dense layers, normalisation."""
+
+    folder: Path  # where the transformer's own files lie, the tokenizer's among them
+    architecture: str  # as config.json names it
+    transformer: Transformer | None  # None where the architecture is not in COVERED
+    weights: Weights
+    pooling: tuple[Pooling, ...]  # several are concatenated in this order
+    dense: tuple[Dense, ...]
+    normalize: bool  # L2, as the last step
+    prompts: tuple[str, str]  # put before a document, before a query
+    max_tokens: int  # special tokens included
+    do_lower_case: bool  # before the tokenizer's own normalisation
+    pad_token_id: int
+    dimension: int
+    similarity: str  # "cosine", "dot", "euclidean" or "manhattan"
+
+    def prompt(self, task: Task) -> str:
+        """What is put before a text of this task; "" for nothing."""
+        return self.prompts[task == "query"]
+
+    def space(self, weights: str, tokenizer: str) -> Space:
+        """The space of this model's vectors, from the digests of its weights and its tokenizer."""
+        return Space(
+            weights=weights,
+            tokenizer=tokenizer,
+            pooling="+".join(self.pooling),
+            normalize=self.normalize,
+            prompt=self.prompt("document"),
+            max_tokens=self.max_tokens,
+            dimension=self.dimension,
+        )
+
+
+def weights_sha256(card: Card) -> str:
+    """SHA-256 over all weights, and over the settings without which the same weights give other vectors.
+
+    Large files are hashed once and remembered (see `digest`).
+    """
+    settings = asdict(card.transformer) if card.transformer else {}
+    dense = [(layer.activation, file_sha256(layer.weights)) for layer in card.dense]
+    parts = [[file_sha256(path) for path in card.weights.paths], settings, dense]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def read_card(files: ModelFiles) -> Card:
+    """Read the model's configuration; no weights are loaded.
+
+    Raises `ModelError` for incomplete or damaged files, `UnsupportedModel` for what cannot be computed here.
+    """
+    modules = read_modules(files.folder)
+    root = modules[0].folder if modules else files.folder
+    layout.check_complete(files.folder)
+    config = Config.read(root / "config.json")
+    architecture = _architecture(config)
+    if not modules:
+        _refuse_heads(config, architecture)
+        log.warning("%s has no modules.json: mean pooling, vectors not normalised", files.name)
+    settings = Config.read_if_there(files.folder / "config_sentence_transformers.json")
+    _refuse_other_kinds(settings)
+    hidden = config.integer(config.first("hidden_size", "dim", "d_model"))
+    prompts = _prompts(settings)
+    pooling, dense, normalize = _head(modules, hidden, prompted=any(prompts))
+    lengths = next((root / name for name in _LENGTH_FILES if (root / name).exists()), root / _LENGTH_FILES[0])
+    length = Config.read_if_there(lengths)
+    if length.text("transformer_task", "feature-extraction") != "feature-extraction":
+        raise UnsupportedModel(
+            f"{lengths}: the task {length.text('transformer_task')[:100]!r} is not supported"
+        )
+    pad = _pad_token_id(config)
+    return Card(
+        folder=root,
+        architecture=architecture,
+        transformer=_transformer(config, pad) if architecture in COVERED else None,
+        weights=_weights(root, config, architecture),
+        pooling=pooling,
+        dense=dense,
+        normalize=normalize,
+        prompts=prompts,
+        max_tokens=_max_tokens(root, config, length, pad),
+        do_lower_case=length.boolean("do_lower_case", False),
+        pad_token_id=pad,
+        dimension=dense[-1].out_features if dense else hidden * len(pooling),
+        similarity=settings.text("similarity_fn_name", "cosine"),
+    )
+
+
+def _architecture(config: Config) -> str:
+    names = config.value("architectures")
+    if names is None:
+        return config.text("model_type")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise config.wrong("architectures", "a list of names", names)
+    return names[0]
+
+
+def _refuse_heads(config: Config, architecture: str) -> None:
+    """Without modules.json nothing but the architecture's name tells an embedding model from others."""
+    for ending, what in (
+        ("ForSequenceClassification", "a classifier or reranker"),
+        ("ForTokenClassification", "a token classifier"),
+        ("ForQuestionAnswering", "a question answerer"),
+        ("ForCausalLM", "a text generator"),
+    ):
+        if architecture.endswith(ending):
+            raise UnsupportedModel(
+                f"{config.path}: {architecture} is {what}, no embedding model; take another model"
+            )
+
+
+def _refuse_other_kinds(settings: Config) -> None:
+    kind = settings.text("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        raise UnsupportedModel(f"{settings.path}: a {kind} gives no single dense vector; take another model")
+    if settings.has("truncate_dim"):
+        raise UnsupportedModel(f"{settings.path}: 'truncate_dim' is not supported; take another model")
+
+
+def builds_graph(config: Config) -> bool:
+    """Whether the graph can be built from safetensors, going by the model's config.json.
+
+    Not where the repository brings code: that may compute something else under the same name.
+    """
+    return _architecture(config) in COVERED and not config.has("auto_map")
+
+
+def _weights(root: Path, config: Config, architecture: str) -> Weights:
+    """The format to read: safetensors where the graph can be built from them, else a ready graph."""
+    parts = safetensors_files(root)
+    if parts and builds_graph(config):
+        return Weights("safetensors", parts)
+    for name in layout.OPENVINO:
+        path = root / name
+        if path.is_file():
+            constants = path.with_suffix(".bin")
+            if not constants.is_file():
+                raise ModelError(f"{constants}: missing: fetch the model again")
+            return Weights("openvino", (path, constants))
+    for name in layout.ONNX:
+        path = root / name
+        if path.is_file():
+            beside = (path.with_name(path.name + "_data"), path.with_name(path.name + ".data"))
+            return Weights("onnx", (path, *(extra for extra in beside if extra.is_file())))
+    if config.has("auto_map"):
+        raise UnsupportedModel(
+            f"{config.path}: {architecture} needs Python code from the repository ('auto_map'), which is"
+            " never run here; take a model that needs none, or files in ONNX or OpenVINO format"
+        )
+    raise UnsupportedModel(
+        f"{config.path}: the architecture {architecture} is not covered; take one of"
+        f" {', '.join(sorted(COVERED))}, or files in ONNX or OpenVINO format"
+        " (onnx/model.onnx, openvino/openvino_model.xml)"
+    )
+
+
+def _pad_token_id(config: Config) -> int:
+    default = 1 if config.text("model_type", "") in _OFFSET_POSITIONS else 0
+    return config.integer("pad_token_id", default, low=0)
+
+
+def _transformer(config: Config, pad: int) -> Transformer:
+    """Defaults are those of transformers' BertConfig and MPNetConfig."""
+    mpnet = config.text("model_type") == "mpnet"
+    positions = config.text("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise UnsupportedModel(f"{config.path}: position embeddings of type {positions!r} are not supported")
+    for name in ("is_decoder", "add_cross_attention"):
+        if config.boolean(name, False):
+            raise UnsupportedModel(f"{config.path}: {name!r} is set: a decoder is no embedding model")
+    transformer = Transformer(
+        model_type=config.text("model_type"),
+        hidden_size=config.integer("hidden_size", high=1 << 16),
+        layers=config.integer("num_hidden_layers", high=512),
+        heads=config.integer("num_attention_heads", high=1 << 12),
+        intermediate_size=config.integer("intermediate_size", high=1 << 18),
+        activation=config.text("hidden_act", "gelu"),
+        layer_norm_eps=config.number("layer_norm_eps", 1e-12),
+        vocab_size=config.integer("vocab_size"),
+        max_positions=config.integer("max_position_embeddings", 512),
+        type_vocab_size=0 if mpnet else config.integer("type_vocab_size", 2, low=0),
+        pad_token_id=pad,
+        relative_buckets=config.integer("relative_attention_num_buckets", 32, low=2) if mpnet else 0,
+    )
+    if transformer.hidden_size % transformer.heads:
+        raise ModelError(
+            f"{config.path}: 'hidden_size' {transformer.hidden_size} is not a multiple of"
+            f" 'num_attention_heads' {transformer.heads}"
+        )
+    if pad >= transformer.vocab_size:
+        raise config.wrong("pad_token_id", f"below 'vocab_size' {transformer.vocab_size}", pad)
+    return transformer
+
+
+def _head(
+    modules: Sequence[Module], hidden: int, *, prompted: bool
+) -> tuple[tuple[Pooling, ...], tuple[Dense, ...], bool]:
+    """What comes after the transformer: one pooling, then dense layers, then perhaps normalisation."""
+    if not modules:
+        return ("mean",), (), False
+    pooling: tuple[Pooling, ...] = ()
+    dense: list[Dense] = []
+    normalize = False
+    width = hidden
+    for module in modules[1:]:
+        path = module.folder / "config.json"
+        if module.kind == "Dropout":  # does nothing once a model is trained
+            continue
+        if module.kind == "Normalize" and pooling:
+            _refuse_other_values(Config.read_if_there(path))
+            normalize = True
+        elif module.kind == "Pooling" and not pooling:
+            pooling = _pooling(Config.read(path), hidden, prompted=prompted)
+            width *= len(pooling)
+        elif module.kind == "Dense" and pooling and not normalize:
+            dense.append(_dense(Config.read(path), width))
+            width = dense[-1].out_features
+        else:
+            raise UnsupportedModel(f"{module.folder}: a {module.kind} module at this place is not supported")
+    if not pooling:
+        raise UnsupportedModel(
+            f"{modules[0].folder}: modules.json has no Pooling: it gives no vector for a text"
+        )
+    return pooling, tuple(dense), normalize
+
+
+def _pooling(config: Config, hidden: int, *, prompted: bool) -> tuple[Pooling, ...]:
+    modes = config.value("pooling_mode")
+    if modes is None:
+        modes = [mode for flag, mode in _POOLING_FLAGS.items() if config.boolean(flag, False)] or ["mean"]
+    elif isinstance(modes, str):
+        modes = [modes]
+    if not isinstance(modes, list) or not modes or not all(isinstance(mode, str) for mode in modes):
+        raise config.wrong("pooling_mode", "a name or a list of names", modes)
+    for mode in modes:
+        if mode not in _POOLINGS:
+            raise UnsupportedModel(f"{config.path}: pooling by {mode!r} is not supported; take another model")
+    if prompted and not config.boolean("include_prompt", True):
+        raise UnsupportedModel(f"{config.path}: pooling without the prompt's tokens is not supported")
+    width = config.first("embedding_dimension", "word_embedding_dimension")
+    if config.integer(width) != hidden:
+        raise config.wrong(width, f"the transformer's hidden size {hidden}", config.value(width))
+    return tuple(_POOLINGS[mode] for mode in modes)
+
+
+def _dense(config: Config, width: int) -> Dense:
+    _refuse_other_values(config)
+    if config.boolean("use_residual", False):
+        raise UnsupportedModel(f"{config.path}: a Dense module with a residual is not supported")
+    activation = config.text("activation_function", "torch.nn.modules.activation.Tanh")
+    if activation not in _ACTIVATIONS:
+        raise UnsupportedModel(f"{config.path}: the activation {activation[:100]!r} is not supported")
+    weights = config.path.parent / layout.SAFETENSORS
+    if not weights.is_file():
+        raise ModelError(f"{weights}: missing (pickled weights are never read): fetch the model again")
+    layer = Dense(
+        in_features=config.integer("in_features"),
+        out_features=config.integer("out_features"),
+        bias=config.boolean("bias", True),
+        activation=_ACTIVATIONS[activation],  # type: ignore[arg-type]
+        weights=weights,
+    )
+    if layer.in_features != width:
+        raise config.wrong(
+            "in_features", f"the {width} numbers that the step before gives", layer.in_features
+        )
+    return layer
+
+
+def _refuse_other_values(config: Config) -> None:
+    """Modules may be pointed at values other than the pooled vector, which no model here has."""
+    for name in ("module_input_name", "module_output_name"):
+        if config.text(name, "sentence_embedding") != "sentence_embedding":
+            raise UnsupportedModel(f"{config.path}: {name!r} {config.text(name)[:100]!r} is not supported")
+
+
+def _prompts(settings: Config) -> tuple[str, str]:
+    """For documents and for queries, under the names that sentence-transformers looks for."""
+    prompts = settings.object("prompts")
+    default_name = settings.text("default_prompt_name", "")
+    default = prompts.text(default_name, "") if default_name else ""
+    document = [prompts.text(name) for name in ("document", "passage", "corpus") if prompts.has(name)]
+    return next((text for text in document if text), "" if document else default), prompts.text(
+        "query", default
+    )
+
+
+def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
+    """The smallest limit that applies, special tokens included.
+
+    sentence_bert_config.json's goes before the tokenizer's; since sentence-transformers 6 it is only with the
+    tokenizer. No limit may exceed the table of positions.
+    """
+    tokenizer = Config.read_if_there(root / "tokenizer_config.json")
+    arguments = length.object(length.first("processor_kwargs", "tokenizer_args"))
+    asked = (
+        arguments.limit("model_max_length")
+        or length.limit("max_seq_length")
+        or tokenizer.limit("model_max_length")
+    )
+    positions = (
+        config.limit("max_position_embeddings") if config.value("max_position_embeddings") != -1 else None
+    )
+    if positions is not None and config.text("model_type", "") in _OFFSET_POSITIONS:
+        positions -= pad + 1
+    limits = [limit for limit in (asked, positions) if limit is not None]
+    if not limits:
+        raise ModelError(
+            f"{length.path}: 'max_seq_length' is missing, and no other file has the model's limit"
+        )
+    if min(limits) < 3:
+        raise ModelError(f"{length.path}: a limit of {min(limits)} tokens leaves no room for text")
+    return min(limits)

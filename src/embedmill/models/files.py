@@ -1,0 +1,154 @@
+"""A folder of model files: its modules, and whether it has all that a model needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.models.config import Config, read_json
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+OPENVINO = ("openvino/openvino_model.xml", "openvino_model.xml")
+ONNX = ("onnx/model.onnx", "model.onnx")
+TOKENIZERS = ("tokenizer.json", "vocab.txt")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # never read: unpickling runs code
+
+_MAX_HEADER = 100 << 20  # the format's own limit on a safetensors header, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a model's files lie."""
+
+    name: str  # for people and for `locate` at a later time: a repository's id or an absolute path
+    folder: Path
+    origin: str  # "path", "package", "model cache", "hugging face cache", "hub" or "package index"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One step of a sentence-transformers model."""
+
+    kind: str  # "Transformer", "Pooling", "Dense", "Normalize" or "Dropout"
+    folder: Path  # of its own files
+
+
+def read_modules(folder: Path) -> tuple[Module, ...]:
+    """The steps that modules.json lists; none where the folder has no such file.
+
+    Raises `ModelError` for a damaged file, `UnsupportedModel` for a step that is not known here.
+    """
+    path = folder / "modules.json"
+    if not path.exists():
+        return ()
+    entries = read_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ModelError(f"{path}: must hold a list of objects")
+    modules = []
+    for entry in entries:
+        config = Config(path, entry)
+        modules.append(
+            Module(_kind(path, config.text("type")), _below(folder, path, config.text("path", "")))
+        )
+    if not modules or modules[0].kind != "Transformer":
+        raise UnsupportedModel(f"{path}: the first module must be a Transformer; take another model")
+    return tuple(modules)
+
+
+def check_complete(folder: Path) -> None:
+    """Raise `ModelError` where a folder lacks what a usable model needs, or a weights file is cut short."""
+    modules = read_modules(folder)
+    root = modules[0].folder if modules else folder
+    if not (root / "config.json").is_file():
+        raise ModelError(f"{root}: config.json is missing: this is no complete model")
+    for module in modules:
+        if module.kind in ("Pooling", "Dense") and not (module.folder / "config.json").is_file():
+            raise ModelError(f"{module.folder}: config.json is missing: this is no complete model")
+        if module.kind == "Dense" and (module.folder / SAFETENSORS).is_file():
+            check_safetensors(module.folder / SAFETENSORS)
+    if not any((root / name).is_file() for name in TOKENIZERS):
+        raise ModelError(f"{root}: tokenizer.json is missing: this is no complete model")
+    parts = safetensors_files(root)
+    for part in parts:
+        check_safetensors(part)
+    if not parts and not any((root / name).is_file() for name in (*OPENVINO, *ONNX)):
+        pickled = any((root / name).is_file() for name in PICKLED)
+        hint = "; its pytorch_model.bin is pickled, which is never read" if pickled else ""
+        raise ModelError(f"{root}: {SAFETENSORS} is missing{hint}: this is no complete model")
+
+
+def problem(folder: Path) -> str | None:
+    """What `check_complete` has to say, in words; None where nothing is wrong."""
+    try:
+        check_complete(folder)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def safetensors_files(root: Path) -> tuple[Path, ...]:
+    """The safetensors files in the transformer's folder: one, the parts that the index names, or none."""
+    if (root / SAFETENSORS).is_file():
+        return (root / SAFETENSORS,)
+    index = root / SAFETENSORS_INDEX
+    if not index.is_file():
+        return ()
+    weights = Config.read(index).object("weight_map")
+    names = sorted({weights.text(name) for name in weights.names()})
+    if not names:
+        raise ModelError(f"{index}: names no files: fetch the model again")
+    return tuple(_below(root, index, name) for name in names)
+
+
+def check_safetensors(path: Path) -> None:
+    """Raise `ModelError` where a safetensors file is shorter or longer than its own header says."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(_MAX_HEADER, max(size, 1 << 20)):
+                raise ModelError(f"{path}: no safetensors file, or a damaged one: fetch it again")
+            if size < 8 + length:
+                raise ModelError(_truncated(path, 8 + length, size))
+            header = json.loads(file.read(length))
+        end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+        expected = 8 + length + int(end)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch it again") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: its header is damaged: fetch it again") from error
+    if size < expected:
+        raise ModelError(_truncated(path, expected, size))
+    if size > expected:
+        raise ModelError(f"{path}: has {size} bytes where its header says {expected}: fetch it again")
+
+
+def _truncated(path: Path, expected: int, size: int) -> str:
+    return f"{path}: truncated: expected {expected} bytes, has {size}: fetch it again"
+
+
+def _kind(path: Path, name: str) -> str:
+    """The known module that a class path means; both old and new packages of sentence-transformers."""
+    known = re.fullmatch(r"sentence_transformers\.(?:\w+\.)*(\w+)", name)
+    kind = known[1] if known else ""
+    if kind in ("Transformer", "Pooling", "Dense", "Normalize", "Dropout"):
+        return kind
+    shown = name if len(name) <= 100 else name[:100] + "..."
+    if not known:
+        raise UnsupportedModel(
+            f"{path}: the module {shown!r} needs Python code from the repository, which is never run here;"
+            " take another model"
+        )
+    raise UnsupportedModel(f"{path}: the module {shown!r} is not supported; take another model")
+
+
+def _below(folder: Path, source: Path, name: str) -> Path:
+    """A path inside the folder. Raises `ModelError` for one that leads out of it."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or "\\" in name or "\0" in name or ".." in parts:
+        raise ModelError(f"{source}: the path {name!r} leads out of the model's folder")
+    return folder.joinpath(*parts)

@@ -1,0 +1,237 @@
+"""Text to token ids, as the model was trained to read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
+from tokenizers.normalizers import Sequence as Normalizers
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from embedmill.errors import ModelError
+from embedmill.models.card import Card
+from embedmill.models.config import Config
+from embedmill.records import TokenIds
+
+# transformers rebuilds the normaliser of these from tokenizer_config.json, whatever tokenizer.json says.
+_BERT_LIKE = frozenset({"BertTokenizer", "BertTokenizerFast", "MPNetTokenizer", "MPNetTokenizerFast"})
+
+_CHARACTERS_PER_TOKEN = 16  # English has 4 to 5: the first piece of a long text nearly always is enough
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Tokenizer:
+    """Token ids of texts. Safe to use from several threads.
+
+    The limits and the padding that tokenizer.json may ask for are switched off: the card's limit holds.
+    """
+
+    pad_id: int
+    special_tokens: int  # how many are added to each text
+
+    def __init__(self, card: Card) -> None:
+        settings = Config.read_if_there(card.folder / "tokenizer_config.json")
+        self._tokenizer = _load(card.folder, settings)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        if settings.text("tokenizer_class", "BertTokenizer") in _BERT_LIKE:
+            _follow_settings(self._tokenizer, settings)
+        rest = self._tokenizer.normalizer
+        if card.do_lower_case and not any(step["type"] == "Lowercase" for step in _steps(rest)):
+            self._tokenizer.normalizer = Normalizers([Lowercase(), *([rest] if rest else [])])
+        self._max_tokens = card.max_tokens
+        self._left = settings.text("truncation_side", "right") == "left"
+        self._prefix, self._suffix = self._frame()
+        self.special_tokens = self._prefix + self._suffix
+        self.pad_id = _pad_id(self._tokenizer, settings, card)
+        self._boundary = None if self._left else _word_boundary(self._tokenizer)
+
+    def encode(self, texts: Sequence[str], prompt: str = "", truncate: bool = True) -> list[TokenIds]:
+        """Each text's ids with the prompt before it, special tokens included.
+
+        Truncated ids keep the special tokens at both ends and are exactly the card's `max_tokens`. Characters
+        that are no text (lone surrogates) count as U+FFFD.
+        """
+        inputs = [prompt + text for text in texts] if prompt else list(texts)
+        if not truncate:
+            return self._ids(inputs)
+        first = _CHARACTERS_PER_TOKEN * self._max_tokens
+        if self._boundary is None or all(len(text) <= first for text in inputs):
+            return [self._cut(ids) for ids in self._ids(inputs)]
+        pieces = [self._piece(text, first) for text in inputs]
+        encoded = self._ids(pieces)
+        return [
+            self._cut(ids if self._enough(ids, piece, text) else self._first_tokens(text, first))
+            for ids, piece, text in zip(encoded, pieces, inputs, strict=True)
+        ]
+
+    def _ids(self, texts: list[str]) -> list[TokenIds]:
+        try:
+            encodings = self._tokenizer.encode_batch_fast(texts)
+        except TypeError:  # what tokenizers says to a lone surrogate
+            if not any(_SURROGATES.search(text) for text in texts):
+                raise
+            encodings = self._tokenizer.encode_batch_fast([_SURROGATES.sub("�", text) for text in texts])
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def _cut(self, ids: TokenIds) -> TokenIds:
+        if len(ids) <= self._max_tokens:
+            return ids
+        if self._left:
+            kept = self._max_tokens - self._prefix
+            return np.concatenate([ids[: self._prefix], ids[len(ids) - kept :]])
+        kept = self._max_tokens - self._suffix
+        return np.concatenate([ids[:kept], ids[len(ids) - self._suffix :]])
+
+    # Tokenising 10 MB takes seconds and a gigabyte, all for the first few hundred tokens. A piece of the text
+    # that ends where a word ends has the same tokens as the whole text, as far as it reaches.
+
+    def _first_tokens(self, text: str, characters: int) -> TokenIds:
+        """Ids of a beginning of the text that is long enough: four times as long at each attempt."""
+        while True:
+            characters *= 4
+            piece = self._piece(text, characters)
+            ids = self._ids([piece])[0]
+            if self._enough(ids, piece, text):
+                return ids
+
+    def _piece(self, text: str, characters: int) -> str:
+        """The text's first characters, cut where a word ends; the whole text where it is not longer."""
+        if self._boundary is None or len(text) <= characters:
+            return text
+        found = self._boundary.search(text, characters)
+        return text[: found.start()] if found else text
+
+    def _enough(self, ids: TokenIds, piece: str, text: str) -> bool:
+        return len(piece) == len(text) or len(ids) >= self._max_tokens
+
+    def _frame(self) -> tuple[int, int]:
+        """How many special tokens come before a text and after it."""
+        whole = self._tokenizer.encode("a").ids
+        inner = self._tokenizer.encode("a", add_special_tokens=False).ids
+        added = len(whole) - len(inner)
+        before = next(n for n in range(added + 1) if whole[n : n + len(inner)] == inner)
+        return before, added - before
+
+
+def tokenizer_sha256(card: Card) -> str:
+    """SHA-256 of what decides a text's ids: the tokenizer's file and the settings that override it. Hex."""
+    settings = Config.read_if_there(card.folder / "tokenizer_config.json")
+    decisive = [settings.value(name) for name in ("tokenizer_class", *_OVERRIDES, "truncation_side")]
+    path = _definition(card.folder)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+    facts = json.dumps([path.name, card.do_lower_case, decisive], sort_keys=True)
+    return hashlib.sha256(facts.encode() + b"\0" + content).hexdigest()
+
+
+_OVERRIDES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+
+
+def _definition(folder: Path) -> Path:
+    for name in ("tokenizer.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder}: tokenizer.json is missing: fetch the model again")
+
+
+def _load(folder: Path, settings: Config) -> tokenizers.Tokenizer:
+    path = _definition(folder)
+    try:
+        if path.name == "tokenizer.json":
+            return tokenizers.Tokenizer.from_file(str(path))
+        if settings.text("tokenizer_class", "BertTokenizer") not in _BERT_LIKE:
+            raise ModelError(
+                f"{folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only"
+            )
+        return _from_vocabulary(path, settings)
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        raise ModelError(f"{path}: cannot be read ({error}): fetch the model again") from error
+
+
+def _from_vocabulary(path: Path, settings: Config) -> tokenizers.Tokenizer:
+    """BERT's tokenizer from its list of word pieces, one a line."""
+    vocabulary = {line.rstrip("\n"): n for n, line in enumerate(path.read_text("utf-8").split("\n")) if line}
+    mpnet = settings.text("tokenizer_class", "").startswith("MPNet")
+    names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>"}
+    if not mpnet:
+        names = {name: f"[{name[: name.index('_')].upper()}]" for name in names}
+    special = {name: _token(settings, name) or default for name, default in names.items()}
+    special["unk_token"] = _token(settings, "unk_token") or "[UNK]"
+    for name in special.values():
+        if name not in vocabulary:
+            raise ModelError(f"{path}: the special token {name!r} is missing: fetch the model again")
+    tokenizer = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special["unk_token"]))
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    cls, sep = special["cls_token"], special["sep_token"]
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{cls} $A {sep}", special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])]
+    )
+    tokenizer.add_special_tokens(list(special.values()))
+    return tokenizer
+
+
+def _follow_settings(tokenizer: tokenizers.Tokenizer, settings: Config) -> None:
+    if isinstance(tokenizer.normalizer, BertNormalizer):
+        strip = settings.boolean("strip_accents") if settings.has("strip_accents") else None
+        tokenizer.normalizer = BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=settings.boolean("tokenize_chinese_chars", True),
+            strip_accents=strip,
+            lowercase=settings.boolean("do_lower_case", True),
+        )
+
+
+def _steps(normalizer: Normalizer | None) -> list[dict[str, Any]]:
+    """The normaliser's steps, as tokenizer.json writes them."""
+    if normalizer is None:
+        return []
+    step = json.loads(normalizer.__getstate__())
+    return list(step["normalizers"]) if step["type"] == "Sequence" else [step]
+
+
+def _token(settings: Config, name: str) -> str | None:
+    """A special token's text, which newer files write as an object."""
+    value = settings.value(name)
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
+
+
+def _pad_id(tokenizer: tokenizers.Tokenizer, settings: Config, card: Card) -> int:
+    token = _token(settings, "pad_token")
+    found = tokenizer.token_to_id(token) if token is not None else None
+    return card.pad_token_id if found is None else found
+
+
+def _word_boundary(tokenizer: tokenizers.Tokenizer) -> re.Pattern[str] | None:
+    """Matches a character before which every word ends; None where the tokenizer gives no such promise.
+
+    BERT's splits at white space, around punctuation and around Chinese characters, and normalises each
+    character by itself. A character of an added token, such as the bracket of "[MASK]", promises nothing.
+    """
+    steps = _steps(tokenizer.normalizer)
+    by_character = all(step["type"] in ("BertNormalizer", "Lowercase") for step in steps)
+    if not (by_character and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)):
+        return None
+    characters = set(" \t\n\r" + string.punctuation)
+    for added in tokenizer.get_added_tokens_decoder().values():
+        characters -= set(added.content)
+    chinese = any(step.get("handle_chinese_chars") for step in steps)
+    ideographs = "\u3400-\u4dbf\u4e00-\u9fff" if chinese else ""
+    return re.compile("[" + re.escape("".join(sorted(characters))) + ideographs + "]")

@@ -1,0 +1,29 @@
+"""What several test files share: the model fixtures and the real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embedmill.models import ModelFiles, locate
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def fixture_models() -> Path:
+    """The folder of the small models (see scripts/make_model_fixtures.py)."""
+    return FIXTURES / "models"
+
+
+@pytest.fixture(scope="session")
+def references() -> Path:
+    """The folder with the reference vectors of the real model."""
+    return FIXTURES / "references"
+
+
+@pytest.fixture(scope="session")
+def real_model() -> ModelFiles:
+    """The default model, fetched at first use into the user's own cache."""
+    return locate("all-MiniLM-L6-v2")
