@@ -8,10 +8,11 @@ padded, attention adds no bias, and pooling is a plain mean, maximum or pick alo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset15 as op
 
 from embedmill.errors import ModelError, UnsupportedModel
@@ -20,7 +21,8 @@ from embedmill.models.weights import Tensor, Weights
 if TYPE_CHECKING:
     from embedmill.models.card import Card, Dense, Transformer
 
-Node = ov.Node
+Node = Any
+"""An `openvino.Node`: the package ships no types."""
 
 _BATCH_AXIS, _TOKEN_AXIS, _LAST_AXIS = 0, 1, -1
 
@@ -175,7 +177,7 @@ def _relative_bias(table: Tensor, positions: int, ids: Node) -> Node:
 
 def relative_buckets(
     positions: int, buckets: int, max_distance: int = 128
-) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+) -> NDArray[np.int64]:
     """The bucket of each pair of positions, as T5 defines them (Raffel et al. 2020, arXiv:1910.10683).
 
     Half of the buckets are for keys that come later. Of each half, the first half is one distance a bucket, the
@@ -191,7 +193,7 @@ def relative_buckets(
         np.log(max_distance / exact)
     )
     far = np.minimum(exact + (ratio * np.float32(half - exact)).astype(np.int64), half - 1)
-    return later + np.where(distance < exact, distance, far)
+    return np.asarray(later + np.where(distance < exact, distance, far), np.int64)
 
 
 # --- the transformer, from ONNX or OpenVINO files ---------------------------------------------------

@@ -17,7 +17,7 @@ Tensor = NDArray[np.float32]
 
 _HEADER_LENGTH = 8  # bytes, little-endian, before the JSON header: the format's own definition
 _MAX_HEADER = 100 << 20  # bytes; the format's own bound
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
 class Weights(Mapping[str, Tensor]):
@@ -31,7 +31,7 @@ class Weights(Mapping[str, Tensor]):
         self._tensors: dict[str, tuple[Path, str, NDArray[Any]]] = {}
         for path in paths:
             for name, dtype, array in _tensors(path):
-                self._tensors[name] = (path, dtype, array)
+                self._tensors[_modern(name)] = (path, dtype, array)
         self._where = ", ".join(sorted({str(path) for path, _, _ in self._tensors.values()}))
 
     def __getitem__(self, name: str) -> Tensor:
@@ -65,6 +65,14 @@ class Weights(Mapping[str, Tensor]):
                 "the files belong to different models, fetch them again"
             )
         return tensor
+
+
+def _modern(name: str) -> str:
+    """BERT's first checkpoints, and what transformers still saves of them, name a norm's parts as TensorFlow did."""
+    for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, NDArray[Any]]]:
