@@ -55,9 +55,7 @@ _DEFINITION = re.compile(
 )
 
 _PARAGRAPH = Level(re.compile(r"\n[ \t\r]*+\n"))
-_BLOCK = Level(
-    re.compile(r"\n[ \t\r]*+\n(?=\S)")
-)  # a list item's second paragraph is indented, a new block is not
+_BLOCK = Level(re.compile(r"\n[ \t\r]*+\n(?=\S)"))  # what goes on a list item is indented, a new block is not
 _SENTENCE_AT_LINE_END = Level(re.compile(r"""[.!?:。！？]["')\]]?+[ \t\r]*+\n"""))
 _LINE = Level(re.compile(r"\n"))
 _SENTENCE = Level(re.compile(r"""[.!?…]["'”’»)\]]*+(?=\s)|[。！？｡]["'”’»」』）)]*+"""))
@@ -66,15 +64,15 @@ _WORD = Level(re.compile(r"\s(?=\S)"))
 _STATEMENT = Level(re.compile(r"[;{}]"))
 _MARK = Level(re.compile(r"""[^\w\s'"(\[{<]"""))
 
-# Code: a line that only closes something belongs to what comes before it. Comments and decorators stand right
-# above a definition, so that the blank line before them is the place to cut.
-_CLOSERS = r"[^\s)}\]]"
+# Code: a line that closes or carries on something belongs to what comes before it. Comments and decorators
+# stand right above a definition, so that the blank line before them is the place to cut.
+_OPENER = r"(?!\#(?:el|endif)|(?:else|elif|elsif|except|finally|catch|end)\b)[^\s)}\]]"
 _TOP = Level(
-    re.compile(rf"\n(?:[ \t\r]*+|[)}}\]][^\n]{{0,80}}+)\n(?=(?P<indent>){_CLOSERS})"),
+    re.compile(rf"\n(?:[ \t\r]*+|[)}}\]][^\n]{{0,80}}+)\n(?=(?P<indent>){_OPENER})"),
     _outermost,
 )
-_BLANK_LINE = Level(re.compile(rf"\n[ \t\r]*+\n(?=(?P<indent>[ \t]*+){_CLOSERS})"), _outermost)
-_CODE_LINE = Level(re.compile(rf"\n(?=(?P<indent>[ \t]*+){_CLOSERS})"), _outermost)
+_BLANK_LINE = Level(re.compile(rf"\n[ \t\r]*+\n(?=(?P<indent>[ \t]*+){_OPENER})"), _outermost)
+_CODE_LINE = Level(re.compile(rf"\n(?=(?P<indent>[ \t]*+){_OPENER})"), _outermost)
 
 LEVELS: dict[Kind, Sequence[Level]] = {
     Kind.TEXT: (_PARAGRAPH, _SENTENCE_AT_LINE_END, _LINE, _SENTENCE, _CLAUSE, _WORD, _MARK),
@@ -138,6 +136,7 @@ _LONGEST_GRAPHEME = (
     64  # code points; the longest in use, a flag of a region spelt in tags or a family, has 7 to 11
 )
 _MARKS = {"Mn", "Mc", "Me"}
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two of them make a flag
 _ZERO_WIDTH_JOINER = "\u200d"
 
 
@@ -158,6 +157,11 @@ def _joins(text: str, place: int) -> bool:
         or "\U0001f3fb" <= after <= "\U0001f3ff"
         or "\U000e0020" <= after <= "\U000e007f"
         or "\u1160" <= after <= "\u11ff"
-        or ("\U0001f1e6" <= after <= "\U0001f1ff" and "\U0001f1e6" <= before <= "\U0001f1ff")
+        or (after in _FLAG_LETTERS and _ends_within_flag(text[max(0, place - 256) : place]))
         or unicodedata.category(after) in _MARKS
     )
+
+
+def _ends_within_flag(before: str) -> bool:
+    letters = len(before) - len(before.rstrip(_FLAG_LETTERS))
+    return letters % 2 == 1

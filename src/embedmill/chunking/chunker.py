@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from embedmill.chunking.boundaries import LEVELS
-from embedmill.chunking.cutting import Stretch, cut
+from embedmill.chunking.cutting import Stretch, cut, first_ink
 from embedmill.chunking.estimate import estimate, room
 from embedmill.chunking.markdown import Section, heading_path, passages
 from embedmill.errors import UsageError
@@ -24,6 +24,7 @@ _SPECIAL = (
     2  # tokens that nearly every model puts around a text; a longer prompt costs some pieces a second cut
 )
 _CONTEXT_SHARE = 4  # at most a quarter of the limit goes to the heading path
+_UNMEASURED = -1
 _RECUT = 0.85  # a piece that is too long is cut to this much of the limit, since tokens are not spread evenly
 _CONTEXT_PATIENCE = 2  # a context that keeps a piece from fitting after so many cuts is given up
 
@@ -71,7 +72,7 @@ class _Piece:
     context: str
     passage: _Passage
     cuts: int = 0  # made after it was measured
-    tokens: int = field(default=-1)  # -1: not measured
+    tokens: int = _UNMEASURED
 
 
 def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[Chunk]:
@@ -135,13 +136,13 @@ def _markdown_passage(group: Sequence[Section], max_tokens: int) -> _Passage:
     limit = max_tokens / _CONTEXT_SHARE
     above = [heading_path(section.above, limit) for section in group]
     within = [heading_path(section.within, limit) for section in group]
-    budget = max(1.0, max_tokens - _SPECIAL - max(map(estimate, within)))
+    budget = max(1.0, max_tokens - _SPECIAL - estimate(max(within, key=len)))
     return _Passage(stretch, budget, [section.start for section in group], above, within)
 
 
 def _fitted(text: str, pieces: list[_Piece], measure: Measure, max_tokens: int) -> list[_Piece]:
     """The pieces measured; those that are too long replaced by parts that fit."""
-    while unmeasured := [piece for piece in pieces if piece.tokens < 0]:
+    while unmeasured := [piece for piece in pieces if piece.tokens == _UNMEASURED]:
         counts = measure(
             [embedding_input(piece.context, text[piece.start : piece.end]) for piece in unmeasured]
         )
@@ -152,18 +153,20 @@ def _fitted(text: str, pieces: list[_Piece], measure: Measure, max_tokens: int) 
 
 
 def _parts(text: str, piece: _Piece, max_tokens: int) -> list[_Piece]:
-    """The piece itself where it fits or nothing can be done, else what it is cut into."""
+    """The piece itself where it fits or nothing can be done, else what it is cut into, to be measured."""
     if piece.tokens <= max_tokens:
         return [piece]
-    length = piece.end - piece.start
-    size = min(length - 1, max(1, int(length * _RECUT * max_tokens / piece.tokens)))
     passage, cuts = piece.passage, piece.cuts + 1
-    bounds = [(piece.start, piece.end)]
-    if size:
-        bounds = list(cut(text, passage.stretch, piece.start, piece.end, lambda start, end: size))
-    if len(bounds) == 1 and not piece.context:
-        return [piece]
-    keeps = cuts <= _CONTEXT_PATIENCE and len(bounds) > 1
-    return [
-        _Piece(start, end, passage.context(start) if keeps else "", passage, cuts) for start, end in bounds
-    ]
+    length = piece.end - piece.start
+    size = min(length - 1, int(length * _RECUT * max_tokens / piece.tokens)) or 1
+    bounds = list(cut(text, passage.stretch, piece.start, piece.end, lambda start, end: size))
+    if len(bounds) > 1:
+        keeps = cuts <= _CONTEXT_PATIENCE
+        return [
+            _Piece(start, end, passage.context(start) if keeps else "", passage, cuts)
+            for start, end in bounds
+        ]
+    bare = first_ink(text, piece.start, piece.end)
+    if piece.context or bare > piece.start:  # one grapheme: all that can still go is what stands before it
+        return [_Piece(bare, piece.end, "", passage, cuts)]
+    return [piece]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from embedmill.chunking.cutting import Spans, first_ink
-from embedmill.chunking.estimate import estimate, estimate_up_to
+from embedmill.chunking.estimate import estimate, estimate_short
 
 _LINE = r"""(?P<line>[ ]{0,3})
     (?:(?P<fence>`{3,}+(?=[^`\n]*+(?:\n|\Z))|~{3,}+)(?P<info>[^\n]*+)
@@ -125,7 +125,7 @@ def passages(text: str, tokens: float) -> Iterator[Sequence[Section]]:
     group: list[Section] = []
     size = 0.0
     for section in sections(text):
-        own = estimate_up_to(text, section.start, section.end, tokens)
+        own = estimate_short(text, section.start, section.end, tokens)
         joins = (
             group
             and section.level >= group[0].level
