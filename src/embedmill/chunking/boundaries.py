@@ -85,16 +85,17 @@ _LOOKAHEAD = 64  # characters past the window that a pattern may look at
 
 def boundary(
     text: str,
+    start: int,
     low: int,
     high: int,
     end: int,
     levels: Sequence[Level],
     whole: Callable[[int], bool] | None = None,
 ) -> int:
-    """The best place to cut between `low` and `high`, both included.
+    """The best place to cut ``text[start:end]`` between `low` and `high`, both included.
 
     `whole` says of a place that it lies inside of something that ought not to be cut. Where the window holds
-    nothing but one grapheme, the place is where that ends, beyond `high` then, at most at `end`.
+    no border of a grapheme, the place is the nearest one outside of it, and `end` where there is none at all.
     """
     for level in levels:
         matches = level.pattern.finditer(text, low - 1, min(end, high + _LOOKAHEAD))
@@ -105,7 +106,7 @@ def boundary(
             place = places[0] if len(places) == 1 else _by_content(text, places)
             if not _joins(text, place):
                 return place
-    return _between_graphemes(text, low, high, end)
+    return _between_graphemes(text, start, low, high, end)
 
 
 def _by_content(text: str, places: list[int]) -> int:
@@ -118,18 +119,18 @@ def _by_content(text: str, places: list[int]) -> int:
     return min(reversed(places), key=key)
 
 
-def _between_graphemes(text: str, low: int, high: int, end: int) -> int:
+def _between_graphemes(text: str, start: int, low: int, high: int, end: int) -> int:
     """A place chosen by content among all characters, moved to the nearest border of a grapheme."""
     size = 8  # enough to tell places apart, in base64 as in DNA
     least = min(text[place : place + size] for place in range(low, high + 1))
     chosen = text.rfind(least, low, high + size)
-    for place in range(chosen, max(low, chosen - _LONGEST_GRAPHEME) - 1, -1):
+    for place in range(chosen, max(start, chosen - _LONGEST_GRAPHEME), -1):
         if not _joins(text, place):
             return place
     for place in range(chosen + 1, min(end, chosen + _LONGEST_GRAPHEME)):
         if not _joins(text, place):
             return place
-    return end if end - low < _LONGEST_GRAPHEME else chosen
+    return end if end - start < _LONGEST_GRAPHEME else chosen
 
 
 _LONGEST_GRAPHEME = (

@@ -90,7 +90,7 @@ def _next_boundary(text: str, stretch: Stretch, ink: int, end: int, size: int) -
     high = max(low, min(ink + size, end - size // 4))  # a last piece is no scrap
     spans = stretch.spans
     if not spans.starts:
-        return boundary(text, low, high, end, stretch.levels)
+        return boundary(text, ink, low, high, end, stretch.levels)
 
     def whole(place: int) -> bool:
         span = spans.around(place)
@@ -99,7 +99,7 @@ def _next_boundary(text: str, stretch: Stretch, ink: int, end: int, size: int) -
     if whole(high):
         high = spans.around(high)[0]  # type: ignore[index]  # it is within one
         low = min(low, high)
-    return boundary(text, low, high, end, stretch.levels, whole)
+    return boundary(text, ink, low, high, end, stretch.levels, whole)
 
 
 def _line_start(text: str, start: int, ink: int) -> int:
