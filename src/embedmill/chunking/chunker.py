@@ -20,13 +20,11 @@ Measure = Callable[[Sequence[str]], Sequence[int]]
 _ALGORITHM = 1  # goes up with every change that moves a boundary or changes a context
 
 _AT_ONCE = 64  # pieces for one call of `Measure`: enough for a tokenizer's threads, little to hold
-_SPECIAL = (
-    2  # tokens that nearly every model puts around a text; a longer prompt costs some pieces a second cut
-)
+_SPECIAL = 2  # tokens around a text in nearly every model; a longer prompt costs some pieces a second cut
 _CONTEXT_SHARE = 4  # at most a quarter of the limit goes to the heading path
-_UNMEASURED = -1
 _RECUT = 0.85  # a piece that is too long is cut to this much of the limit, since tokens are not spread evenly
 _CONTEXT_PATIENCE = 2  # a context that keeps a piece from fitting after so many cuts is given up
+_UNMEASURED = -1
 
 
 @dataclass(frozen=True, slots=True)
