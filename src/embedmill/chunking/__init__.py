@@ -1,0 +1,5 @@
+"""Cuts a document into chunks that fit the model: pure, streaming, the same text always cut the same way."""
+
+from embedmill.chunking.chunker import Chunking, Measure, chunk
+
+__all__ = ["Chunking", "Measure", "chunk"]

@@ -1,0 +1,151 @@
+"""A Markdown document as sections, with the path of headings above each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from embedmill.chunking.cutting import Spans, first_ink
+from embedmill.chunking.estimate import estimate, estimate_short
+
+_LINE = r"""(?P<line>[ ]{0,3})
+    (?:(?P<fence>`{3,}+(?=[^`\n]*+(?:\n|\Z))|~{3,}+)(?P<info>[^\n]*+)
+      |(?P<atx>\#{1,6})(?!\S)(?P<title>[^\n]*+)
+      |(?P<setext>=++|--++)[ \t\r]*+(?=\n|\Z))"""
+_FIRST_LINE = re.compile(_LINE, re.VERBOSE)
+_NEXT_LINE = re.compile(r"\n" + _LINE, re.VERBOSE)
+_FRONT_MATTER_END = re.compile(r"\n(?:---|\.\.\.)[ \t\r]*+(?=\n|\Z)")
+
+_LONGEST_TITLE = 200  # characters; what comes after them does not become context
+_TINY = 6  # a section below a sixth of a chunk's room goes together with the next
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """From one heading to the next, of whatever level."""
+
+    start: int
+    end: int
+    level: int  # 1 to 6; 0 for what comes before the first heading
+    above: tuple[str, ...]  # titles of the headings above, outermost first
+    within: tuple[str, ...]  # the same and its own
+    bare: bool  # a heading and nothing else
+    fences: Spans
+
+
+@dataclass(slots=True)
+class _Heading:
+    start: int
+    end: int  # of its last line
+    level: int
+    title: str
+
+
+@dataclass(slots=True)
+class _Open:
+    """The section that is being read."""
+
+    heading: _Heading
+    above: tuple[str, ...]
+    fences: Spans = field(default_factory=Spans)
+
+    def close(self, text: str, end: int) -> Section:
+        heading = self.heading
+        return Section(
+            heading.start,
+            end,
+            heading.level,
+            self.above,
+            (*self.above, heading.title) if heading.title else self.above,
+            heading.level > 0 and first_ink(text, heading.end, end) == end,
+            self.fences,
+        )
+
+
+def sections(text: str) -> Iterator[Section]:
+    """The document's sections in order; together they are the whole text."""
+    path: list[tuple[int, str]] = []
+    section = _Open(_Heading(0, 0, 0, ""), ())
+    fence, fence_start = "", 0
+    for line in _lines(text):
+        if fence:
+            if (line["fence"] or "").startswith(fence) and not line["info"].strip():
+                section.fences.append(fence_start, min(len(text), line.end() + 1))
+                fence = ""
+        elif line["fence"]:
+            fence, fence_start = line["fence"], line.start("line")
+        elif heading := _heading(text, line, section):
+            if heading.start > section.heading.start:
+                yield section.close(text, heading.start)
+            while path and path[-1][0] >= heading.level:
+                path.pop()
+            section = _Open(heading, tuple(title for _, title in path if title))
+            path.append((heading.level, heading.title))
+    if fence:
+        section.fences.append(fence_start, len(text))  # one that nothing closes goes on to the end
+    yield section.close(text, len(text))
+
+
+def _lines(text: str) -> Iterator[re.Match[str]]:
+    """The lines that may be a fence, a heading or the line below one, behind the front matter."""
+    start = 0
+    if text.startswith(("---\n", "---\r\n")) and (match := _FRONT_MATTER_END.search(text)):
+        start = match.end()
+    first = None if start else _FIRST_LINE.match(text)
+    return chain([first] if first else [], _NEXT_LINE.finditer(text, start))
+
+
+def _heading(text: str, line: re.Match[str], section: _Open) -> _Heading | None:
+    if line["atx"]:
+        return _Heading(line.start("line"), line.end(), len(line["atx"]), _title(line["title"]))
+    start = text.rfind("\n", 0, line.start()) + 1
+    title = text[start : min(line.start(), start + _LONGEST_TITLE)]
+    above = text[max(0, start - 64) : max(0, start - 1)].rstrip(" \t\r")
+    done = max(section.heading.end, section.fences.ends[-1] if section.fences.ends else 0)
+    if start < done or not title.strip() or title.startswith((" ", "\t", ">", "|", "-", "*", "+")):
+        return None
+    if above and not above.endswith("\n"):
+        return None  # the last line of a paragraph: more likely a rule than a heading of several lines
+    return _Heading(start, line.end(), 1 if line["setext"][0] == "=" else 2, _title(title))
+
+
+def _title(line: str) -> str:
+    title = " ".join(line[:_LONGEST_TITLE].split())
+    unclosed = title.rstrip("#")
+    return unclosed.rstrip() if unclosed.endswith(" ") or not unclosed else title
+
+
+def passages(text: str, tokens: float) -> Iterator[Sequence[Section]]:
+    """Sections that are cut as one: most alone, tiny ones with what follows under the same heading.
+
+    `tokens` is the room of a chunk, estimated.
+    """
+    group: list[Section] = []
+    size = 0.0
+    for section in sections(text):
+        own = estimate_short(text, section.start, section.end, tokens)
+        joins = (
+            group
+            and section.level >= group[0].level
+            and size < tokens / _TINY
+            and (size + own <= tokens or all(each.bare for each in group))
+        )
+        if not joins and group:
+            yield group
+            group, size = [], 0.0
+        group.append(section)
+        size += own
+    if group:
+        yield group
+
+
+def heading_path(titles: Sequence[str], tokens: float) -> str:
+    """``Guide > Install > Linux`` in about so many tokens: outer headings go first, then the end."""
+    for outermost in range(len(titles)):
+        path = " > ".join(titles[outermost:])
+        estimated = estimate(path)
+        if estimated <= tokens:
+            return path
+    return path[: int(len(path) * tokens / estimated)].rstrip() if titles else ""
