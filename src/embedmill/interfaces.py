@@ -90,8 +90,16 @@ class Embedder(Protocol):
 class Executor(Protocol):
     """Where embedders run."""
 
-    name: str
-    workers: int
+    @property
+    def name(self) -> str:
+        """As in ``--executor``."""
+
+    @property
+    def workers(self) -> int:
+        """How many calls, or processes, work at once."""
+
+    def start(self) -> None:
+        """Begin to load the model, without waiting for it; otherwise the first batch does."""
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches and yield the results in the same order.
@@ -148,6 +156,9 @@ class Store(Protocol):
     def replace(self, replacements: Sequence[Replacement]) -> None:
         """Put whole documents in place of what the store has of them, all in one transaction."""
 
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Note failures of a document that could not be read; what the store has of it stays."""
+
     def touch(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before."""
 
@@ -163,8 +174,14 @@ class Store(Protocol):
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""
 
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures."""
+
     def status(self) -> StoreStatus:
         """What the store holds."""
+
+    def prepare_search(self) -> None:
+        """Do now what the next search would have to do first."""
 
     def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; ties in a stable order."""

@@ -1,10 +1,13 @@
-"""Work on a stream in several threads, in order and with bounded look-ahead."""
+"""Work on a stream in other threads, in order and with bounded look-ahead."""
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,3 +37,47 @@ def ordered(
         finally:
             for _, future in pending:
                 future.cancel()
+
+
+@contextmanager
+def prefetch(items: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
+    """Iterate over `items` in a thread of its own, at most `depth` items ahead of the caller.
+
+    An exception in `items` comes out where its item would have. On leaving, the thread is told to end and has
+    ended; an item that it is working on is finished first.
+    """
+    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
+    leaving = threading.Event()
+
+    def hand_over(item: tuple[T] | BaseException | None) -> bool:
+        while not leaving.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                if not hand_over((item,)):
+                    return
+        except BaseException as error:  # carried to the thread that asked for the items
+            hand_over(error)
+        else:
+            hand_over(None)
+
+    def taken() -> Iterator[T]:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+
+    thread = threading.Thread(target=fetch, name="embedmill-fetch", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        leaving.set()
+        thread.join()

@@ -196,6 +196,23 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    documents: int  # finished, or found unchanged
+    bytes: int  # of those documents
+    unchanged: int
+    chunks: int  # read so far
+    embedded: int
+    cached: int
+    duplicates: int
+    failed: int
+    tokens: int
+    restarts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one run did. Every chunk is exactly one of embedded, cached, duplicate or failed."""
 
@@ -221,6 +238,7 @@ class Report:
     stages: Mapping[str, float]  # seconds of work in each stage; stages overlap
     skipped: Mapping[str, int]  # left out by the source: reason -> files
     failures: int  # in the store when the run ended, earlier runs' included
+    interrupted: bool = False  # stopped before the end; what was finished is stored
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -22,6 +24,14 @@ class InlineExecutor:
         self._closed = False
         self.workers = embedder.concurrency
         self.retries = 0
+
+    def start(self) -> None:
+        """Load the model in a thread of its own."""
+        threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()
+
+    def _load(self) -> None:
+        with contextlib.suppress(Exception):  # the first batch meets the same error, where it can be reported
+            self._embedder.load()
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches; results come in the batches' order."""

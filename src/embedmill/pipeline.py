@@ -1,0 +1,351 @@
+"""The story of a run, from a source to a store:
+
+    Source -> Reader: unchanged? read, chunk, tokenise, hash  (a thread)
+           -> known vectors: this run's, the cache's, the store's
+           -> batches of one length -> Executor -> validate   (the executor's threads or processes)
+           -> Writer: cache, Store.replace(document)          (a thread)
+
+Everything streams in bounded memory. A document counts as done in the transaction that stores its vectors, so
+that a run may be killed at any moment: the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from embedmill.batching import batches
+from embedmill.chunking import Chunking
+from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
+from embedmill.overlap import prefetch
+from embedmill.reading import Event, Listed, Pending, Piece, Reader, ReadWhole, Unreadable
+from embedmill.records import (
+    Batch,
+    Cause,
+    Embedded,
+    Failure,
+    Progress,
+    Record,
+    Replacement,
+    Report,
+    Vector,
+)
+from embedmill.validation import EmbeddingValidator
+from embedmill.writing import STAGE_AT, Writer
+
+_GROUPS_AHEAD = 16
+"""Groups of pieces that the reader may be ahead of the model: 1,024 pieces, some 2 MB."""
+
+_RECENT = 8192
+"""Vectors of this run that are remembered for equal chunks; those further back are in the cache or the store."""
+
+_SAMPLE_TOKENS = 20_000
+"""Tokens that a dry run embeds to learn the machine's speed: about a second on two cores."""
+
+
+class IncrementalIndexer:
+    """Keeps a store in step with its sources, embedding only what is not known yet."""
+
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder,
+        executor: Executor,
+        *,
+        cache: VectorCache | None = None,
+        chunking: Chunking | None = None,
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._executor = executor
+        self._cache = cache
+        self._chunking = chunking or Chunking(embedder.max_tokens)
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the present run early, from another thread or a signal handler.
+
+        What has been embedded is stored, the report says `interrupted`, and the next run goes on from there.
+        """
+        self._stopping.set()
+
+    def run(
+        self,
+        source: Source,
+        *,
+        again: Collection[str] = (),
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Report:
+        """Bring the store up to date with the source.
+
+        Documents named in `again` are embedded even if they have not changed. `on_progress` is called in this
+        thread after every batch. Raises `SpaceMismatch` where the store holds vectors of another model,
+        `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
+        """
+        started = time.perf_counter()
+        self._stopping.clear()
+        self._store.bind(self._embedder.fingerprint, self._embedder.name)
+        reader = Reader(source, self._store, self._embedder, self._chunking, again=again)
+        with (
+            Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
+            prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
+        ):
+            flow = _Flow(self._store, self._embedder, self._cache, writer)
+            for _ in self._embedded(flow, events):
+                on_progress(_progress(reader, flow, self._executor, time.perf_counter() - started))
+            if self._stopping.is_set():
+                flow.keep_unfinished()
+        removed = 0
+        if not self._stopping.is_set():
+            removed = self._store.remove_unseen(source.scopes, source.unlisted())
+        finishing = time.perf_counter()
+        self._store.prepare_search()
+        ended = time.perf_counter()
+        stages = reader.seconds | flow.seconds | {"write": writer.seconds, "search": ended - finishing}
+        return self._report(
+            source, reader, flow.counts, removed, stages, ended - started, interrupted=self._stopping.is_set()
+        )
+
+    def _embedded(self, flow: _Flow, events: Iterable[list[Event]]) -> Iterator[None]:
+        """Pull the events through the model; yields after each batch."""
+        under_way: deque[list[Piece]] = deque()  # the executor answers in the order of the calls
+
+        def pieces() -> Iterator[Piece]:
+            for group in events:
+                if self._stopping.is_set():
+                    return
+                for piece in flow.unknown(group):
+                    self._executor.start()
+                    yield piece
+
+        def calls() -> Iterator[Batch]:
+            for group in batches(pieces(), lambda piece: len(piece.ids)):
+                if self._stopping.is_set():  # what still waits is not begun
+                    return
+                under_way.append(group)
+                yield Batch(tuple(piece.chunk.input for piece in group), tuple(piece.ids for piece in group))
+
+        started = time.perf_counter()
+        for embedded in self._executor.run(calls()):
+            flow.settle(under_way.popleft(), embedded)
+            yield
+        flow.seconds["embed"] = time.perf_counter() - started
+
+    def plan(self, source: Source, store: Store | None) -> Report:
+        """What `run` would do, and about how long it would take; writes nothing.
+
+        `store` is None where there is none yet. The time is estimated from embedding some of the run's own
+        chunks, so the model is loaded if there is anything to embed.
+        """
+        started = time.perf_counter()
+        reader = Reader(source, store, self._embedder, self._chunking)
+        counts: Counter[str] = Counter()
+        seen: set[bytes] = set()
+        sample: list[Piece] = []
+        for group in reader.events():
+            for piece in (event for event in group if isinstance(event, Piece)):
+                counts["chunks"] += 1
+                if piece.hash in seen:
+                    counts["duplicates"] += 1
+                elif _known([piece.hash], self._embedder, self._cache, store):
+                    counts["cached"] += 1
+                else:
+                    counts["tokens"] += len(piece.ids)
+                    if sum(len(taken.ids) for taken in sample) < _SAMPLE_TOKENS:
+                        sample.append(piece)
+                seen.add(piece.hash)
+        counts["embedded"] = counts["chunks"] - counts["duplicates"] - counts["cached"]
+        seconds = time.perf_counter() - started
+        estimate = seconds + self._time(sample, counts["tokens"])
+        return self._report(
+            source, reader, counts, 0, reader.seconds, seconds, dry_run=True, estimated_seconds=round(estimate, 1)
+        )
+
+    def _time(self, sample: Sequence[Piece], tokens: int) -> float:
+        """Seconds that embedding `tokens` will take, from embedding a sample; loading the model not counted."""
+        if not sample:
+            return 0.0
+        self._embedder.load()
+        groups = batches(sample, lambda piece: len(piece.ids))
+        calls = [Batch(tuple(p.chunk.input for p in group), tuple(p.ids for p in group)) for group in groups]
+        started = time.perf_counter()
+        for _ in self._executor.run(calls):
+            pass
+        return (time.perf_counter() - started) * tokens / sum(call.tokens for call in calls)
+
+    def _report(
+        self,
+        source: Source,
+        reader: Reader,
+        counts: Mapping[str, int],
+        removed: int,
+        stages: Mapping[str, float],
+        seconds: float,
+        **outcome: object,
+    ) -> Report:
+        fingerprint = self._embedder.fingerprint
+        skipped = dict(source.skipped)
+        if reader.unreadable:
+            skipped["unreadable"] = reader.unreadable
+        dry_run = bool(outcome.get("dry_run"))
+        return Report(
+            documents=reader.documents,
+            unchanged=reader.unchanged,
+            removed=removed,
+            chunks=counts["chunks"],
+            embedded=counts["embedded"],
+            cached=counts["cached"],
+            duplicates=counts["duplicates"],
+            truncated=reader.truncated,
+            failed=counts["failed"],
+            tokens=counts["tokens"],
+            seconds=round(seconds, 3),
+            model=self._embedder.name,
+            space=fingerprint.space.id,
+            precision=fingerprint.precision,
+            executor=self._executor.name,
+            workers=self._executor.workers,
+            restarts=self._executor.restarts,
+            retries=self._executor.retries,
+            store=self._store.url,
+            stages={name: round(value, 3) for name, value in stages.items()},
+            skipped=skipped,
+            failures=0 if dry_run else self._store.status().failures,
+            **outcome,  # type: ignore[arg-type]
+        )
+
+
+class _Flow:
+    """Pieces on their way to a vector: which are known, which are waited for, which documents are whole."""
+
+    def __init__(self, store: Store, embedder: Embedder, cache: VectorCache | None, writer: Writer) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._cache = cache
+        self._writer = writer
+        space = embedder.fingerprint.space
+        self._validator = EmbeddingValidator(space.dimension, space.normalize)
+        self._waiting: dict[bytes, list[Piece]] = {}  # hash -> the piece that is embedded, then its equals
+        self._recent: OrderedDict[bytes, Vector] = OrderedDict()
+        self._open: dict[str, Pending] = {}
+        self.counts: Counter[str] = Counter()
+        self.finished_bytes = 0
+        self.seconds = {"lookup": 0.0, "embed": 0.0}
+
+    def unknown(self, group: Sequence[Event]) -> Iterator[Piece]:
+        """Take a group of events; yield the pieces whose vectors nothing knows yet."""
+        started = time.perf_counter()
+        hashes = [event.hash for event in group if isinstance(event, Piece)]
+        new = [key for key in hashes if key not in self._recent and key not in self._waiting]
+        known = _known(new, self._embedder, self._cache, self._store)
+        self.seconds["lookup"] += time.perf_counter() - started
+        for event in group:
+            match event:
+                case Piece():
+                    self._open[event.document.state.id] = event.document
+                    self.counts["chunks"] += 1
+                    if event.hash in self._waiting:
+                        self._waiting[event.hash].append(event)
+                    elif event.hash in self._recent:
+                        self._count_and_record("duplicates", event, self._recent[event.hash])
+                    elif event.hash in known:
+                        self._count_and_record("cached", event, known[event.hash])
+                    else:
+                        self._waiting[event.hash] = [event]
+                        yield event
+                case ReadWhole(document):
+                    self._release(document)
+                case Listed(ids, touched):
+                    self._writer.listed(ids, touched)
+                case Unreadable(failure):
+                    self._writer.fail(failure)
+
+    def settle(self, group: Sequence[Piece], embedded: Embedded) -> None:
+        """Give the pieces of a batch, and those equal to them, their vectors or their failures."""
+        vectors = embedded.vectors
+        causes = self._validator.check(vectors) | dict(embedded.causes)
+        sound: dict[bytes, Vector] = {}
+        for row, piece in enumerate(group):
+            equals = self._waiting.pop(piece.hash)
+            if row in causes:
+                for same in equals:
+                    self._fail(same, causes[row])
+                continue
+            vector = vectors[row].copy()  # a row of its own: a view would keep the whole batch
+            sound[piece.hash] = vector
+            self.counts["tokens"] += len(piece.ids)
+            for name, same in zip(itertools.chain(["embedded"], itertools.repeat("duplicates")), equals):
+                self._count_and_record(name, same, vector)
+        self._remember(sound)
+        self._writer.keep(sound)
+
+    def keep_unfinished(self) -> None:
+        """Stage what has been embedded of documents that are not whole, so that the next run finds it."""
+        for name, document in self._open.items():
+            if document.records:
+                self._writer.stage(name, document.records)
+
+    def _remember(self, vectors: Mapping[bytes, Vector]) -> None:
+        self._recent.update(vectors)
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    def _count_and_record(self, name: str, piece: Piece, vector: Vector) -> None:
+        self.counts[name] += 1
+        document = piece.document
+        document.records.append(Record(piece.chunk, piece.hash, vector))
+        if len(document.records) >= STAGE_AT:
+            self._writer.stage(document.state.id, document.records)
+            document.records = []
+        self._release(document)
+
+    def _fail(self, piece: Piece, cause: Cause) -> None:
+        self.counts["failed"] += 1
+        part = piece.chunk
+        piece.document.failures.append(
+            Failure(part.document, part.index, part.start, part.end, part.line, cause)
+        )
+        self._release(piece.document)
+
+    def _release(self, document: Pending) -> None:
+        document.outstanding -= 1
+        if document.outstanding:
+            return
+        self._open.pop(document.state.id, None)
+        self.counts["documents"] += 1
+        self.finished_bytes += document.state.size
+        self._writer.replace(
+            Replacement(
+                document.state, self._embedder.fingerprint.precision, document.records, document.failures
+            )
+        )
+
+
+def _known(
+    hashes: Sequence[bytes], embedder: Embedder, cache: VectorCache | None, store: Store | None
+) -> dict[bytes, Vector]:
+    """The vectors that cache or store have of these hashes."""
+    found = cache.get_many(hashes, embedder.fingerprint) if cache and hashes else {}
+    missing = [key for key in hashes if key not in found]
+    if store and missing:
+        found |= store.vectors(missing, embedder.fingerprint.precision)
+    return found
+
+
+def _progress(reader: Reader, flow: _Flow, executor: Executor, seconds: float) -> Progress:
+    return Progress(
+        documents=reader.unchanged + flow.counts["documents"],
+        bytes=reader.unchanged_bytes + flow.finished_bytes,
+        unchanged=reader.unchanged,
+        chunks=flow.counts["chunks"],
+        embedded=flow.counts["embedded"],
+        cached=flow.counts["cached"],
+        duplicates=flow.counts["duplicates"],
+        failed=flow.counts["failed"],
+        tokens=flow.counts["tokens"],
+        restarts=executor.restarts,
+        seconds=seconds,
+    )

@@ -1,0 +1,166 @@
+"""The first half of a run: from a source to pieces of text that wait for their vectors."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from embedmill.chunking import Chunking, chunk
+from embedmill.errors import SourceError
+from embedmill.interfaces import Embedder, Source, Store
+from embedmill.records import Cause, Chunk, Document, DocumentState, Entry, Failure, Record, TokenIds
+
+_LOOKED_UP_AT_ONCE = 256
+"""Entries whose ledger is read in one query."""
+
+_GROUP = 64
+"""Pieces handed over at once: fewer cost more switches between threads, more delay the model's start."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A document that has been read and whose vectors are on their way."""
+
+    state: DocumentState
+    outstanding: int = 1  # pieces without a vector, and one for the reader until it is done with the text
+    records: list[Record] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A chunk with all that is needed to embed it."""
+
+    document: Pending
+    chunk: Chunk
+    hash: bytes
+    ids: TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWhole:
+    """The reader has handed over the last piece of a document."""
+
+    document: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Documents that exist. Those that did not change are finished; of some only size or time are new."""
+
+    ids: Sequence[str]
+    touched: Sequence[DocumentState] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A document that ought to be readable and is not."""
+
+    failure: Failure
+
+
+Event = Piece | ReadWhole | Listed | Unreadable
+
+
+class Reader:
+    """Reads what has changed in a source and cuts it into pieces. Counts as it goes."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store | None,
+        embedder: Embedder,
+        chunking: Chunking,
+        *,
+        again: Collection[str] = (),
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._embedder = embedder
+        self._chunking = chunking
+        self._again = again
+        self._recipe = f"{embedder.fingerprint.key}/{chunking.key}"
+        self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
+        self.documents = 0
+        self.unchanged = 0
+        self.unchanged_bytes = 0
+        self.truncated = 0
+        self.unreadable = 0
+        self.seconds = {"read": 0.0, "chunk": 0.0}
+
+    def events(self) -> Iterator[list[Event]]:
+        """What becomes of each document, in the source's order, in groups of bounded size."""
+        entries = self._source.entries()
+        while batch := list(itertools.islice(entries, _LOOKED_UP_AT_ONCE)):
+            yield from self._entries(batch)
+
+    def _entries(self, entries: Sequence[Entry]) -> Iterator[list[Event]]:
+        states = self._store.states([entry.id for entry in entries]) if self._store else {}
+        listed: list[str] = []
+        touched: list[DocumentState] = []
+        for entry in entries:
+            self.documents += 1
+            state = states.get(entry.id)
+            if state is not None and (state.recipe != self._recipe or entry.id in self._again):
+                state = None
+            if state is not None and entry.mtime_ns and (state.size, state.mtime_ns) == (entry.size, entry.mtime_ns):
+                self._skip(entry)
+                listed.append(entry.id)
+                continue
+            started = time.perf_counter()
+            try:
+                document = self._source.read(entry)
+            except SourceError as error:
+                self.unreadable += 1
+                yield [Unreadable(Failure(entry.id, -1, 0, 0, 0, Cause.of(error)))]
+                listed.append(entry.id)
+                continue
+            finally:
+                self.seconds["read"] += time.perf_counter() - started
+            if document is None:  # left out after all: what the store has of it goes
+                continue
+            listed.append(entry.id)
+            new = DocumentState(
+                document.id, document.size, document.mtime_ns, document.content_hash, self._recipe
+            )
+            if state is not None and state.content_hash == document.content_hash:
+                self._skip(entry)
+                touched.append(new)
+                continue
+            yield from self._pieces(document, Pending(new))
+        yield [Listed(listed, touched)]
+
+    def _skip(self, entry: Entry) -> None:
+        self.unchanged += 1
+        self.unchanged_bytes += entry.size
+
+    def _pieces(self, document: Document, pending: Pending) -> Iterator[list[Event]]:
+        chunks = chunk(document, self._measure, self._chunking)
+        while True:
+            started = time.perf_counter()
+            group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, _GROUP)]
+            self.seconds["chunk"] += time.perf_counter() - started
+            if len(group) < _GROUP:
+                yield [*group, ReadWhole(pending)]
+                self._ids.clear()
+                return
+            yield group
+
+    def _piece(self, part: Chunk, pending: Pending) -> Piece:
+        pending.outstanding += 1
+        text = part.input
+        ids = self._ids.pop(text, None)
+        if ids is None or len(ids) > self._embedder.max_tokens:
+            (ids,) = self._embedder.encode([text])
+            if len(ids) < part.tokens:
+                self.truncated += 1
+                part = replace(part, tokens=len(ids))
+        return Piece(pending, part, part.hash, ids)
+
+    def _measure(self, inputs: Sequence[str]) -> list[int]:
+        """Count tokens, and keep the ids for the model: each text is tokenised once."""
+        encoded = self._embedder.encode(inputs, truncate=False)
+        self._ids.update(zip(inputs, encoded, strict=True))
+        return [len(ids) for ids in encoded]
