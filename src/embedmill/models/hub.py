@@ -69,7 +69,9 @@ def download(repository: str) -> Path:
     """
     if _offline():
         raise ModelError("not asked, HF_HUB_OFFLINE is set")
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    from huggingface_hub.constants import ENDPOINT
+
+    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     _probe(endpoint, repository)
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
