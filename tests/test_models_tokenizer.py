@@ -90,6 +90,7 @@ PIECES = st.sampled_from(
         "-",
         "\u0301",
         "[MASK]",
+        "<mask>",
         "[ SEP ]",
         "\x00\x1c",
         "\n\t",
@@ -97,6 +98,36 @@ PIECES = st.sampled_from(
         "ab",
     ]
 )
+
+
+TOKENIZERS = {name: tokenizer_of(MODELS / name) for name in ("bert-mean", "mpnet-mean")}
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(PIECES, st.integers(1, 3)), min_size=1, max_size=12),
+    st.integers(0, 60),
+    st.sampled_from(["bert-mean", "mpnet-mean"]),
+)
+def test_a_piece_has_the_ids_of_the_whole_as_far_as_it_reaches(
+    pieces: list[tuple[str, int]], characters: int, name: str
+) -> None:
+    text = "".join(piece * times for piece, times in pieces)
+    tokenizer = TOKENIZERS[name]
+    piece = tokenizer._piece(text, characters)
+    assert len(piece) >= min(characters, len(text))
+    part, whole = tokenizer.encode([piece, text], truncate=False)
+    assert part[:-1].tolist() == whole[: len(part) - 1].tolist()
+
+
+@pytest.mark.parametrize("spaces", range(10, 21))
+def test_a_sparse_text_is_read_far_enough(spaces: int) -> None:
+    """About as many tokens as the limit lie in the first piece that is read: one too few would show."""
+    tokenizer = TOKENIZERS["bert-mean"]
+    for start in range(20):
+        text = " " * start + ("fox" + " " * spaces) * 200
+        whole, cut = tokenizer.encode([text], truncate=False)[0], tokenizer.encode([text])[0]
+        assert cut.tolist() == [*whole[:47].tolist(), int(whole[-1])]
 
 
 @settings(deadline=None, max_examples=60)
@@ -112,9 +143,6 @@ def test_a_truncated_text_has_the_first_ids_of_the_whole(pieces: list[tuple[str,
         assert cut.tolist() == whole.tolist()
     else:
         assert cut.tolist() == [*whole[:47].tolist(), int(whole[-1])]
-
-
-TOKENIZERS = {name: tokenizer_of(MODELS / name) for name in ("bert-mean", "mpnet-mean")}
 
 
 @pytest.mark.parametrize("unit", ["word ", "漢", ".", "a-"])

@@ -1,7 +1,8 @@
 """From a model's name to its files, its card and its tokenizer."""
 
-from embedmill.models.card import COVERED, Card, Dense, Transformer, Weights, read_card, weights_sha256
+from embedmill.models.card import COVERED, Card, Transformer, Weights, read_card, weights_sha256
 from embedmill.models.files import ModelFiles
+from embedmill.models.head import Dense
 from embedmill.models.locate import available, locate
 from embedmill.models.packaged import DEFAULT_MODEL
 from embedmill.models.tokenizer import Tokenizer, tokenizer_sha256

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from embedmill.errors import ModelError
@@ -68,6 +67,8 @@ def _read_memo() -> dict[str, list[str]]:
 
 def _write_memo(memo: dict[str, list[str]]) -> None:
     """Replace the file in one step, so that no reader sees half of it. Failing to is no failure."""
+    import tempfile  # 7 ms that most starts need not pay
+
     path = _memo_path()
     newest = dict(list(memo.items())[-_MAX_ENTRIES:])
     with contextlib.suppress(OSError):

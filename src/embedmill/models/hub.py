@@ -21,7 +21,7 @@ _DECISIVE = ("modules.json", "config_sentence_transformers.json", "sentence_bert
 
 # "*" matches "/" too, as everywhere in huggingface_hub's patterns.
 _CONFIGS = ["*.json", "vocab.txt", "*/vocab.txt", f"*_Dense/{SAFETENSORS}"]
-_NOT_NEEDED = ["onnx/*.json", "openvino/*.json", "*.index.json.bin", "data_config.json"]
+_NOT_NEEDED = ["onnx/*.json", "openvino/*.json", "data_config.json"]
 
 
 def hub_cache() -> Path:
@@ -69,7 +69,9 @@ def download(repository: str) -> Path:
     """
     if _offline():
         raise ModelError("not asked, HF_HUB_OFFLINE is set")
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    from huggingface_hub.constants import ENDPOINT
+
+    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     _probe(endpoint, repository)
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
@@ -103,15 +105,19 @@ def _offline() -> bool:
 
 
 def _weights(folder: Path, listed: Sequence[str]) -> list[str]:
-    """The files of one weights format: the one that will be read, never the pickled ones."""
+    """The files of the one weights format that will be read; the pickled ones never are."""
     modules = read_modules(folder)
     root = modules[0].folder if modules else folder
     below = f"{root.relative_to(folder)}/" if root != folder else ""
-    graphs = [below + name for name in (*OPENVINO, *ONNX) if below + name in listed]
-    if graphs and not builds_graph(Config.read(root / "config.json")):
-        graph = graphs[0]
-        return [graph, graph.removesuffix(".xml") + ".bin", graph + "_data", graph + ".data"]
-    return [f"{below}model.safetensors", f"{below}model-*.safetensors", *graphs[: SAFETENSORS not in listed]]
+    safetensors = [below + SAFETENSORS, f"{below}model-*.safetensors"]
+    has_safetensors = any(name.endswith(".safetensors") for name in listed)
+    if has_safetensors and builds_graph(Config.read(root / "config.json")):
+        return safetensors
+    for name in (*OPENVINO, *ONNX):
+        graph = below + name
+        if graph in listed:
+            return [graph, graph.removesuffix(".xml") + ".bin", graph + "_data", graph + ".data"]
+    return safetensors
 
 
 def _probe(endpoint: str, repository: str) -> None:

