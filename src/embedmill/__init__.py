@@ -1,1 +1,62 @@
 """embedmill turns a corpus into validated vectors in your own database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedmill.api import Searcher, index, load_embedder, retry_failed, search
+    from embedmill.interfaces import Embedder
+    from embedmill.pipeline import IncrementalIndexer
+    from embedmill.records import Chunk, Document, Hit, Record, Report
+    from embedmill.state.cache import PersistentCache
+    from embedmill.validation import EmbeddingValidator
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Names are imported when they are first asked for, so that a command which needs
+# no model does not pay for importing one.
+_HOMES = {
+    "Chunk": "embedmill.records",
+    "Document": "embedmill.records",
+    "Embedder": "embedmill.interfaces",
+    "EmbeddingValidator": "embedmill.validation",
+    "Hit": "embedmill.records",
+    "IncrementalIndexer": "embedmill.pipeline",
+    "PersistentCache": "embedmill.state.cache",
+    "Record": "embedmill.records",
+    "Report": "embedmill.records",
+    "Searcher": "embedmill.api",
+    "index": "embedmill.api",
+    "load_embedder": "embedmill.api",
+    "retry_failed": "embedmill.api",
+    "search": "embedmill.api",
+}
+
+__all__ = [
+    "Chunk",
+    "Document",
+    "Embedder",
+    "EmbeddingValidator",
+    "Hit",
+    "IncrementalIndexer",
+    "PersistentCache",
+    "Record",
+    "Report",
+    "Searcher",
+    "__version__",
+    "index",
+    "load_embedder",
+    "retry_failed",
+    "search",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'embedmill' has no attribute {name!r}") from None
+    return getattr(import_module(home), name)

@@ -1,4 +1,4 @@
-"""The story of a run, from a source to a store:
+"""The story of a run, from a source to a store.
 
     Source -> Reader: unchanged? read, chunk, tokenise, hash  (a thread)
            -> known vectors: this run's, the cache's, the store's
@@ -33,6 +33,7 @@ from embedmill.records import (
     Report,
     Vector,
 )
+from embedmill.reporting import progress, report
 from embedmill.validation import EmbeddingValidator
 from embedmill.writing import STAGE_AT, Writer
 
@@ -41,9 +42,6 @@ _GROUPS_AHEAD = 16
 
 _RECENT = 8192
 """Vectors of this run that are remembered for equal chunks; those further back are in the cache or the store."""
-
-_SAMPLE_TOKENS = 20_000
-"""Tokens that a dry run embeds to learn the machine's speed: about a second on two cores."""
 
 
 class IncrementalIndexer:
@@ -94,23 +92,35 @@ class IncrementalIndexer:
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
         ):
             flow = _Flow(self._store, self._embedder, self._cache, writer)
-            for _ in self._embedded(flow, events):
-                on_progress(_progress(reader, flow, self._executor, time.perf_counter() - started))
+
+            def tell() -> None:
+                seconds = time.perf_counter() - started
+                on_progress(progress(reader, flow.counts, flow.finished_bytes, self._executor, seconds))
+
+            self._embed(flow, events, tell)
             if self._stopping.is_set():
                 flow.keep_unfinished()
-        removed = 0
-        if not self._stopping.is_set():
-            removed = self._store.remove_unseen(source.scopes, source.unlisted())
+        interrupted = self._stopping.is_set()
+        removed = 0 if interrupted else self._store.remove_unseen(source.scopes, source.unlisted())
         finishing = time.perf_counter()
         self._store.prepare_search()
         ended = time.perf_counter()
-        stages = reader.seconds | flow.seconds | {"write": writer.seconds, "search": ended - finishing}
-        return self._report(
-            source, reader, flow.counts, removed, stages, ended - started, interrupted=self._stopping.is_set()
+        return report(
+            source,
+            reader,
+            flow.counts,
+            self._embedder,
+            self._executor,
+            stages=reader.seconds | flow.seconds | {"write": writer.seconds, "search": ended - finishing},
+            seconds=ended - started,
+            removed=removed,
+            store=self._store.url,
+            failures=self._store.status().failures,
+            interrupted=interrupted,
         )
 
-    def _embedded(self, flow: _Flow, events: Iterable[list[Event]]) -> Iterator[None]:
-        """Pull the events through the model; yields after each batch."""
+    def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:
+        """Pull the events through the model."""
         under_way: deque[list[Piece]] = deque()  # the executor answers in the order of the calls
 
         def pieces() -> Iterator[Piece]:
@@ -120,102 +130,20 @@ class IncrementalIndexer:
                 for piece in flow.unknown(group):
                     self._executor.start()
                     yield piece
+                tell()
 
         def calls() -> Iterator[Batch]:
             for group in batches(pieces(), lambda piece: len(piece.ids)):
                 if self._stopping.is_set():  # what still waits is not begun
                     return
                 under_way.append(group)
-                yield Batch(tuple(piece.chunk.input for piece in group), tuple(piece.ids for piece in group))
+                yield as_batch(group)
 
         started = time.perf_counter()
         for embedded in self._executor.run(calls()):
             flow.settle(under_way.popleft(), embedded)
-            yield
+            tell()
         flow.seconds["embed"] = time.perf_counter() - started
-
-    def plan(self, source: Source, store: Store | None) -> Report:
-        """What `run` would do, and about how long it would take; writes nothing.
-
-        `store` is None where there is none yet. The time is estimated from embedding some of the run's own
-        chunks, so the model is loaded if there is anything to embed.
-        """
-        started = time.perf_counter()
-        reader = Reader(source, store, self._embedder, self._chunking)
-        counts: Counter[str] = Counter()
-        seen: set[bytes] = set()
-        sample: list[Piece] = []
-        for group in reader.events():
-            for piece in (event for event in group if isinstance(event, Piece)):
-                counts["chunks"] += 1
-                if piece.hash in seen:
-                    counts["duplicates"] += 1
-                elif _known([piece.hash], self._embedder, self._cache, store):
-                    counts["cached"] += 1
-                else:
-                    counts["tokens"] += len(piece.ids)
-                    if sum(len(taken.ids) for taken in sample) < _SAMPLE_TOKENS:
-                        sample.append(piece)
-                seen.add(piece.hash)
-        counts["embedded"] = counts["chunks"] - counts["duplicates"] - counts["cached"]
-        seconds = time.perf_counter() - started
-        estimate = seconds + self._time(sample, counts["tokens"])
-        return self._report(
-            source, reader, counts, 0, reader.seconds, seconds, dry_run=True, estimated_seconds=round(estimate, 1)
-        )
-
-    def _time(self, sample: Sequence[Piece], tokens: int) -> float:
-        """Seconds that embedding `tokens` will take, from embedding a sample; loading the model not counted."""
-        if not sample:
-            return 0.0
-        self._embedder.load()
-        groups = batches(sample, lambda piece: len(piece.ids))
-        calls = [Batch(tuple(p.chunk.input for p in group), tuple(p.ids for p in group)) for group in groups]
-        started = time.perf_counter()
-        for _ in self._executor.run(calls):
-            pass
-        return (time.perf_counter() - started) * tokens / sum(call.tokens for call in calls)
-
-    def _report(
-        self,
-        source: Source,
-        reader: Reader,
-        counts: Mapping[str, int],
-        removed: int,
-        stages: Mapping[str, float],
-        seconds: float,
-        **outcome: object,
-    ) -> Report:
-        fingerprint = self._embedder.fingerprint
-        skipped = dict(source.skipped)
-        if reader.unreadable:
-            skipped["unreadable"] = reader.unreadable
-        dry_run = bool(outcome.get("dry_run"))
-        return Report(
-            documents=reader.documents,
-            unchanged=reader.unchanged,
-            removed=removed,
-            chunks=counts["chunks"],
-            embedded=counts["embedded"],
-            cached=counts["cached"],
-            duplicates=counts["duplicates"],
-            truncated=reader.truncated,
-            failed=counts["failed"],
-            tokens=counts["tokens"],
-            seconds=round(seconds, 3),
-            model=self._embedder.name,
-            space=fingerprint.space.id,
-            precision=fingerprint.precision,
-            executor=self._executor.name,
-            workers=self._executor.workers,
-            restarts=self._executor.restarts,
-            retries=self._executor.retries,
-            store=self._store.url,
-            stages={name: round(value, 3) for name, value in stages.items()},
-            skipped=skipped,
-            failures=0 if dry_run else self._store.status().failures,
-            **outcome,  # type: ignore[arg-type]
-        )
 
 
 class _Flow:
@@ -240,7 +168,7 @@ class _Flow:
         started = time.perf_counter()
         hashes = [event.hash for event in group if isinstance(event, Piece)]
         new = [key for key in hashes if key not in self._recent and key not in self._waiting]
-        known = _known(new, self._embedder, self._cache, self._store)
+        known = known_vectors(new, self._embedder, self._cache, self._store)
         self.seconds["lookup"] += time.perf_counter() - started
         for event in group:
             match event:
@@ -277,7 +205,7 @@ class _Flow:
             vector = vectors[row].copy()  # a row of its own: a view would keep the whole batch
             sound[piece.hash] = vector
             self.counts["tokens"] += len(piece.ids)
-            for name, same in zip(itertools.chain(["embedded"], itertools.repeat("duplicates")), equals):
+            for name, same in zip(itertools.chain(["embedded"], itertools.repeat("duplicates")), equals, strict=False):
                 self._count_and_record(name, same, vector)
         self._remember(sound)
         self._writer.keep(sound)
@@ -305,9 +233,7 @@ class _Flow:
     def _fail(self, piece: Piece, cause: Cause) -> None:
         self.counts["failed"] += 1
         part = piece.chunk
-        piece.document.failures.append(
-            Failure(part.document, part.index, part.start, part.end, part.line, cause)
-        )
+        piece.document.failures.append(Failure(part.document, part.index, part.start, part.end, part.line, cause))
         self._release(piece.document)
 
     def _release(self, document: Pending) -> None:
@@ -318,13 +244,16 @@ class _Flow:
         self.counts["documents"] += 1
         self.finished_bytes += document.state.size
         self._writer.replace(
-            Replacement(
-                document.state, self._embedder.fingerprint.precision, document.records, document.failures
-            )
+            Replacement(document.state, self._embedder.fingerprint.precision, document.records, document.failures)
         )
 
 
-def _known(
+def as_batch(group: Sequence[Piece]) -> Batch:
+    """Pieces of one length as a call to the model."""
+    return Batch(tuple(piece.chunk.input for piece in group), tuple(piece.ids for piece in group))
+
+
+def known_vectors(
     hashes: Sequence[bytes], embedder: Embedder, cache: VectorCache | None, store: Store | None
 ) -> dict[bytes, Vector]:
     """The vectors that cache or store have of these hashes."""
@@ -333,19 +262,3 @@ def _known(
     if store and missing:
         found |= store.vectors(missing, embedder.fingerprint.precision)
     return found
-
-
-def _progress(reader: Reader, flow: _Flow, executor: Executor, seconds: float) -> Progress:
-    return Progress(
-        documents=reader.unchanged + flow.counts["documents"],
-        bytes=reader.unchanged_bytes + flow.finished_bytes,
-        unchanged=reader.unchanged,
-        chunks=flow.counts["chunks"],
-        embedded=flow.counts["embedded"],
-        cached=flow.counts["cached"],
-        duplicates=flow.counts["duplicates"],
-        failed=flow.counts["failed"],
-        tokens=flow.counts["tokens"],
-        restarts=executor.restarts,
-        seconds=seconds,
-    )

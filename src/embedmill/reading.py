@@ -122,9 +122,7 @@ class Reader:
             if document is None:  # left out after all: what the store has of it goes
                 continue
             listed.append(entry.id)
-            new = DocumentState(
-                document.id, document.size, document.mtime_ns, document.content_hash, self._recipe
-            )
+            new = DocumentState(document.id, document.size, document.mtime_ns, document.content_hash, self._recipe)
             if state is not None and state.content_hash == document.content_hash:
                 self._skip(entry)
                 touched.append(new)

@@ -26,7 +26,7 @@ class EmbeddingValidator:
         zero, and where its length is not 1 although the model normalises. Raises `ValueError` for another shape
         or type, which no model that is described correctly gives.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or vectors.dtype != np.float32:  # noqa: PLR2004
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension or vectors.dtype != np.float32:
             raise ValueError(
                 f"vectors are {vectors.dtype} of shape {vectors.shape}, expected float32 of (n, {self.dimension})"
             )

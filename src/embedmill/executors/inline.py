@@ -22,11 +22,16 @@ class InlineExecutor:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self._closed = False
+        self._started = False
+        self._counting = threading.Lock()
         self.workers = embedder.concurrency
         self.retries = 0
 
     def start(self) -> None:
-        """Load the model in a thread of its own."""
+        """Load the model in a thread of its own, at the first call."""
+        if self._started:
+            return
+        self._started = True
         threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()
 
     def _load(self) -> None:
@@ -37,8 +42,12 @@ class InlineExecutor:
         """Embed the batches; results come in the batches' order."""
         if self._closed:
             raise RuntimeError("this executor is closed: make a new one")
-        for _, embedded in ordered(self._embed, batches, threads=self._embedder.concurrency):
+        for _, embedded in ordered(self._loaded_and_embedded, batches, threads=self._embedder.concurrency):
             yield embedded
+
+    def _loaded_and_embedded(self, batch: Batch) -> Embedded:
+        self._embedder.load()  # a model that cannot be loaded ends the run; it is no fault of the texts
+        return self._embed(batch)
 
     def _embed(self, batch: Batch) -> Embedded:
         try:
@@ -47,7 +56,8 @@ class InlineExecutor:
             if len(batch.texts) == 1:
                 empty = np.full((1, self._embedder.dimension), np.nan, np.float32)
                 return Embedded(batch, empty, {0: Cause.of(error)})
-        self.retries += 1
+        with self._counting:
+            self.retries += 1
         middle = len(batch.texts) // 2
         halves = [
             self._embed(Batch(batch.texts[part], batch.ids[part]))

@@ -19,7 +19,8 @@ from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.weights import Tensor, Weights
 
 if TYPE_CHECKING:
-    from embedmill.models.card import Card, Dense, Transformer
+    from embedmill.models.card import Card, Transformer
+    from embedmill.models.head import Dense
 
 Node = Any
 """An `openvino.Node`: the package ships no types."""

@@ -1,0 +1,201 @@
+"""The commands as functions: here names and URLs become models, stores and executors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from embedmill import machine
+from embedmill.chunking import Chunking
+from embedmill.config import Settings, settings
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.executors.inline import InlineExecutor
+from embedmill.interfaces import Store, VectorCache
+from embedmill.models import locate, read_card
+from embedmill.pipeline import IncrementalIndexer
+from embedmill.planning import plan
+from embedmill.records import Hit, Progress, Report
+from embedmill.sources.files import FileSource
+from embedmill.state.cache import PersistentCache
+from embedmill.stores import open_store
+
+Path = str | os.PathLike[str]
+OnProgress = Callable[[Progress], None]
+
+
+def load_embedder(
+    model: str = Settings.model,
+    *,
+    precision: str = "auto",
+    device: str | None = None,
+    streams: int | None = None,
+    threads: int | None = None,
+) -> OpenVINOEmbedder:
+    """Find a model and make it ready; its files are read at the first use.
+
+    `model` is the name of a repository or a path. `precision` is "f32", "bf16" or "auto": bf16 where the
+    processor computes it natively. `streams` calls of the model run at once over `threads` threads, both by
+    default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu".
+
+    Raises `ModelNotFound` where no place has the model, `UnsupportedModel` where its architecture is not
+    covered, `ModelError` where its files are damaged, and `UsageError` for other values than these.
+    """
+    if device not in (None, "cpu"):
+        raise UsageError(f"device {device!r} is not covered: leave it out, or give 'cpu'")
+    checked = settings({"precision": precision}, environment={})
+    files = locate(model)
+    return OpenVINOEmbedder(
+        files.name,
+        read_card(files),
+        precision=native_precision() if checked.precision == "auto" else checked.precision,
+        streams=streams,
+        threads=threads,
+    )
+
+
+def native_precision() -> str:
+    """The precision that "auto" stands for on this machine."""
+    return "bf16" if machine.computes_bf16() else "f32"
+
+
+def index(
+    paths: Path | Sequence[Path],
+    *,
+    dry_run: bool = False,
+    on_progress: OnProgress = lambda _: None,
+    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
+    **options: Any,
+) -> Report:
+    """Bring a store up to date with files and folders: the command ``embedmill index``.
+
+    `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
+    ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
+    `stop()` ends the run early.
+
+    Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
+    before an error stays.
+    """
+    chosen = settings(options)
+    source = _files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
+    with ExitStack() as stack:
+        embedder, executor, cache, chunking = _parts(chosen, stack)
+        if dry_run:
+            try:
+                store: Store | None = _opened(chosen.store, stack, write=False)
+            except StoreError:
+                store = None
+            return plan(source, store, embedder, executor, url=chosen.store, cache=cache, chunking=chunking)
+        store = _opened(chosen.store, stack, write=True)
+        indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
+        on_start(indexer)
+        return indexer.run(source, on_progress=on_progress)
+
+
+def retry_failed(
+    *,
+    on_progress: OnProgress = lambda _: None,
+    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
+    **options: Any,
+) -> Report:
+    """Embed the documents that have failures again: the command ``embedmill retry-failed``.
+
+    Chunks that did not fail are taken from the store. Arguments and errors are those of `index`.
+    """
+    chosen = settings(options)
+    with ExitStack() as stack:
+        store = _opened(chosen.store, stack, write=True, create=False)
+        bound = store.status().model
+        if "model" not in options and bound is not None:
+            chosen = settings(options | {"model": bound})
+        failed = store.failed_documents()
+        there = [name for name in failed if os.path.lexists(name)]
+        embedder, executor, cache, chunking = _parts(chosen, stack)
+        indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
+        on_start(indexer)
+        return indexer.run(_files(there, chosen), again=frozenset(there), on_progress=on_progress)
+
+
+class Searcher:
+    """An open store and its model, for many searches.
+
+    The model is the one that the store was written with, unless `model` names where else it lies. Raises
+    `StoreError` where there is no store and `SpaceMismatch` where the model is another than the store's.
+    """
+
+    def __init__(self, store: str | None = None, *, model: str | None = None, precision: str = "f32") -> None:
+        url = settings({"store": store}).store
+        with ExitStack() as stack:
+            self._store = _opened(url, stack, write=False)
+            status = self._store.status()
+            if status.model is None:
+                raise StoreError(f"store {url} is empty: run `embedmill index` first")
+            self._embedder = load_embedder(model or status.model, precision=precision, streams=1)
+            stack.callback(self._embedder.close)
+            if self._embedder.fingerprint.space.id != status.space:
+                raise SpaceMismatch(
+                    f"store {url} holds vectors of {status.model} (space {status.space}), not of "
+                    f"{self._embedder.name} (space {self._embedder.fingerprint.space.id}): give the store's own --model"
+                )
+            self._closing = stack.pop_all()
+
+    def search(self, query: str, *, k: int = 10, glob: str | None = None) -> list[Hit]:
+        """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches."""
+        if k < 1:
+            raise UsageError(f"k is {k}: ask for at least one hit")
+        (vector,) = self._embedder.embed([query], task="query")
+        return self._store.search(vector, k, glob)
+
+    def close(self) -> None:
+        """Release store and model; may be called twice."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def search(
+    query: str, *, store: str | None = None, k: int = 10, glob: str | None = None, model: str | None = None
+) -> list[Hit]:
+    """The `k` chunks nearest to a query, best first: the command ``embedmill search``.
+
+    Opens the store and loads the model each time; for many queries keep a `Searcher`. Errors are its.
+    """
+    with Searcher(store, model=model) as searcher:
+        return searcher.search(query, k=k, glob=glob)
+
+
+def _files(paths: Sequence[Path], chosen: Settings) -> FileSource:
+    return FileSource(
+        paths,
+        include=chosen.include,
+        exclude=chosen.exclude,
+        hidden=chosen.hidden,
+        max_bytes=chosen.max_file_size,
+    )
+
+
+def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
+    store = open_store(url, write=write, create=create)
+    stack.callback(store.close)
+    return store
+
+
+def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, InlineExecutor, VectorCache | None, Chunking]:
+    embedder = load_embedder(chosen.model, precision=chosen.precision, streams=chosen.workers)
+    stack.callback(embedder.close)
+    executor = InlineExecutor(embedder)
+    stack.callback(executor.close)
+    cache = PersistentCache() if chosen.cache else None
+    if cache is not None:
+        stack.callback(cache.close)
+    limit = min(chosen.chunk_tokens or embedder.max_tokens, embedder.max_tokens)
+    return embedder, executor, cache, Chunking(limit)

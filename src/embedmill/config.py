@@ -1,0 +1,154 @@
+"""Settings of a run: from flags, else environment variables, else ``embedmill.toml``, else defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from embedmill.errors import UsageError
+
+CONFIG_FILE = "embedmill.toml"
+PREFIX = "EMBEDMILL_"
+
+PRECISIONS = ("auto", "f32", "bf16")
+EXECUTORS = ("threads",)
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the commands that embed share. Each field is also a flag, a variable and a key of the file."""
+
+    model: str = "all-MiniLM-L6-v2"
+    precision: str = "auto"
+    executor: str = "threads"
+    workers: int | None = None  # calls of the model at once; None: one for each core
+    store: str = "sqlite:.embedmill/index.db"
+    cache: bool = True
+    chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    max_file_size: int = 64 << 20  # bytes; most larger files are data or logs, not text to search
+
+
+def settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Gather the settings; a flag that is None was not given.
+
+    Raises `UsageError`, which names the place of the value, for an unknown key or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    found = _from_file((folder or Path()) / CONFIG_FILE) | _from_environment(environment)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            found[name] = _checked(name, value, f"--{name.replace('_', '-')}")
+    return Settings(**found)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    found = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in _CHECKS:
+            raise UsageError(f"{path}: unknown setting {key!r}; known are {', '.join(_CHECKS)}")
+        found[name] = _checked(name, value, f"{path}: {key}")
+    return found
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    if workers := environment.get("EMBED_WORKERS"):
+        found["workers"] = _checked("workers", workers, "EMBED_WORKERS")
+    for name in _CHECKS:
+        if value := environment.get(PREFIX + name.upper()):
+            found[name] = _checked(name, value, PREFIX + name.upper())
+    return found
+
+
+def _checked(name: str, value: Any, place: str) -> Any:
+    try:
+        return _CHECKS[name](value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{place}: {value!r} does not fit: {error}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected some text")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+def _count(most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str) or not 1 <= int(value) <= most:
+            raise ValueError(f"expected a whole number from 1 to {most:,}")
+        return int(value)
+
+    return check
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    match str(value).lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError("expected true or false")
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    parts = value.split(os.pathsep) if isinstance(value, str) else list(value)
+    return tuple(_text(part) for part in parts)
+
+
+def size(value: Any) -> int:
+    """Bytes from a number or from text such as ``200M`` (binary units: k, M, G)."""
+    text = str(value).strip().lower().removesuffix("ib").removesuffix("b")
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    if not number.replace(".", "", 1).isdigit() or isinstance(value, bool):
+        raise ValueError("expected bytes, as in 1048576, 200M or 2G")
+    return int(float(number) * _UNITS[unit])
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "model": _text,
+    "precision": _one_of(*PRECISIONS),
+    "executor": _one_of(*EXECUTORS),
+    "workers": _count(1024),
+    "store": _text,
+    "cache": _switch,
+    "chunk_tokens": _count(1 << 20),
+    "include": _patterns,
+    "exclude": _patterns,
+    "hidden": _switch,
+    "max_file_size": size,
+}
+assert set(_CHECKS) == {field.name for field in fields(Settings)}

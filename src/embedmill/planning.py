@@ -1,0 +1,86 @@
+"""A dry run: what a run would do, and about how long it would take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from embedmill.batching import batches
+from embedmill.chunking import Chunking
+from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
+from embedmill.pipeline import as_batch, known_vectors
+from embedmill.reading import Piece, Reader
+from embedmill.records import Report
+from embedmill.reporting import report
+
+_SAMPLE_TOKENS = 20_000
+"""Tokens that are embedded to learn the machine's speed: about a second on two cores."""
+
+
+def plan(
+    source: Source,
+    store: Store | None,
+    embedder: Embedder,
+    executor: Executor,
+    *,
+    url: str,
+    cache: VectorCache | None = None,
+    chunking: Chunking | None = None,
+) -> Report:
+    """Read and cut the source as a run would, and look up what is known; writes nothing.
+
+    `store` is None where there is none yet. The report's counts are those of the run to come; `seconds` is what
+    planning took, and `estimated_seconds` what the run will take, judged by embedding some of its own chunks.
+    """
+    started = time.perf_counter()
+    reader = Reader(source, store, embedder, chunking or Chunking(embedder.max_tokens))
+    counts: Counter[str] = Counter()
+    seen: set[bytes] = set()
+    sample: list[Piece] = []
+    sampled = 0
+    for group in reader.events():
+        pieces = [event for event in group if isinstance(event, Piece)]
+        known = known_vectors([piece.hash for piece in pieces], embedder, cache, store)
+        for piece in pieces:
+            counts["chunks"] += 1
+            if piece.hash in seen:
+                counts["duplicates"] += 1
+            elif piece.hash in known:
+                counts["cached"] += 1
+            else:
+                counts["embedded"] += 1
+                counts["tokens"] += len(piece.ids)
+                if sampled < _SAMPLE_TOKENS:
+                    sample.append(piece)
+                    sampled += len(piece.ids)
+            seen.add(piece.hash)
+    seconds = time.perf_counter() - started
+    return report(
+        source,
+        reader,
+        counts,
+        embedder,
+        executor,
+        stages=reader.seconds,
+        seconds=seconds,
+        removed=0,
+        store=url,
+        failures=store.status().failures if store else 0,
+        dry_run=True,
+        estimated_seconds=round(seconds + _seconds(sample, counts["tokens"], embedder, executor), 1),
+    )
+
+
+def _seconds(sample: Sequence[Piece], tokens: int, embedder: Embedder, executor: Executor) -> float:
+    """How long embedding `tokens` will take, from embedding the sample; loading the model counts too."""
+    if not sample:
+        return 0.0
+    loading = time.perf_counter()
+    embedder.load()
+    calls = [as_batch(group) for group in batches(sample, lambda piece: len(piece.ids))]
+    started = time.perf_counter()
+    for _ in executor.run(calls):
+        pass
+    speed = sum(call.tokens for call in calls) / (time.perf_counter() - started)
+    return started - loading + tokens / speed
