@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 
 from embedmill.sources.skips import LeftOut, Skip
 
@@ -36,8 +37,12 @@ _ENCODINGS = (
     "iso8859_9", "iso8859_15", "cp866", "tis_620",
 )  # fmt: skip
 
+# Other scripts write whole words beyond ASCII; a single letter or quotation mark is Latin, or Japanese, whose
+# second bytes may be ASCII.
+_FOR_SINGLE_BYTES = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "iso8859_15", "cp932")
+_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
+
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r\b\x1b")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def decode(data: bytes) -> str:
@@ -52,22 +57,21 @@ def decode(data: bytes) -> str:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             text = data[len(mark) :].decode(encoding, "replace")
-            return storable(text if encoding == "utf-8" else _plausible(text))
+            return _without_nul(text if encoding == "utf-8" else _plausible(text))
     head = data[:_HEAD]
     if b"\0" in head:
-        return storable(_wide(data))
+        return _without_nul(_wide(data))
     if _controls(head) or (b"\0" in data and _controls(data)):
         raise LeftOut(Skip.BINARY)  # control characters
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         text = _not_utf8(data, error.start)
-    return storable(text)
+    return _without_nul(text)
 
 
-def storable(text: str) -> str:
-    """The text with U+FFFD for each NUL and each lone surrogate."""
-    return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\ufffd")
 
 
 def _controls(data: bytes) -> bool:
@@ -77,21 +81,18 @@ def _controls(data: bytes) -> bool:
 def _wide(data: bytes) -> str:
     """UTF-32 or UTF-16 without a mark: letters, spaces and line ends have zero bytes, all in one place."""
     head = data[: _HEAD & ~3]
-    zeros = [head[place::4].count(0) / max(1, len(head[place::4])) for place in range(4)]
-    even, odd = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
-    encoding = ""
-    if zeros[3] == 1 and zeros[0] < 1:
-        encoding = "utf-32-le"
-    elif zeros[0] == 1 and zeros[3] < 1:
-        encoding = "utf-32-be"
-    elif odd > 0.1 and even < odd / 10:
-        encoding = "utf-16-le"
-    elif even > 0.1 and odd < even / 10:
-        encoding = "utf-16-be"
-    try:
-        return _plausible(data.decode(encoding))
-    except (LookupError, UnicodeDecodeError) as error:
-        raise LeftOut(Skip.BINARY) from error  # zero bytes
+    zeros = [head[place::4].count(0) / max(1, len(head) // 4) for place in range(4)]
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    fits = {
+        "utf-32-le": zeros[3] == 1 and zeros[0] < 1,
+        "utf-32-be": zeros[0] == 1 and zeros[3] < 1,
+        "utf-16-le": odd > 0.2 and even < odd / 10,
+        "utf-16-be": even > 0.2 and odd < even / 10,
+    }
+    for encoding in (encoding for encoding, fit in fits.items() if fit):
+        with suppress(UnicodeDecodeError):
+            return _plausible(data.decode(encoding))
+    raise LeftOut(Skip.BINARY)  # zero bytes
 
 
 def _plausible(text: str) -> str:
@@ -113,7 +114,7 @@ def _not_utf8(data: bytes, first_bad: int) -> str:
     encoding = _guess(data, first_bad)
     if encoding is None:
         high = len(data) - len(data.decode("ascii", "ignore"))
-        if high > _MAX_FOREIGN * len(data):
+        if high > _MAX_FOREIGN * len(data) and _NEIGHBOURS.search(data):
             raise LeftOut(Skip.BINARY)  # no known encoding
         encoding = "cp1252"
     return data.decode(encoding, "replace")
@@ -128,7 +129,8 @@ def _guess(data: bytes, first_bad: int) -> str | None:
     if start + _GUESSED < len(data):  # cut: leave the last line out, lest the cut divide a character
         window = window.rpartition(b"\n")[0] or window
     sample = b"\n".join(line for line in window.split(b"\n") if not line.isascii())
-    matches = list(from_bytes(sample, cp_isolation=list(_ENCODINGS), enable_fallback=False))
+    encodings = _ENCODINGS if _NEIGHBOURS.search(sample) else _FOR_SINGLE_BYTES
+    matches = list(from_bytes(sample, cp_isolation=list(encodings), enable_fallback=False))
     if not matches:
         return None
     best = matches[0]

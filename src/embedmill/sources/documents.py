@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from embedmill.errors import SourceError
-from embedmill.sources.decoding import decode, storable
+from embedmill.sources.decoding import decode
 from embedmill.sources.names import shown
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _ZIPPED = frozenset({".docx", ".pptx"})
 
 _MAX_UNZIPPED = 1 << 30
 """Bytes. A file of a few kilobytes can be made to unzip to all the memory there is."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+_ATTEMPT = re.compile(r"^- \w+ threw \w+ with message: ")  # how markitdown lists what its converters said
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 _CHARSET_WITHIN = 1024  # bytes, as the HTML standard has it
@@ -53,19 +57,26 @@ def to_markdown(data: bytes, suffix: str, document: str) -> str:
         stream_info = StreamInfo(extension=suffix, charset="utf-8" if suffix in _HTML else None)
         text = _converter().convert_stream(io.BytesIO(data), stream_info=stream_info).markdown
     except Exception as error:  # whatever the many parsers raise on damaged files
-        raise SourceError(f"{shown(document)}: cannot be converted to text: {_cause(error)}") from error
+        raise SourceError(
+            f"{shown(document)}: cannot be converted ({_cause(error)}): correct that, or use --exclude"
+        ) from error
     if not text.strip():
         log.warning("%s: no text found in it", shown(document))
         return ""
-    return storable(text)
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 @cache
 def _converter() -> MarkItDown:
     from markitdown import MarkItDown
+    from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter, PptxConverter
 
     logging.getLogger("pdfminer").setLevel(logging.ERROR)  # it remarks on every irregular page
-    return MarkItDown(enable_plugins=False)
+    # No others: those built in would take a damaged Word file for a zip archive and tell what is in it.
+    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+    for known in (DocxConverter, HtmlConverter, PdfConverter, PptxConverter):
+        converter.register_converter(known())
+    return converter
 
 
 def _html(data: bytes) -> str:
@@ -87,9 +98,9 @@ def _check_unzipped_size(data: bytes) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """The first line of what went wrong, without the libraries' advice."""
-    name = type(error).__name__
-    if name == "MissingDependencyException":
+    """What went wrong, on one line, without the libraries' advice."""
+    message = str(error)
+    if "MissingDependency" in type(error).__name__ + message:
         return "a part of the extra is missing: pip install 'embedmill[documents]'"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else name
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return _ATTEMPT.sub("", lines[-1])[:200] if lines else type(error).__name__

@@ -62,6 +62,8 @@ def read_whole(descriptor: int, max_bytes: int) -> tuple[bytes, int]:
     for _ in range(_READS):
         begun = time.time_ns()
         before = os.fstat(descriptor)
+        if before.st_size > max_bytes:
+            raise LeftOut(Skip.TOO_LARGE)
         content = _read(descriptor, before.st_size, max_bytes)
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
@@ -70,15 +72,15 @@ def read_whole(descriptor: int, max_bytes: int) -> tuple[bytes, int]:
 
 
 def _read(descriptor: int, expected: int, max_bytes: int) -> bytes:
-    if expected > max_bytes:
-        raise LeftOut(Skip.TOO_LARGE)
+    """What the file holds, as far as its size says; one byte more where it has grown meanwhile."""
+    # A size of 0 may also stand for "not known", as in /proc.
+    most, at_once = (expected, expected + 1) if expected else (max_bytes, 1 << 16)
     os.lseek(descriptor, 0, os.SEEK_SET)
     blocks: list[bytes] = []
     size = 0
-    # One byte more than expected, so that the first call shows whether that was the end.
-    while block := os.read(descriptor, max(expected + 1 - size, 1 << 16)):
+    while size <= most and (block := os.read(descriptor, min(at_once, most + 1 - size))):
         blocks.append(block)
         size += len(block)
-        if size > max_bytes:
-            raise LeftOut(Skip.TOO_LARGE)
+    if size > max_bytes:
+        raise LeftOut(Skip.TOO_LARGE)
     return b"".join(blocks)

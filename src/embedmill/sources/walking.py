@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from embedmill.sources.patterns import Patterns
-from embedmill.sources.skips import Skip
+from embedmill.sources.reading import open_beneath
+from embedmill.sources.skips import LeftOut, Skip
 
 TOOL_FOLDERS = frozenset(
     {".bzr", ".embedmill", ".git", ".hg", ".jj", ".svn", "CVS", "__pycache__", "node_modules"}
@@ -212,8 +212,7 @@ def _exclude_file(worktree: str) -> str:
 
 def _small_file(path: str) -> bytes:
     """The bytes of a file that steers the walk; none where it is not there, not a file, or cannot be read."""
-    with suppress(OSError):
-        if stat.S_ISREG(os.lstat(path).st_mode):
-            with Path(path).open("rb") as file:
-                return file.read(_SMALL)
+    folder, name = os.path.split(path)
+    with suppress(OSError, LeftOut), open_beneath(folder, [name]) as descriptor:
+        return os.read(descriptor, _SMALL)
     return b""
