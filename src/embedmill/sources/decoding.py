@@ -1,0 +1,143 @@
+"""Bytes to text: which encoding, and whether it is text at all.
+
+In this order: a byte order mark; UTF-32 and UTF-16 without one, by where their zero bytes stand; UTF-8; UTF-8
+with a few bad bytes; else an older encoding, guessed from the words around the first byte that is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from contextlib import suppress
+
+from embedmill.sources.skips import LeftOut, Skip
+
+_HEAD = 8000  # bytes that are looked at to tell text from data: as many as git looks at
+_GUESSED = 1 << 16  # bytes that an encoding is guessed from: more cost time and tell little more
+
+_MAX_CONTROLS = 0.05
+"""Text has next to no control characters; compressed and machine data are 10 % and more."""
+
+_MAX_FOREIGN = 0.3
+"""Text in an encoding that nobody recognises is still worth having where at most this share is not ASCII."""
+
+_MARKS = (  # the longer first: UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+_ENCODINGS = (
+    # Where several fit equally well, the first one is taken: the most frequent on the web
+    # (https://w3techs.com/technologies/overview/character_encoding).
+    "cp1252", "cp1251", "cp932", "gb18030", "euc_kr", "euc_jp", "big5", "cp1250", "cp1254", "cp1256",
+    "cp1253", "cp1255", "cp1257", "cp949", "koi8_r", "koi8_u", "iso8859_2", "iso8859_5", "iso8859_7",
+    "iso8859_9", "iso8859_15", "cp866", "tis_620",
+)  # fmt: skip
+
+# Other scripts write whole words beyond ASCII; a single letter or quotation mark is Latin, or Japanese, whose
+# second bytes may be ASCII.
+_FOR_SINGLE_BYTES = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "iso8859_15", "cp932")
+_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
+
+_CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r\b\x1b")
+
+
+def decode(data: bytes) -> str:
+    """The text of a file, as it stands but for its byte order mark; line ends are kept.
+
+    Raises `LeftOut` for binary data: a zero byte in the first 8,000 bytes, as in git, or too many control
+    characters. The text can be stored anywhere: it holds no lone surrogates, and a NUL further on in it,
+    which databases refuse, becomes U+FFFD, so that no other character moves.
+    """
+    if data.startswith(b"%PDF-"):
+        raise LeftOut(Skip.BINARY)  # a PDF whose name does not end in .pdf
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            text = data[len(mark) :].decode(encoding, "replace")
+            return _without_nul(text if encoding == "utf-8" else _plausible(text))
+    head = data[:_HEAD]
+    if b"\0" in head:
+        return _without_nul(_wide(data))
+    if _controls(head) or (b"\0" in data and _controls(data)):
+        raise LeftOut(Skip.BINARY)  # control characters
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = _not_utf8(data, error.start)
+    return _without_nul(text)
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\ufffd")
+
+
+def _controls(data: bytes) -> bool:
+    return len(data) - len(data.translate(None, _CONTROLS)) > _MAX_CONTROLS * len(data)
+
+
+def _wide(data: bytes) -> str:
+    """UTF-32 or UTF-16 without a mark: letters, spaces and line ends have zero bytes, all in one place."""
+    head = data[: _HEAD & ~3]
+    zeros = [head[place::4].count(0) / max(1, len(head) // 4) for place in range(4)]
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    fits = {
+        "utf-32-le": zeros[3] == 1 and zeros[0] < 1,
+        "utf-32-be": zeros[0] == 1 and zeros[3] < 1,
+        "utf-16-le": odd > 0.2 and even < odd / 10,
+        "utf-16-be": even > 0.2 and odd < even / 10,
+    }
+    for encoding in (encoding for encoding, fit in fits.items() if fit):
+        with suppress(UnicodeDecodeError):
+            return _plausible(data.decode(encoding))
+    raise LeftOut(Skip.BINARY)  # zero bytes
+
+
+def _plausible(text: str) -> str:
+    """The text, unless it is data that happens to decode."""
+    head = text[:_HEAD]
+    odd = sum(not (character.isprintable() or character.isspace()) for character in head)
+    if odd > _MAX_CONTROLS * len(head):
+        raise LeftOut(Skip.BINARY)  # code points that no text has
+    return text
+
+
+def _not_utf8(data: bytes, first_bad: int) -> str:
+    """What is not UTF-8 throughout."""
+    text = data.decode("utf-8", "replace")
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
+    bad = text.count("\ufffd")
+    if foreign - bad > bad:  # in no other encoding do this many bytes make up UTF-8 sequences by chance
+        return text
+    encoding = _guess(data, first_bad)
+    if encoding is None:
+        high = len(data) - len(data.decode("ascii", "ignore"))
+        if high > _MAX_FOREIGN * len(data) and _NEIGHBOURS.search(data):
+            raise LeftOut(Skip.BINARY)  # no known encoding
+        encoding = "cp1252"
+    return data.decode(encoding, "replace")
+
+
+def _guess(data: bytes, first_bad: int) -> str | None:
+    """The encoding that makes most sense of whole lines around the first byte that is not UTF-8."""
+    from charset_normalizer import from_bytes  # not needed for almost any corpus
+
+    start = max(data.rfind(b"\n", 0, first_bad) + 1, first_bad - _GUESSED // 2)
+    window = data[start : start + _GUESSED]
+    if start + _GUESSED < len(data):  # cut: leave the last line out, lest the cut divide a character
+        window = window.rpartition(b"\n")[0] or window
+    sample = b"\n".join(line for line in window.split(b"\n") if not line.isascii())
+    encodings = _ENCODINGS if _NEIGHBOURS.search(sample) else _FOR_SINGLE_BYTES
+    matches = list(from_bytes(sample, cp_isolation=list(encodings), enable_fallback=False))
+    if not matches:
+        return None
+    best = matches[0]
+    equal = {
+        encoding
+        for match in matches
+        if (match.chaos, match.coherence) == (best.chaos, best.coherence)
+        for encoding in match.could_be_from_charset
+    }
+    return next((encoding for encoding in _ENCODINGS if encoding in equal), best.encoding)

@@ -1,0 +1,218 @@
+"""Files and folders as a source of documents."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from embedmill.errors import SourceError, UsageError
+from embedmill.records import Document, Entry
+from embedmill.sources.decoding import decode
+from embedmill.sources.documents import convertible, to_markdown
+from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, kind_of, suffix_of
+from embedmill.sources.names import file_id, file_path, shown
+from embedmill.sources.patterns import Patterns
+from embedmill.sources.reading import open_beneath, read_whole
+from embedmill.sources.skips import LeftOut, Skip
+from embedmill.sources.walking import Walk, as_folder
+
+log = logging.getLogger("embedmill")
+
+MAX_BYTES = 64 << 20
+"""Default limit of a file's size. A file is read whole, as text takes up to four times its bytes; books and
+hand-written programs stay below 10 MB, what is above are dumps and logs."""
+
+
+class FileSource:
+    """The text files at and below some paths, as documents. Implements `interfaces.Source`.
+
+    Left out of a folder are hidden files, what ``.gitignore`` and ``.embedmillignore`` name, folders of tools
+    (`walking.TOOL_FOLDERS`, virtual environments, caches), binary files and links. ``.embedmillignore`` has
+    gitignore's syntax and wins over ``.gitignore``. A file or folder that is itself given is taken wherever
+    it lies, though a file may still be excluded, binary or too large. Where given paths overlap, each file
+    is listed once, by the rules of the nearest given path.
+
+    `entries` is for one caller at a time; `read` may be called from several threads, also while it runs.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        hidden: bool = False,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """Find the paths; nothing is listed yet.
+
+        `include`, `exclude`: patterns in gitignore syntax, relative to each given folder. Where there is an
+        `include`, only the files that it matches are taken; `exclude` wins over it. `hidden`: also take what
+        begins with a dot. `max_bytes`: larger files are left out with a warning.
+
+        Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
+        """
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        if not paths:
+            raise UsageError("no paths to read from: give at least one file or folder")
+        self._given: dict[str, bool] = dict(sorted(map(_found, paths)))  # real path -> is a folder
+        self._include = tuple(include)
+        self._exclude = tuple(exclude)
+        self._hidden = hidden
+        self._max_bytes = max_bytes
+        self._counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._unlisted: list[str] = []
+        self.scopes: Sequence[str] = tuple(
+            file_id(as_folder(path) if is_folder else path) for path, is_folder in self._given.items()
+        )
+        self.skipped: Mapping[str, int] = self._counts
+
+    def entries(self) -> Iterator[Entry]:
+        """List the files that place, name and size select, in a stable order. Counts from 0 each time."""
+        self._counts.clear()
+        self._unlisted.clear()
+        for path, is_folder in self._given.items():
+            listed = self._below(path) if is_folder else self._itself(path)
+            for entry in listed:
+                if isinstance(entry, Skip):
+                    self._skip(entry)
+                else:
+                    yield entry
+
+    def read(self, entry: Entry) -> Document | None:
+        """Read one file; None where it is binary, too large or gone after all (counted in `skipped`).
+
+        Raises `SourceError` where it cannot be read or converted.
+        """
+        try:
+            return self._read(entry)
+        except LeftOut as left_out:
+            if left_out.reason is Skip.TOO_LARGE:
+                self._warn_too_large(entry.id)
+            self._skip(left_out.reason)
+            return None
+
+    def unlisted(self) -> Sequence[str]:
+        """The folders below the given ones that could not be listed, each ending in "/"."""
+        return tuple(self._unlisted)
+
+    def _below(self, root: str) -> Iterator[Entry | Skip]:
+        walk = Walk(
+            root,
+            include=self._include,
+            exclude=self._exclude,
+            hidden=self._hidden,
+            given=self._given,
+            skip=self._skip,
+            unlisted=lambda folder: self._unlisted.append(file_id(folder)),
+        )
+        for found in walk.files():
+            yield self._listed(found.path, partial(found.stat, follow_symlinks=False))
+
+    def _itself(self, path: str) -> Iterator[Entry | Skip]:
+        folder = as_folder(os.path.dirname(path))  # noqa: PTH120
+        excluded = self._exclude and Patterns.of_option(self._exclude, folder).verdict(path, is_folder=False)
+        yield Skip.EXCLUDED if excluded else self._listed(path, lambda: os.lstat(path))
+
+    def _listed(self, path: str, status: Callable[[], os.stat_result]) -> Entry | Skip:
+        suffix = suffix_of(path.rpartition("/")[2])
+        if suffix in BINARY_SUFFIXES:
+            return Skip.BINARY
+        if suffix in DOCUMENT_SUFFIXES and not convertible():
+            return Skip.NEEDS_EXTRA
+        document = file_id(path)
+        try:
+            found = status()
+        except FileNotFoundError:
+            return Skip.VANISHED
+        except OSError:
+            return Entry(document, 0, 0)  # reading it says what is wrong
+        if found.st_size > self._max_bytes:
+            self._warn_too_large(document)
+            return Skip.TOO_LARGE
+        return Entry(document, found.st_size, found.st_mtime_ns)
+
+    def _read(self, entry: Entry) -> Document:
+        path = file_path(entry.id)
+        root = self._root_of(path)
+        parts = path[len(as_folder(root)) :].split("/")
+        if {"", ".", ".."}.intersection(parts):
+            raise SourceError(f"{shown(entry.id)}: not the id of a file")
+        try:
+            with open_beneath(root, parts) as descriptor:
+                content, mtime_ns = read_whole(descriptor, self._max_bytes)
+        except OSError as error:
+            raise SourceError(
+                f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
+            ) from error
+        text = _text(content, parts[-1], entry.id)
+        return Document(
+            id=entry.id,
+            text=text,
+            kind=kind_of(parts[-1], text),
+            content_hash=hashlib.sha256(content).digest(),
+            size=len(content),
+            mtime_ns=mtime_ns,
+        )
+
+    def _root_of(self, path: str) -> str:
+        """The given folder that the path lies in; the folder of a file that is itself given."""
+        folder = path
+        while (is_folder := self._given.get(folder)) is None:
+            if folder in ("/", ""):
+                raise SourceError(f"{shown(file_id(path))}: not below the given paths")
+            folder = os.path.dirname(folder)  # noqa: PTH120
+        return folder if is_folder else os.path.dirname(folder)  # noqa: PTH120
+
+    def _warn_too_large(self, document: str) -> None:
+        log.warning(
+            "%s: left out, it is larger than %.4g MiB (--max-file-size)",
+            shown(document),
+            self._max_bytes / 2**20,
+        )
+
+    def _skip(self, reason: Skip) -> None:
+        with self._counting:
+            self._counts[reason.value] += 1
+
+
+def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """The real path, and whether it is a folder that can be listed."""
+    name = os.fsdecode(path)
+    try:
+        real = os.path.realpath(name, strict=True)
+        mode = os.stat(real).st_mode  # noqa: PTH116
+        if stat.S_ISDIR(mode):
+            with os.scandir(as_folder(real) + "."):
+                return real, True
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{shown(file_id(name))}: {_reason(error)}: give a file or folder that can be read"
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"{shown(file_id(name))}: give a file or folder, not a pipe or device")
+    return real, False
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return (reason or type(error).__name__).lower()
+
+
+def _text(content: bytes, name: str, document: str) -> str:
+    suffix = suffix_of(name)
+    if not content:  # an empty file has no text, of whatever format: what it once held is to be removed
+        return ""
+    if suffix not in DOCUMENT_SUFFIXES:
+        return decode(content)
+    if not convertible():
+        raise LeftOut(Skip.NEEDS_EXTRA)
+    return to_markdown(content, suffix, document)

@@ -1,0 +1,159 @@
+"""Bytes to text, and what is no text at all."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import random
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedmill.sources.decoding import decode
+from embedmill.sources.skips import LeftOut, Skip
+
+GERMAN = "Größe, Übermaß und Ärger: 5 € für „nichts“.\r\nZweite Zeile\n"
+RUSSIAN = "Это простой текст на русском языке, который нужно распознать.\n"
+JAPANESE = "こんにちは世界。日本語のテキストです。\n"
+CHINESE = "你好，世界。这是一个测试文件，里面有一些汉字。\n"
+TRADITIONAL = "你好，世界。這是一個測試文件，裡面有一些漢字。\n"
+KOREAN = "안녕하세요 세계. 이것은 한국어 텍스트입니다.\n"
+GREEK = "Καλημέρα κόσμε, πώς είστε σήμερα;\n"
+
+
+@given(st.text(st.characters(exclude_categories=["C"])))
+def test_utf8_comes_back_as_it_is(text: str) -> None:
+    if not text.startswith("\ufeff"):
+        assert decode(text.encode()) == text
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_out_can_be_stored(data: bytes) -> None:
+    try:
+        text = decode(data)
+    except LeftOut as left_out:
+        assert left_out.reason is Skip.BINARY
+    else:
+        text.encode()  # fails on lone surrogates
+        assert "\0" not in text
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+@pytest.mark.parametrize("text", [GERMAN, JAPANESE, "🦉 owl\n", ""])
+def test_byte_order_marks_are_obeyed_and_taken_off(mark: bytes, encoding: str, text: str) -> None:
+    assert decode(mark + text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", [GERMAN, RUSSIAN, "x = 1\n" * 5000, GREEK + "🦉\n"])
+def test_wide_encodings_without_a_mark(encoding: str, text: str) -> None:
+    assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("latin-1", "Le café est fermé à Noël.\n"),
+        ("latin-1", "naïve"),
+        ("latin-1", "def f():\n    pass  # é\n"),
+        ("latin-1", "¿Qué?"),
+        ("cp1252", GERMAN),
+        ("cp1252", "5 € – “ok”"),
+        ("cp1250", "Zażółć gęślą jaźń. Příliš žluťoučký kůň úpěl ďábelské ódy.\n"),
+        ("cp1251", RUSSIAN),
+        ("cp1251", "x = 1  # привет\n"),
+        ("koi8_r", RUSSIAN),
+        ("cp1253", GREEK),
+        ("cp932", JAPANESE),
+        ("euc_jp", JAPANESE),
+        ("gb18030", CHINESE),
+        ("big5", TRADITIONAL),
+        ("cp949", KOREAN),
+    ],
+)
+def test_older_encodings_are_recognised(encoding: str, text: str) -> None:
+    assert decode(text.encode(encoding)) == text
+
+
+def test_one_foreign_byte_far_into_a_file_is_enough() -> None:
+    text = "nothing special here\n" * 50_000 + "naïve café\n" + "nor here\n" * 50_000
+    assert decode(text.encode("latin-1")) == text
+
+
+def test_mostly_utf8_with_a_few_bad_bytes_is_still_utf8() -> None:
+    data = (JAPANESE + RUSSIAN).encode() + b"caf\xe9\n" + GREEK.encode() + b"\xff\n"
+    assert decode(data) == JAPANESE + RUSSIAN + "caf\ufffd\n" + GREEK + "\ufffd\n"
+
+
+def test_encoded_surrogates_are_replaced() -> None:
+    data = JAPANESE.encode() + "\ud800".encode("utf-8", "surrogatepass") + RUSSIAN.encode()
+    assert decode(data) == JAPANESE + "\ufffd" * 3 + RUSSIAN
+    assert decode(codecs.BOM_UTF16_LE + "a\ud800b\n".encode("utf-16-le", "surrogatepass")) == "a\ufffdb\n"
+
+
+def test_line_ends_are_kept() -> None:
+    assert decode(b"a\r\nb\rc\n\x0cd\xe2\x80\xa8e") == "a\r\nb\rc\n\x0cd\u2028e"
+
+
+def test_a_nul_beyond_the_first_8000_bytes_is_replaced_in_place() -> None:
+    assert decode(b"x" * 8000 + b"\0y") == "x" * 8000 + "\ufffdy"
+
+
+def test_a_nul_within_the_first_8000_bytes_is_binary() -> None:
+    with pytest.raises(LeftOut):
+        decode(b"x" * 7999 + b"\0y")
+
+
+seeded = random.Random(7)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"rest",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"%PDF-1.4\n",
+        gzip.compress(GERMAN.encode() * 50, mtime=0),
+        seeded.randbytes(5000),
+        seeded.randbytes(5000).replace(b"\0", b"\1"),
+        seeded.randbytes(5000).translate(bytes(range(256)), bytes(range(32))),
+        struct.pack("<1000h", *(seeded.randrange(-9000, 9000) for _ in range(1000))),
+        struct.pack("<1000i", *(seeded.randrange(100) for _ in range(1000))),
+        struct.pack(">1000H", *range(1000)),
+        codecs.BOM_UTF16_LE + seeded.randbytes(5000),
+        b"text, then\n" * 800 + bytes(range(32)) * 800,
+    ],
+    ids=[
+        "elf",
+        "png",
+        "pdf",
+        "gzip",
+        "random",
+        "no zeros",
+        "no controls",
+        "sound",
+        "ints",
+        "count",
+        "mark",
+        "tail",
+    ],
+)
+def test_data_is_not_text(data: bytes) -> None:
+    with pytest.raises(LeftOut) as caught:
+        decode(data)
+    assert caught.value.reason is Skip.BINARY
+
+
+def test_terminal_colours_are_text() -> None:
+    assert decode(b"\x1b[31mred\x1b[0m " * 100).startswith("\x1b[31mred")
