@@ -150,6 +150,9 @@ class Store(Protocol):
     def replace(self, replacements: Sequence[Replacement]) -> None:
         """Put whole documents in place of what the store has of them, all in one transaction."""
 
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+
     def touch(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before."""
 
@@ -165,11 +168,17 @@ class Store(Protocol):
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""
 
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures, in order."""
+
     def status(self) -> StoreStatus:
         """What the store holds."""
 
     def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; ties in a stable order."""
+
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer."""
 
     def close(self) -> None:
         """Release the store; may be called twice."""
