@@ -16,6 +16,8 @@ APPLICATION_ID = 0x656D6D6C  # "emml": tells a store from any other SQLite file
 
 BUSY_TIMEOUT = 30.0  # seconds; only checkpoints and other readers ever hold the file, for moments
 
+CACHE_KIB = 16_384  # of memory for each connection; the default of 2 MB holds few of the pages of the indexes
+
 PAGE_SIZE = 16_384
 """Bytes. A vector of 384 numbers takes 1.5 KB, of 768 3 KB: a small page is left with room for half a one.
 Measured with 40,000 rows in pages of 4,096 / 8,192 / 16,384 bytes:
@@ -58,6 +60,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "mode=rwc")
         try:
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # heeded only before the first write
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             # In WAL mode readers and the writer do not wait for each other. NORMAL syncs at checkpoints
             # only: a kill loses nothing; a power cut may lose the last transactions, each of them
             # whole, so that the ledger never says more than the vectors that are there.
@@ -82,6 +85,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection = _connect_reader(path)
         try:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             newest = len(_scripts(MIGRATIONS))
             version = _schema(connection, path, newest)
             if not version:  # a run was killed just as it began the file
@@ -152,8 +156,31 @@ def _refuse_foreign_file(path: Path) -> None:
         raise StoreError(f"{path} is not an embedmill store: give another --store")
 
 
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    if not path.exists() or not path.stat().st_size:
+        raise StoreError(f"no store at {path}: run `embedmill index` first")
+    # "rw" tidies up the files beside the store that reading in WAL mode makes, and writes nothing else. Where
+    # nothing may be written, "ro" reads a write-ahead log that is there; without one, everything is
+    # in the file, which nobody is writing: "immutable" reads it without locks.
+    accesses = ["mode=rw", "mode=ro"]
+    if not path.with_name(path.name + "-wal").exists():
+        accesses.append("mode=ro&immutable=1")
+    for access in accesses:
+        connection = _connect(path, access)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            connection.close()
+            forbidden = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+            if not forbidden or access == accesses[-1]:
+                raise
+        else:
+            break
+    return connection
+
+
 def _connect(path: Path, access: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?{access}",  # "?", "#" and "%" mean something in a URI
         uri=True,
         timeout=BUSY_TIMEOUT,
@@ -161,27 +188,3 @@ def _connect(path: Path, access: str) -> sqlite3.Connection:
         check_same_thread=False,  # each connection has a lock of its own
         cached_statements=256,
     )
-    # The default of 2 MB holds too few of the pages that lookups of hashes and names go through.
-    connection.execute("PRAGMA cache_size = -16384")  # KiB
-    return connection
-
-
-def _connect_reader(path: Path) -> sqlite3.Connection:
-    if not path.exists() or not path.stat().st_size:
-        raise StoreError(f"no store at {path}: run `embedmill index` first")
-    connection = _connect(path, "mode=rw")  # SQLite itself falls back to read-only where the file is
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    except sqlite3.OperationalError as error:
-        connection.close()
-        # Reading in WAL mode means to make two files beside the store. Where that is not allowed
-        # and they are not there, all is in the file itself and nobody is writing.
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            raise
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        return _connect(path, "mode=ro&immutable=1")
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -116,12 +117,13 @@ class ExactSearch:
         )
         if not few and not self._cannot_write:
             try:
-                parts = _parts(connection, matrix, visible, kept, at, dimension)
-                write_matrix(self.path, generation, dimension, visible, parts)
+                # Closed even on an error: a cursor left half-way would keep the file open.
+                with closing(_parts(connection, matrix, visible, kept, at, dimension)) as parts:
+                    write_matrix(self.path, generation, dimension, visible, parts)
                 written = Matrix(self.path)
             except OSError as error:
                 self._cannot_write = True  # not tried again by this store, nor told again
-                log.warning("cannot write %s (%s): searches take longer without it", self.path, error)
+                log.warning("cannot write %s (%s): searches take longer without it", self.path, str(error))
             except ValueError as error:
                 raise StoreError(
                     f"{self.path}: the store is damaged ({error}): index into a new --store"
@@ -166,7 +168,7 @@ def _parts(
     kept: Mask,
     at: Ids,
     dimension: int,
-) -> Iterator[Block | Copy]:
+) -> Generator[Block | Copy]:
     """The rows of a new matrix: those the old one has are copied from it, only the others read."""
     first_rows = np.empty(0, np.int64) if matrix is None else matrix.first_rows
     for a, b in _runs(kept, at):
