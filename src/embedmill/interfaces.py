@@ -74,7 +74,9 @@ class Embedder(Protocol):
     def load(self) -> None:
         """Load the model now; otherwise the first `infer` does."""
 
-    def encode(self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True) -> list[TokenIds]:
+    def encode(
+        self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True
+    ) -> list[TokenIds]:
         """Each text's token ids, prompt and special tokens included; cut to `max_tokens` unless told not."""
 
     def infer(self, batch: Batch) -> Vectors:
@@ -157,7 +159,7 @@ class Store(Protocol):
         """Put whole documents in place of what the store has of them, all in one transaction."""
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
-        """Note failures of a document that could not be read; what the store has of it stays."""
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
 
     def touch(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before."""
@@ -175,16 +177,16 @@ class Store(Protocol):
         """All failures, in the order of documents and chunks."""
 
     def failed_documents(self) -> list[str]:
-        """The documents that have failures."""
+        """The documents that have failures, in order."""
 
     def status(self) -> StoreStatus:
         """What the store holds."""
 
-    def prepare_search(self) -> None:
-        """Do now what the next search would have to do first."""
-
     def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; ties in a stable order."""
+
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer."""
 
     def close(self) -> None:
         """Release the store; may be called twice."""

@@ -1,0 +1,40 @@
+"""Stores, by the scheme of their URL."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from embedmill.errors import UsageError
+from embedmill.interfaces import Store
+from embedmill.stores import sqlite
+
+DEFAULT_URL = "sqlite:.embedmill/index.db"
+
+
+class Opener(Protocol):
+    """Opens the stores of one scheme; see `open_store`."""
+
+    def __call__(self, url: str, *, write: bool, create: bool) -> Store:
+        """Open this store."""
+
+
+OPENERS: dict[str, Opener] = {
+    "sqlite": sqlite.open_url,
+}
+
+
+def open_store(url: str = DEFAULT_URL, *, write: bool = True, create: bool = True) -> Store:
+    """Open a store.
+
+    `write` takes the store's writer lock until `close`; readers work meanwhile. `create` begins a new store
+    where there is none, and means nothing to a reader: reading never creates a store.
+
+    Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, and
+    `StoreError` where there is no store or it cannot be used.
+    """
+    scheme, colon, _ = url.partition(":")
+    if not colon or scheme not in OPENERS:
+        shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
+        known = ", ".join(f"{name}:..." for name in OPENERS)
+        raise UsageError(f"unknown store {shown}: give one of {known}")
+    return OPENERS[scheme](url, write=write, create=create)

@@ -1,0 +1,54 @@
+"""The lock that keeps a second run from writing to the same store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from embedmill.errors import StoreBusy, StoreError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _acquire(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the pid, which others must be able to read
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _acquire(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class WriterLock:
+    """Held from construction to `release`, or until the process dies: the kernel lets go of it.
+
+    The file itself stays. Removing it would let two runs hold "the" lock, each on a file of its own.
+    """
+
+    def __init__(self, store: Path) -> None:
+        path = store.with_name(store.name + ".lock")
+        try:
+            self._file = path.open("a+", encoding="ascii", errors="replace")
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}: check the permissions") from error
+        try:
+            _acquire(self._file.fileno())
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read(20).strip()
+            self._file.close()
+            process = f"process {holder}" if holder else "another process"
+            raise StoreBusy(f"{process} is writing to the store {store}: wait until it has ended") from error
+        try:
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n")
+            self._file.flush()
+        except OSError:  # a full disk: the lock holds without the pid, which is only told to people
+            pass
+
+    def release(self) -> None:
+        """Let the next run in; may be called twice."""
+        self._file.close()

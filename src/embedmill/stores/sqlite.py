@@ -1,0 +1,332 @@
+"""The default store: one SQLite file, and beside it the matrix for searches."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.fingerprint import Fingerprint
+from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
+from embedmill.stores import rows, unseen
+from embedmill.stores.database import open_reader, open_writer, told
+from embedmill.stores.exact import ExactSearch
+from embedmill.stores.globs import compile_glob
+from embedmill.stores.lock import WriterLock
+
+
+def open_url(url: str, *, write: bool, create: bool) -> SqliteStore:
+    """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.stores.open_store`."""
+    _, _, path = url.partition(":")
+    if not path:
+        raise UsageError(f"{url} names no file: give sqlite:PATH")
+    return SqliteStore(Path(path).expanduser(), write=write, create=create)
+
+
+class SqliteStore:
+    """A `Store` in one SQLite file.
+
+    A document and its vectors come in one transaction, which also removes what they replace; the row of a
+    complete document is the ledger's entry. Reads have a connection of their own: they may come from
+    another thread than the writes, and neither waits for the other.
+
+    Every method raises `StoreError` where the file cannot be read or written; what was stored before stays.
+    """
+
+    def __init__(self, path: Path, *, write: bool = True, create: bool = True) -> None:
+        self.path = path
+        self.url = f"sqlite:{path}"
+        self._lock: WriterLock | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
+        self._search = ExactSearch(_beside(path, ".matrix"))
+        try:
+            if write:
+                if create:
+                    _make_folder(path.parent)
+                elif not path.exists():
+                    raise StoreError(f"no store at {path}: run `embedmill index` first")
+                self._lock = WriterLock(path)
+                self._writer = open_writer(path)
+                with told(path):
+                    unseen.prepare(self._writer)
+            self._reader = open_reader(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Bind an empty store to the fingerprint's space.
+
+        Raises `SpaceMismatch` where it is bound to another.
+        """
+        space = fingerprint.space
+        with self._transaction() as db:
+            bound = rows.facts(db)
+            if "space" not in bound:
+                fields = json.dumps(asdict(space), sort_keys=True)
+                facts = {"space": space.id, "fields": fields, "dimension": space.dimension, "model": model}
+                db.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
+            elif bound["space"] != space.id:
+                before = json.loads(bound["fields"])
+                differing = [name for name, value in asdict(space).items() if before.get(name) != value]
+                raise SpaceMismatch(
+                    f"store {self.path} holds vectors of {bound['model']} (space {bound['space']}), "
+                    f"not of {model} (space {space.id}, with other {', '.join(differing)}): "
+                    "give another --store and index into that"
+                )
+
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The ledger's entries of these documents; those that are not durably stored are missing."""
+        with self._snapshot() as db:
+            found = rows.select(
+                db,
+                """SELECT name, size, mtime_ns, content_hash, recipe FROM documents
+                   WHERE complete AND name IN ({})""",
+                ids,
+            )
+            return {row[0]: DocumentState(*row) for row in found}
+
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
+        """Vectors in the store, staged ones too: chunk hash -> ``(dimension,)`` float32, read-only."""
+        with self._snapshot() as db:
+            found = rows.select(
+                db,
+                """SELECT hash, vector FROM vectors JOIN (
+                       SELECT hash, min(c.id) AS chunk FROM chunks c JOIN documents d ON d.id = c.document
+                       WHERE hash IN ({}) AND precision = ? GROUP BY hash
+                   ) USING (chunk)""",
+                hashes,
+                precision,
+            )
+            return {key: np.frombuffer(blob, "<f4").astype(np.float32, copy=False) for key, blob in found}
+
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
+        """Keep part of a large document durably but unseen, until `replace` makes it whole.
+
+        What an earlier run staged stays until then too, for `vectors` to find.
+        """
+        with self._transaction() as db:
+            version = self._staged.get(document)
+            if version is None:
+                version = rows.begin_staged(db, document, precision)
+            rows.add(db, [(version, records)])
+            unseen.mark_seen(db, [document])
+        self._staged[document] = version
+
+    def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Put whole documents in place of what the store has of them, all in one transaction.
+
+        A failure counts the attempts at the same chunk, or document, that were recorded before it.
+        """
+        latest = {replacement.state.id: replacement for replacement in replacements}
+        with self._transaction() as db:
+            versions = [rows.complete(db, new, self._staged.get(name)) for name, new in latest.items()]
+            rows.add(
+                db, [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)]
+            )
+            for name, new in latest.items():
+                before = rows.attempts(db, name)
+                if before:
+                    db.execute("DELETE FROM failures WHERE document = ?", (name,))
+                rows.record_failures(db, name, new.failures, before)
+            unseen.mark_seen(db, latest)
+            rows.mark_changed(db)
+        for name in latest:
+            self._staged.pop(name, None)
+
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+        with self._transaction() as db:
+            rows.record_failures(db, document, failures, rows.attempts(db, document))
+            unseen.mark_seen(db, [document])
+
+    def touch(self, states: Sequence[DocumentState]) -> None:
+        """Note new sizes and times of documents whose content is as before.
+
+        Such a document could be read: a failure to read it is forgotten.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                """UPDATE documents SET size = ?, mtime_ns = ?
+                   WHERE complete AND name = ? AND content_hash = ?""",
+                [(state.size, state.mtime_ns, state.id, state.content_hash) for state in states],
+            )
+            db.executemany(
+                "DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states]
+            )
+            unseen.mark_seen(db, [state.id for state in states])
+
+    def see(self, ids: Sequence[str]) -> None:
+        """Note that these documents still exist (for `remove_unseen`)."""
+        with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
+            unseen.mark_seen(db, ids)
+
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
+        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+
+        What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
+        scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
+        """
+        with self._transaction() as db:
+            return unseen.remove(db, scopes, keep, self._staged.values())
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures, in the order of documents and chunks."""
+        # In pages, so that the caller may use the store between two of them.
+        last: tuple[str, int] = ("", -2)
+        while True:
+            with self._snapshot() as db:
+                page = db.execute(
+                    """SELECT document, idx, start, "end", line, type, message, attempts FROM failures
+                       WHERE (document, idx) > (?, ?) ORDER BY document, idx LIMIT 1000""",
+                    last,
+                ).fetchall()
+            if not page:
+                return
+            for document, index, start, end, line, kind, message, attempts in page:
+                yield Failure(document, index, start, end, line, Cause(kind, message), attempts)
+            last = page[-1][:2]
+
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures, in order."""
+        with self._snapshot() as db:
+            return [row[0] for row in db.execute("SELECT DISTINCT document FROM failures ORDER BY document")]
+
+    def status(self) -> StoreStatus:
+        """What the store holds; staged rows do not count."""
+        with self._snapshot() as db:
+            documents, chunks = db.execute(
+                "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE complete"
+            ).fetchone()
+            (failures,) = db.execute("SELECT count(*) FROM failures").fetchone()
+            precisions = db.execute(
+                "SELECT DISTINCT precision FROM documents WHERE complete AND chunks > 0 ORDER BY precision"
+            ).fetchall()
+            bound = rows.facts(db)
+        return StoreStatus(
+            documents=documents,
+            chunks=chunks,
+            failures=failures,
+            model=bound.get("model"),
+            space=bound.get("space"),
+            precision=tuple(row[0] for row in precisions),
+            dimension=bound.get("dimension"),
+            bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
+        )
+
+    def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
+        """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
+
+        Searches one snapshot of the store, whatever is written meanwhile; with `glob` only documents whose id
+        fits (see `embedmill.stores.globs`). Raises `ValueError` for a vector that is not finite or not of the
+        store's dimension.
+        """
+        query = np.ascontiguousarray(vector, np.float32)
+        if not np.isfinite(query).all():
+            raise ValueError("the query's vector is not finite")
+        with self._snapshot() as db:
+            dimension = rows.facts(db).get("dimension")
+            if dimension is None or k < 1:
+                return []
+            if query.shape != (dimension,):
+                raise ValueError(
+                    f"the query's vector has shape {query.shape}, the store's have ({dimension},)"
+                )
+            documents = None
+            if glob is not None:
+                fits = compile_glob(glob).match
+                named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
+                documents = np.array([number for number, name in named if fits(name)], np.int64)
+            scores = dict(self._search.nearest(db, query, k, documents))
+            found = rows.select(
+                db,
+                """SELECT c.id, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context
+                   FROM chunks c JOIN documents d ON d.id = c.document WHERE c.id IN ({})""",
+                scores,
+            )
+            hits = {
+                chunk: Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
+                for chunk, name, index, start, end, line, end_line, text, context in found
+            }
+        return [hits[chunk] for chunk in scores]
+
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer."""
+        with self._snapshot() as db:
+            dimension = rows.facts(db).get("dimension")
+            if dimension is not None:
+                self._search.prepare(db, dimension)
+
+    def close(self) -> None:
+        """Release the store; may be called twice."""
+        with self._reading, self._writing, told(self.path):
+            self._search.close()
+            # The writer last: whoever is last moves the write-ahead log into the file.
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+            if self._lock is not None:
+                self._lock.release()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """The reader's connection, which shows one state of the store throughout."""
+        with self._reading, told(self.path):
+            if self._reader is None:
+                raise StoreError(f"store {self.path} is closed")
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                if self._reader.in_transaction:
+                    self._reader.execute("ROLLBACK")
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """The writer's connection: either all that is done with it becomes durable, or nothing."""
+        with self._writing, told(self.path):
+            if self._writer is None:
+                raise StoreError(f"store {self.path} is closed, or was opened for reading")
+            self._writer.execute(begin)
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # on a full disk SQLite itself has rolled back
+                    self._writer.execute("ROLLBACK")
+                raise
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if folder.name == ".embedmill":  # the default place, in the midst of the user's own files
+                (folder / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreError(
+            f"cannot create {folder}: {error.strerror}: check the path and the permissions"
+        ) from error
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

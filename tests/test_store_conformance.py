@@ -1,0 +1,513 @@
+"""What every store promises. A new store joins by an opener in `OPENERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from embedmill.errors import SpaceMismatch, StoreBusy, StoreError
+from embedmill.interfaces import Store
+from embedmill.records import DocumentState
+from embedmill.stores import open_store
+from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
+
+Open = Callable[..., Store]
+
+OPENERS: dict[str, Callable[[Path], str]] = {  # scheme -> the URL of a new store
+    "sqlite": lambda folder: f"sqlite:{folder}/store/index.db",
+}
+
+
+@pytest.fixture(params=OPENERS)
+def open_(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the same store again and again, with the arguments of `open_store`."""
+    url = OPENERS[request.param](tmp_path)
+    opened: list[Store] = []
+
+    def open_it(**arguments: Any) -> Store:
+        opened.append(open_store(url, **arguments))
+        return opened[-1]
+
+    yield open_it
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_: Open) -> Store:
+    store = open_()
+    store.bind(fingerprint(), "model")
+    return store
+
+
+def contents(store: Store) -> dict[str, list[tuple[int, str]]]:
+    """All visible chunks of a store, by document."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for hit in store.search(vector("anything"), 10_000):
+        found.setdefault(hit.document, []).append((hit.chunk, hit.text))
+    return {document: sorted(chunks) for document, chunks in found.items()}
+
+
+# The space
+
+
+def test_a_store_refuses_a_second_model_of_the_same_dimension(store: Store, open_: Open) -> None:
+    store.replace([replacement("/a", ["one"])])
+    with pytest.raises(
+        SpaceMismatch, match=r"holds vectors of model \(space .*not of other .*weights.*--store"
+    ):
+        store.bind(fingerprint(weights="others"), "other")
+    store.close()
+    with pytest.raises(SpaceMismatch):
+        open_().bind(fingerprint(weights="others"), "other")
+
+
+def test_a_renamed_model_or_another_precision_is_the_same_space(store: Store) -> None:
+    store.bind(fingerprint(precision="bf16"), "renamed")
+    status = store.status()
+    assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
+
+
+def test_a_store_that_is_bound_to_nothing_takes_no_vectors(open_: Open) -> None:
+    store = open_()
+    with pytest.raises(StoreError, match="bind"):
+        store.replace([replacement("/a", ["one"])])
+    assert (store.status().model, store.status().documents, store.search(vector("x"), 3)) == (None, 0, [])
+
+
+# Documents
+
+
+def test_what_was_put_is_found(store: Store, open_: Open) -> None:
+    texts = ["first", "second \U0001f600 \0 Ä", ""]
+    new = replacement("/a/ü.md", texts)
+    store.replace([new])
+    for reader in (store, open_(write=False)):
+        assert reader.states(["/a/ü.md", "/b"]) == {"/a/ü.md": new.state}
+        status = reader.status()
+        assert (status.documents, status.chunks, status.failures, status.precision) == (1, 3, 0, ("f32",))
+        assert status.bytes > 0
+        for item in new.records:
+            hit = reader.search(item.vector, 1)[0]
+            assert (hit.document, hit.chunk, hit.start, hit.end) == ("/a/ü.md", item.chunk.index, *span(item))
+            assert (hit.line, hit.end_line, hit.text) == (
+                item.chunk.line,
+                item.chunk.end_line,
+                item.chunk.text,
+            )
+            assert hit.score == pytest.approx(1)
+
+
+def span(item: Any) -> tuple[int, int]:
+    return item.chunk.start, item.chunk.end
+
+
+def test_a_context_comes_back(store: Store) -> None:
+    item = record("/a", 0, "text", context="Title > Part")
+    store.replace([replacement("/a", [])])
+    store.stage("/a", [item], "f32")
+    store.replace([replacement("/a", [])])
+    assert store.search(item.vector, 1)[0].context == "Title > Part"
+
+
+def test_the_same_text_in_two_documents_is_two_rows(store: Store) -> None:
+    store.replace([replacement("/a", ["same", "same"]), replacement("/b", ["same"])])
+    assert contents(store) == {"/a": [(0, "same"), (1, "same")], "/b": [(0, "same")]}
+    store.replace([replacement("/a", ["other"])])
+    assert contents(store) == {"/a": [(0, "other")], "/b": [(0, "same")]}
+
+
+def test_new_rows_take_the_place_of_the_old(store: Store, open_: Open) -> None:
+    reader = open_(write=False)
+    store.replace([replacement("/a", ["one", "two", "three"]), replacement("/b", ["four"])])
+    assert contents(reader) == {"/a": [(0, "one"), (1, "two"), (2, "three")], "/b": [(0, "four")]}
+    store.replace([replacement("/a", ["two", "five"])])
+    assert contents(reader) == {"/a": [(0, "two"), (1, "five")], "/b": [(0, "four")]}
+    assert (reader.status().documents, reader.status().chunks) == (2, 3)
+
+
+def test_an_empty_document_is_complete(store: Store) -> None:
+    empty = replacement("/empty", [])
+    store.replace([empty])
+    assert store.states(["/empty"]) == {"/empty": empty.state}
+    assert (store.status().documents, store.status().chunks) == (1, 0)
+
+
+def test_a_document_given_twice_at_once_is_the_last_of_the_two(store: Store) -> None:
+    store.replace([replacement("/a", ["one"]), replacement("/a", ["two"])])
+    assert contents(store) == {"/a": [(0, "two")]}
+
+
+def test_old_vectors_stay_where_new_ones_cannot_be_stored(store: Store) -> None:
+    """Flaw 5: old vectors deleted before the new ones exist; and all documents of a call, or none."""
+    store.replace([replacement("/a", ["one"], failures=[failure("/a", 1)]), replacement("/b", ["two"])])
+    bad = replacement("/b", ["four"])
+    bad = type(bad)(bad.state, "f32", [*bad.records, *bad.records])  # a chunk twice
+    with pytest.raises(StoreError):
+        store.replace([replacement("/a", ["three"]), bad])
+    assert contents(store) == {"/a": [(0, "one")], "/b": [(0, "two")]}
+    assert [each.document for each in store.failures()] == ["/a"]
+    store.replace([replacement("/a", ["three"])])
+    assert contents(store)["/a"] == [(0, "three")]
+
+
+def test_a_vector_of_another_length_is_refused(store: Store) -> None:
+    new = replacement("/a", ["one"])
+    wrong = type(new.records[0])(new.records[0].chunk, new.records[0].hash, np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="dimension"):
+        store.replace([type(new)(new.state, "f32", [wrong])])
+    assert store.status().documents == 0
+
+
+def test_touch_notes_new_times_of_the_same_content_only(store: Store) -> None:
+    store.replace([replacement("/a", ["one"])])
+    store.touch([state("/a", "one", mtime_ns=99), state("/new", "two")])
+    assert store.states(["/a", "/new"]) == {"/a": state("/a", "one", mtime_ns=99)}
+    store.touch([state("/a", "other", mtime_ns=100)])
+    assert store.states(["/a"])["/a"].mtime_ns == 99
+
+
+def test_many_ids_at_once(store: Store) -> None:
+    names = [f"/n/{number}" for number in range(2500)]
+    store.replace([replacement(name, [name]) for name in names])
+    assert store.states([*names, "/missing"]).keys() == set(names)
+    hashes = [record("", 0, name).hash for name in names]
+    assert store.vectors([*hashes, *hashes, b"?" * 32], "f32").keys() == set(hashes)
+
+
+# Vectors for a second use
+
+
+def test_vectors_are_found_by_hash_and_precision(store: Store) -> None:
+    store.replace([replacement("/a", ["one", "both"]), replacement("/b", ["two", "both"], precision="bf16")])
+    one, two, both = (record("", 0, text).hash for text in ("one", "two", "both"))
+    assert store.vectors([one, two, both], "f32").keys() == {one, both}
+    assert store.vectors([one, two, both], "bf16").keys() == {two, both}
+    found = store.vectors([one], "f32")[one]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, vector("one"))
+    assert store.status().precision == ("bf16", "f32")
+
+
+# Parts of large documents
+
+
+def test_staged_rows_are_seen_only_when_the_document_is_whole(store: Store, open_: Open) -> None:
+    reader = open_(write=False)
+    store.replace([replacement("/huge", ["old"])])
+    store.stage("/huge", [record("/huge", 0, "a"), record("/huge", 1, "b")], "f32")
+    store.stage("/huge", [record("/huge", 2, "c")], "f32")
+    assert contents(reader) == {"/huge": [(0, "old")]}
+    assert (reader.status().documents, reader.status().chunks) == (1, 1)
+    assert reader.states(["/huge"])["/huge"] == replacement("/huge", ["old"]).state
+    assert len(reader.vectors([record("", 0, "b").hash], "f32")) == 1
+    store.replace([replacement("/huge", ["d"], first=3)])
+    assert contents(reader) == {"/huge": [(0, "a"), (1, "b"), (2, "c"), (3, "d")]}
+    assert (reader.status().documents, reader.status().chunks) == (1, 4)
+    store.replace([replacement("/huge", ["new"])])
+    assert contents(reader) == {"/huge": [(0, "new")]}
+
+
+def test_a_killed_run_on_a_huge_document_is_not_repeated_nor_doubled(store: Store, open_: Open) -> None:
+    """Flaw 14: a six-day job has no checkpoint."""
+    store.stage("/huge", [record("/huge", 0, "a"), record("/huge", 1, "b")], "f32")
+    store.close()  # a kill leaves the same: see the tests of each store
+    again = open_()
+    assert len(again.vectors([record("", 0, text).hash for text in "ab"], "f32")) == 2
+    again.stage("/huge", [record("/huge", 0, "a"), record("/huge", 1, "b")], "f32")
+    again.replace([replacement("/huge", ["c"], first=2)])
+    assert contents(again) == {"/huge": [(0, "a"), (1, "b"), (2, "c")]}
+    assert again.status().chunks == 3
+
+
+def test_staged_rows_outlive_an_interrupted_run_but_not_a_finished_one(store: Store, open_: Open) -> None:
+    staged = record("/d/huge", 0, "a")
+    store.stage("/d/huge", [staged], "f32")
+    store.remove_unseen(["/d/"])
+    assert store.vectors([staged.hash], "f32")
+    store.close()
+    interrupted = open_()
+    interrupted.replace([replacement("/d/b", ["two"])])
+    interrupted.close()
+    finished = open_()
+    finished.see(["/d/huge", "/d/b"])
+    assert finished.remove_unseen(["/e/"]) == 0
+    assert finished.vectors([staged.hash], "f32")
+    assert finished.remove_unseen(["/d/"], keep=["/d/"]) == 0
+    assert finished.vectors([staged.hash], "f32")
+    assert finished.remove_unseen(["/d/"]) == 0
+    assert not finished.vectors([staged.hash], "f32")
+
+
+# Failures
+
+
+def test_failures_come_in_order_and_keep_their_cause(store: Store) -> None:
+    given = [failure("/b", 10), failure("/b", 2, "too long"), failure("/b", -1)]
+    store.replace(
+        [replacement("/b", ["one"], failures=given), replacement("/a", [], failures=[failure("/a", 0)])]
+    )
+    assert list(store.failures()) == [failure("/a", 0), *sorted(given, key=lambda each: each.index)]
+    assert store.failed_documents() == ["/a", "/b"]
+    assert store.status().failures == 4
+
+
+def test_attempts_at_the_same_chunk_are_counted(store: Store) -> None:
+    store.replace([replacement("/a", [], failures=[failure("/a", 0), failure("/a", 1)])])
+    store.replace([replacement("/a", [], failures=[failure("/a", 1, "again"), failure("/a", 2)])])
+    assert [(each.index, each.attempts, each.cause.message) for each in store.failures()] == [
+        (1, 2, "again"),
+        (2, 1, "worker died"),
+    ]
+    store.replace([replacement("/a", ["one"])])
+    assert list(store.failures()) == []
+
+
+def test_a_document_that_cannot_be_read_keeps_its_rows(store: Store) -> None:
+    store.replace([replacement("/a", ["one"], failures=[failure("/a", 3)])])
+    for _ in range(2):
+        store.fail("/a", [failure("/a", -1, "permission denied")])
+    assert contents(store) == {"/a": [(0, "one")]}
+    assert store.states(["/a"])
+    assert [(each.index, each.attempts) for each in store.failures()] == [(-1, 2), (3, 1)]
+    store.touch([state("/a", "one")])
+    assert [each.index for each in store.failures()] == [3]
+
+
+def test_many_failures_while_the_store_is_used(store: Store) -> None:
+    store.replace([replacement("/a", [], failures=[failure("/a", index) for index in range(2500)])])
+    seen = 0
+    for each in store.failures():
+        assert each.index == seen
+        seen += store.status().documents
+    assert seen == 2500
+
+
+# Documents that vanished
+
+
+def test_documents_that_vanished_go(store: Store, open_: Open) -> None:
+    names = ["/d/a", "/d/b", "/d/sub/c", "/d", "/d_", "/dx/a", "/e/a", "/d0", "/d/é"]
+    store.replace([replacement(name, [name]) for name in names])
+    store.fail("/d/unread", [failure("/d/unread", -1)])
+    store.close()
+    store = open_()
+    store.see(["/d/b", "/never/stored"])
+    assert store.remove_unseen(["/d/", "/e/a", "/never/"]) == 5
+    assert contents(store).keys() == {"/d/b", "/d", "/d_", "/dx/a", "/d0"}
+    assert list(store.failures()) == []
+    assert store.remove_unseen(["/d/", "/e/a", "/never/"]) == 0
+
+
+def test_what_could_not_be_listed_has_not_vanished(store: Store, open_: Open) -> None:
+    store.replace([replacement(name, [name]) for name in ("/d/a", "/d/locked/b", "/d/locked", "/d/lockedx")])
+    store.close()
+    store = open_()
+    assert store.remove_unseen(["/d/"], keep=["/d/locked/"]) == 3
+    assert contents(store).keys() == {"/d/locked/b"}
+
+
+def test_wildcards_in_scopes_mean_nothing(store: Store, open_: Open) -> None:
+    store.replace([replacement(name, [name]) for name in ("/a%/x", "/ab/x", "/a_/x", "/a*/x")])
+    store.close()
+    store = open_()
+    assert store.remove_unseen(["/a%/", "/a_/"]) == 2
+    assert contents(store).keys() == {"/ab/x", "/a*/x"}
+
+
+def test_what_a_run_wrote_has_been_seen(store: Store) -> None:
+    store.replace([replacement("/d/a", ["one"])])
+    store.fail("/d/b", [failure("/d/b", -1)])
+    assert store.remove_unseen(["/d/"]) == 0
+    assert (store.status().documents, store.status().failures) == (1, 1)
+
+
+# Search
+
+
+def test_search_orders_by_inner_product_and_keeps_ties_stable(store: Store) -> None:
+    texts = [f"text {number}" for number in range(300)]
+    store.replace([replacement(f"/{name}", texts) for name in "abc"])
+    query = vector("query")
+    hits = store.search(query, 50)
+    expected = sorted((float(vector(text) @ query) for text in texts * 3), reverse=True)[:50]
+    np.testing.assert_allclose([hit.score for hit in hits], expected, rtol=1e-5, atol=1e-6)
+    order = [(hit.document, hit.chunk) for hit in hits]
+    assert [document for document, _ in order] == ["/a", "/b", "/c"] * 16 + ["/a", "/b"]
+    assert [(hit.document, hit.chunk) for hit in store.search(query, 50)] == order
+    assert [(hit.document, hit.chunk) for hit in store.search(query, 20)] == order[:20]
+    assert len(store.search(query, 10_000)) == 900
+    assert store.search(query, 0) == []
+
+
+def test_search_among_the_documents_that_a_glob_fits(store: Store) -> None:
+    names = ["/p/src/a.py", "/p/src/b/c.py", "/p/docs/a.md", "/q/a.py"]
+    store.replace([replacement(name, [name]) for name in names])
+
+    def found(glob: str) -> set[str]:
+        return {hit.document for hit in store.search(vector("x"), 10, glob)}
+
+    assert found("*.py") == {"/p/src/a.py", "/p/src/b/c.py", "/q/a.py"}
+    assert found("src/**/*.py") == {"/p/src/a.py", "/p/src/b/c.py"}
+    assert found("/p/**") == {"/p/src/a.py", "/p/src/b/c.py", "/p/docs/a.md"}
+    assert found("*.rs") == set()
+    assert [hit.document for hit in store.search(vector("/q/a.py"), 1, "*.md")] == ["/p/docs/a.md"]
+
+
+def test_search_refuses_a_query_that_cannot_be_compared(store: Store) -> None:
+    store.replace([replacement("/a", ["one"])])
+    with pytest.raises(ValueError, match="shape"):
+        store.search(np.ones(3, np.float32), 1)
+    with pytest.raises(ValueError, match="finite"):
+        store.search(np.full(DIMENSION, np.nan, np.float32), 1)
+
+
+def test_a_reader_sees_each_transaction_as_it_is_made(store: Store, open_: Open) -> None:
+    reader = open_(write=False)
+    for number in range(5):
+        store.replace([replacement(f"/{number}", [f"text {number}"])])
+        assert reader.search(vector(f"text {number}"), 1)[0].document == f"/{number}"
+        reader.prepare_search()
+    assert reader.status().documents == 5
+
+
+# Runs and readers
+
+
+def test_two_runs_on_one_store_exclude_each_other(store: Store, open_: Open) -> None:
+    with pytest.raises(StoreBusy, match="wait"):
+        open_()
+    open_(write=False).close()
+    store.close()
+    open_().close()
+
+
+def test_reading_needs_a_store_and_writes_nothing(open_: Open, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+        open_(write=False)
+    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+        open_(create=False)
+    assert list(tmp_path.iterdir()) == []
+    open_().close()
+    reader = open_(write=False)
+    with pytest.raises(StoreError, match="opened for reading"):
+        reader.replace([replacement("/a", ["one"])])
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    store.close()
+    store.close()
+    for use in (store.status, lambda: store.replace([]), lambda: list(store.failures())):
+        with pytest.raises(StoreError, match="closed"):
+            use()
+
+
+# All of it together, against a model in plain Python
+
+NAMES = st.sampled_from(["/d/a", "/d/b", "/d/sub/c", "/e/a"])
+TEXTS = st.lists(st.sampled_from(["one", "two", "three", "same"]), max_size=4)
+
+
+@pytest.mark.parametrize("scheme", OPENERS)
+def test_a_store_equals_its_model_whatever_is_done(
+    scheme: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    class Model(RuleBasedStateMachine):
+        @initialize()
+        def begin(self) -> None:
+            self.url = OPENERS[scheme](tmp_path_factory.mktemp("model"))
+            self.whole: dict[str, list[str]] = {}
+            self.ledger: dict[str, DocumentState] = {}
+            self.failed: dict[tuple[str, int], int] = {}
+            self.open_store()
+
+        def open_store(self) -> None:
+            self.staged: dict[str, list[str]] = {}
+            self.seen: set[str] = set()
+            self.store = open_store(self.url)
+            self.store.bind(fingerprint(), "model")
+
+        @rule()
+        def another_run(self) -> None:
+            self.store.close()
+            self.open_store()
+
+        @rule(name=NAMES, texts=TEXTS)
+        def stage(self, name: str, texts: list[str]) -> None:
+            parts = self.staged.setdefault(name, [])
+            items = [record(name, index, text) for index, text in enumerate(texts, len(parts))]
+            self.store.stage(name, items, "f32")
+            parts += texts
+            self.seen.add(name)
+
+        @rule(new=st.dictionaries(NAMES, st.tuples(TEXTS, st.booleans()), max_size=3))
+        def replace(self, new: dict[str, tuple[list[str], bool]]) -> None:
+            replacements = []
+            for name, (texts, fails) in new.items():
+                parts = self.staged.pop(name, [])
+                broken = [failure(name, 99)] if fails else []
+                replacements.append(replacement(name, texts, first=len(parts), failures=broken))
+                self.whole[name] = parts + texts
+                self.ledger[name] = replacements[-1].state
+                before = self.failed.get((name, 99), 0)
+                self.failed = {key: n for key, n in self.failed.items() if key[0] != name}
+                if fails:
+                    self.failed[name, 99] = before + 1
+            self.store.replace(replacements)
+            self.seen |= new.keys()
+
+        @rule(name=NAMES)
+        def fail(self, name: str) -> None:
+            self.store.fail(name, [failure(name, -1)])
+            self.failed[name, -1] = self.failed.get((name, -1), 0) + 1
+            self.seen.add(name)
+
+        @rule(names=st.lists(NAMES))
+        def see(self, names: list[str]) -> None:
+            self.store.see(names)
+            self.seen |= set(names)
+
+        @rule(keep=st.sampled_from([[], ["/d/sub/"], ["/d/a"]]))
+        def remove_unseen(self, keep: list[str]) -> None:
+            known = self.whole.keys() | {name for name, _ in self.failed}
+            gone = {
+                name
+                for name in known - self.seen
+                if name.startswith("/d/")
+                and not any(name == scope or name.startswith(scope) for scope in keep)
+            }
+            assert self.store.remove_unseen(["/d/"], keep) == len(gone)
+            for name in gone:
+                self.whole.pop(name, None)
+                self.ledger.pop(name, None)
+            self.failed = {key: n for key, n in self.failed.items() if key[0] not in gone}
+
+        @invariant()
+        def is_as_the_model(self) -> None:
+            names = ["/d/a", "/d/b", "/d/sub/c", "/e/a"]
+            assert contents(self.store) == {
+                name: list(enumerate(texts)) for name, texts in self.whole.items() if texts
+            }
+            assert self.store.states(names) == self.ledger
+            assert [(each.document, each.index, each.attempts) for each in self.store.failures()] == sorted(
+                (*key, attempts) for key, attempts in self.failed.items()
+            )
+            status = self.store.status()
+            assert (status.documents, status.chunks) == (len(self.whole), sum(map(len, self.whole.values())))
+
+        def teardown(self) -> None:
+            self.store.close()
+
+    run_state_machine_as_test(
+        Model,
+        settings=settings(
+            max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
