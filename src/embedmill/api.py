@@ -28,7 +28,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def load_embedder(
-    model: str = Settings.model,
+    model: str = "all-MiniLM-L6-v2",
     *,
     precision: str = "auto",
     device: str | None = None,

@@ -68,8 +68,12 @@ class Embedder(Protocol):
         """Tokens the model reads of one text, prompt and special tokens included."""
 
     @property
+    def workers(self) -> int:
+        """How many calls of the model run at once."""
+
+    @property
     def concurrency(self) -> int:
-        """How many threads should call `infer` at once to keep the machine busy."""
+        """How many threads should call `infer` at once to keep the workers busy."""
 
     def load(self) -> None:
         """Load the model now; otherwise the first `infer` does."""

@@ -77,6 +77,11 @@ class OpenVINOEmbedder:
         return self._card.max_tokens
 
     @property
+    def workers(self) -> int:
+        """Inference streams: calls of the model that run at once."""
+        return self._streams
+
+    @property
     def concurrency(self) -> int:
         """How many threads should call `infer` at once."""
         return self._streams * _CALLERS_PER_STREAM

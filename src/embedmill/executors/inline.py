@@ -24,7 +24,7 @@ class InlineExecutor:
         self._closed = False
         self._started = False
         self._counting = threading.Lock()
-        self.workers = embedder.concurrency
+        self.workers = embedder.workers
         self.retries = 0
 
     def start(self) -> None:

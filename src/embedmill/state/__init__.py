@@ -1,1 +1,0 @@
-"""What embedmill remembers from run to run apart from a store."""
