@@ -350,3 +350,11 @@ def test_the_whole_machine_can_be_given() -> None:
     source = FileSource(["/"])
     assert source.scopes == ("/",)
     assert source.read(Entry("/etc/passwd", 0, 0)) is not None
+
+
+def test_a_given_folder_that_goes_before_the_listing_keeps_its_documents(tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    source = FileSource([tmp_path / "share"])
+    (tmp_path / "share").rmdir()
+    assert listed(source, tmp_path) == []
+    assert source.unlisted() == source.scopes

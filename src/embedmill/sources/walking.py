@@ -25,7 +25,6 @@ _CACHE_MARK = "CACHEDIR.TAG"  # https://bford.info/cachedir/
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 _MEANINGFUL = frozenset({".git", _GIT_IGNORE, _OWN_IGNORE, _ENVIRONMENT_MARK, _CACHE_MARK})
 
-
 _SMALL = 1 << 20  # bytes; an ignore file that is longer is a mistake, or meant to keep us busy
 
 
@@ -78,12 +77,13 @@ class Walk:
             folder = pending.pop()
             try:
                 entries = _listing(folder.path)
-            except (FileNotFoundError, NotADirectoryError):
-                self._skip(Skip.VANISHED)
-                continue
-            except OSError:
-                self._skip(Skip.UNREADABLE_FOLDER)
-                self._unlisted(folder.path)
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+                if gone and folder.path != self._root:
+                    self._skip(Skip.VANISHED)
+                else:  # not even the root's absence means that nobody wants its documents any more
+                    self._skip(Skip.UNREADABLE_FOLDER)
+                    self._unlisted(folder.path)
                 continue
             marks = {entry.name: entry for entry in entries if entry.name in _MEANINGFUL}
             if folder.path != self._root and _belongs_to_a_tool(marks):
