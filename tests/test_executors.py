@@ -11,7 +11,7 @@ import pytest
 from embedmill.executors.inline import InlineExecutor
 from embedmill.interfaces import Embedder, Executor
 from embedmill.records import Batch
-from tests.troubled import NAN, RAISES, TroubledEmbedder
+from troubled import NAN, RAISES, TroubledEmbedder
 
 EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {"threads": InlineExecutor}
 
@@ -76,9 +76,7 @@ def test_a_failing_text_does_not_take_its_batch_with_it(executor: Executor, embe
     assert embedded.causes[4].message == "this text was marked"  # on one line
     assert np.isnan(embedded.vectors[4]).all()
     good = [row for row in range(9) if row != 4]
-    np.testing.assert_allclose(
-        embedded.vectors[good], embedder.embed([texts[row] for row in good]), rtol=0, atol=2e-6
-    )
+    np.testing.assert_allclose(embedded.vectors[good], embedder.embed([texts[row] for row in good]), rtol=0, atol=2e-6)
     assert executor.retries > 0
 
 

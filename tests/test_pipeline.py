@@ -19,7 +19,7 @@ from embedmill.records import Progress, Report
 from embedmill.sources.files import FileSource
 from embedmill.state.cache import PersistentCache
 from embedmill.stores import open_store
-from tests.troubled import NAN, RAISES, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
+from troubled import NAN, RAISES, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
 
 Rows = list[tuple[str, int, int, int, str, bytes]]
 
