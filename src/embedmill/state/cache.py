@@ -74,6 +74,7 @@ class PersistentCache:
         self._memory: OrderedDict[tuple[str, bytes], Vector] = OrderedDict()
         self._lock = threading.RLock()
         self._file: CacheFile | None = None
+        self._inode: int | None = None  # of the file that is, or was to be, open
         self._usable = True  # False once the file could not be opened or read
         self._writable = True  # False once it could not be written
         self._closed = False
@@ -240,7 +241,9 @@ class PersistentCache:
             raise CacheError(f"the cache {self.path} is closed")
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._inode = _inode(self.path)  # already now: a damaged file may not get as far as being open
             self._file = CacheFile(self.path)
+            self._inode = _inode(self.path)
         return self._file
 
     def _exists(self) -> bool:
@@ -253,9 +256,8 @@ class PersistentCache:
                 file.close()
 
     def _set_aside(self, error: Exception) -> None:
-        inode = None if self._file is None else self._file.inode
         self._close_file()
-        if inode is not None and (not self.path.exists() or self.path.stat().st_ino != inode):
+        if _inode(self.path) != self._inode:
             return  # another process has done it
         aside = f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         for suffix in ("-wal", "-shm", ""):  # the file last: its log must not meet a new file
@@ -272,6 +274,13 @@ def default_path() -> Path:
 
         return user_cache_path("embedmill") / "vectors.db"
     return Path(folder).expanduser() / "vectors.db"
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -77,7 +77,6 @@ class CacheFile:
         except BaseException:
             self._db.close()
             raise
-        self.inode = path.stat().st_ino
 
     def _begin_file(self) -> None:
         self._db.execute("PRAGMA page_size = 8192")  # five vectors of 384 numbers fill 94 % of it
