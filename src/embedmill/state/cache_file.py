@@ -99,11 +99,12 @@ class CacheFile:
         found: dict[bytes, Vector] = {}
         today = _today()
         size = 4 * fingerprint.space.dimension
+        seed = _seed(fingerprint)
         for first in range(0, len(hashes), _VARIABLES):
             some = hashes[first : first + _VARIABLES]
             rows = self._db.execute(_GET.format(", ".join("?" * len(some))), (number, *some))
             for row, key, used, checksum, vector in rows:
-                if len(vector) != size or checksum != _checksum(fingerprint, key, vector):
+                if len(vector) != size or checksum != _checksum(seed, key, vector):
                     self._damaged.append((row, checksum))
                     continue
                 found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
@@ -120,6 +121,7 @@ class CacheFile:
         """Keep these vectors, in place of others of the same key."""
         today = _today()
         items = list(vectors.items())
+        seed = _seed(fingerprint)
         for first in range(0, len(items), _TRANSACTION_ROWS):
             with self._transaction():
                 number = self._number(fingerprint, create=True)
@@ -128,7 +130,7 @@ class CacheFile:
                        ON CONFLICT DO UPDATE
                        SET used = excluded.used, checksum = excluded.checksum, vector = excluded.vector""",
                     (
-                        (number, key, today, _checksum(fingerprint, key, blob), blob)
+                        (number, key, today, _checksum(seed, key, blob), blob)
                         for key, vector in items[first : first + _TRANSACTION_ROWS]
                         for blob in (vector.astype("<f4", copy=False).tobytes(),)
                     ),
@@ -228,9 +230,13 @@ class CacheFile:
             raise
 
 
-def _checksum(fingerprint: Fingerprint, key: bytes, vector: bytes) -> int:
-    """CRC-32 of key and vector: finds a vector that is damaged, and one that stands under another's key."""
-    return zlib.crc32(vector, zlib.crc32(key, zlib.crc32(fingerprint.key.encode())))
+def _seed(fingerprint: Fingerprint) -> int:
+    return zlib.crc32(fingerprint.key.encode())
+
+
+def _checksum(seed: int, key: bytes, vector: bytes) -> int:
+    """CRC-32 of fingerprint, hash and vector: finds a vector that is damaged, and one that stands under another's key."""
+    return zlib.crc32(vector, zlib.crc32(key, seed))
 
 
 def _patiently(db: sqlite3.Connection, statement: str) -> None:
