@@ -235,7 +235,7 @@ def _seed(fingerprint: Fingerprint) -> int:
 
 
 def _checksum(seed: int, key: bytes, vector: bytes) -> int:
-    """CRC-32 of fingerprint, hash and vector: finds a vector that is damaged, and one that stands under another's key."""
+    """CRC-32 of fingerprint, hash and vector: finds one that is damaged, or stands under another's key."""
     return zlib.crc32(vector, zlib.crc32(key, seed))
 
 
