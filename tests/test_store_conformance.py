@@ -217,14 +217,22 @@ def test_staged_rows_are_seen_only_when_the_document_is_whole(store: Store, open
 
 def test_a_killed_run_on_a_huge_document_is_not_repeated_nor_doubled(store: Store, open_: Open) -> None:
     """Flaw 14: a six-day job has no checkpoint."""
-    store.stage("/huge", [record("/huge", 0, "a"), record("/huge", 1, "b")], "f32")
+    store.stage("/huge", [record("/huge", index, text) for index, text in enumerate("abx")], "f32")
     store.close()  # a kill leaves the same: see the tests of each store
     again = open_()
-    assert len(again.vectors([record("", 0, text).hash for text in "ab"], "f32")) == 2
+    assert len(again.vectors([record("", 0, text).hash for text in "abx"], "f32")) == 3
     again.stage("/huge", [record("/huge", 0, "a"), record("/huge", 1, "b")], "f32")
     again.replace([replacement("/huge", ["c"], first=2)])
     assert contents(again) == {"/huge": [(0, "a"), (1, "b"), (2, "c")]}
     assert again.status().chunks == 3
+    assert not again.vectors([record("", 0, "x").hash], "f32")
+
+
+def test_a_document_has_one_precision(store: Store) -> None:
+    store.stage("/huge", [record("/huge", 0, "a")], "bf16")
+    with pytest.raises(ValueError, match="another precision"):
+        store.replace([replacement("/huge", ["b"], first=1, precision="f32")])
+    assert store.status().documents == 0
 
 
 def test_staged_rows_outlive_an_interrupted_run_but_not_a_finished_one(store: Store, open_: Open) -> None:

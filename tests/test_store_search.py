@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedmill.errors import StoreError
 from embedmill.records import Chunk, Hit, Record, Replacement
 from embedmill.stores.exact import STRAY_ROWS
 from embedmill.stores.matrix import Block, Matrix, nearest
@@ -157,6 +158,21 @@ def test_a_damaged_matrix_is_made_anew(corpus: Corpus, damage: str, caplog: pyte
         corpus.check(store)
     assert "made anew" in caplog.text
     assert path.stat().st_size == len(whole)
+
+
+def test_a_matrix_whose_rows_are_not_in_the_store_is_told(corpus: Corpus) -> None:
+    corpus.store.prepare_search()
+    corpus.store.close()
+    path = corpus.path.with_name("x.db.matrix")
+    with closing(Matrix(path)) as matrix:
+        begin, end = 64 + matrix.vectors.nbytes, 64 + matrix.vectors.nbytes + matrix.chunks.nbytes
+    whole = path.read_bytes()
+    path.write_bytes(whole[:begin] + b"\x7f" * (end - begin) + whole[end:])
+    with (
+        closing(SqliteStore(corpus.path, write=False)) as store,
+        pytest.raises(StoreError, match=r"x\.db\.matrix does not fit the store: remove"),
+    ):
+        store.search(QUERY, 5)
 
 
 def test_a_backup_put_back_is_not_searched_with_the_matrix_of_later(corpus: Corpus) -> None:

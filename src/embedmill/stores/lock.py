@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -31,23 +32,20 @@ class WriterLock:
     def __init__(self, store: Path) -> None:
         path = store.with_name(store.name + ".lock")
         try:
-            self._file = path.open("a+", encoding="ascii", errors="replace")
+            self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}: check the permissions") from error
         try:
             _acquire(self._file.fileno())
         except OSError as error:
             self._file.seek(0)
-            holder = self._file.read(20).strip()
+            holder = self._file.read(20).decode("ascii", "replace").strip()
             self._file.close()
             process = f"process {holder}" if holder else "another process"
             raise StoreBusy(f"{process} is writing to the store {store}: wait until it has ended") from error
-        try:
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
             self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n")
-            self._file.flush()
-        except OSError:  # a full disk: the lock holds without the pid, which is only told to people
-            pass
+            self._file.write(f"{os.getpid()}\n".encode("ascii"))
 
     def release(self) -> None:
         """Let the next run in; may be called twice."""

@@ -259,6 +259,8 @@ class SqliteStore:
                 chunk: Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
                 for chunk, name, index, start, end, line, end_line, text, context in found
             }
+        if len(hits) != len(scores):
+            raise StoreError(f"{self._search.path} does not fit the store: remove that file, it is made anew")
         return [hits[chunk] for chunk in scores]
 
     def prepare_search(self) -> None:

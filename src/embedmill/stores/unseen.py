@@ -16,23 +16,23 @@ _TABLES: Final = (
     "CREATE TEMP TABLE gone (name TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 
-_FIND_GONE: Final = """
-    INSERT INTO temp.gone
-    SELECT name FROM (
-        SELECT d.name FROM temp.scopes s JOIN documents d ON d.name >= s.low AND d.name < s.high
-        WHERE d.complete AND NOT s.keep
-        UNION
-        SELECT f.document FROM temp.scopes s JOIN failures f ON f.document >= s.low AND f.document < s.high
-        WHERE NOT s.keep
-    )
-    WHERE name NOT IN (SELECT name FROM temp.seen)
-    AND NOT EXISTS (SELECT 1 FROM temp.scopes s WHERE s.keep AND name >= s.low AND name < s.high)
-"""
+_FIND_GONE: Final = (
+    """INSERT INTO temp.gone
+       SELECT name FROM temp.scopes s JOIN documents ON name >= s.low AND name < s.high
+       WHERE complete AND NOT s.keep AND name NOT IN (SELECT name FROM temp.seen)
+       ON CONFLICT DO NOTHING""",
+    """INSERT INTO temp.gone
+       SELECT document FROM temp.scopes s JOIN failures ON document >= s.low AND document < s.high
+       WHERE NOT s.keep AND document NOT IN (SELECT name FROM temp.seen)
+       ON CONFLICT DO NOTHING""",
+    """DELETE FROM temp.gone
+       WHERE EXISTS (SELECT 1 FROM temp.scopes s WHERE s.keep AND name >= s.low AND name < s.high)""",
+)
 
 _FIND_STAGED: Final = """
-    SELECT d.id FROM temp.scopes s JOIN documents d ON d.name >= s.low AND d.name < s.high
-    WHERE NOT d.complete AND NOT s.keep
-    AND NOT EXISTS (SELECT 1 FROM temp.scopes s WHERE s.keep AND d.name >= s.low AND d.name < s.high)
+    SELECT id FROM temp.scopes s JOIN documents ON name >= s.low AND name < s.high
+    WHERE NOT complete AND NOT s.keep
+    AND NOT EXISTS (SELECT 1 FROM temp.scopes s WHERE s.keep AND name >= s.low AND name < s.high)
 """
 
 
@@ -55,7 +55,8 @@ def remove(
     rows = [(*_range(scope), 0) for scope in scopes] + [(*_range(scope), 1) for scope in keep]
     db.executemany("INSERT INTO temp.scopes VALUES (?, ?, ?)", rows)
     db.execute("DELETE FROM temp.gone")
-    db.execute(_FIND_GONE)
+    for statement in _FIND_GONE:
+        db.execute(statement)
     (gone,) = db.execute("SELECT count(*) FROM temp.gone").fetchone()
     if gone:
         db.execute("DELETE FROM documents WHERE complete AND name IN (SELECT name FROM temp.gone)")

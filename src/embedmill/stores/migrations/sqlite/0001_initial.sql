@@ -30,8 +30,9 @@ CREATE TABLE documents (
 );
 
 CREATE UNIQUE INDEX complete_documents ON documents (name) WHERE complete;
--- All that a search has to know of the documents, without reading their rows.
-CREATE INDEX visible_documents ON documents (id, uid, chunks) WHERE complete;
+-- All that a search has to know of the documents, without reading their rows; `complete` is named
+-- again, since SQLite would read the row to test it.
+CREATE INDEX visible_documents ON documents (id, uid, chunks, complete) WHERE complete;
 CREATE INDEX staged_documents ON documents (name) WHERE NOT complete;
 
 -- The text that was embedded, and where it stands. Rows are never changed.
