@@ -106,9 +106,7 @@ def test_a_cache_equals_a_dict(tmp_path_factory: pytest.TempPathFactory) -> None
         @rule(texts=texts, of=prints)
         def get(self, texts: list[str], of: Fingerprint) -> None:
             hashes = [key(text) for text in texts]
-            expected = {
-                each: self.expected[of.key, each] for each in hashes if (of.key, each) in self.expected
-            }
+            expected = {each: self.expected[of.key, each] for each in hashes if (of.key, each) in self.expected}
             assert same(self.cache.get_many(hashes, of), expected)
             assert self.cache.stats().entries == len(self.expected)
 
@@ -128,9 +126,7 @@ def test_a_cache_equals_a_dict(tmp_path_factory: pytest.TempPathFactory) -> None
     checks = list(HealthCheck)
     run_state_machine_as_test(
         Model,
-        settings=settings(
-            max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=checks
-        ),
+        settings=settings(max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=checks),
     )
 
 
@@ -332,9 +328,7 @@ def test_a_damaged_vector_counts_as_missing_and_goes(path: Path, cache: Persiste
 
 
 def damaged_files(path: Path) -> list[Path]:
-    return [
-        file for file in path.parent.glob("vectors.db.damaged-*") if not file.name.endswith(("-wal", "-shm"))
-    ]
+    return [file for file in path.parent.glob("vectors.db.damaged-*") if not file.name.endswith(("-wal", "-shm"))]
 
 
 def test_a_file_that_is_no_cache_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -378,9 +372,7 @@ def test_a_file_that_is_damaged_while_in_use_is_set_aside(
 # Places that cannot be used
 
 
-def test_a_folder_that_cannot_be_made_costs_only_the_file(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_that_cannot_be_made_costs_only_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     with PersistentCache(tmp_path / "file" / "vectors.db") as cache:
         for _ in range(2):

@@ -174,9 +174,7 @@ def test_chunks_are_the_whole_text_in_order_within_the_limit(
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.sampled_from(CLUSTERS), min_size=1, max_size=300), st.sampled_from(Kind), st.integers(4, 60)
-)
+@given(st.lists(st.sampled_from(CLUSTERS), min_size=1, max_size=300), st.sampled_from(Kind), st.integers(4, 60))
 def test_no_cut_falls_within_a_grapheme(clusters: list[str], kind: Kind, limit: int) -> None:
     borders = set(itertools.accumulate(map(len, clusters), initial=0))
     for each in cut("".join(clusters), kind, limit, by_byte):
@@ -214,9 +212,7 @@ def test_a_limit_below_one_is_refused() -> None:
 
 
 def test_text_is_cut_between_paragraphs_rather_than_within() -> None:
-    paragraphs = [
-        f"Paragraph {n} begins here. " + f"It has a few words more, {n} of them. " * 3 for n in range(40)
-    ]
+    paragraphs = [f"Paragraph {n} begins here. " + f"It has a few words more, {n} of them. " * 3 for n in range(40)]
     text = "\n\n".join(paragraph.strip() for paragraph in paragraphs)
     for each in cut(text, limit=128):
         assert each.text.startswith("Paragraph")
@@ -380,6 +376,4 @@ def test_time_grows_with_the_length_and_no_faster(name: str, kind: Kind) -> None
             best = min(best, time.process_time() - started)
         return best
 
-    assert seconds(240_000) < 12 * max(
-        seconds(60_000), 0.004
-    )  # 4 where it is linear, 16 where it is quadratic
+    assert seconds(240_000) < 12 * max(seconds(60_000), 0.004)  # 4 where it is linear, 16 where it is quadratic

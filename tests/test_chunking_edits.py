@@ -25,9 +25,7 @@ def test_an_edit_changes_few_chunks_however_large_the_document(kind: Kind) -> No
     for text in sources:
         before = {each.hash for each in cut(text, kind, 256)}
         assert len(before) > 60
-        changed += [
-            sum(each.hash not in before for each in cut(edited, kind, 256)) for edited in edits(text, 8)
-        ]
+        changed += [sum(each.hash not in before for each in cut(edited, kind, 256)) for edited in edits(text, 8)]
     assert sum(changed) / len(changed) < 4
     assert sorted(changed)[len(changed) // 2] <= 3
 

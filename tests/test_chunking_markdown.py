@@ -121,9 +121,7 @@ def test_the_context_takes_at_most_a_quarter_and_drops_the_outermost_headings_fi
     for each in chunks[1:]:
         assert each.context
         assert outer.startswith(each.context[:10])
-        assert (
-            by_word([each.context])[0] < 64 / 2
-        )  # a quarter by an estimate, which takes these words for shorter
+        assert by_word([each.context])[0] < 64 / 2  # a quarter by an estimate, which takes these words for shorter
 
 
 def test_a_section_keeps_its_chunks_when_another_one_changes() -> None:

@@ -99,7 +99,8 @@ def test_two_callers_at_once_get_their_own_rows(real: OpenVINOEmbedder, texts: l
     expected = [real.embed(half) for half in halves]
     found: dict[int, Vectors] = {}
     threads = [
-        threading.Thread(target=lambda index=index: found.update({index: real.embed(halves[index])})) for index in (0, 1)
+        threading.Thread(target=lambda index=index: found.update({index: real.embed(halves[index])}))
+        for index in (0, 1)
     ]
     for thread in threads:
         thread.start()
@@ -149,7 +150,7 @@ def test_shards_of_another_model_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["intermediate_size"] += 8
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="intermediate.dense.weight.* has shape"):
+    with pytest.raises(ModelError, match=r"intermediate.dense.weight.* has shape"):
         load(folder).embed(["x"])
 
 

@@ -20,7 +20,8 @@ _KILLS = 30
 
 _RUN = """
 import sys, embedmill
-embedmill.index(sys.argv[1], store=sys.argv[2], model=sys.argv[3], precision="f32", workers=2, cache=sys.argv[4] == "cache")
+files, store, model, cache = sys.argv[1:]
+embedmill.index(files, store=store, model=model, precision="f32", workers=2, cache=cache == "cache")
 """
 
 Rows = list[tuple[str, int, int, int, bytes]]
@@ -63,7 +64,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Many small files and one that is staged in parts."""
     folder = tmp_path_factory.mktemp("files")
     generator = random.Random(11)
-    words = "vector search document store index chunk batch token model graph thread cache".split()
+    words = [
+        "vector",
+        "search",
+        "document",
+        "store",
+        "index",
+        "chunk",
+        "batch",
+        "token",
+        "model",
+        "graph",
+        "thread",
+        "cache",
+    ]
 
     def paragraphs(count: int) -> str:
         return "\n\n".join(" ".join(generator.choices(words, k=25)) for _ in range(count))

@@ -82,9 +82,7 @@ def test_the_transformer_s_numbers_are_read() -> None:
 
 def test_shards_are_listed_in_full() -> None:
     paths = card_of(MODELS / "bert-sharded").weights.paths
-    assert {path.name for path in paths} == {
-        path.name for path in (MODELS / "bert-sharded").glob("*.safetensors")
-    }
+    assert {path.name for path in paths} == {path.name for path in (MODELS / "bert-sharded").glob("*.safetensors")}
     assert len(paths) > 1
 
 
@@ -137,9 +135,7 @@ def test_prompts(model: Path, prompts: Any, default: str | None, document: str, 
         ({}, ..., 64, 64),
     ],
 )
-def test_the_limit(
-    model: Path, length: dict[str, Any], tokenizer: Any, positions: int, expected: int
-) -> None:
+def test_the_limit(model: Path, length: dict[str, Any], tokenizer: Any, positions: int, expected: int) -> None:
     change(model / "sentence_bert_config.json", **length)
     change(model / "tokenizer_config.json", model_max_length=tokenizer)
     change(model / "config.json", max_position_embeddings=positions)
@@ -275,9 +271,7 @@ def test_a_dense_layer_must_fit_what_comes_before(tmp_path: Path) -> None:
 # Incomplete and damaged files
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
-)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"])
 def test_what_is_missing_is_named(model: Path, name: str) -> None:
     (model / name).unlink()
     message = refusal(model, ModelError)
@@ -349,9 +343,7 @@ def test_the_prompt_for_documents_is_part_of_the_space() -> None:
 # Digests
 
 
-def test_a_digest_is_remembered_and_notices_every_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_digest_is_remembered_and_notices_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
     path = tmp_path / "weights"
     path.write_bytes(b"a" * (2 << 20))

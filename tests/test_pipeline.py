@@ -71,7 +71,22 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def prose(seed: int, paragraphs: int) -> str:
     """Text of several chunks, another for each seed."""
-    words = "vector search document store index chunk batch token model graph thread cache file row".split()
+    words = [
+        "vector",
+        "search",
+        "document",
+        "store",
+        "index",
+        "chunk",
+        "batch",
+        "token",
+        "model",
+        "graph",
+        "thread",
+        "cache",
+        "file",
+        "row",
+    ]
     random = np.random.default_rng(seed)
     return "\n\n".join(" ".join(random.choice(words, 25)) + "." for _ in range(paragraphs))
 
@@ -248,7 +263,7 @@ def test_an_unreadable_document_keeps_what_was_stored(bench: Bench) -> None:
         """As if the file's permission had gone between listing and reading; root is not refused by modes."""
 
         def read(self, entry):  # type: ignore[no-untyped-def]
-            os.chmod(path, 0)
+            path.chmod(0)
             if os.geteuid() == 0:
                 from embedmill.errors import SourceError
 
@@ -259,7 +274,7 @@ def test_an_unreadable_document_keeps_what_was_stored(bench: Bench) -> None:
     store = open_store(bench.url)
     report = bench.indexer(store).run(Closed([bench.files]))
     store.close()
-    os.chmod(path, 0o644)
+    path.chmod(0o644)
     assert report.skipped["unreadable"] == report.failures == 1
     assert bench.rows() == before
     assert bench.run().failures == 0  # readable again

@@ -16,9 +16,7 @@ from embedmill.errors import SourceError
 from embedmill.records import Document, Kind
 from embedmill.sources.files import FileSource
 
-HTML = (
-    "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und <b>Gewicht</b></p></body></html>"
-)
+HTML = "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und <b>Gewicht</b></p></body></html>"
 
 
 def read_one(path: Path) -> Document:
@@ -140,9 +138,7 @@ def test_a_damaged_document_is_an_error_that_names_it(tmp_path: Path, name: str,
 
 
 @pytest.mark.usefixtures("markitdown")
-def test_a_document_without_text_has_none_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_document_without_text_has_none_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "scan.pdf").write_bytes(pdf(""))
     with caplog.at_level(logging.WARNING, "embedmill"):
         assert read_one(tmp_path / "scan.pdf").text == ""

@@ -60,9 +60,7 @@ def test_a_pipe_that_is_given_is_an_error(tmp_path: Path) -> None:
         FileSource([tmp_path / "pipe"])
 
 
-def test_ids_are_real_absolute_paths_in_a_stable_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_are_real_absolute_paths_in_a_stable_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "real/b.txt", "real/a/z.txt", "real/B.txt", "real/c/y.txt", "real/ä.txt")
     (tmp_path / "link").symlink_to("real")
     monkeypatch.chdir(tmp_path)
@@ -79,9 +77,7 @@ def test_ids_are_real_absolute_paths_in_a_stable_order(
 def test_overlapping_paths_list_each_file_once(tmp_path: Path) -> None:
     write(tmp_path, "a/b/c.txt", "a/d.txt", "a/.hidden/e.txt")
     (tmp_path / "link").symlink_to("a")
-    given_paths = [
-        tmp_path / name for name in ("a/b/c.txt", "a", "link", "a/b", "a/.hidden", "a/b/../b", "a/d.txt")
-    ]
+    given_paths = [tmp_path / name for name in ("a/b/c.txt", "a", "link", "a/b", "a/.hidden", "a/b/../b", "a/d.txt")]
     source = FileSource(given_paths)
     assert sorted(listed(source, tmp_path)) == ["a/.hidden/e.txt", "a/b/c.txt", "a/d.txt"]
     assert len(source.scopes) == 5
@@ -118,9 +114,7 @@ def test_include_selects_and_exclude_wins(tmp_path: Path) -> None:
         "draft-e.md",
         "src/x/f.c",
     )
-    source = FileSource(
-        [tmp_path], include=["*.md", "./docs", "/src/x/", "!draft*"], exclude=["old/", "/src/*.md"]
-    )
+    source = FileSource([tmp_path], include=["*.md", "./docs", "/src/x/", "!draft*"], exclude=["old/", "/src/*.md"])
     assert listed(source, tmp_path) == ["a.md", "docs/b.rst", "src/x/f.c"]
     assert source.skipped == {"not included": 3, "excluded": 2}
 
@@ -186,9 +180,7 @@ def test_pipes_and_sockets_are_left_out_unopened(tmp_path: Path) -> None:
     assert source.skipped == {"special": 2}
 
 
-def test_a_huge_file_is_left_out_by_its_size_with_a_hint(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_huge_file_is_left_out_by_its_size_with_a_hint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, "a.txt")
     with (tmp_path / "dump.txt").open("wb") as file:
         file.truncate(200 << 20)
@@ -321,9 +313,7 @@ def test_a_file_that_may_not_be_read_is_an_error_of_its_own(shared: Path) -> Non
     (shared / "secret.txt").chmod(0)
     texts, errors, skipped, unlisted = as_nobody(shared)
     assert (texts, skipped, unlisted) == (["x"], {}, [])
-    assert errors == [
-        f"{shared}/secret.txt: cannot be read (permission denied): correct that, or use --exclude"
-    ]
+    assert errors == [f"{shared}/secret.txt: cannot be read (permission denied): correct that, or use --exclude"]
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o311])

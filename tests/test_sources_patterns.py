@@ -37,9 +37,7 @@ pieces = st.sampled_from([*PIECES.split(), " ", "\\ "])
 lines = st.one_of(
     st.lists(names, min_size=1, max_size=3).map("/".join),
     st.builds(str.__add__, st.sampled_from(["", "!", "/"]), st.lists(pieces, max_size=6).map("".join)),
-    st.builds(
-        "{}{}{}".format, st.sampled_from(["", "!"]), names, st.sampled_from(["", "/", " ", "/*", "/**"])
-    ),
+    st.builds("{}{}{}".format, st.sampled_from(["", "!"]), names, st.sampled_from(["", "/", " ", "/*", "/**"])),
 )
 ignore_files = st.lists(lines, max_size=6).map("\n".join)
 
@@ -74,9 +72,7 @@ def write(root: Path, content: dict[str, str]) -> None:
 
 @needs_git
 @settings(max_examples=150, deadline=None)
-@given(
-    files, st.dictionaries(st.sampled_from(["", "a/", "b/", "a/b/"]), ignore_files, min_size=1), ignore_files
-)
+@given(files, st.dictionaries(st.sampled_from(["", "a/", "b/", "a/b/"]), ignore_files, min_size=1), ignore_files)
 def test_lists_what_git_lists(paths: list[str], ignores: dict[str, str], exclude: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -171,6 +167,4 @@ def test_time_is_linear_in_the_name_whatever_the_pattern() -> None:
         return time.perf_counter() - begun
 
     seconds(100)
-    assert seconds(2000) < 400 * seconds(
-        100
-    )  # 20 times as long; a star that tries again takes 20 ** 40 times
+    assert seconds(2000) < 400 * seconds(100)  # 20 times as long; a star that tries again takes 20 ** 40 times

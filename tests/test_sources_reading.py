@@ -88,9 +88,7 @@ def change_while_reading(monkeypatch: pytest.MonkeyPatch, path: Path, changes: i
     monkeypatch.setattr(os, "read", read_and_change)
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = old(tmp_path / "a.txt", "line\n")
     source = FileSource([tmp_path])
     change_while_reading(monkeypatch, path, 2)
@@ -100,9 +98,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert document.mtime_ns == YEAR_2001 * 10**9
 
 
-def test_a_file_that_never_comes_to_rest_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_never_comes_to_rest_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = old(tmp_path / "a.txt", "line\n")
     source = FileSource([tmp_path])
     change_while_reading(monkeypatch, path, 1000)

@@ -60,9 +60,7 @@ def contents(store: Store) -> dict[str, list[tuple[int, str]]]:
 
 def test_a_store_refuses_a_second_model_of_the_same_dimension(store: Store, open_: Open) -> None:
     store.replace([replacement("/a", ["one"])])
-    with pytest.raises(
-        SpaceMismatch, match=r"holds vectors of model \(space .*not of other .*weights.*--store"
-    ):
+    with pytest.raises(SpaceMismatch, match=r"holds vectors of model \(space .*not of other .*weights.*--store"):
         store.bind(fingerprint(weights="others"), "other")
     store.close()
     with pytest.raises(SpaceMismatch):
@@ -259,9 +257,7 @@ def test_staged_rows_outlive_an_interrupted_run_but_not_a_finished_one(store: St
 
 def test_failures_come_in_order_and_keep_their_cause(store: Store) -> None:
     given = [failure("/b", 10), failure("/b", 2, "too long"), failure("/b", -1)]
-    store.replace(
-        [replacement("/b", ["one"], failures=given), replacement("/a", [], failures=[failure("/a", 0)])]
-    )
+    store.replace([replacement("/b", ["one"], failures=given), replacement("/a", [], failures=[failure("/a", 0)])])
     assert list(store.failures()) == [failure("/a", 0), *sorted(given, key=lambda each: each.index)]
     assert store.failed_documents() == ["/a", "/b"]
     assert store.status().failures == 4
@@ -424,9 +420,7 @@ TEXTS = st.lists(st.sampled_from(["one", "two", "three", "same"]), max_size=4)
 
 
 @pytest.mark.parametrize("scheme", OPENERS)
-def test_a_store_equals_its_model_whatever_is_done(
-    scheme: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_store_equals_its_model_whatever_is_done(scheme: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     class Model(RuleBasedStateMachine):
         @initialize()
         def begin(self) -> None:
@@ -488,8 +482,7 @@ def test_a_store_equals_its_model_whatever_is_done(
             gone = {
                 name
                 for name in known - self.seen
-                if name.startswith("/d/")
-                and not any(name == scope or name.startswith(scope) for scope in keep)
+                if name.startswith("/d/") and not any(name == scope or name.startswith(scope) for scope in keep)
             }
             assert self.store.remove_unseen(["/d/"], keep) == len(gone)
             for name in gone:
@@ -500,9 +493,7 @@ def test_a_store_equals_its_model_whatever_is_done(
         @invariant()
         def is_as_the_model(self) -> None:
             names = ["/d/a", "/d/b", "/d/sub/c", "/e/a"]
-            assert contents(self.store) == {
-                name: list(enumerate(texts)) for name, texts in self.whole.items() if texts
-            }
+            assert contents(self.store) == {name: list(enumerate(texts)) for name, texts in self.whole.items() if texts}
             assert self.store.states(names) == self.ledger
             assert [(each.document, each.index, each.attempts) for each in self.store.failures()] == sorted(
                 (*key, attempts) for key, attempts in self.failed.items()

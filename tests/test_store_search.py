@@ -45,9 +45,7 @@ class Corpus:
             vectors = self.random.standard_normal((chunks, DIMENSION), np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             self.rows[name] = vectors
-            records = [
-                Record(Chunk(name, i, 0, 1, 1, 1, name), os.urandom(32), row) for i, row in enumerate(vectors)
-            ]
+            records = [Record(Chunk(name, i, 0, 1, 1, 1, name), os.urandom(32), row) for i, row in enumerate(vectors)]
             new.append(Replacement(state(name), "f32", records))
         self.store.replace(new)
 
@@ -202,9 +200,7 @@ def test_a_store_begun_anew_is_not_searched_with_the_matrix_of_before(corpus: Co
         anew.check()
 
 
-def test_where_no_matrix_can_be_written_searches_still_answer(
-    corpus: Corpus, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_no_matrix_can_be_written_searches_still_answer(corpus: Corpus, caplog: pytest.LogCaptureFixture) -> None:
     corpus.put([f"/c/{number}" for number in range(4000)], 5)  # more than are held in memory
     corpus.path.with_name("x.db.matrix").mkdir()  # cannot be replaced by a file, not even by root
     with caplog.at_level(logging.WARNING):
@@ -212,9 +208,7 @@ def test_where_no_matrix_can_be_written_searches_still_answer(
         corpus.check()
         corpus.put(["/b/new"], 5)
         corpus.check()
-    assert [
-        record.getMessage() for record in caplog.records if "searches take longer" in record.getMessage()
-    ] != []
+    assert [record.getMessage() for record in caplog.records if "searches take longer" in record.getMessage()] != []
     assert list(corpus.path.parent.glob("*.new-*")) == []
 
 

@@ -114,9 +114,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 7")
     for write in (True, False):
-        with pytest.raises(
-            StoreError, match=r"newer embedmill \(schema 7, this one knows 1\): upgrade embedmill"
-        ):
+        with pytest.raises(StoreError, match=r"newer embedmill \(schema 7, this one knows 1\): upgrade embedmill"):
             SqliteStore(path, write=write)
 
 

@@ -78,9 +78,7 @@ class Embedder(Protocol):
     def load(self) -> None:
         """Load the model now; otherwise the first `infer` does."""
 
-    def encode(
-        self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True
-    ) -> list[TokenIds]:
+    def encode(self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True) -> list[TokenIds]:
         """Each text's token ids, prompt and special tokens included; cut to `max_tokens` unless told not."""
 
     def infer(self, batch: Batch) -> Vectors:

@@ -133,9 +133,7 @@ def _between_graphemes(text: str, start: int, low: int, high: int, end: int) -> 
     return end if end - start < _LONGEST_GRAPHEME else chosen
 
 
-_LONGEST_GRAPHEME = (
-    64  # code points; the longest in use, a flag of a region spelt in tags or a family, has 7 to 11
-)
+_LONGEST_GRAPHEME = 64  # code points; the longest in use, a flag of a region spelt in tags or a family, has 7 to 11
 _MARKS = {"Mn", "Mc", "Me"}
 _FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two of them make a flag
 _ZERO_WIDTH_JOINER = "\u200d"

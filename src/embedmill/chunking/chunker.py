@@ -141,9 +141,7 @@ def _markdown_passage(group: Sequence[Section], max_tokens: int) -> _Passage:
 def _fitted(text: str, pieces: list[_Piece], measure: Measure, max_tokens: int) -> list[_Piece]:
     """The pieces measured; those that are too long replaced by parts that fit."""
     while unmeasured := [piece for piece in pieces if piece.tokens == _UNMEASURED]:
-        counts = measure(
-            [embedding_input(piece.context, text[piece.start : piece.end]) for piece in unmeasured]
-        )
+        counts = measure([embedding_input(piece.context, text[piece.start : piece.end]) for piece in unmeasured])
         for piece, tokens in zip(unmeasured, counts, strict=True):
             piece.tokens = tokens
         pieces = [part for piece in pieces for part in _parts(text, piece, max_tokens)]
@@ -160,10 +158,7 @@ def _parts(text: str, piece: _Piece, max_tokens: int) -> list[_Piece]:
     bounds = list(cut(text, passage.stretch, piece.start, piece.end, lambda start, end: size))
     if len(bounds) > 1:
         keeps = cuts <= _CONTEXT_PATIENCE
-        return [
-            _Piece(start, end, passage.context(start) if keeps else "", passage, cuts)
-            for start, end in bounds
-        ]
+        return [_Piece(start, end, passage.context(start) if keeps else "", passage, cuts) for start, end in bounds]
     bare = first_ink(text, piece.start, piece.end)
     if piece.context or bare > piece.start:  # one grapheme: all that can still go is what stands before it
         return [_Piece(bare, piece.end, "", passage, cuts)]

@@ -48,9 +48,7 @@ class Weights:
     """The transformer's weights, in the format that will be read."""
 
     kind: Literal["safetensors", "openvino", "onnx"]
-    paths: tuple[
-        Path, ...
-    ]  # safetensors: one or more parts; else the graph, then the file with its constants
+    paths: tuple[Path, ...]  # safetensors: one or more parts; else the graph, then the file with its constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +136,7 @@ def read_card(files: ModelFiles) -> Card:
     lengths = next((root / name for name in _LENGTH_FILES if (root / name).exists()), root / _LENGTH_FILES[0])
     length = Config.read_if_there(lengths)
     if length.text("transformer_task", "feature-extraction") != "feature-extraction":
-        raise UnsupportedModel(
-            f"{lengths}: the task {length.text('transformer_task')[:100]!r} is not supported"
-        )
+        raise UnsupportedModel(f"{lengths}: the task {length.text('transformer_task')[:100]!r} is not supported")
     pad = _pad_token_id(config)
     return Card(
         folder=root,
@@ -177,9 +173,7 @@ def _refuse_heads(config: Config, architecture: str) -> None:
         ("ForCausalLM", "a text generator"),
     ):
         if architecture.endswith(ending):
-            raise UnsupportedModel(
-                f"{config.path}: {architecture} is {what}, no embedding model; take another model"
-            )
+            raise UnsupportedModel(f"{config.path}: {architecture} is {what}, no embedding model; take another model")
 
 
 def _refuse_other_kinds(settings: Config) -> None:
@@ -271,9 +265,7 @@ def _prompts(settings: Config) -> tuple[str, str]:
     default_name = settings.text("default_prompt_name", "")
     default = prompts.text(default_name, "") if default_name else ""
     document = [prompts.text(name) for name in ("document", "passage", "corpus") if prompts.has(name)]
-    return next((text for text in document if text), "" if document else default), prompts.text(
-        "query", default
-    )
+    return next((text for text in document if text), "" if document else default), prompts.text("query", default)
 
 
 def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
@@ -284,21 +276,13 @@ def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
     """
     tokenizer = Config.read_if_there(root / "tokenizer_config.json")
     arguments = length.object(length.first("processor_kwargs", "tokenizer_args"))
-    asked = (
-        arguments.limit("model_max_length")
-        or length.limit("max_seq_length")
-        or tokenizer.limit("model_max_length")
-    )
-    positions = (
-        config.limit("max_position_embeddings") if config.value("max_position_embeddings") != -1 else None
-    )
+    asked = arguments.limit("model_max_length") or length.limit("max_seq_length") or tokenizer.limit("model_max_length")
+    positions = config.limit("max_position_embeddings") if config.value("max_position_embeddings") != -1 else None
     if positions is not None and config.text("model_type", "") in _OFFSET_POSITIONS:
         positions -= pad + 1
     limits = [limit for limit in (asked, positions) if limit is not None]
     if not limits:
-        raise ModelError(
-            f"{length.path}: 'max_seq_length' is missing, and no other file has the model's limit"
-        )
+        raise ModelError(f"{length.path}: 'max_seq_length' is missing, and no other file has the model's limit")
     if min(limits) < 3:
         raise ModelError(f"{length.path}: a limit of {min(limits)} tokens leaves no room for text")
     return min(limits)

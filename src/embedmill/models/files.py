@@ -51,9 +51,7 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
     modules = []
     for entry in entries:
         config = Config(path, entry)
-        modules.append(
-            Module(_kind(path, config.text("type")), _below(folder, path, config.text("path", "")))
-        )
+        modules.append(Module(_kind(path, config.text("type")), _below(folder, path, config.text("path", ""))))
     if not modules or modules[0].kind != "Transformer":
         raise UnsupportedModel(f"{path}: the first module must be a Transformer; take another model")
     return tuple(modules)

@@ -176,9 +176,7 @@ def _relative_bias(table: Tensor, positions: int, ids: Node) -> Node:
     return op.slice(_constant(whole), _axes(0, 0), both, _axes(1, 1), _axes(2, 3))
 
 
-def relative_buckets(
-    positions: int, buckets: int, max_distance: int = 128
-) -> NDArray[np.int64]:
+def relative_buckets(positions: int, buckets: int, max_distance: int = 128) -> NDArray[np.int64]:
     """The bucket of each pair of positions, as T5 defines them (Raffel et al. 2020, arXiv:1910.10683).
 
     Half of the buckets are for keys that come later. Of each half, the first half is one distance a bucket, the

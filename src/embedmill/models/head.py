@@ -70,9 +70,7 @@ def read_head(
         else:
             raise UnsupportedModel(f"{module.folder}: a {module.kind} module at this place is not supported")
     if not pooling:
-        raise UnsupportedModel(
-            f"{modules[0].folder}: modules.json has no Pooling: it gives no vector for a text"
-        )
+        raise UnsupportedModel(f"{modules[0].folder}: modules.json has no Pooling: it gives no vector for a text")
     return pooling, tuple(dense), normalize
 
 
@@ -113,9 +111,7 @@ def _dense(config: Config, width: int) -> Dense:
         weights=weights,
     )
     if layer.in_features != width:
-        raise config.wrong(
-            "in_features", f"the {width} numbers that the step before gives", layer.in_features
-        )
+        raise config.wrong("in_features", f"the {width} numbers that the step before gives", layer.in_features)
     return layer
 
 

@@ -92,9 +92,7 @@ def download(repository: str) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError("no such model there, or a private one") from error
     except Exception as error:  # several HTTP libraries' and huggingface_hub's own: none has a common base
-        raise ModelError(
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        ) from error
+        raise ModelError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
     check_complete(folder)
     return folder
 
@@ -135,9 +133,7 @@ def _probe(endpoint: str, repository: str) -> None:
             )
 
             url = f"{endpoint}/{repository}/resolve/main/config.json"
-            outcome.append(
-                int(get_session().head(url, headers=build_hf_headers(), timeout=PATIENCE).status_code)
-            )
+            outcome.append(int(get_session().head(url, headers=build_hf_headers(), timeout=PATIENCE).status_code))
         except Exception as error:
             outcome.append(f"not reachable ({type(error).__name__})")
 

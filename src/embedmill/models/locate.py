@@ -40,9 +40,7 @@ def locate(model: str) -> ModelFiles:
         folder = path.absolute()
         return ModelFiles(str(folder), folder, "path")
     if not _NAME.fullmatch(model) or ".." in model or "--" in model:
-        raise ModelNotFound(
-            f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}"
-        )
+        raise ModelNotFound(f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}")
     name = canonical(model)
     tried = []
     for origin, find in _places(name):

