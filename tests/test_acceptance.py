@@ -1,0 +1,40 @@
+"""The main job with the real model: Python's own standard library is indexed and asked."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import embedmill
+from embedmill.models import ModelFiles
+
+_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+
+@pytest.mark.timeout(900)
+def test_the_standard_library_answers(tmp_path: Path, real_model: ModelFiles) -> None:
+    store = f"sqlite:{tmp_path / 'index.db'}"
+    # The modules themselves, and the packages that the questions are about: some 8,000 chunks.
+    modules = sorted(_LIBRARY.glob("*.py"))
+    packages = [_LIBRARY / name for name in ("asyncio", "email", "json", "logging", "importlib")]
+    report = embedmill.index([*modules, *packages], store=store, model=str(real_model.folder), cache=False)
+    assert report.failed == report.failures == 0
+    assert report.chunks == report.embedded + report.duplicates > 7_000
+    wanted = {
+        "parse command line arguments": "argparse",
+        "compress data with gzip": "gzip",
+        "compute a sha256 digest": "hashlib",
+        "run a coroutine until it completes": "asyncio",
+        "read a zip archive": "zipfile",
+    }
+    with embedmill.Searcher(store) as searcher:
+        for query, module in wanted.items():
+            hits = searcher.search(query, k=50)
+            documents = list(dict.fromkeys(Path(hit.document) for hit in hits))[:3]
+            assert any(module in path.parts or path.stem == module for path in documents), (query, documents)
+            for hit in hits[:5]:
+                text = Path(hit.document).read_text()
+                assert text[hit.start : hit.end] == hit.text
+                assert text[: hit.start].count("\n") + 1 == hit.line
