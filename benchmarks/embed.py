@@ -129,6 +129,7 @@ def main() -> None:
 
     shares = [work / 1e9 / taken / peak for taken, peak in zip(seconds.get(_BF16.name, []), peaks, strict=False)]
     figures = {
+        "space": embedder.fingerprint.space.id,
         "corpus": corpus | {"FLOP": work},
         "versions": versions,
         "seconds": seconds,

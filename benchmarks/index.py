@@ -94,8 +94,8 @@ def main() -> None:
     bars = [
         Bar(what, 0.95, median(throughput) if enough else None, at_least=True, digits=3, note=shares),
         Bar(f"{rerun}: time against the first", 1 / 50, share if enough else None, digits=4),
-        Bar(f"{rerun}: texts given to the model", 0, calls["embedded"], digits=0),
-        Bar(f"{rerun}: times that the model was loaded", 0, int(calls["loaded"]), digits=0),
+        Bar(f"{rerun}: texts given to the model", 0, calls["embedded"] if enough else None, digits=0),
+        Bar(f"{rerun}: times that the model was loaded", 0, int(calls["loaded"]) if enough else None, digits=0),
     ]
     rows = [
         ("index, the whole process", f"{median(first):.2f}", f"{len(chunks) / median(first):.1f}"),
@@ -103,6 +103,7 @@ def main() -> None:
         ("index again, nothing changed", f"{median(again):.3f}", ""),
     ]
     figures = {
+        "space": embedder.fingerprint.space.id,
         "corpus": corpus | {"files": arguments.files, "bytes": size},
         "seconds": {"index": first, "embedding alone": alone, "unchanged": again},
         "reports": reports,
