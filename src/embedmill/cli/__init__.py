@@ -1,0 +1,30 @@
+"""The command ``embedmill``.
+
+Commands are thin: settings in, one call of the library, text or JSON out. Start-up is part of every command's
+time, so each imports what it needs when it runs, and until then nothing but the argument parser is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run this process's command line, and end the process with its exit code (see `embedmill.cli.exits`)."""
+    try:
+        from embedmill.cli import signals
+
+        signals.raise_interrupted()
+        from embedmill.cli.exits import run
+
+        code = run(sys.argv[1:])
+    except BaseException as error:
+        if type(error).__name__ not in ("Interrupted", "KeyboardInterrupt"):
+            raise
+        os.write(2, b"interrupted\n")
+        code = 130
+    # Without taking the interpreter apart, which takes long with the model's libraries loaded and frees what the
+    # system frees anyway. Commands close what they open, and all output has been flushed.
+    os._exit(code)
