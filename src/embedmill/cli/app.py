@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.main import get_command
 
 from embedmill.cli import cache, doctor, index, models, parser, search, status
 
@@ -44,4 +43,4 @@ for group in (index, search, status, models, doctor, cache):
 
 def command() -> Any:
     """The parser with all commands."""
-    return get_command(app)
+    return parser.build(app)

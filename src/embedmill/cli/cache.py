@@ -21,7 +21,7 @@ def register(commands: typer.Typer) -> None:
     """Add the commands."""
     cache = parser.group(
         name="cache",
-        help="Look after the vectors that all runs share.\n\nWhat was embedded once, for whatever store, is not embedded again.",
+        help="Look after the vectors that all runs share.",
         no_args_is_help=True,
     )
     parser.add(cache, "embedmill cache stats", "embedmill cache stats --json")(stats)

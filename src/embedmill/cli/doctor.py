@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import sqlite3
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,9 +48,12 @@ def doctor(
 ) -> int:
     """Say what this machine would run.
 
-    Looks at its processor, memory, libraries and model, and names what keeps embedmill from running. Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
+    Looks at its processor, memory, libraries and model, and names what keeps embedmill from running.
+    Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
     """
     output.configure(quiet=quiet, verbose=verbose)
+    from importlib.util import find_spec
+
     from embedmill.config import settings
 
     chosen = settings(options.given(model=model, precision=precision, workers=workers))
@@ -102,6 +101,9 @@ def _memory() -> dict[str, int]:
 
 
 def _versions(problems: list[str]) -> dict[str, str | None]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -119,6 +121,8 @@ def _versions(problems: list[str]) -> dict[str, str | None]:
 
 
 def _sqlite() -> dict[str, Any]:
+    import sqlite3
+
     first, last = _WAL_RESET_BUG
     return {
         "version": sqlite3.sqlite_version,
