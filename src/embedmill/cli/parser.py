@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import typer
 from typer.main import get_command
 
+HELP = ["-h", "--help"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -16,7 +18,7 @@ def group(**options: Any) -> typer.Typer:
     return typer.Typer(
         rich_markup_mode=None,  # rich would cost its import before the first word of help
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP},
         **options,
     )
 
@@ -49,7 +51,8 @@ def _take_as_given(parser: Any) -> None:
     Since 0.26 it does so, even for those not given, by means of pydantic, whose import takes longer than all else
     that a short command does. Other versions do not look at this, and convert text to text.
     """
-    for parameter in parser.get_params(typer.Context(parser, **parser.context_settings)):  # with --help
+    context = typer.Context(parser, help_option_names=HELP)  # --help is made, once, as the context names it
+    for parameter in parser.get_params(context):
         parameter._runtime_param = _AsGiven()  # noqa: SLF001
     for below in getattr(parser, "commands", {}).values():
         _take_as_given(below)
