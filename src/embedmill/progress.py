@@ -80,15 +80,15 @@ def done(progress: Progress) -> int:
 
 
 def words(progress: Progress, pace: Pace) -> str:
-    """The counts and the speed, as in ``12 documents, 345 chunks, 67 chunks/s``."""
-    parts = [f"{progress.documents:,} documents", f"{done(progress):,} chunks"]
+    """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
+    parts = [f"documents {progress.documents:,}", f"chunks {done(progress):,}"]
     speed = pace.chunks_per_second()
     if speed is not None:
-        parts.append(f"{speed:,.0f} chunks/s")
+        parts.append(f"{speed:,.0f}/s")
     if progress.failed:
-        parts.append(f"{progress.failed:,} failed")
+        parts.append(f"failed {progress.failed:,}")
     if progress.restarts:
-        parts.append(f"{progress.restarts:,} restart{'s' if progress.restarts > 1 else ''}")
+        parts.append(f"restarts {progress.restarts:,}")
     return ", ".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 log = logging.getLogger("embedmill")
 
-_PASSWORD: Final = re.compile(r"(?<=://)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+", re.IGNORECASE)
+_PASSWORD: Final = re.compile(r"(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+", re.IGNORECASE)
 
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that drive a terminal, or reorder what it shows."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from embedmill.cli import exits, output, summary
 from embedmill.cli.signals import Stopping
+from embedmill.cli.wording import counted
 from embedmill.progress import displayed
 from embedmill.records import Failure, Progress, Report
 from embedmill.stores import open_store
@@ -41,9 +42,7 @@ def run(job: Callable[..., Report], source: Source | None, *, store: str, as_jso
         return exits.DONE
     if not as_json and not quiet:
         output.say(summary.failed(_first_failures(store), report.failures))
-    output.complain(
-        f"error: no vectors for {report.failures:,} of the chunks or files: see embedmill status --failures"
-    )
+    output.complain(f"error: {counted(report.failures, 'failure')} left in the store: see embedmill status --failures")
     return exits.SOME_FAILED
 
 

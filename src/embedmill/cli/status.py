@@ -60,6 +60,6 @@ def status(
     for failure in failed:
         tries = f" ({counted(failure.attempts, 'attempt')})"
         output.say(output.one_line(describe(failure)) + tries)
-    if held.failures:
+    if held.failures and not quiet:
         output.complain("to try what failed again: embedmill retry-failed")
     return exits.DONE

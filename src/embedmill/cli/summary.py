@@ -13,12 +13,14 @@ FAILURES_SHOWN: Final = 5
 
 
 def summary(report: Report) -> str:
-    """The report of a run that was to the end, or to its interruption."""
-    changed = report.documents - report.unchanged
-    if not changed and not report.removed and not report.interrupted:
-        head = f"{counted(report.documents, 'document')}, all up to date ({in_time(report.seconds)})"
+    """The report of a run that came to its end, or was interrupted."""
+    if not report.chunks and not report.removed and not report.interrupted:
+        head = f"nothing new in {counted(report.documents, 'document')} ({in_time(report.seconds)})"
         return f"{head}\n{table([('skipped', _skipped(report)), ('store', masked(report.store))])}"
-    head = f"{counted(changed, 'document')} indexed in {in_time(report.seconds)}"
+    if report.interrupted:
+        head = f"stopped after {in_time(report.seconds)}"
+    else:
+        head = f"{counted(report.chunks, 'chunk')} indexed in {in_time(report.seconds)}"
     if report.embedded:
         head += f" ({report.chunks_per_second:,.0f} chunks/s, {report.tokens_per_second:,.0f} tokens/s)"
     return f"{head}\n{_details(report)}"
@@ -26,8 +28,7 @@ def summary(report: Report) -> str:
 
 def plan(report: Report) -> str:
     """The report of a dry run."""
-    changed = report.documents - report.unchanged
-    head = f"would index {counted(changed, 'document')}"
+    head = f"would index {counted(report.chunks, 'chunk')}"
     if report.estimated_seconds is not None:
         head += f", in about {in_time(report.estimated_seconds)}"
     return f"{head}\n{_details(report)}"
@@ -56,7 +57,7 @@ def _details(report: Report) -> str:
         for number, what in (
             (report.embedded, "to embed" if report.dry_run else "embedded"),
             (report.cached, "cached"),
-            (report.duplicates, "duplicates"),
+            (report.duplicates, "the same as another"),
             (report.failed, "failed"),
             (report.truncated, "truncated"),
         )
@@ -70,7 +71,7 @@ def _details(report: Report) -> str:
     return table(
         [
             ("documents", ", ".join(documents)),
-            ("chunks", f"{report.chunks:,}" + (f": {', '.join(chunks)}" if chunks else "")),
+            ("chunks", ", ".join(chunks) or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", _skipped(report)),
             ("trouble", ", ".join(events)),
