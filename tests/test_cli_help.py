@@ -40,8 +40,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
 def test_every_command_and_every_option_is_explained(path: tuple[str, ...]) -> None:
     parser = TREE[path]
     assert parser.help
-    summary = parser.get_short_help_str(limit=60)
-    assert not summary.endswith("..."), summary  # the list of commands has it whole
+    if path:
+        summary = parser.get_short_help_str(limit=60)
+        assert not summary.endswith("..."), summary  # the list of commands has it whole
     for parameter in parser.params:
         assert getattr(parameter, "help", None), parameter.name
     if path in LEAVES:

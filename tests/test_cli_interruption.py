@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +17,7 @@ import pytest
 from cli_runs import Shell
 from embedmill.models import ModelFiles
 
-DOCUMENTS = 400
+DOCUMENTS = 300
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(DOCUMENTS):
-        words = " ".join(f"word{number}x{other}" for other in range(60))
+        words = " ".join(f"word{number}x{other}" for other in range(25))
         (folder / f"{number}.txt").write_text(f"Text number {number}. {words}\n")
     return Shell(tmp_path, EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"), EMBEDMILL_MODEL=str(real_model.folder))
 
@@ -125,7 +126,7 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_under_standard_output_is_an_error(shell: Shell) -> None:
     shell.run("index", "texts/1.txt")
-    for arguments in (["status"], ["search", "words"], ["--help"], ["--version"]):
+    for arguments in (["status"], ["search", "words"], ["--version"]):
         with Path("/dev/full").open("w") as full:
             process = shell.start(*arguments, stdout=full)
             _, err = process.communicate(timeout=60)
@@ -135,8 +136,5 @@ def test_a_full_disk_under_standard_output_is_an_error(shell: Shell) -> None:
 
 def test_closed_streams_are_borne(shell: Shell) -> None:
     shell.run("index", "texts/1.txt")
-    closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
-    command = shell.start("status").args
-    assert isinstance(command, list)
-    done = subprocess.run([*closed, *command], cwd=shell.folder, env=shell.environment, timeout=60)
-    assert done.returncode == 0
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "embedmill", "status"]
+    assert subprocess.run(command, cwd=shell.folder, env=shell.environment, timeout=60).returncode == 0

@@ -15,12 +15,19 @@ _WORD: Final = re.compile(r"\w{3,}")
 
 
 def snippet(text: str, query: str, lines: int = LINES) -> list[str]:
-    """The lines, at most `lines` in a row, that have most of the query's words; without common indentation."""
+    """The lines, at most `lines` in a row, that have most of the query's words; without common indentation.
+
+    Among equals those that begin with a line that has some.
+    """
     found = [line.rstrip() for line in textwrap.dedent(text.expandtabs(4)).splitlines() if line.strip()]
     wanted = set(_words(query))
     shared = [wanted.intersection(_words(line)) for line in found]
     starts = range(max(len(found) - lines, 0) + 1)
-    best = max(starts, key=lambda start: len(set().union(*shared[start : start + lines])))  # the first of several
+
+    def worth(start: int) -> tuple[int, int]:
+        return len(set().union(*shared[start : start + lines])), len(shared[start]) if shared else 0
+
+    best = max(starts, key=worth)  # the first of several
     return textwrap.dedent("\n".join(found[best : best + lines])).splitlines()
 
 

@@ -36,8 +36,8 @@ def place(document: str, line: int = 0, *, beneath: str | None = None) -> str:
     from embedmill.sources.names import shown
 
     folder = _current_folder() if beneath is None else beneath
-    inside = folder and document.startswith(folder.rstrip("/") + "/")
-    path = shown(document[len(folder.rstrip("/")) + 1 :] if inside else document)
+    inside = folder not in ("", "/") and document.startswith(folder + "/")
+    path = shown(document[len(folder) + 1 :] if inside else document)
     return f"{path}:{line}" if line else path
 
 
