@@ -24,14 +24,26 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def with_notes(folder: Path, cache: Path, model: ModelFiles) -> Shell:
+    for name, text in NOTES.items():
+        path = folder / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Shell(folder, EMBEDMILL_CACHE_DIR=str(cache), EMBEDMILL_MODEL=str(model.folder))
+
+
 @pytest.fixture
 def shell(tmp_path: Path, cache: Path, real_model: ModelFiles) -> Shell:
     """A folder with notes, `cache` to share, and the real model."""
-    for name, text in NOTES.items():
-        path = tmp_path / "notes" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return Shell(tmp_path, EMBEDMILL_CACHE_DIR=str(cache), EMBEDMILL_MODEL=str(real_model.folder))
+    return with_notes(tmp_path, cache, real_model)
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory, cache: Path, real_model: ModelFiles) -> Shell:
+    """The same, for tests that only read: the notes are in the store."""
+    shell = with_notes(tmp_path_factory.mktemp("indexed"), cache, real_model)
+    assert shell.run("index", "notes").returncode == 0
+    return shell
 
 
 def one_line(text: str) -> str:
@@ -112,9 +124,8 @@ def test_a_file_larger_than_allowed_is_left_out_with_one_warning(shell: Shell) -
 # search
 
 
-def test_search_in_a_pipe_is_a_line_a_hit_without_colours(shell: Shell) -> None:
-    shell.run("index", "notes")
-    done = shell.run("search", "how long to knead", "--limit", "2")
+def test_search_in_a_pipe_is_a_line_a_hit_without_colours(indexed: Shell) -> None:
+    done = indexed.run("search", "how long to knead", "--limit", "2")
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert len(lines) == 2
@@ -122,9 +133,8 @@ def test_search_in_a_pipe_is_a_line_a_hit_without_colours(shell: Shell) -> None:
     assert "\x1b" not in done.stdout
 
 
-def test_search_gives_what_other_programs_need(shell: Shell) -> None:
-    shell.run("index", "notes")
-    found = shell.json("search", "adding up what things cost", "--glob", "*.py")
+def test_search_gives_what_other_programs_need(indexed: Shell) -> None:
+    found = indexed.json("search", "adding up what things cost", "--glob", "*.py")
     assert found["query"] == "adding up what things cost"
     (hit,) = found["hits"]
     assert hit.keys() >= {"document", "chunk", "start", "end", "line", "score", "text"}
@@ -133,28 +143,25 @@ def test_search_gives_what_other_programs_need(shell: Shell) -> None:
     assert (hit["chunk"], hit["line"]) == (0, 1)
 
 
-def test_search_below_another_folder_shows_whole_paths(shell: Shell) -> None:
-    shell.run("index", "notes")
-    store = f"sqlite:{shell.folder}/.embedmill/index.db"
-    inside = shell.run("search", "roses", "--store", store, "-k1", cwd=shell.folder / "notes")
-    outside = shell.run("search", "roses", "--store", store, "-k1", cwd="/")
+def test_search_below_another_folder_shows_whole_paths(indexed: Shell) -> None:
+    store = f"sqlite:{indexed.folder}/.embedmill/index.db"
+    inside = indexed.run("search", "roses", "--store", store, "-k1", cwd=indexed.folder / "notes")
+    outside = indexed.run("search", "roses", "--store", store, "-k1", cwd="/")
     assert inside.stdout.startswith("garden.md:")
-    assert outside.stdout.startswith(f"{shell.folder}/notes/garden.md:")
+    assert outside.stdout.startswith(f"{indexed.folder}/notes/garden.md:")
 
 
-def test_search_finds_nothing(shell: Shell) -> None:
-    shell.run("index", "notes")
-    done = shell.run("search", "roses", "--glob", "*.nothing")
+def test_search_finds_nothing(indexed: Shell) -> None:
+    done = indexed.run("search", "roses", "--glob", "*.nothing")
     assert (done.returncode, done.stdout, one_line(done.stderr)) == (0, "", "nothing found\n")
-    assert shell.json("search", "roses", "--glob", "*.nothing")["hits"] == []
+    assert indexed.json("search", "roses", "--glob", "*.nothing")["hits"] == []
 
 
-def test_search_needs_the_model_of_the_store(shell: Shell, fixture_models: Path) -> None:
-    shell.run("index", "notes")
-    done = shell.run("search", "roses", "--model", fixture_models / "bert-mean")
+def test_search_needs_the_model_of_the_store(indexed: Shell, fixture_models: Path) -> None:
+    done = indexed.run("search", "roses", "--model", fixture_models / "bert-mean")
     assert (done.returncode, done.stdout) == (1, "")
     assert "bert-mean" in one_line(done.stderr)
-    done = shell.run("index", "notes", "--model", fixture_models / "bert-mean")
+    done = indexed.run("index", "notes", "--model", fixture_models / "bert-mean")
     assert (done.returncode, done.stdout) == (1, "")
     assert one_line(done.stderr).startswith("error: store")
 
@@ -303,8 +310,8 @@ def test_options_win_over_the_environment_and_that_over_the_file(shell: Shell) -
         (["cache", "prune", "--max-size", "-1"], "--max-size"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(shell: Shell, arguments: list[str], complaint: str) -> None:
-    done = shell.run(*arguments)
+def test_wrong_usage_is_one_line_and_exit_code_2(indexed: Shell, arguments: list[str], complaint: str) -> None:
+    done = indexed.run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     line = one_line(done.stderr)
     assert line.startswith("error: ") and complaint in line

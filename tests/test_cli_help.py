@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from cli_runs import Shell
 from embedmill.cli import app
@@ -143,15 +141,3 @@ def test_no_command_imports_more_than_it_needs(shell: Shell, real_model: ModelFi
     assert "openvino" in searched
     assert not searched & HEAVY - {"openvino", "tokenizers"}
     assert not searched & {"openvino_telemetry", "urllib3", "http", "email"}
-
-
-def test_openvino_is_usable_without_its_converter() -> None:
-    """The command keeps openvino from importing its converter, which is right only while it may be missing."""
-    import openvino
-
-    assert "openvino.tools.ovc" not in sys.modules or sys.modules["openvino.tools.ovc"] is not None
-    assert "except ImportError" in Path(openvino.__file__).read_text()
-
-
-def test_typer_is_new_enough() -> None:
-    assert tuple(map(int, typer.__version__.split(".")[:2])) >= (0, 16)

@@ -10,12 +10,12 @@ import os
 import sys
 from typing import NoReturn
 
+from embedmill.cli import signals
+
 
 def main() -> NoReturn:
     """Run this process's command line, and end the process with its exit code (see `embedmill.cli.exits`)."""
     try:
-        from embedmill.cli import signals
-
         signals.raise_interrupted()
         # openvino imports its converter of other frameworks' models where there is one, and with it telemetry and
         # an HTTP client: half of its import time, for what no command uses. This says that there is none.
@@ -23,9 +23,7 @@ def main() -> NoReturn:
         from embedmill.cli.exits import run
 
         code = run(sys.argv[1:])
-    except BaseException as error:
-        if type(error).__name__ not in ("Interrupted", "KeyboardInterrupt"):
-            raise
+    except (signals.Interrupted, KeyboardInterrupt):
         os.write(2, b"interrupted\n")
         code = 130
     # Without taking the interpreter apart, which takes long with the model's libraries loaded and frees what the
