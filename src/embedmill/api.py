@@ -1,30 +1,34 @@
-"""The commands as functions: here names and URLs become models, stores and executors."""
+"""The commands as functions: here names and URLs become models, stores and executors.
+
+What only an indexing run needs is imported by its functions: a search, whose start-up people wait for, does without.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from embedmill import machine
-from embedmill.chunking import Chunking
 from embedmill.config import Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
-from embedmill.executors.inline import InlineExecutor
-from embedmill.interfaces import Store, VectorCache
 from embedmill.models import locate, read_card
-from embedmill.pipeline import IncrementalIndexer
-from embedmill.planning import plan
-from embedmill.records import Hit, Progress, Report
-from embedmill.sources.files import FileSource
-from embedmill.state.cache import PersistentCache
 from embedmill.stores import open_store
 
+if TYPE_CHECKING:
+    from embedmill.chunking import Chunking
+    from embedmill.executors.inline import InlineExecutor
+    from embedmill.interfaces import Store, VectorCache
+    from embedmill.pipeline import IncrementalIndexer
+    from embedmill.records import Entry, Hit, Progress, Report
+    from embedmill.sources.files import FileSource
+
 Path = str | os.PathLike[str]
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[["Progress"], None]
 
 
 def load_embedder(
@@ -79,8 +83,11 @@ def index(
     Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
     before an error stays.
     """
+    from embedmill.pipeline import IncrementalIndexer
+    from embedmill.planning import plan
+
     chosen = settings(options)
-    source = _files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
+    source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
         embedder, executor, cache, chunking = _parts(chosen, stack)
         if dry_run:
@@ -105,6 +112,9 @@ def retry_failed(
 
     Chunks that did not fail are taken from the store. Arguments and errors are those of `index`.
     """
+    from embedmill.pipeline import IncrementalIndexer
+    from embedmill.sources.names import file_path
+
     chosen = settings(options)
     with ExitStack() as stack:
         store = _opened(chosen.store, stack, write=True, create=False)
@@ -112,11 +122,12 @@ def retry_failed(
         if "model" not in options and bound is not None:
             chosen = settings(options | {"model": bound})
         failed = store.failed_documents()
-        there = [name for name in failed if os.path.lexists(name)]
+        there = [path for path in map(file_path, failed) if os.path.lexists(path)]
         embedder, executor, cache, chunking = _parts(chosen, stack)
         indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
         on_start(indexer)
-        return indexer.run(_files(there, chosen), again=frozenset(there), on_progress=on_progress)
+        source = files(there, chosen) if there else _NoDocuments()
+        return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
 
 class Searcher:
@@ -141,11 +152,18 @@ class Searcher:
                     f"{self._embedder.name} (space {self._embedder.fingerprint.space.id}): give the store's own --model"
                 )
             self._closing = stack.pop_all()
+        # Beside the loading the query is tokenised and the store's matrix opened: a tenth of a cold search.
+        threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()
+
+    def _load(self) -> None:
+        with suppress(Exception):  # the search meets the same error, where it can be reported
+            self._embedder.load()
 
     def search(self, query: str, *, k: int = 10, glob: str | None = None) -> list[Hit]:
         """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches."""
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least one hit")
+        self._store.prepare_search()
         (vector,) = self._embedder.embed([query], task="query")
         return self._store.search(vector, k, glob)
 
@@ -173,7 +191,10 @@ def search(
         return searcher.search(query, k=k, glob=glob)
 
 
-def _files(paths: Sequence[Path], chosen: Settings) -> FileSource:
+def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
+    """The files below these paths that the settings select. Raises what `FileSource` raises."""
+    from embedmill.sources.files import FileSource
+
     return FileSource(
         paths,
         include=chosen.include,
@@ -183,6 +204,22 @@ def _files(paths: Sequence[Path], chosen: Settings) -> FileSource:
     )
 
 
+class _NoDocuments:
+    """The source of a run that has nothing to do."""
+
+    scopes: Sequence[str] = ()
+    skipped: Mapping[str, int] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        return iter(())
+
+    def read(self, entry: Entry) -> None:
+        return None
+
+    def unlisted(self) -> Sequence[str]:
+        return ()
+
+
 def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
     store = open_store(url, write=write, create=create)
     stack.callback(store.close)
@@ -190,6 +227,10 @@ def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> 
 
 
 def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, InlineExecutor, VectorCache | None, Chunking]:
+    from embedmill.chunking import Chunking
+    from embedmill.executors.inline import InlineExecutor
+    from embedmill.state.cache import PersistentCache
+
     embedder = load_embedder(chosen.model, precision=chosen.precision, streams=chosen.workers)
     stack.callback(embedder.close)
     executor = InlineExecutor(embedder)

@@ -16,7 +16,7 @@ _V1_UNLIMITED = 1 << 60  # bytes; cgroup v1 writes a number near 2^63 for "no li
 def cores() -> int:
     """Cores that this process may keep busy: the least of affinity mask and cgroup quota, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cpu_quota()
+    quota = cpu_quota()
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 
 
@@ -61,7 +61,7 @@ def computes_bf16() -> bool:
     return bool(features() & {"avx512_bf16", "amx_bf16"})
 
 
-def _cpu_quota() -> float | None:
+def cpu_quota() -> float | None:
     """The strictest CPU quota over this process's cgroups, in cores; None for no quota."""
     quotas = []
     for folder in _cgroup_folders("cpu"):

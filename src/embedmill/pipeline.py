@@ -215,6 +215,7 @@ class _Flow:
         for name, document in self._open.items():
             if document.records:
                 self._writer.stage(name, document.records)
+        self.counts["chunks"] -= sum(len(equals) for equals in self._waiting.values())  # the next run counts them
 
     def _remember(self, vectors: Mapping[bytes, Vector]) -> None:
         self._recent.update(vectors)
@@ -223,6 +224,7 @@ class _Flow:
 
     def _count_and_record(self, name: str, piece: Piece, vector: Vector) -> None:
         self.counts[name] += 1
+        self._advance(piece)
         document = piece.document
         document.records.append(Record(piece.chunk, piece.hash, vector))
         if len(document.records) >= STAGE_AT:
@@ -232,9 +234,17 @@ class _Flow:
 
     def _fail(self, piece: Piece, cause: Cause) -> None:
         self.counts["failed"] += 1
+        self._advance(piece)
         part = piece.chunk
         piece.document.failures.append(Failure(part.document, part.index, part.start, part.end, part.line, cause))
         self._release(piece.document)
+
+    def _advance(self, piece: Piece) -> None:
+        # Batches take chunks by length, so that many documents are under way at once and few are whole.
+        document = piece.document
+        more = min(piece.chunk.end - piece.chunk.start, document.state.size - document.bytes_done)
+        document.bytes_done += more
+        self.finished_bytes += more
 
     def _release(self, document: Pending) -> None:
         document.outstanding -= 1
@@ -242,7 +252,7 @@ class _Flow:
             return
         self._open.pop(document.state.id, None)
         self.counts["documents"] += 1
-        self.finished_bytes += document.state.size
+        self.finished_bytes += document.state.size - document.bytes_done
         self._writer.replace(
             Replacement(document.state, self._embedder.fingerprint.precision, document.records, document.failures)
         )

@@ -27,6 +27,7 @@ class Pending:
     outstanding: int = 1  # pieces without a vector, and one for the reader until it is done with the text
     records: list[Record] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    bytes_done: int = 0  # about: characters stand for bytes until the document is whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)

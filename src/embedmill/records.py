@@ -200,7 +200,7 @@ class Progress:
     """How far a run has come."""
 
     documents: int  # finished, or found unchanged
-    bytes: int  # of those documents
+    bytes: int  # of those documents, and of the finished chunks of others
     unchanged: int
     chunks: int  # read so far
     embedded: int

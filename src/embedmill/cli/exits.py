@@ -1,0 +1,59 @@
+"""From what a command did, or raised, to the process's exit code and one line that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from embedmill.cli import output
+from embedmill.errors import EmbedmillError, UsageError
+
+DONE: Final = 0  # everything is stored
+ERROR: Final = 1  # nothing is half-done
+USAGE: Final = 2  # the command line or a setting is wrong
+SOME_FAILED: Final = 3  # finished, and some chunks have no vector
+INTERRUPTED: Final = 130  # by SIGINT or SIGTERM; what was finished is stored
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; all that it has to say has been written when this returns."""
+    output.prepare()
+    try:
+        code = _run(arguments)
+        output.flush()
+    except OSError as error:  # of standard output itself: a full disk, for example
+        output.complain(f"error: cannot write to standard output: {error.strerror or error}")
+        return ERROR
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from typer import BadParameter
+
+    from embedmill.cli.app import command
+
+    wrong_command_line = BadParameter.__mro__[2]  # the base of all: older versions of typer take it from click
+    try:
+        result = command().main(list(arguments), prog_name="embedmill", standalone_mode=False)
+    except EmbedmillError as error:
+        output.complain(f"error: {error}", error)
+        return USAGE if isinstance(error, UsageError) else ERROR
+    except output.CannotWrite:
+        raise
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ERROR
+    except Exception as error:
+        if isinstance(error, wrong_command_line):
+            return _wrong_usage(error)
+        hint = "" if output.verbose() else " (run with -v for the traceback)"
+        output.complain(f"error: {type(error).__name__}: {error}{hint}", error)
+        return ERROR
+    return result if isinstance(result, int) else DONE
+
+
+def _wrong_usage(error: Exception) -> int:
+    message: str = getattr(error, "format_message", error.__str__)()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "embedmill"
+    output.complain(f"error: {' '.join(message.split()).rstrip('.')}: see {path} --help")
+    return USAGE

@@ -1,0 +1,109 @@
+"""``embedmill index`` and ``embedmill retry-failed``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from embedmill.cli import options, output, parser
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the commands."""
+    parser.add(
+        commands,
+        "embedmill index docs src",
+        "embedmill index . --include '*.md' --exclude drafts/",
+        "embedmill index ~/notes --store sqlite:notes.db --dry-run",
+        notes=options.SETTINGS_NOTE,
+    )(index)
+    parser.add(
+        commands,
+        "embedmill retry-failed",
+        "embedmill retry-failed --store sqlite:notes.db --json",
+        notes=options.SETTINGS_NOTE,
+        name="retry-failed",
+    )(retry_failed)
+
+
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.", show_default=False)],
+    model: options.Model = None,
+    precision: options.Precision = None,
+    executor: options.Executor = None,
+    workers: options.Workers = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    chunk_tokens: options.ChunkTokens = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    hidden: options.Hidden = None,
+    max_file_size: options.MaxFileSize = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Bring a store up to date with files.
+
+    Only what has changed is read again, and only what no earlier run has embedded is embedded. What has
+    vanished from the folders is removed from the store. A run may be stopped at any time: the next one goes on.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill import api
+    from embedmill.cli.runs import run
+    from embedmill.config import settings
+
+    flags = options.given(
+        model=model,
+        precision=precision,
+        executor=executor,
+        workers=workers,
+        store=store,
+        cache=cache,
+        chunk_tokens=chunk_tokens,
+        include=include,
+        exclude=exclude,
+        hidden=hidden,
+        max_file_size=max_file_size,
+    )
+    chosen = settings(flags)
+    source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
+    job = partial(api.index, paths, dry_run=dry_run, **flags)
+    return run(job, source, store=chosen.store, as_json=as_json, quiet=quiet)
+
+
+def retry_failed(
+    model: options.Model = None,
+    precision: options.Precision = None,
+    executor: options.Executor = None,
+    workers: options.Workers = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    chunk_tokens: options.ChunkTokens = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Try again what could not be read or embedded.
+
+    The model is the store's unless another is named. What did not fail is not embedded again.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill import api
+    from embedmill.cli.runs import run
+    from embedmill.config import settings
+
+    flags = options.given(
+        model=model,
+        precision=precision,
+        executor=executor,
+        workers=workers,
+        store=store,
+        cache=cache,
+        chunk_tokens=chunk_tokens,
+    )
+    job = partial(api.retry_failed, **flags)
+    return run(job, None, store=settings(flags).store, as_json=as_json, quiet=quiet)

@@ -1,0 +1,120 @@
+"""The options that commands share.
+
+None stands for "not given": `embedmill.config.settings` then asks the environment and the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from embedmill.errors import UsageError
+
+SETTINGS_NOTE = (
+    "Each option that takes a value, and each that has a --no- form, is also read from the environment "
+    "(EMBEDMILL_STORE for --store) and from ./embedmill.toml (chunk-tokens = 128). Options win over the "
+    "environment, the environment over the file."
+)
+
+
+def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+    return typer.Option(*names, help=help, show_default=False, **more)
+
+
+Model = Annotated[
+    str | None,
+    _option(
+        "--model",
+        metavar="NAME|FOLDER",
+        help="The model: a repository's name or a folder with its files. Default: all-MiniLM-L6-v2.",
+    ),
+]
+StoreModel = Annotated[
+    str | None,
+    _option(
+        "--model",
+        metavar="NAME|FOLDER",
+        help="Where the store's model lies. Default: found by the name that the store has noted.",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    _option(
+        "--precision",
+        metavar="auto|f32|bf16",
+        help="What the model computes in. Default: auto, which is bf16 where the processor has it, else f32.",
+        autocompletion=lambda: ["auto", "f32", "bf16"],
+    ),
+]
+Executor = Annotated[
+    str | None,
+    _option(
+        "--executor",
+        metavar="threads",
+        help="Where the model runs. Default: threads, in this process.",
+        autocompletion=lambda: ["threads"],
+    ),
+]
+Workers = Annotated[
+    str | None,
+    _option("--workers", metavar="N", help="Calls of the model that run at once. Default: one for each core."),
+]
+Store = Annotated[
+    str | None,
+    _option("--store", metavar="URL", help="Where the vectors are kept. Default: sqlite:.embedmill/index.db."),
+]
+Cache = Annotated[
+    bool | None,
+    _option("--cache/--no-cache", help="Whether to use the vectors that earlier runs of any store left. Default: yes."),
+]
+ChunkTokens = Annotated[
+    str | None,
+    _option("--chunk-tokens", metavar="N", help="Most tokens of a chunk. Default: what the model reads at once."),
+]
+Include = Annotated[
+    list[str] | None,
+    _option("--include", metavar="PATTERN", help="Take only files that match; gitignore syntax; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    _option("--exclude", metavar="PATTERN", help="Leave out what matches; gitignore syntax; may be repeated."),
+]
+Hidden = Annotated[
+    bool | None,
+    _option(
+        "--hidden/--no-hidden", help="Whether to take files and folders whose name begins with a dot. Default: no."
+    ),
+]
+MaxFileSize = Annotated[
+    str | None,
+    _option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),
+]
+DryRun = Annotated[
+    bool,
+    _option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
+]
+AsJson = Annotated[
+    bool,
+    _option("--json", help="Print one JSON object on standard output, and nothing else there."),
+]
+Quiet = Annotated[
+    bool,
+    _option("-q", "--quiet", help="No progress, no warnings, no summary: only errors."),
+]
+Verbose = Annotated[
+    int,
+    _option("-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."),
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given, as flags for `embedmill.config.settings`."""
+    return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def whole_number(text: str, option: str) -> int:
+    """A number from 1 up; raises `UsageError`, which names the option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{option}: {text!r} does not fit: expected a whole number from 1 up")
+    return int(text)

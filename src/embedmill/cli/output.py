@@ -1,0 +1,135 @@
+"""Standard output and standard error: who gets what, and what must never be shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from typing import Any, Final
+
+log = logging.getLogger("embedmill")
+
+_PASSWORD: Final = re.compile(r"(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+", re.IGNORECASE)
+
+_CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that drive a terminal, or reorder what it shows."""
+
+
+class CannotWrite(OSError):
+    """Standard output cannot be written."""
+
+
+def prepare() -> None:
+    """Make both streams able to take any text, file names that are not valid Unicode too."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def configure(*, quiet: bool, verbose: int) -> None:
+    """Send the package's messages to standard error: warnings and worse by default, only errors if `quiet`."""
+    log.handlers = [_ToStandardError()]
+    log.propagate = False
+    log.setLevel(logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+    if not quiet:
+        # Said without being asked, since it explains why nothing else happens for a while.
+        logging.getLogger("embedmill.models.wheel").setLevel(logging.INFO)
+    if quiet or not is_terminal(sys.stderr):
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def verbose() -> bool:
+    """Whether ``-v`` was given."""
+    return log.isEnabledFor(logging.INFO)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person sees this stream as it is written."""
+    return stream is not None and stream.isatty()
+
+
+def say(text: str = "") -> None:
+    """Write lines to standard output. A reader that has gone, as ``head`` does, is no error: nobody listens."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        _hush()
+    except OSError as error:
+        raise CannotWrite(*error.args) from error
+
+
+def emit(value: dict[str, Any]) -> None:
+    """Write one JSON object to standard output."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    say(json.dumps(value, ensure_ascii=encoding != "utf8", indent=2 if is_terminal(sys.stdout) else None))
+
+
+def flush() -> None:
+    """Let go of what is still in the buffer; raises `CannotWrite`."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _hush()
+    except OSError as error:
+        _hush()
+        raise CannotWrite(*error.args) from error
+
+
+def complain(line: str, error: BaseException | None = None) -> None:
+    """Write one line to standard error; under ``-v`` after the error's traceback."""
+    text = masked(one_line(line))
+    if error is not None and verbose():
+        import traceback
+
+        text = masked("".join(traceback.format_exception(error))) + text
+    if sys.stderr is None:
+        return
+    clear = "\r\x1b[K" if is_terminal(sys.stderr) else ""
+    try:
+        sys.stderr.write(f"{clear}{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # there is nobody left to tell
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the URLs in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line, with nothing in it that a terminal would obey."""
+    return _CONTROL.sub("\ufffd", " ".join(text.split("\n")) if "\n" in text else text)
+
+
+def _hush() -> None:
+    """Point standard output to nowhere, so that neither later writes nor the flush at the end can fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+class _ToStandardError(logging.Handler):
+    """``warning: ...`` lines, each said once: a source may be listed more than once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{record.levelname.lower()}: {record.getMessage()}"
+        except Exception:
+            self.handleError(record)
+            return
+        if record.levelno >= logging.WARNING:
+            if hash(line) in self._said:
+                return
+            self._said.add(hash(line))
+        complain(line)

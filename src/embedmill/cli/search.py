@@ -1,0 +1,107 @@
+"""``embedmill search``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedmill.cli import exits, options, output, parser
+from embedmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.records import Hit
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the command."""
+    parser.add(
+        commands,
+        "embedmill search 'how are passwords stored'",
+        "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
+        "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
+        notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
+        + options.SETTINGS_NOTE,
+    )(search)
+
+
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in your own words.")],
+    limit: Annotated[
+        str, typer.Option("-k", "--limit", metavar="N", help="Most hits to show. Default: 10.", show_default=False)
+    ] = "10",
+    glob: Annotated[
+        str | None,
+        typer.Option(
+            "--glob", metavar="PATTERN", help="Only documents whose path fits, as in '*.md' or 'src/**/*.py'."
+        ),
+    ] = None,
+    model: options.StoreModel = None,
+    store: options.Store = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Find what is nearest in meaning to a query."""
+    output.configure(quiet=quiet, verbose=verbose)
+    if not query.strip():
+        raise UsageError("the query is empty: say what to look for")
+    count = options.whole_number(limit, "--limit")
+    from embedmill.api import Searcher
+
+    with Searcher(store, model=model) as searcher:
+        hits = searcher.search(query, k=count, glob=glob)
+    if as_json:
+        output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})
+    elif hits:
+        output.say(_for_people(hits, query) if output.is_terminal(sys.stdout) else _for_pipes(hits))
+    elif not quiet:
+        output.complain("nothing found")
+    return exits.DONE
+
+
+def _as_json(hit: Hit) -> dict[str, object]:
+    return {
+        "document": hit.document,
+        "chunk": hit.chunk,
+        "start": hit.start,
+        "end": hit.end,
+        "line": hit.line,
+        "end_line": hit.end_line,
+        "score": hit.score,
+        "text": hit.text,
+        "context": hit.context,
+    }
+
+
+def _for_pipes(hits: list[Hit]) -> str:
+    from embedmill.cli.snippets import in_one_line
+    from embedmill.cli.wording import place
+
+    return "\n".join(
+        f"{place(hit.document, hit.line)}: {hit.score:.3f} {output.one_line(in_one_line(hit.text))}" for hit in hits
+    )
+
+
+def _for_people(hits: list[Hit], query: str) -> str:
+    from embedmill.cli.snippets import clipped, snippet
+    from embedmill.cli.wording import place
+
+    width = shutil.get_terminal_size().columns
+    coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if coloured and text else text
+
+    blocks = []
+    for hit in hits:
+        name = output.one_line(place(hit.document, hit.line))
+        context = clipped(output.one_line(hit.context.replace("\n", " > ")), width - len(name) - 9)
+        head = f"{paint(name, '1;36')}  {paint(f'{hit.score:.3f}', '33')}"
+        lines = [f"{head}  {paint(context, '1')}" if context else head]
+        lines += [paint(clipped("    " + output.one_line(line), width), "2") for line in snippet(hit.text, query)]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)

@@ -1,0 +1,68 @@
+"""What SIGINT (Ctrl-C) and SIGTERM do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Final, NoReturn, Self
+
+if TYPE_CHECKING:
+    from embedmill.pipeline import IncrementalIndexer
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+_CLEAR_LINE: Final = b"\r\x1b[K"
+
+
+class Interrupted(BaseException):
+    """A signal asked the process to end. No `KeyboardInterrupt`, since the argument parser swallows those."""
+
+
+def raise_interrupted() -> None:
+    """Let both signals raise `Interrupted`."""
+    for number in _SIGNALS:
+        signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted
+
+
+class Stopping:
+    """Within this context the first signal ends a run early and keeps what is finished, a second ends the process."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._indexer: IncrementalIndexer | None = None
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        raise_interrupted()
+
+    def watch(self, indexer: IncrementalIndexer) -> None:
+        """From now on there is a run to stop; before, a signal raises `Interrupted`."""
+        self._indexer = indexer
+
+    def repeat(self) -> None:
+        """Pass on a signal that came while the run was only just beginning."""
+        if self.asked and self._indexer is not None:
+            self._indexer.stop()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._indexer is None:
+            raise Interrupted
+        # Not through sys.stderr: a signal may come in the midst of its own writing.
+        before = _CLEAR_LINE if os.isatty(2) else b""
+        if self.asked:  # at once: the store bears that, as it bears a kill
+            os.write(2, before + b"interrupted\n")
+            os._exit(130)
+        self.asked = True
+        self._indexer.stop()
+        os.write(2, before + b"stopping: storing what is finished (once more to end at once)\n")

@@ -1,0 +1,86 @@
+"""What a run did, in a few lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from embedmill.cli.output import masked
+from embedmill.cli.wording import counted, in_time, place, table
+from embedmill.records import Failure, Report
+
+FAILURES_SHOWN: Final = 5
+
+
+def summary(report: Report) -> str:
+    """The report of a run that came to its end, or was interrupted."""
+    if not report.chunks and not report.removed and not report.interrupted:
+        head = f"nothing new in {counted(report.documents, 'document')} ({in_time(report.seconds)})"
+        return f"{head}\n{table([('skipped', _skipped(report)), ('store', masked(report.store))])}"
+    if report.interrupted:
+        head = f"stopped after {in_time(report.seconds)}"
+    else:
+        head = f"{counted(report.chunks, 'chunk')} indexed in {in_time(report.seconds)}"
+    if report.embedded:
+        head += f" ({report.chunks_per_second:,.0f} chunks/s, {report.tokens_per_second:,.0f} tokens/s)"
+    return f"{head}\n{_details(report)}"
+
+
+def plan(report: Report) -> str:
+    """The report of a dry run."""
+    head = f"would index {counted(report.chunks, 'chunk')}"
+    if report.estimated_seconds is not None:
+        head += f", in about {in_time(report.estimated_seconds)}"
+    return f"{head}\n{_details(report)}"
+
+
+def failed(failures: Sequence[Failure], total: int) -> str:
+    """The first failures, one on each line, and what to do about them."""
+    lines = [describe(failure) for failure in failures[:FAILURES_SHOWN]]
+    if total > len(lines):
+        lines.append(f"... and {total - len(lines):,} more: embedmill status --failures")
+    lines.append("to try them again: embedmill retry-failed")
+    return "\n".join(lines)
+
+
+def describe(failure: Failure) -> str:
+    """``path:line: cause``."""
+    cause = failure.cause.message
+    if not cause.startswith(failure.document):  # as errors of reading do
+        cause = f"{place(failure.document, failure.line)}: {failure.cause.type}: {cause}"
+    return masked(cause)
+
+
+def _details(report: Report) -> str:
+    chunks = [
+        f"{number:,} {what}"
+        for number, what in (
+            (report.embedded, "to embed" if report.dry_run else "embedded"),
+            (report.cached, "cached"),
+            (report.duplicates, "the same as another"),
+            (report.failed, "failed"),
+            (report.truncated, "truncated"),
+        )
+        if number
+    ]
+    documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
+    documents += [f"{report.removed:,} removed"] if report.removed else []
+    events = [
+        counted(number, what) for number, what in ((report.restarts, "restart"), (report.retries, "retry")) if number
+    ]
+    return table(
+        [
+            ("documents", ", ".join(documents)),
+            ("chunks", ", ".join(chunks) or "none"),
+            ("tokens", f"{report.tokens:,}"),
+            ("skipped", _skipped(report)),
+            ("trouble", ", ".join(events)),
+            ("model", f"{report.model} in {report.precision}, {counted(report.workers, 'worker')}"),
+            ("store", masked(report.store)),
+        ]
+    )
+
+
+def _skipped(report: Report) -> str:
+    reasons = sorted(report.skipped.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)

@@ -1,0 +1,333 @@
+"""The commands by their everyday use: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Shell, obey_permissions
+from embedmill.models import ModelFiles
+
+NOTES = {
+    "garden.md": "# Garden\n\n## Roses\n\nRoses want sun, and a cut in early spring.\n",
+    "kitchen.md": "# Kitchen\n\n## Bread\n\nKnead the dough for ten minutes and let it rise overnight.\n",
+    "code/sums.py": "def total(prices):\n    return sum(price.amount for price in prices)\n",
+    "copy.txt": "The same sentence stands in two files.\n",
+    "copy2.txt": "The same sentence stands in two files.\n",
+}
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def with_notes(folder: Path, cache: Path, model: ModelFiles) -> Shell:
+    for name, text in NOTES.items():
+        path = folder / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Shell(folder, EMBEDMILL_CACHE_DIR=str(cache), EMBEDMILL_MODEL=str(model.folder))
+
+
+@pytest.fixture
+def shell(tmp_path: Path, cache: Path, real_model: ModelFiles) -> Shell:
+    """A folder with notes, `cache` to share, and the real model."""
+    return with_notes(tmp_path, cache, real_model)
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory, cache: Path, real_model: ModelFiles) -> Shell:
+    """The same, for tests that only read: the notes are in the store."""
+    shell = with_notes(tmp_path_factory.mktemp("indexed"), cache, real_model)
+    assert shell.run("index", "notes").returncode == 0
+    return shell
+
+
+def one_line(text: str) -> str:
+    assert text.count("\n") == 1 and text.endswith("\n"), text
+    return text
+
+
+REPORT = {
+    *("documents", "unchanged", "removed", "chunks", "embedded", "cached", "duplicates", "truncated", "failed"),
+    *("tokens", "seconds", "tokens_per_second", "chunks_per_second", "model", "space", "precision", "executor"),
+    *("workers", "restarts", "retries", "store", "stages"),
+}
+
+
+def test_index_reports_every_chunk_as_exactly_one_thing(shell: Shell) -> None:
+    report = shell.json("index", "notes", "--no-cache")
+    assert report.keys() >= REPORT
+    assert report["documents"] == 5
+    assert report["duplicates"] == 1
+    assert report["chunks"] == report["embedded"] + report["cached"] + report["duplicates"] + report["failed"]
+    again = shell.json("index", "notes", "--no-cache")
+    assert (again["unchanged"], again["chunks"]) == (5, 0)
+
+
+def test_a_second_store_takes_the_vectors_from_the_cache(shell: Shell) -> None:
+    shell.json("index", "notes")
+    other = shell.json("index", "notes", "--store", "sqlite:other.db")
+    assert other["embedded"] == 0
+    assert other["cached"] + other["duplicates"] == other["chunks"] > 0
+
+
+def test_removed_and_changed_files(shell: Shell) -> None:
+    shell.json("index", "notes")
+    (shell.folder / "notes/kitchen.md").unlink()
+    (shell.folder / "notes/garden.md").write_text("# Garden\n\nTulips are planted in autumn.\n")
+    report = shell.json("index", "notes")
+    assert (report["removed"], report["unchanged"]) == (1, 3)
+    hits = shell.json("search", "when to plant tulips", "-k", "1")["hits"]
+    assert "Tulips" in hits[0]["text"]
+
+
+def test_the_summary_for_people_goes_to_standard_output(shell: Shell) -> None:
+    first = shell.run("index", "notes", "--no-cache")
+    assert first.returncode == 0
+    assert first.stdout.startswith(f"{len(NOTES)} chunks indexed in ")
+    assert "sqlite:.embedmill/index.db" in first.stdout
+    assert "1 the same as another" in first.stdout
+    assert first.stderr == ""
+    assert shell.run("index", "notes").stdout.startswith(f"nothing new in {len(NOTES)} documents")
+    assert shell.run("index", "notes", "-q").stdout == ""
+
+
+def test_a_dry_run_stores_nothing(shell: Shell) -> None:
+    report = shell.json("index", "notes", "--dry-run", "--no-cache")
+    assert report["dry_run"] is True
+    assert (report["documents"], report["embedded"], report["duplicates"]) == (5, 4, 1)
+    assert report["tokens"] > 0 and report["estimated_seconds"] > 0
+    assert not (shell.folder / ".embedmill").exists()
+    text = shell.run("index", "notes", "--dry-run", "--no-cache").stdout
+    assert re.match(r"would index 5 chunks, in about \d", text)
+
+
+def test_include_and_exclude(shell: Shell) -> None:
+    report = shell.json("index", "notes", "--include", "*.md", "--include", "*.py", "--exclude", "kitchen.md")
+    assert report["documents"] == 2
+    assert report["skipped"] == {"excluded": 1, "not included": 2}
+
+
+def test_a_file_larger_than_allowed_is_left_out_with_one_warning(shell: Shell) -> None:
+    (shell.folder / "notes/large.txt").write_text("word " * 1000)
+    done = shell.run("index", "notes", "--max-file-size", "4k")
+    assert done.returncode == 0
+    assert one_line(done.stderr).startswith("warning: ") and "large.txt" in done.stderr
+    assert "1 too large" in done.stdout
+    assert shell.run("index", "notes", "--max-file-size", "4k", "--quiet").stderr == ""
+
+
+# search
+
+
+def test_search_in_a_pipe_is_a_line_a_hit_without_colours(indexed: Shell) -> None:
+    done = indexed.run("search", "how long to knead", "--limit", "2")
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert re.match(r"notes/kitchen\.md:\d+: 0\.\d{3} .*Knead the dough", lines[0])
+    assert "\x1b" not in done.stdout
+
+
+def test_search_gives_what_other_programs_need(indexed: Shell) -> None:
+    found = indexed.json("search", "adding up what things cost", "--glob", "*.py")
+    assert found["query"] == "adding up what things cost"
+    (hit,) = found["hits"]
+    assert hit.keys() >= {"document", "chunk", "start", "end", "line", "score", "text"}
+    text = Path(hit["document"]).read_text()
+    assert text[hit["start"] : hit["end"]] == hit["text"]
+    assert (hit["chunk"], hit["line"]) == (0, 1)
+
+
+def test_search_below_another_folder_shows_whole_paths(indexed: Shell) -> None:
+    store = f"sqlite:{indexed.folder}/.embedmill/index.db"
+    inside = indexed.run("search", "roses", "--store", store, "-k1", cwd=indexed.folder / "notes")
+    outside = indexed.run("search", "roses", "--store", store, "-k1", cwd="/")
+    assert inside.stdout.startswith("garden.md:")
+    assert outside.stdout.startswith(f"{indexed.folder}/notes/garden.md:")
+
+
+def test_search_finds_nothing(indexed: Shell) -> None:
+    done = indexed.run("search", "roses", "--glob", "*.nothing")
+    assert (done.returncode, done.stdout, one_line(done.stderr)) == (0, "", "nothing found\n")
+    assert indexed.json("search", "roses", "--glob", "*.nothing")["hits"] == []
+
+
+def test_search_needs_the_model_of_the_store(indexed: Shell, fixture_models: Path) -> None:
+    done = indexed.run("search", "roses", "--model", fixture_models / "bert-mean")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "bert-mean" in one_line(done.stderr)
+    done = indexed.run("index", "notes", "--model", fixture_models / "bert-mean")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert one_line(done.stderr).startswith("error: store")
+
+
+# failures
+
+
+def test_what_fails_is_listed_kept_and_tried_again(shell: Shell) -> None:
+    """Findings: one failure must not lose the rest, nor may a run with failures look like success."""
+    closed = shell.folder / "notes/garden.md"
+    closed.chmod(0)
+    done = shell.run("index", "notes", preexec_fn=obey_permissions)
+    assert done.returncode == 3
+    assert "notes/garden.md: cannot be read (permission denied)" in done.stdout
+    assert "embedmill retry-failed" in done.stdout
+    assert one_line(done.stderr).startswith("error: 1 failure left")
+
+    again = shell.json("retry-failed", code=3, preexec_fn=obey_permissions)
+    assert (again["documents"], again["failures"]) == (1, 1)
+    status = shell.json("status", "--failures")
+    assert (status["documents"], status["failures"]) == (4, 1)
+    (failure,) = status["failed"]
+    assert failure["attempts"] == 2 and failure["document"] == str(closed)
+    assert "(2 attempts)" in shell.run("status", "--failures").stdout
+
+    closed.chmod(0o644)
+    report = shell.json("retry-failed")
+    assert (report["documents"], report["chunks"], report["failures"]) == (1, 1, 0)
+    assert shell.json("status")["documents"] == 5
+    nothing = shell.run("retry-failed")
+    assert nothing.returncode == 0
+    assert nothing.stdout.startswith("nothing new in 0 documents")
+
+
+# status, models, doctor
+
+
+def test_status_says_what_a_store_holds(shell: Shell) -> None:
+    report = shell.json("index", "notes", "--precision", "f32")
+    status = shell.json("status")
+    assert status.keys() >= {"documents", "chunks", "failures", "model", "space", "precision", "dimension", "bytes"}
+    assert (status["documents"], status["chunks"], status["failures"]) == (5, report["chunks"], 0)
+    assert (status["space"], status["precision"], status["dimension"]) == (report["space"], ["f32"], 384)
+    text = shell.run("status").stdout
+    assert re.search(r"^documents +5$", text, re.MULTILINE) and "384 dimensions" in text
+
+
+def test_status_without_a_store(shell: Shell) -> None:
+    for command in (["status"], ["search", "roses"], ["retry-failed"]):
+        done = shell.run(*command, "--json")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "run `embedmill index` first" in one_line(done.stderr)
+
+
+def test_models_lists_what_is_here(shell: Shell, real_model: ModelFiles, tmp_path: Path) -> None:
+    cached = tmp_path / "own" / "models" / "sentence-transformers--all-MiniLM-L6-v2"
+    cached.parent.mkdir(parents=True)
+    cached.symlink_to(real_model.folder)
+    settings = shell.environment | {"EMBEDMILL_CACHE_DIR": str(tmp_path / "own"), "HF_HOME": str(tmp_path / "hf")}
+    found = shell.json("models", env=settings)["models"]
+    (model,) = [each for each in found if each["name"] == "sentence-transformers/all-MiniLM-L6-v2"]
+    assert (model["dimension"], model["max_tokens"], model["covered"]) == (384, 256, True)
+    assert model["bytes"] > 90_000_000
+    text = shell.run("models", env=settings).stdout
+    assert re.search(r"all-MiniLM-L6-v2 +384 dimensions +256 tokens +90\.9 MB", text)
+
+
+def test_doctor_is_ready_with_a_model_and_says_so_last(shell: Shell) -> None:
+    facts = shell.json("doctor")
+    assert facts["ready"] is True and facts["problems"] == []
+    assert facts["model"]["found"] is True
+    assert facts["run"]["precision"] in ("f32", "bf16")
+    assert facts["run"]["streams"] == facts["processor"]["cores"] >= 1
+    assert facts["memory"]["usable_bytes"] <= facts["memory"]["bytes_of_machine"]
+    assert shell.run("doctor").stdout.splitlines()[-1] == "ready"
+
+
+def test_doctor_names_what_is_missing(shell: Shell, tmp_path: Path) -> None:
+    nothing = {"EMBEDMILL_CACHE_DIR": str(tmp_path / "none"), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    settings = shell.environment | nothing | {"EMBEDMILL_MODEL": "nobody/no-such-model"}
+    done = shell.run("doctor", env=settings)
+    assert done.returncode == 1
+    assert "problem: nobody/no-such-model is not on this machine" in done.stdout
+    assert done.stdout.splitlines()[-1] == "not ready"
+    facts = shell.json("doctor", code=1, env=settings)
+    assert facts["ready"] is False and len(facts["problems"]) == 1
+    damaged = shell.run("doctor", "--model", tmp_path)
+    assert damaged.returncode == 1 and f"problem: {tmp_path}: config.json is missing" in damaged.stdout
+    assert not (tmp_path / "none").exists()
+
+
+# the cache
+
+
+def test_cache_commands(shell: Shell, tmp_path: Path) -> None:
+    shell.environment["EMBEDMILL_CACHE_DIR"] = str(tmp_path / "own")
+    assert shell.json("cache", "stats")["entries"] == 0
+    assert shell.json("index", "notes")["embedded"] == 4
+    stats = shell.json("cache", "stats")
+    assert stats["entries"] == 4 and sum(stats["fingerprints"].values()) == 4 and stats["bytes"] > 4 * 384 * 4
+    assert re.search(r"^vectors +4$", shell.run("cache", "stats").stdout, re.MULTILINE)
+    assert shell.json("cache", "prune", "--older-than", "30d")["removed"] == 0
+    assert shell.json("cache", "prune", "--max-size", "1k")["removed"] == 4
+    assert shell.json("index", "notes", "--store", "sqlite:other.db")["embedded"] == 4
+
+    refused = shell.run("cache", "clear")
+    assert refused.returncode == 2 and "--yes" in one_line(refused.stderr)
+    assert shell.json("cache", "stats")["entries"] == 4
+    assert shell.run("cache", "clear", "--yes").stdout.startswith("4 vectors removed")
+    assert shell.json("cache", "stats")["entries"] == 0
+
+
+# settings
+
+
+def test_options_win_over_the_environment_and_that_over_the_file(shell: Shell) -> None:
+    (shell.folder / "embedmill.toml").write_text('store = "sqlite:file.db"\nprecision = "f32"\nhidden = true\n')
+    (shell.folder / "notes/.hidden.md").write_text("Hidden words.\n")
+    report = shell.json("index", "notes")
+    assert (report["store"], report["precision"], report["documents"]) == ("sqlite:file.db", "f32", 6)
+    environment = shell.environment | {"EMBEDMILL_STORE": "sqlite:variable.db"}
+    assert shell.json("index", "notes", env=environment)["store"] == "sqlite:variable.db"
+    report = shell.json("index", "notes", "--store", "sqlite:flag.db", "--no-hidden", env=environment)
+    assert (report["store"], report["documents"]) == ("sqlite:flag.db", 5)
+    assert shell.json("status", env=environment)["documents"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["index"], "PATH"),
+        (["index", "notes", "--workers", "many"], "--workers"),
+        (["index", "notes", "--workers", "0"], "--workers"),
+        (["index", "notes", "--precision", "f16"], "--precision"),
+        (["index", "notes", "--executor", "ray"], "--executor"),
+        (["index", "notes", "--max-file-size", "big"], "--max-file-size"),
+        (["index", "notes", "--store", "nowhere"], "store"),
+        (["index", "notes", "--no-such-option"], "--no-such-option"),
+        (["no-such-command"], "no-such-command"),
+        (["search"], "QUERY"),
+        (["search", ""], "query"),
+        (["search", "roses", "-k", "0"], "--limit"),
+        (["search", "roses", "red"], "red"),
+        (["cache", "prune"], "--max-size"),
+        (["cache", "prune", "--older-than", "a month"], "--older-than"),
+        (["cache", "prune", "--max-size", "-1"], "--max-size"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(indexed: Shell, arguments: list[str], complaint: str) -> None:
+    done = indexed.run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    line = one_line(done.stderr)
+    assert line.startswith("error: ") and complaint in line
+
+
+def test_a_wrong_setting_names_its_place(shell: Shell) -> None:
+    (shell.folder / "embedmill.toml").write_text("wrokers = 2\n")
+    assert "embedmill.toml: unknown setting 'wrokers'" in one_line(shell.run("index", "notes").stderr)
+    (shell.folder / "embedmill.toml").unlink()
+    done = shell.run("index", "notes", env=shell.environment | {"EMBEDMILL_WORKERS": "x"})
+    assert done.returncode == 2 and "EMBEDMILL_WORKERS" in one_line(done.stderr)
+
+
+def test_an_unknown_path_is_one_line_and_exit_code_1(shell: Shell) -> None:
+    done = shell.run("index", "notes", "no/such/folder", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no/such/folder: no such file or directory" in one_line(done.stderr)
+    assert not (shell.folder / ".embedmill").exists()
+    assert "Traceback" in shell.run("index", "no/such/folder", "-v").stderr

@@ -1,0 +1,140 @@
+"""Signals, and readers and disks that go away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Shell
+from embedmill.models import ModelFiles
+
+DOCUMENTS = 300
+
+
+@pytest.fixture
+def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
+    """A folder with enough different texts to embed for some seconds, and a cache of its own."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(DOCUMENTS):
+        words = " ".join(f"word{number}x{other}" for other in range(25))
+        (folder / f"{number}.txt").write_text(f"Text number {number}. {words}\n")
+    return Shell(tmp_path, EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"), EMBEDMILL_MODEL=str(real_model.folder))
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def cached_vectors(shell: Shell) -> int:
+    """How many vectors the cache has: the first sign that embedding is under way."""
+    path = shell.folder / "cache/vectors.db"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM vectors").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
+    """Findings: no checkpoint, and finished work that is lost or done twice."""
+    process = shell.start("index", "texts", "--json")
+    wait_until(lambda: cached_vectors(shell) > 0, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopping: storing what is finished" in err and "the same command goes on" in err
+    assert "Traceback" not in err
+
+    first = subprocess_json(out)
+    assert first["interrupted"] is True
+    assert 0 < first["embedded"] < DOCUMENTS
+    assert first["chunks"] == first["embedded"] + first["cached"] + first["duplicates"] + first["failed"]
+    assert shell.json("status")["chunks"] <= first["chunks"]
+
+    # Without the cache, so that it is the store that has kept the vectors.
+    second = shell.json("index", "texts", "--no-cache")
+    assert second["interrupted"] is False
+    status = shell.json("status")
+    assert status["documents"] == DOCUMENTS
+    assert first["embedded"] + second["embedded"] == status["chunks"]
+    assert shell.run("search", "text number 7", "-k1").returncode == 0
+
+
+def subprocess_json(out: str) -> dict[str, int]:
+    import json
+
+    value = json.loads(out)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_second_signal_ends_the_run_at_once(shell: Shell) -> None:
+    process = shell.start("index", "texts", "--json")
+    wait_until(lambda: cached_vectors(shell) > 0, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "stopping" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    # Either the second came first, and there is no report, or the run had ended in the meantime.
+    assert (out == "") == (err == "interrupted\n")
+    assert shell.json("index", "texts")["interrupted"] is False
+    assert shell.json("status")["documents"] == DOCUMENTS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_writes_nothing_is_interrupted_quietly(shell: Shell, number: signal.Signals) -> None:
+    os.mkfifo(shell.folder / "waits")
+    # The settings are read from a pipe that nobody writes to: there the command waits.
+    (shell.folder / "embedmill.toml").symlink_to("waits")
+    process = shell.start("status")
+    writer = os.open(shell.folder / "waits", os.O_WRONLY)  # returns when the command has begun to read
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+    (shell.folder / "texts/large.md").write_text("# Large\n\nMany words about gardens.\n")
+    shell.run("index", "texts/large.md")
+    for arguments in (["search", "gardens"], ["search", "gardens", "--json"], ["status"], ["index", "texts/large.md"]):
+        process = shell.start(*arguments)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, ""), arguments
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_standard_output_is_an_error(shell: Shell) -> None:
+    shell.run("index", "texts/1.txt")
+    for arguments in (["status"], ["search", "words"], ["--version"]):
+        with Path("/dev/full").open("w") as full:
+            process = shell.start(*arguments, stdout=full)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 1, arguments
+        assert err.startswith("error: cannot write to standard output: ") and err.count("\n") == 1, arguments
+
+
+def test_closed_streams_are_borne(shell: Shell) -> None:
+    shell.run("index", "texts/1.txt")
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "embedmill", "status"]
+    assert subprocess.run(command, cwd=shell.folder, env=shell.environment, timeout=60).returncode == 0
