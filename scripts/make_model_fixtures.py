@@ -62,9 +62,7 @@ CORPUS = [
 
 def main() -> None:
     """Write all fixtures and print what was made."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path, help="the folder to write into: tests/fixtures")
     parser.add_argument("real", type=Path, help="a folder with the files of all-MiniLM-L6-v2")
     arguments = parser.parse_args()
@@ -87,13 +85,9 @@ def main() -> None:
 # The models
 
 
-def bert(
-    folder: Path, head: Sequence[Any] = (), *, pooling: Any = "mean", prompts: Any = None, **config: Any
-) -> None:
+def bert(folder: Path, head: Sequence[Any] = (), *, pooling: Any = "mean", prompts: Any = None, **config: Any) -> None:
     """A tiny BERT; `head` are the modules after pooling, `config` overrides BertConfig."""
-    tokenizer = BertTokenizer(
-        vocab=vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]), model_max_length=LIMIT
-    )
+    tokenizer = BertTokenizer(vocab=vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]), model_max_length=LIMIT)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     configuration = BertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=64, initializer_range=0.3, **(settings | config)
@@ -140,8 +134,7 @@ def old_layout(folder: Path) -> None:
     old = "sentence_transformers.models"
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     modules = [
-        {"idx": n, "name": str(n), "path": path, "type": f"{old}.{kind}"}
-        for n, (path, kind) in enumerate(kinds)
+        {"idx": n, "name": str(n), "path": path, "type": f"{old}.{kind}"} for n, (path, kind) in enumerate(kinds)
     ]
     write_json(folder / "modules.json", modules)
     flags = {
@@ -182,9 +175,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "bert-last": lambda folder: bert(folder, [Normalize()], pooling="lasttoken"),
     "bert-prompts": lambda folder: bert(folder, [Normalize()], prompts=PROMPTS),
     "bert-gelu-new": lambda folder: bert(folder, [Normalize()], hidden_act="gelu_new"),
-    "bert-relu": lambda folder: bert(
-        folder, [], hidden_act="relu", num_attention_heads=2, num_hidden_layers=3
-    ),
+    "bert-relu": lambda folder: bert(folder, [], hidden_act="relu", num_attention_heads=2, num_hidden_layers=3),
     "bert-old-layout": old_layout,
     "bert-f16": half_precision,
     "bert-sharded": sharded,
@@ -193,9 +184,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def save(
-    folder: Path, model: Any, tokenizer: Any, head: Sequence[Any], prompts: dict[str, str] | None
-) -> None:
+def save(folder: Path, model: Any, tokenizer: Any, head: Sequence[Any], prompts: dict[str, str] | None) -> None:
     """Save by sentence-transformers' own `save`, after making biases and norms as uneven as trained ones."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -246,9 +235,7 @@ def write_expected(folder: Path) -> None:
 
 def embed(encode: Callable[..., Any], texts: Sequence[str]) -> Any:
     """One text at a time: the reference knows no padding."""
-    return np.stack([encode([text], batch_size=1, show_progress_bar=False)[0] for text in texts]).astype(
-        np.float32
-    )
+    return np.stack([encode([text], batch_size=1, show_progress_bar=False)[0] for text in texts]).astype(np.float32)
 
 
 def token_ids(model: SentenceTransformer, text: str) -> list[int]:
@@ -275,9 +262,7 @@ def export_onnx(source: Path, folder: Path) -> None:
         def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
             # As an additive mask: this exporter cannot trace how transformers makes one.
             mask = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-            return self.model(
-                input_ids=input_ids, attention_mask=mask, token_type_ids=token_type_ids
-            ).last_hidden_state
+            return self.model(input_ids=input_ids, attention_mask=mask, token_type_ids=token_type_ids).last_hidden_state
 
     torch.onnx.export(
         Encoder(),
@@ -297,9 +282,7 @@ def export_openvino(source: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary) / "model"
         shutil.copytree(source, work)
-        model = SentenceTransformer(
-            str(work), backend="openvino", model_kwargs={"export": True}, device="cpu"
-        )
+        model = SentenceTransformer(str(work), backend="openvino", model_kwargs={"export": True}, device="cpu")
         model.save_pretrained(str(work))
         target = folder / "openvino"
         target.mkdir()
@@ -391,9 +374,7 @@ def write_references(real: Path, folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """One line for each member, so that a change shows in a comparison of versions."""
-    path.write_text(
-        json.dumps(value, ensure_ascii=True, indent=None if "ids" in value else 2) + "\n", "utf-8"
-    )
+    path.write_text(json.dumps(value, ensure_ascii=True, indent=None if "ids" in value else 2) + "\n", "utf-8")
 
 
 def report(folder: Path) -> None:
