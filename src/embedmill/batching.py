@@ -1,8 +1,8 @@
-"""Which texts share a model call: those of one length.
+"""Which texts share a model call: those of nearly one length.
 
-A batch holds texts with the same number of tokens, so nothing is padded and nothing needs a mask. A text waits
-in the bucket of its length until the bucket is worth a call, or until `patience` other texts have come since
-the bucket was begun, so that memory stays bounded and a rare length does not hold up its document.
+A text waits in the bucket of its length, rounded up, until the bucket is worth a call, or until `patience` other
+texts have come since the bucket was begun, so that memory stays bounded and a rare length does not hold up its
+document. A bucket's batches all have the same shape: the engine prepares each shape once, and keeps few of them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TOKEN_BUDGET = 1024
-"""Tokens in a full batch. Measured in benchmarks/README.md: less loses to the overhead of a call, more to the
-processor's second-level cache."""
+"""Tokens in a full batch, padding counted: less loses to the overhead of a call, more gains nothing
+(benchmarks/README.md)."""
+
+ROUNDING = 16
+"""Tokens. Matrix kernels are up to a sixth slower where a length is no multiple of 16, which costs more than
+the padding (benchmarks/README.md)."""
 
 PATIENCE = 4096
-"""Texts. At 256 lengths a bucket fills within it on ordinary text; the wait is some 20 s on two cores."""
+"""Texts. Far more than buckets of common lengths need to fill; at most some 20 s on two cores."""
+
+
+def padded(length: int) -> int:
+    """The number of tokens that a text of this length is padded to."""
+    return -(-length // ROUNDING) * ROUNDING
 
 
 def batches(
@@ -27,14 +36,14 @@ def batches(
     budget: int = TOKEN_BUDGET,
     patience: int = PATIENCE,
 ) -> Iterator[list[T]]:
-    """Group a stream's items by length; every item comes out exactly once.
+    """Group a stream's items by their padded length; every item comes out exactly once.
 
-    A batch has at most ``max(1, budget // length)`` items. Pulls from `items` only when asked for more.
+    A batch has at most ``max(1, budget // padded length)`` items. Pulls from `items` only when asked for more.
     """
     buckets: dict[int, list[T]] = {}  # in the order in which they were begun
     begun: dict[int, int] = {}  # length -> how many items had come before its bucket was begun
     for count, item in enumerate(items):
-        size = length(item)
+        size = padded(length(item))
         bucket = buckets.get(size)
         if bucket is None:
             bucket = buckets[size] = []
@@ -49,4 +58,4 @@ def batches(
                 del begun[oldest]
                 yield buckets.pop(oldest)
     # The largest first, so that all streams come to their end at about the same time.
-    yield from sorted(buckets.values(), key=lambda bucket: len(bucket) * length(bucket[0]), reverse=True)
+    yield from sorted(buckets.values(), key=lambda bucket: len(bucket) * padded(length(bucket[0])), reverse=True)

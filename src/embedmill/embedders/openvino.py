@@ -6,12 +6,13 @@ import functools
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedmill import machine
-from embedmill.batching import batches
+from embedmill.batching import batches, padded
 from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Task
@@ -30,8 +31,9 @@ _CALLERS_PER_STREAM = 2
 _ENCODE_AT_ONCE = 64
 """Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
 
-_RUNTIME_CACHE = 2000
-"""Entries (about eight a shape) of compiled primitives that a stream keeps; unbounded, memory grows with each shape."""
+_RUNTIME_CACHE = 1000
+"""Compiled primitives that a stream keeps, about eight a shape: more than the shapes of `batching.py` need, and a bound
+where other callers bring other shapes. Each shape costs about half a megabyte."""
 
 
 class OpenVINOEmbedder:
@@ -131,20 +133,18 @@ class OpenVINOEmbedder:
         return self._tokenizer.encode(texts, prompt=self._card.prompt(task), truncate=truncate)
 
     def infer(self, batch: Batch) -> Vectors:
-        """The batch's vectors, ``(n, dimension)``, from one model call for each length in it."""
+        """The batch's vectors, ``(n, dimension)``, from one model call."""
         if self._requests is None:
             self.load()
         requests = self._requests
         assert requests is not None
-        vectors = np.empty((len(batch.ids), self.dimension), np.float32)
         request = requests.get()
         try:
-            for rows in _by_length(batch.ids):
-                request.infer([np.stack([batch.ids[row] for row in rows])], share_inputs=True)
-                vectors[rows] = request.get_output_tensor(0).data
+            # Shared, the arrays are read in place. Not shared, OpenVINO 2026.4 corrupts the heap when shapes vary.
+            request.infer(_arrays(batch.ids), share_inputs=True)
+            return np.array(request.get_output_tensor(0).data)
         finally:
             requests.put(request)
-        return vectors
 
     def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut."""
@@ -170,9 +170,11 @@ class OpenVINOEmbedder:
             self._requests = None
 
 
-def _by_length(ids: Sequence[TokenIds]) -> list[list[int]]:
-    """Rows of equal length, together."""
-    rows: dict[int, list[int]] = {}
+def _arrays(ids: Sequence[TokenIds]) -> list[NDArray[Any]]:
+    """Token ids, padded with 0, and the mask: two arrays of ``(len(ids), padded length)``."""
+    shape = (len(ids), padded(max(len(tokens) for tokens in ids)))
+    rows, mask = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     for row, tokens in enumerate(ids):
-        rows.setdefault(len(tokens), []).append(row)
-    return list(rows.values())
+        rows[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return [rows, mask]

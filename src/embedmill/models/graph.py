@@ -1,8 +1,7 @@
 """From a model's weights to an OpenVINO graph: token ids in, finished vectors out.
 
-A graph has one input, ``ids`` of shape ``(batch, tokens)``, and one output of shape ``(batch, dimension)``.
-All texts of a call have the same number of tokens (see ``batching.py``), so there is no mask: nothing is
-padded, attention adds no bias, and pooling is a plain mean, maximum or pick along the tokens.
+A graph has two inputs of shape ``(batch, tokens)``, ``ids`` and ``mask`` (1 for a token, 0 for padding behind
+it), and one output of shape ``(batch, dimension)``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,10 @@ if TYPE_CHECKING:
 Node = Any
 """An `openvino.Node`: the package ships no types."""
 
-_BATCH_AXIS, _TOKEN_AXIS, _LAST_AXIS = 0, 1, -1
+_TOKEN_AXIS, _LAST_AXIS = 1, -1
+
+_MASKED = 30_000.0
+"""Far below any score, and finite in every precision: a text of nothing but padding would otherwise give NaN."""
 
 
 def build(card: Card) -> ov.Model:
@@ -34,18 +36,28 @@ def build(card: Card) -> ov.Model:
     Raises `UnsupportedModel` for an architecture without a builder here, and `ModelError` for files that
     are damaged or do not fit one another.
     """
-    if card.weights.kind == "safetensors":
-        ids = _ids()
-        hidden = _transformer(card, ids)
-    else:
-        ids, hidden = _read(card)
-    return ov.Model([op.result(_head(card, hidden))], [ids], card.architecture)
+    inputs = _Inputs()
+    hidden = _transformer(card, inputs) if card.weights.kind == "safetensors" else _read(card, inputs)
+    return ov.Model([op.result(_head(card, hidden, inputs))], [inputs.ids, inputs.mask], card.architecture)
+
+
+class _Inputs:
+    """The graph's parameters, and what attention and pooling make of the mask."""
+
+    def __init__(self) -> None:
+        self.ids = _parameter("ids", ov.Type.i32)
+        self.mask = _parameter("mask", ov.Type.f32)
+        column = op.unsqueeze(self.mask, _axes(1, 2))
+        self.bias = op.multiply(op.subtract(column, _float(1)), _float(_MASKED))
+        """(batch, 1, 1, tokens): added to attention's scores, 0 for a token."""
+        self.tokens = op.reduce_sum(self.mask, _axes(1), True)
+        """(batch, 1): how many tokens each text has."""
 
 
 # --- the transformer, from safetensors --------------------------------------------------------------
 
 
-def _transformer(card: Card, ids: Node) -> Node:
+def _transformer(card: Card, inputs: _Inputs) -> Node:
     shape = card.transformer
     family = None if shape is None else _FAMILIES.get(shape.model_type)
     if shape is None or family is None:
@@ -53,7 +65,7 @@ def _transformer(card: Card, ids: Node) -> Node:
             f"{card.folder}: the architecture {card.architecture} has no graph builder (those of "
             f"{', '.join(sorted(_FAMILIES))} have): use a repository that ships ONNX or OpenVINO files"
         )
-    return family(shape, _Prefixed(Weights(card.weights.paths), shape.model_type), ids)
+    return family(shape, _Prefixed(Weights(card.weights.paths), shape.model_type), inputs)
 
 
 class _Prefixed:
@@ -68,39 +80,39 @@ class _Prefixed:
         return self._weights.shaped(self._prefix + name, *shape)
 
 
-def _bert(shape: Transformer, weights: _Prefixed, ids: Node) -> Node:
+def _bert(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
     """BERT (Devlin et al. 2018, arXiv:1810.04805), post-norm, absolute positions."""
     width = shape.hidden_size
     positions = weights("embeddings.position_embeddings.weight", shape.max_positions, width)
     if shape.type_vocab_size:  # all texts are of the first type: one row, added once
         types = weights("embeddings.token_type_embeddings.weight", shape.type_vocab_size, width)
         positions = positions + types[0]
-    hidden = _embeddings(shape, weights, ids, positions)
+    hidden = _embeddings(shape, weights, inputs.ids, positions)
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
         attention = f"{layer}.attention"
         names = [f"{attention}.self.{part}" for part in ("query", "key", "value")]
         names += [f"{attention}.output.dense", f"{attention}.output.LayerNorm"]
-        hidden = _layer(shape, weights, layer, names, hidden, bias=None)
+        hidden = _layer(shape, weights, layer, names, hidden, inputs.bias)
     return hidden
 
 
-def _mpnet(shape: Transformer, weights: _Prefixed, ids: Node) -> Node:
+def _mpnet(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
     """MPNet (Song et al. 2020, arXiv:2004.09297): BERT's layers with a bias for the tokens' distance."""
     first = shape.pad_token_id + 1  # position ids begin behind the padding id
     positions = weights("embeddings.position_embeddings.weight", shape.max_positions, shape.hidden_size)[first:]
     table = weights("encoder.relative_attention_bias.weight", shape.relative_buckets, shape.heads)
-    bias = _relative_bias(table, len(positions), ids)
-    hidden = _embeddings(shape, weights, ids, positions)
+    bias = op.add(_relative_bias(table, len(positions), inputs.ids), inputs.bias)
+    hidden = _embeddings(shape, weights, inputs.ids, positions)
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
         attention = f"{layer}.attention"
         names = [f"{attention}.attn.{part}" for part in ("q", "k", "v", "o")] + [f"{attention}.LayerNorm"]
-        hidden = _layer(shape, weights, layer, names, hidden, bias=bias)
+        hidden = _layer(shape, weights, layer, names, hidden, bias)
     return hidden
 
 
-_FAMILIES: dict[str, Callable[[Transformer, _Prefixed, Node], Node]] = {"bert": _bert, "mpnet": _mpnet}
+_FAMILIES: dict[str, Callable[[Transformer, _Prefixed, _Inputs], Node]] = {"bert": _bert, "mpnet": _mpnet}
 
 
 def _embeddings(shape: Transformer, weights: _Prefixed, ids: Node, positions: Tensor) -> Node:
@@ -111,9 +123,7 @@ def _embeddings(shape: Transformer, weights: _Prefixed, ids: Node, positions: Te
     return _norm(shape, weights, "embeddings.LayerNorm", total)
 
 
-def _layer(
-    shape: Transformer, weights: _Prefixed, layer: str, names: Sequence[str], hidden: Node, bias: Node | None
-) -> Node:
+def _layer(shape: Transformer, weights: _Prefixed, layer: str, names: Sequence[str], hidden: Node, bias: Node) -> Node:
     """One encoder layer; `names` are those of query, key, value, output and the norm behind them."""
     width, heads = shape.hidden_size, shape.heads
     split = op.constant(np.array([0, 0, heads, width // heads], np.int64))
@@ -121,7 +131,7 @@ def _layer(
     query, key, value = (
         op.transpose(op.reshape(_linear(weights, name, hidden, width, width), split, True), swap) for name in names[:3]
     )
-    attended = op.scaled_dot_product_attention(query, key, value, *([] if bias is None else [bias]))
+    attended = op.scaled_dot_product_attention(query, key, value, bias)
     joined = op.reshape(op.transpose(attended, swap), op.constant(np.array([0, 0, width], np.int64)), True)
     output, norm = names[3:]
     hidden = _norm(shape, weights, norm, op.add(_linear(weights, output, joined, width, width), hidden))
@@ -200,25 +210,24 @@ def relative_buckets(positions: int, buckets: int, max_distance: int = 128) -> N
 _ROLES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
 
 
-def _read(card: Card) -> tuple[Node, Node]:
-    """The ids parameter and the tokens' hidden states of a graph that a repository ships."""
+def _read(card: Card, inputs: _Inputs) -> Node:
+    """The tokens' hidden states of a graph that a repository ships, fed from our inputs."""
     path = card.weights.paths[0]
     try:
         model = ov.Core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(f"{path} cannot be read ({reason}): fetch the model again") from error
-    ids = _ids()
     for parameter in model.get_parameters():
         role = next((name for name in parameter.output(0).names if name in _ROLES), None)
         kind = parameter.output(0).element_type
         match role:
             case "input_ids":
-                feed = op.convert(ids, kind)
-            case "attention_mask":  # nothing is padded: every token counts
-                feed = op.broadcast(op.constant(1, kind), op.shape_of(ids))
+                feed = op.convert(inputs.ids, kind)
+            case "attention_mask":
+                feed = op.convert(inputs.mask, kind)
             case "token_type_ids":
-                feed = op.broadcast(op.constant(0, kind), op.shape_of(ids))
+                feed = op.broadcast(op.constant(0, kind), op.shape_of(inputs.ids))
             case _:
                 names = ", ".join(sorted(parameter.output(0).names))
                 raise UnsupportedModel(f"{path} wants an input that is not covered: {names}")
@@ -226,29 +235,46 @@ def _read(card: Card) -> tuple[Node, Node]:
     for result in model.get_results():
         hidden = result.input_value(0)
         if hidden.partial_shape.rank.is_static and hidden.partial_shape.rank.get_length() == 3:
-            return ids, hidden.get_node()
+            return hidden.get_node()
     raise UnsupportedModel(f"{path} has no output of the tokens' hidden states (batch, tokens, width)")
 
 
 # --- from hidden states to a vector -----------------------------------------------------------------
 
-_POOLINGS: dict[str, Callable[[Node], Node]] = {
-    "mean": lambda x: op.reduce_mean(x, _axes(_TOKEN_AXIS)),
-    "max": lambda x: op.reduce_max(x, _axes(_TOKEN_AXIS)),
-    "cls": lambda x: op.gather(x, _scalar(0), _scalar(_TOKEN_AXIS)),
-    "last": lambda x: op.gather(x, _scalar(-1), _scalar(_TOKEN_AXIS)),
-}
+
+def _mean(hidden: Node, inputs: _Inputs) -> Node:
+    # No matrix product: OpenVINO computes all that follows the last one in float32, and so this sum.
+    total = op.reduce_sum(op.multiply(hidden, op.unsqueeze(inputs.mask, _axes(2))), _axes(_TOKEN_AXIS))
+    return op.divide(total, inputs.tokens)
 
 
-def _head(card: Card, hidden: Node) -> Node:
-    pooled = [_POOLINGS[pooling](hidden) for pooling in card.pooling]
+def _max(hidden: Node, inputs: _Inputs) -> Node:
+    return op.reduce_max(
+        op.add(hidden, op.reshape(inputs.bias, op.constant(np.array([0, -1, 1], np.int64)), True)), _axes(_TOKEN_AXIS)
+    )
+
+
+def _cls(hidden: Node, inputs: _Inputs) -> Node:
+    return op.gather(hidden, _scalar(0), _scalar(_TOKEN_AXIS))
+
+
+def _last(hidden: Node, inputs: _Inputs) -> Node:
+    where = op.convert(op.subtract(inputs.tokens, _float(1)), ov.Type.i64)
+    return op.squeeze(op.gather(hidden, where, _scalar(_TOKEN_AXIS), batch_dims=1), _axes(1))
+
+
+_POOLINGS: dict[str, Callable[[Node, _Inputs], Node]] = {"mean": _mean, "max": _max, "cls": _cls, "last": _last}
+
+
+def _head(card: Card, hidden: Node, inputs: _Inputs) -> Node:
+    pooled = [_POOLINGS[pooling](hidden, inputs) for pooling in card.pooling]
     vector = pooled[0] if len(pooled) == 1 else op.concat(pooled, _LAST_AXIS)
     for dense in card.dense:
         vector = _dense(dense, vector)
     if card.normalize:
         # 1e-12 is the floor of torch.nn.functional.normalize.
         length = op.sqrt(op.reduce_sum(op.multiply(vector, vector), _axes(_LAST_AXIS), True))
-        vector = op.divide(vector, op.maximum(length, op.constant(np.float32(1e-12))))
+        vector = op.divide(vector, op.maximum(length, _float(1e-12)))
     return vector
 
 
@@ -264,10 +290,10 @@ def _dense(dense: Dense, vector: Node) -> Node:
 # --- small nodes ------------------------------------------------------------------------------------
 
 
-def _ids() -> Node:
-    ids = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="ids")
-    ids.output(0).set_names({"ids"})
-    return ids
+def _parameter(name: str, kind: ov.Type) -> Node:
+    parameter = op.parameter(ov.PartialShape([-1, -1]), kind, name=name)
+    parameter.output(0).set_names({name})
+    return parameter
 
 
 def _length(ids: Node) -> Node:
@@ -285,3 +311,7 @@ def _axes(*values: int) -> Node:
 
 def _scalar(value: int) -> Node:
     return op.constant(np.int64(value))
+
+
+def _float(value: float) -> Node:
+    return op.constant(np.float32(value))
