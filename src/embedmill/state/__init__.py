@@ -1,0 +1,1 @@
+"""What embedmill remembers from run to run apart from a store."""
