@@ -1,0 +1,51 @@
+"""What the README shows is true: its Python runs, its settings are read, its commands exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedmill.config import Settings, settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_python_runs(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    code = code.replace("/tmp/example", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_the_settings_are_read(tmp_path: Path) -> None:
+    (example,) = blocks("toml")
+    (tmp_path / "embedmill.toml").write_text(example)
+    found = settings(environment={}, folder=tmp_path)
+    assert found == Settings(exclude=("*.min.js", "vendor/"))
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    embedmill ([\w-]+)", README, re.MULTILINE))
+def test_the_commands_exist(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "embedmill", command, "--help"], env=os.environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout or command == "cache"
+
+
+def test_ci_runs_the_line_for_the_tests() -> None:
+    """`.ci/run` takes the line from here."""
+    (line,) = re.findall(r"<!-- tests -->\n```\n(.*)\n```", README)
+    assert line.startswith("python3 -m venv .venv && ")
+    assert "pytest" in line
