@@ -392,6 +392,17 @@ def test_one_line_of_20_mb(bench: Bench) -> None:
     assert report.embedded + report.duplicates == report.chunks == len(rows)
 
 
+def test_a_name_that_is_not_utf_8(bench: Bench) -> None:
+    path = os.fsencode(bench.files) + b"/caf\xe9.txt"
+    with open(path, "w") as file:  # noqa: PTH123 - a path of bytes
+        file.write(prose(1, 3))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert bench.run().embedded > 0
+    again = bench.run()
+    assert (again.unchanged, again.removed) == (1, 0)
+    assert {row[0] for row in bench.rows()} == {f"{bench.files}/caf\\xe9.txt"}
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_run_at_once(bench: Bench, tmp_path: Path) -> None:
     """It is no fault of the texts: none of them becomes a failure."""
     from embedmill.errors import ModelError

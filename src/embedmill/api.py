@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from embedmill import machine
-from embedmill.config import Settings, settings
+from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
 from embedmill.stores import open_store
 
@@ -50,12 +50,13 @@ def load_embedder(
     """
     if device not in (None, "cpu"):
         raise UsageError(f"device {device!r} is not covered: leave it out, or give 'cpu'")
-    checked = settings({"precision": precision}, environment={})
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is unknown: give one of {', '.join(PRECISIONS)}")
     files = locate(model)
     return OpenVINOEmbedder(
         files.name,
         read_card(files),
-        precision=native_precision() if checked.precision == "auto" else checked.precision,
+        precision=native_precision() if precision == "auto" else precision,
         streams=streams,
         threads=threads,
     )
@@ -91,10 +92,10 @@ def index(
     with ExitStack() as stack:
         embedder, executor, cache, chunking = _parts(chosen, stack)
         if dry_run:
-            try:
-                store: Store | None = _opened(chosen.store, stack, write=False)
-            except StoreError:
-                store = None
+            store: Store | None = None
+            with suppress(StoreNotFound):
+                store = _opened(chosen.store, stack, write=False)
+                _check_space(store, embedder)
             return plan(source, store, embedder, executor, url=chosen.store, cache=cache, chunking=chunking)
         store = _opened(chosen.store, stack, write=True)
         indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
@@ -146,11 +147,7 @@ class Searcher:
                 raise StoreError(f"store {url} is empty: run `embedmill index` first")
             self._embedder = load_embedder(model or status.model, precision=precision, streams=1)
             stack.callback(self._embedder.close)
-            if self._embedder.fingerprint.space.id != status.space:
-                raise SpaceMismatch(
-                    f"store {url} holds vectors of {status.model} (space {status.space}), not of "
-                    f"{self._embedder.name} (space {self._embedder.fingerprint.space.id}): give the store's own --model"
-                )
+            _check_space(self._store, self._embedder)
             self._closing = stack.pop_all()
         # Beside the loading the query is tokenised and the store's matrix opened: a tenth of a cold search.
         threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()
@@ -226,12 +223,23 @@ def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> 
     return store
 
 
+def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
+    """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
+    status, space = store.status(), embedder.fingerprint.space.id
+    if status.space not in (None, space):
+        raise SpaceMismatch(
+            f"store {store.url} holds vectors of {status.model} (space {status.space}), not of {embedder.name} "
+            f"(space {space}): give the store's own --model, or another --store"
+        )
+
+
 def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, InlineExecutor, VectorCache | None, Chunking]:
     from embedmill.chunking import Chunking
     from embedmill.executors.inline import InlineExecutor
     from embedmill.state.cache import PersistentCache
 
-    embedder = load_embedder(chosen.model, precision=chosen.precision, streams=chosen.workers)
+    workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
+    embedder = load_embedder(chosen.model, precision=chosen.precision, streams=workers, threads=workers)
     stack.callback(embedder.close)
     executor = InlineExecutor(embedder)
     stack.callback(executor.close)

@@ -27,7 +27,7 @@ class Settings:
     model: str = "all-MiniLM-L6-v2"
     precision: str = "auto"
     executor: str = "threads"
-    workers: int | None = None  # calls of the model at once; None: one for each core
+    workers: int | None = None  # cores to use, each for a call of the model; None: all
     store: str = "sqlite:.embedmill/index.db"
     cache: bool = True
     chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads

@@ -7,6 +7,7 @@
     │   └── UnsupportedModel
     ├── SourceError
     ├── StoreError
+    │   ├── StoreNotFound
     │   ├── SpaceMismatch
     │   └── StoreBusy
     ├── CacheError
@@ -45,6 +46,10 @@ class SourceError(EmbedmillError):
 
 class StoreError(EmbedmillError):
     """The store cannot be read or written: check the path, the space left on the disk and the permissions."""
+
+
+class StoreNotFound(StoreError):
+    """There is no store where the URL says: index into it first, or correct the URL."""
 
 
 class SpaceMismatch(StoreError):

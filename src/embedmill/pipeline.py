@@ -64,7 +64,7 @@ class IncrementalIndexer:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End the present run early, from another thread or a signal handler.
+        """End the run early, from another thread or a signal handler; an indexer that was stopped stays so.
 
         What has been embedded is stored, the report says `interrupted`, and the next run goes on from there.
         """
@@ -84,7 +84,6 @@ class IncrementalIndexer:
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
         """
         started = time.perf_counter()
-        self._stopping.clear()
         self._store.bind(self._embedder.fingerprint, self._embedder.name)
         reader = Reader(source, self._store, self._embedder, self._chunking, again=again)
         with (

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from embedmill.errors import StoreBusy, StoreError
+from embedmill.errors import StoreBusy, StoreError, StoreNotFound
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
 
@@ -158,7 +158,7 @@ def _refuse_foreign_file(path: Path) -> None:
 
 def _connect_reader(path: Path) -> sqlite3.Connection:
     if not path.exists() or not path.stat().st_size:
-        raise StoreError(f"no store at {path}: run `embedmill index` first")
+        raise StoreNotFound(f"no store at {path}: run `embedmill index` first")
     # "rw" tidies up the files beside the store that reading in WAL mode makes, and writes nothing else. Where
     # nothing may be written, "ro" reads a write-ahead log that is there; without one, everything is
     # in the file, which nobody is writing: "immutable" reads it without locks.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores import rows, unseen
@@ -55,7 +55,7 @@ class SqliteStore:
                 if create:
                     _make_folder(path.parent)
                 elif not path.exists():
-                    raise StoreError(f"no store at {path}: run `embedmill index` first")
+                    raise StoreNotFound(f"no store at {path}: run `embedmill index` first")
                 self._lock = WriterLock(path)
                 self._writer = open_writer(path)
                 with told(path):
