@@ -1,4 +1,4 @@
-"""A disk that fills up while a run writes: a clear line, exit code 1, nothing half-written, and the next run completes."""
+"""A disk that fills up while a run writes: one clear line, exit code 1, and the next run completes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def index(files: Path, store: Path, *, limited: bool) -> subprocess.CompletedPro
     return subprocess.run(
         [*command, "--model", str(SMALL_MODEL), "--precision", "f32", "--no-cache", "--json"],
         env=os.environ | {"EMBEDMILL_CACHE_DIR": str(files.parent / "cache")},
-        preexec_fn=_limit_files if limited else None,  # noqa: PLW1509 - this process has no threads here
+        preexec_fn=_limit_files if limited else None,
         capture_output=True,
         text=True,
         timeout=120,
