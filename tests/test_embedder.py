@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models import ModelFiles, locate, read_card
 from embedmill.records import Batch, Vectors
+from samples import copy_model
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = sorted(folder.name for folder in (FIXTURES / "models").iterdir())
@@ -110,6 +112,12 @@ def test_two_callers_at_once_get_their_own_rows(real: OpenVINOEmbedder, texts: l
         np.testing.assert_allclose(found[index], expected[index], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("wrong", ["one text", [None], [b"bytes"]])
+def test_only_a_list_of_texts_is_taken(real: OpenVINOEmbedder, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="a list of texts"):
+        real.embed(wrong)
+
+
 def test_no_texts_give_no_rows(real: OpenVINOEmbedder) -> None:
     assert real.embed([]).shape == (0, 384)
 
@@ -140,13 +148,7 @@ def test_the_model_is_loaded_only_when_it_is_called(real_model: ModelFiles) -> N
 
 
 def test_shards_of_another_model_are_refused(tmp_path: Path) -> None:
-    source = FIXTURES / "models" / "bert-mean"
-    folder = tmp_path / "mixed"
-    for path in source.rglob("*"):
-        if path.is_file():
-            target = folder / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+    folder = copy_model(FIXTURES / "models" / "bert-mean", tmp_path / "mixed")
     config = json.loads((folder / "config.json").read_text())
     config["intermediate_size"] += 8
     (folder / "config.json").write_text(json.dumps(config))
@@ -155,13 +157,7 @@ def test_shards_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_activation_is_named(tmp_path: Path) -> None:
-    source = FIXTURES / "models" / "bert-mean"
-    folder = tmp_path / "odd"
-    for path in source.rglob("*"):
-        if path.is_file():
-            target = folder / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+    folder = copy_model(FIXTURES / "models" / "bert-mean", tmp_path / "odd")
     config = json.loads((folder / "config.json").read_text())
     config["hidden_act"] = "mish"
     (folder / "config.json").write_text(json.dumps(config))

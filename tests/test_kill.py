@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samples import prose
 from troubled import SMALL_MODEL
 
 _KILLS = 30
@@ -63,28 +64,9 @@ def rows(store: Path) -> Rows:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Many small files and one that is staged in parts."""
     folder = tmp_path_factory.mktemp("files")
-    generator = random.Random(11)
-    words = [
-        "vector",
-        "search",
-        "document",
-        "store",
-        "index",
-        "chunk",
-        "batch",
-        "token",
-        "model",
-        "graph",
-        "thread",
-        "cache",
-    ]
-
-    def paragraphs(count: int) -> str:
-        return "\n\n".join(" ".join(generator.choices(words, k=25)) for _ in range(count))
-
     for number in range(60):
-        (folder / f"{number:03}.txt").write_text(paragraphs(generator.randint(1, 30)))
-    (folder / "large.txt").write_text(paragraphs(1400))
+        (folder / f"{number:03}.txt").write_text(prose(number, 1 + number * 7 % 30))
+    (folder / "large.txt").write_text(prose(100, 1400))
     return folder
 
 

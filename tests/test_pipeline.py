@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import embedmill
 from embedmill.errors import SpaceMismatch, StoreBusy
 from embedmill.executors.inline import InlineExecutor
 from embedmill.interfaces import Store, VectorCache
 from embedmill.pipeline import IncrementalIndexer
 from embedmill.planning import plan
-from embedmill.records import Progress, Report
+from embedmill.records import Entry, Progress, Report
 from embedmill.sources.files import FileSource
 from embedmill.state.cache import PersistentCache
 from embedmill.stores import open_store
+from samples import copy_model, prose
 from troubled import NAN, RAISES, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
 
 Rows = list[tuple[str, int, int, int, str, bytes]]
@@ -67,28 +69,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     bench.embedder.close()
-
-
-def prose(seed: int, paragraphs: int) -> str:
-    """Text of several chunks, another for each seed."""
-    words = [
-        "vector",
-        "search",
-        "document",
-        "store",
-        "index",
-        "chunk",
-        "batch",
-        "token",
-        "model",
-        "graph",
-        "thread",
-        "cache",
-        "file",
-        "row",
-    ]
-    random = np.random.default_rng(seed)
-    return "\n\n".join(" ".join(random.choice(words, 25)) + "." for _ in range(paragraphs))
 
 
 def adds_up(report: Report) -> bool:
@@ -182,12 +162,7 @@ def test_a_renamed_model_re_embeds_nothing(bench: Bench, tmp_path: Path) -> None
     """findings 13: a renamed model re-embeds everything for 20 hours."""
     bench.write("a.txt", prose(5, 10))
     bench.run()
-    renamed = tmp_path / "the same model by another name"
-    for path in SMALL_MODEL.rglob("*"):
-        if path.is_file():
-            target = renamed / path.relative_to(SMALL_MODEL)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+    renamed = copy_model(SMALL_MODEL, tmp_path / "the same model by another name")
     bench.embedder = TroubledEmbedder(small_embedder(renamed))
     assert bench.run().unchanged == 1
 
@@ -353,6 +328,38 @@ def test_stopping_stores_what_is_finished_and_the_next_run_goes_on(bench: Bench)
     undisturbed.embedder.close()
 
 
+def test_the_stores_own_files_are_not_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose(1, 3))
+    options = {"store": f"sqlite:{tmp_path / 'notes.db'}", "model": str(SMALL_MODEL), "cache": False}
+    first = embedmill.index(tmp_path, **options)
+    assert (first.documents, first.embedded) == (1, first.chunks)
+    os.utime(tmp_path / "a.txt", (1_700_000_000, 1_700_000_000))
+    second = embedmill.index(tmp_path, **options)
+    assert (second.documents, second.unchanged, second.chunks) == (1, 1, 0)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure_until_it_can(bench: Bench) -> None:
+    bench.write("open/a.txt", prose(1, 3))
+    bench.write("closed/b.txt", prose(2, 3))
+    bench.run()
+    before = bench.rows()
+
+    class Closed(FileSource):
+        """As if the folder's permission had gone; root is not refused by modes."""
+
+        def entries(self) -> Iterator[Entry]:
+            return (entry for entry in super().entries() if "/closed/" not in entry.id)
+
+        def unlisted(self) -> list[str]:
+            return [f"{bench.files}/closed/"]
+
+    store = open_store(bench.url)
+    assert bench.indexer(store).run(Closed([bench.files])).failures == 1
+    store.close()
+    assert bench.rows() == before
+    assert bench.run().failures == 0
+
+
 def test_two_runs_on_one_store(bench: Bench) -> None:
     bench.write("a.txt", prose(1, 3))
     store = open_store(bench.url)
@@ -407,12 +414,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_at_once(bench: Bench, tmp_pa
     """It is no fault of the texts: none of them becomes a failure."""
     from embedmill.errors import ModelError
 
-    broken = tmp_path / "broken"
-    for path in SMALL_MODEL.rglob("*"):
-        if path.is_file():
-            target = broken / path.relative_to(SMALL_MODEL)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+    broken = copy_model(SMALL_MODEL, tmp_path / "broken")
     embedder = small_embedder(broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

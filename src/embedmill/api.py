@@ -17,7 +17,7 @@ from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
-from embedmill.stores import open_store
+from embedmill.stores import local_files, open_store
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
@@ -160,6 +160,8 @@ class Searcher:
         """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches."""
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least one hit")
+        if not query.strip():
+            raise UsageError("the query is empty: say what to look for")
         self._store.prepare_search()
         (vector,) = self._embedder.embed([query], task="query")
         return self._store.search(vector, k, glob)
@@ -192,12 +194,15 @@ def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
     """The files below these paths that the settings select. Raises what `FileSource` raises."""
     from embedmill.sources.files import FileSource
 
+    if any(os.fspath(path) == "" for path in paths):
+        raise UsageError("a path is empty: give a file or folder, or . for the current one")
     return FileSource(
         paths,
         include=chosen.include,
         exclude=chosen.exclude,
         hidden=chosen.hidden,
         max_bytes=chosen.max_file_size,
+        never=local_files(chosen.store),
     )
 
 

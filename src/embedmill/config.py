@@ -67,7 +67,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in _CHECKS:
-            raise UsageError(f"{path}: unknown setting {key!r}; known are {', '.join(_CHECKS)}")
+            raise UsageError(f"{path}: unknown setting {key!r}; known are {', '.join(_CHECKS).replace('_', '-')}")
         found[name] = _checked(name, value, f"{path}: {key}")
     return found
 
@@ -104,11 +104,12 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
     return check
 
 
-def _count(most: int) -> Callable[[Any], int]:
+def _count(least: int, most: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str) or not 1 <= int(value) <= most:
-            raise ValueError(f"expected a whole number from 1 to {most:,}")
-        return int(value)
+        number = str(value).strip()  # of True, too: which is no number then
+        if not number.isdecimal() or not least <= int(number) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most:,}")
+        return int(number)
 
     return check
 
@@ -132,6 +133,8 @@ def _patterns(value: Any) -> tuple[str, ...]:
 def size(value: Any) -> int:
     """Bytes from a number or from text such as ``200M`` (binary units: k, M, G)."""
     text = str(value).strip().lower().removesuffix("ib").removesuffix("b")
+    if not text:
+        raise ValueError("expected bytes, as in 1048576, 200M or 2G")
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
     if not number.replace(".", "", 1).isdigit() or isinstance(value, bool):
         raise ValueError("expected bytes, as in 1048576, 200M or 2G")
@@ -142,10 +145,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "precision": _one_of(*PRECISIONS),
     "executor": _one_of(*EXECUTORS),
-    "workers": _count(1024),
+    "workers": _count(1, 1024),
     "store": _text,
     "cache": _switch,
-    "chunk_tokens": _count(1 << 20),
+    "chunk_tokens": _count(16, 1 << 20),
     "include": _patterns,
     "exclude": _patterns,
     "hidden": _switch,

@@ -100,6 +100,9 @@ class IncrementalIndexer:
             if self._stopping.is_set():
                 flow.keep_unfinished()
         interrupted = self._stopping.is_set()
+        for folder in source.unlisted():
+            cause = Cause("SourceError", "the folder cannot be listed: check its permissions")
+            self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
         removed = 0 if interrupted else self._store.remove_unseen(source.scopes, source.unlisted())
         finishing = time.perf_counter()
         self._store.prepare_search()

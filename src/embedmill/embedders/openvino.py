@@ -147,7 +147,12 @@ class OpenVINOEmbedder:
             requests.put(request)
 
     def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
-        """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut."""
+        """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
+
+        Raises `TypeError` for anything but a sequence of texts; a single text is not one.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("embed takes a list of texts: put a single text into a list")
         vectors = np.empty((len(texts), self.dimension), np.float32)
         groups = batches(self._encoded(texts, task), lambda item: len(item[1]))
 

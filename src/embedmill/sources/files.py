@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from embedmill.errors import SourceError, UsageError
@@ -49,6 +49,7 @@ class FileSource:
         exclude: Sequence[str] = (),
         hidden: bool = False,
         max_bytes: int = MAX_BYTES,
+        never: Collection[str] = (),
     ) -> None:
         """Find the paths; nothing is listed yet.
 
@@ -67,6 +68,7 @@ class FileSource:
         self._exclude = tuple(exclude)
         self._hidden = hidden
         self._max_bytes = max_bytes
+        self._never = frozenset(never)
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._unlisted: list[str] = []
@@ -84,6 +86,8 @@ class FileSource:
             for entry in listed:
                 if isinstance(entry, Skip):
                     self._skip(entry)
+                elif entry.id in self._never:
+                    self._skip(Skip.OWN)
                 else:
                     yield entry
 
@@ -174,9 +178,9 @@ class FileSource:
 
     def _warn_too_large(self, document: str) -> None:
         log.warning(
-            "%s: left out, it is larger than %.4g MiB (--max-file-size)",
+            "%s: left out, it is larger than %s bytes (--max-file-size)",
             shown(document),
-            self._max_bytes / 2**20,
+            f"{self._max_bytes:,}",
         )
 
     def _skip(self, reason: Skip) -> None:

@@ -21,6 +21,7 @@ class Skip(StrEnum):
     SPECIAL = "special"  # a pipe, socket or device
     VANISHED = "vanished"  # between listing and reading
     UNREADABLE_FOLDER = "unreadable folder"
+    OWN = "embedmill's own"  # the store that is written to
     NEEDS_EXTRA = "needs embedmill[documents]"
 
 

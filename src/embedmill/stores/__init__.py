@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from embedmill.errors import UsageError
@@ -22,6 +23,10 @@ OPENERS: dict[str, Opener] = {
     "sqlite": sqlite.open_url,
 }
 
+LOCAL_FILES: dict[str, Callable[[str], list[str]]] = {
+    "sqlite": sqlite.local_files,
+}
+
 
 def open_store(url: str = DEFAULT_URL, *, write: bool = True, create: bool = True) -> Store:
     """Open a store.
@@ -32,9 +37,18 @@ def open_store(url: str = DEFAULT_URL, *, write: bool = True, create: bool = Tru
     Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, and
     `StoreError` where there is no store or it cannot be used.
     """
+    return OPENERS[_scheme(url)](url, write=write, create=create)
+
+
+def local_files(url: str) -> list[str]:
+    """The files of this machine that hold a store, absolute: a source must not take them for documents."""
+    return LOCAL_FILES[_scheme(url)](url)
+
+
+def _scheme(url: str) -> str:
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in OPENERS:
         shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
         known = ", ".join(f"{name}:..." for name in OPENERS)
         raise UsageError(f"unknown store {shown}: give one of {known}")
-    return OPENERS[scheme](url, write=write, create=create)
+    return scheme

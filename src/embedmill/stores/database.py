@@ -55,7 +55,7 @@ _REMEDIES = {
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open for writing, beginning a new store where there is none. The caller holds the `WriterLock`."""
-    _refuse_foreign_file(path)
+    refuse_foreign_file(path)
     with told(path):
         connection = _connect(path, "mode=rwc")
         try:
@@ -80,7 +80,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
     Raises `StoreError` where there is no store, or none that this version can read.
     """
-    _refuse_foreign_file(path)
+    refuse_foreign_file(path)
     with told(path):
         connection = _connect_reader(path)
         try:
@@ -141,7 +141,7 @@ def _schema(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     return int(version)
 
 
-def _refuse_foreign_file(path: Path) -> None:
+def refuse_foreign_file(path: Path) -> None:
     """SQLite would take an empty or a short file for a new database, and complains of others late."""
     try:
         with path.open("rb") as file:

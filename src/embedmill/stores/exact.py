@@ -98,6 +98,11 @@ class ExactSearch:
                 self._view = self._caught_up(connection, generation, matrix, dimension)
         return self._view
 
+    def discard(self) -> None:
+        """Remove a damaged matrix; the next search makes it anew."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Let go of the matrix; the next search maps it again."""
         if self._view is not None and self._view.matrix is not None:

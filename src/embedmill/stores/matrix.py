@@ -195,13 +195,22 @@ def _remove_abandoned(path: Path) -> None:
                 file.unlink()
 
 
+class DamagedMatrix(Exception):
+    """The matrix holds what the store never wrote: it is to be made anew."""
+
+
 def nearest(blocks: Iterable[Block], query: Vector, k: int) -> tuple[Ids, NDArray[np.float32]]:
-    """Ids and scores of the `k` rows of the largest inner product, best first; among equals the lower id."""
+    """Ids and scores of the `k` rows of the largest inner product, best first; among equals the lower id.
+
+    Raises `DamagedMatrix` for a row that is not finite, which is never stored.
+    """
     ids = np.empty(0, np.int64)
     scores = np.empty(0, np.float32)
     lowest = -np.inf
     for chunks, vectors, mask in blocks:
         scored = vectors @ query
+        if not np.isfinite(scored.sum(dtype=np.float64)):
+            raise DamagedMatrix("a row is not finite")
         # Only a row that reaches the k-th best so far can matter: after the first blocks these are few.
         hopeful = scored >= lowest if mask is None else (scored >= lowest) & mask
         rows = np.flatnonzero(hopeful)

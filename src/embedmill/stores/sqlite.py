@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,18 +17,35 @@ from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageErro
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores import rows, unseen
-from embedmill.stores.database import open_reader, open_writer, told
+from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
 from embedmill.stores.globs import compile_glob
 from embedmill.stores.lock import WriterLock
+from embedmill.stores.matrix import DamagedMatrix, Ids
+
+
+def local_files(url: str) -> list[str]:
+    """The files that hold the store of a URL, absolute: those there are and those there may be."""
+    path = _path(url).resolve()
+    return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
 
 
 def open_url(url: str, *, write: bool, create: bool) -> SqliteStore:
     """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.stores.open_store`."""
-    _, _, path = url.partition(":")
-    if not path:
+    return SqliteStore(_path(url), write=write, create=create)
+
+
+def _path(url: str) -> Path:
+    path = Path(url.partition(":")[2])
+    if not path.name:
         raise UsageError(f"{url} names no file: give sqlite:PATH")
-    return SqliteStore(Path(path).expanduser(), write=write, create=create)
+    return path.expanduser()
+
+
+log = logging.getLogger(__name__)
+
+_SCORE_TOLERANCE = 1e-4
+"""Sums of a few hundred float32 products in another order differ by some 1e-6."""
 
 
 class SqliteStore:
@@ -56,6 +74,7 @@ class SqliteStore:
                     _make_folder(path.parent)
                 elif not path.exists():
                     raise StoreNotFound(f"no store at {path}: run `embedmill index` first")
+                refuse_foreign_file(path)  # before the lock is put beside it
                 self._lock = WriterLock(path)
                 self._writer = open_writer(path)
                 with told(path):
@@ -242,19 +261,39 @@ class SqliteStore:
                 fits = compile_glob(glob).match
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
                 documents = np.array([number for number, name in named if fits(name)], np.int64)
-            scores = dict(self._search.nearest(db, query, k, documents))
-            found = rows.select(
+            try:
+                return self._hits(db, query, k, documents)
+            except DamagedMatrix as error:
+                log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
+                with suppress(OSError):
+                    self._search.discard()
+                with suppress(DamagedMatrix):
+                    return self._hits(db, query, k, documents)
+        raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
+
+    def _hits(self, db: sqlite3.Connection, query: Vector, k: int, documents: Ids | None) -> list[Hit]:
+        """The nearest chunks, whose scores are computed again from the store's own vectors.
+
+        Raises `DamagedMatrix` where the two do not agree.
+        """
+        scores = dict(self._search.nearest(db, query, k, documents))
+        found = list(  # all at once: a cursor left half-way by an error would outlive the snapshot
+            rows.select(
                 db,
-                """SELECT c.id, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context
-                   FROM chunks c JOIN documents d ON d.id = c.document WHERE c.id IN ({})""",
+                """SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context
+               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
+               WHERE c.id IN ({})""",
                 scores,
             )
-            hits = {
-                chunk: Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
-                for chunk, name, index, start, end, line, end_line, text, context in found
-            }
+        )
+        hits: dict[int, Hit] = {}
+        for chunk, blob, name, index, start, end, line, end_line, text, context in found:
+            score = float(np.frombuffer(blob, "<f4") @ query)
+            if abs(score - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(score)):
+                raise DamagedMatrix("a score is not that of the stored vector")
+            hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
         if len(hits) != len(scores):
-            raise StoreError(f"{self._search.path} does not fit the store: remove that file, it is made anew")
+            raise DamagedMatrix("it has rows that the store has not")
         return [hits[chunk] for chunk in scores]
 
     def prepare_search(self) -> None:

@@ -1,0 +1,65 @@
+"""Settings: where they come from, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedmill.config import Settings, settings
+from embedmill.errors import UsageError
+
+
+def gather(tmp_path: Path, file: str = "", flags: dict[str, Any] | None = None, **environment: str) -> Settings:
+    (tmp_path / "embedmill.toml").write_text(file)
+    return settings(flags, environment=environment, folder=tmp_path)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = 'model = "file"\nprecision = "f32"\nworkers = 1'
+    found = gather(tmp_path, file, {"model": "flag"}, EMBEDMILL_MODEL="variable", EMBEDMILL_PRECISION="bf16")
+    assert (found.model, found.precision, found.workers) == ("flag", "bf16", 1)
+
+
+def test_embed_workers_is_read(tmp_path: Path) -> None:
+    assert gather(tmp_path, EMBED_WORKERS="3").workers == 3
+    assert gather(tmp_path, EMBED_WORKERS="3", EMBEDMILL_WORKERS="2").workers == 2
+
+
+def test_a_flag_that_was_not_given_counts_for_nothing(tmp_path: Path) -> None:
+    assert gather(tmp_path, 'model = "file"', {"model": None, "cache": None}).model == "file"
+
+
+def test_sizes_and_lists(tmp_path: Path) -> None:
+    found = gather(tmp_path, 'max-file-size = "1.5k"\nexclude = ["a", "b/"]', EMBEDMILL_CACHE="off")
+    assert (found.max_file_size, found.exclude, found.cache) == (1536, ("a", "b/"), False)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ('precision = "f16"', "precision: 'f16' does not fit: expected auto or f32 or bf16"),
+        ("workers = 0", "workers: 0 does not fit: expected a whole number from 1 to 1,024"),
+        ('workers = "two"', "expected a whole number from 1 to 1,024"),
+        ("workers = true", "expected a whole number"),
+        ('max-file-size = ""', "expected bytes, as in"),
+        ('max-file-size = "lots"', "expected bytes, as in"),
+        ("chunk-tokens = 1", "expected a whole number from 16"),
+        ('colour = "blue"', "unknown setting 'colour'; known are model, precision"),
+        ("model = ", "embedmill.toml cannot be read"),
+        ('model = ""', "expected some text"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place(tmp_path: Path, file: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        gather(tmp_path, file)
+    assert said in str(caught.value)
+    assert "embedmill.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("EMBED_WORKERS", "x"), ("EMBEDMILL_PRECISION", "int4")])
+def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        gather(tmp_path, **{name: value})
