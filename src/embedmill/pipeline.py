@@ -2,7 +2,7 @@
 
     Source -> Reader: unchanged? read, chunk, tokenise, hash  (a thread)
            -> known vectors: this run's, the cache's, the store's
-           -> batches of one length -> Executor -> validate   (the executor's threads or processes)
+           -> batches of nearly one length -> Executor -> validate (the executor's threads or processes)
            -> Writer: cache, Store.replace(document)          (a thread)
 
 Everything streams in bounded memory. A document counts as done in the transaction that stores its vectors, so
@@ -261,7 +261,7 @@ class _Flow:
 
 
 def as_batch(group: Sequence[Piece]) -> Batch:
-    """Pieces of one length as a call to the model."""
+    """Pieces of nearly one length as a call to the model."""
     return Batch(tuple(piece.chunk.input for piece in group), tuple(piece.ids for piece in group))
 
 
