@@ -178,9 +178,9 @@ class FileSource:
 
     def _warn_too_large(self, document: str) -> None:
         log.warning(
-            "%s: left out, it is larger than %s bytes (--max-file-size)",
+            "%s: left out, it is larger than %s (--max-file-size)",
             shown(document),
-            f"{self._max_bytes:,}",
+            f"{self._max_bytes:,} bytes" if self._max_bytes % (1 << 20) else f"{self._max_bytes >> 20:,} MiB",
         )
 
     def _skip(self, reason: Skip) -> None:
