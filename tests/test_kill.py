@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def finish(files: Path, store: Path, cache: Path | None) -> float:
 
 
 def rows(store: Path) -> Rows:
-    with sqlite3.connect(store) as db:
+    with closing(sqlite3.connect(store)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         found = db.execute(
             """SELECT name, c.idx, c.start, c.end, v.vector
@@ -95,7 +96,7 @@ def test_killed_at_random_moments_the_next_run_completes(files: Path, tmp_path: 
 def complete(store: Path) -> int:
     """Documents that are durably in the store; 0 as long as there is none."""
     try:
-        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
             return int(db.execute("SELECT count(*) FROM documents WHERE complete").fetchone()[0])
     except sqlite3.OperationalError:
         return 0

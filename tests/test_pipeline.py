@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class Bench:
 
     def rows(self) -> Rows:
         """All that is stored, in a stable order."""
-        with sqlite3.connect(self.path) as db:
+        with closing(sqlite3.connect(self.path)) as db:
             return db.execute(
                 """SELECT name, c.idx, c.start, c.end, c.text, v.vector
                    FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
@@ -220,7 +221,7 @@ def test_a_failure_is_not_tried_for_ever_and_is_tried_again_on_demand(bench: Ben
     assert sum(count for text, count in bench.embedder.texts.items() if RAISES in text) == tried
     failing = bench.run(again=frozenset([str(path)]))
     assert (failing.failed, failing.embedded) == (1, 0)
-    with sqlite3.connect(bench.path) as db:
+    with closing(sqlite3.connect(bench.path)) as db:
         assert db.execute("SELECT attempts FROM failures").fetchall() == [(2,)]
     bench.embedder.cured = True
     cured = bench.run(again=frozenset([str(path)]))
