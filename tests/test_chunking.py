@@ -291,6 +291,37 @@ def test_code_is_cut_before_definitions_with_what_leads_them_in(text: str, start
     assert all(re.match(starts, each.text) for each in chunks)
 
 
+@pytest.mark.parametrize(
+    ("beginning", "context"),
+    [
+        ('#!/usr/bin/env python3\n\n\'\'\'Compute digests.\n\nMore of it.\n\'\'\'\n', "Compute digests."),
+        ('r"""\\\nHeaps, also\n  called queues.\n"""\n', "Heaps, also called queues."),
+        ("// Copyright\n\n//! Parses dates.\n//!\n//! Slowly.\n", "Parses dates."),
+        ("// Copyright\n\n// Package date parses\n// dates.\npackage date\n", "Package date parses dates."),
+        ("# Copyright\n", ""),
+        ('"use strict";\n', ""),
+        ('"""\n\n"""\n', ""),
+        ('"""never closed\n', ""),
+        ("// Package without its line\n", ""),
+        ("import os\n" + '"""A text in the midst."""\n', ""),
+    ],
+)
+def test_code_carries_what_its_file_says_it_is_for(beginning: str, context: str) -> None:
+    body = "".join(f"def function_{n}(value):\n    return value + {n}\n\n" for n in range(60))
+    chunks = cut(beginning + body, Kind.CODE)
+    assert not chunks[0].context  # it holds the words themselves
+    assert {each.context for each in chunks[1:]} == {context}
+
+
+def test_a_long_summary_takes_no_more_than_its_share() -> None:
+    text = f'"""{"many words " * 100}"""\n' + "value = compute(value)\n" * 200
+    chunks = cut(text, Kind.CODE)
+    contexts = {each.context for each in chunks if each.context}
+    assert len(contexts) == 1
+    assert contexts.pop() in "many words " * 100
+    assert max(by_word([each.context])[0] for each in chunks) <= 64 / 2
+
+
 def test_code_keeps_the_indentation_of_its_first_line() -> None:
     text = "class A:\n" + "".join(f"    def method_{n}(self):\n        return {n} + 1\n\n" for n in range(60))
     starts = [each.text.split("(")[0] for each in cut(text, Kind.CODE)[1:]]

@@ -86,7 +86,7 @@ class Reader:
         self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
         self.documents = 0
         self.unchanged = 0
-        self.unchanged_bytes = 0
+        self.passed_bytes = 0  # of entries that needed no more than a look
         self.truncated = 0
         self.unreadable = 0
         self.seconds = {"read": 0.0, "chunk": 0.0}
@@ -115,12 +115,14 @@ class Reader:
                 document = self._source.read(entry)
             except SourceError as error:
                 self.unreadable += 1
+                self.passed_bytes += entry.size
                 yield [Unreadable(Failure(entry.id, -1, 0, 0, 0, Cause.of(error)))]
                 listed.append(entry.id)
                 continue
             finally:
                 self.seconds["read"] += time.perf_counter() - started
             if document is None:  # left out after all: what the store has of it goes
+                self.passed_bytes += entry.size
                 continue
             listed.append(entry.id)
             new = DocumentState(document.id, document.size, document.mtime_ns, document.content_hash, self._recipe)
@@ -133,7 +135,7 @@ class Reader:
 
     def _skip(self, entry: Entry) -> None:
         self.unchanged += 1
-        self.unchanged_bytes += entry.size
+        self.passed_bytes += entry.size
 
     def _pieces(self, document: Document, pending: Pending) -> Iterator[list[Event]]:
         chunks = chunk(document, self._measure, self._chunking)

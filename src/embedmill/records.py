@@ -200,7 +200,7 @@ class Progress:
     """How far a run has come."""
 
     documents: int  # finished, or found unchanged
-    bytes: int  # of those documents, and of the finished chunks of others
+    bytes: int  # of those documents, of what turned out to be left out, and of the finished chunks of others
     unchanged: int
     chunks: int  # read so far
     embedded: int

@@ -54,7 +54,7 @@ def progress(
     """How far a run has come."""
     return Progress(
         documents=reader.unchanged + counts["documents"],
-        bytes=reader.unchanged_bytes + finished_bytes,
+        bytes=reader.passed_bytes + finished_bytes,
         unchanged=reader.unchanged,
         chunks=counts["chunks"],
         embedded=counts["embedded"],

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from embedmill.chunking.boundaries import LEVELS
+from embedmill.chunking.code import summary
 from embedmill.chunking.cutting import Stretch, cut, first_ink
-from embedmill.chunking.estimate import estimate, room
+from embedmill.chunking.estimate import estimate, room, shortened
 from embedmill.chunking.markdown import Section, heading_path, passages
 from embedmill.errors import UsageError
 from embedmill.records import Chunk, Document, Kind, embedding_input
@@ -17,11 +18,11 @@ from embedmill.records import Chunk, Document, Kind, embedding_input
 Measure = Callable[[Sequence[str]], Sequence[int]]
 """True token counts of full inputs (context and text), special tokens and the prompt included."""
 
-_ALGORITHM = 1  # goes up with every change that moves a boundary or changes a context
+_ALGORITHM = 2  # goes up with every change that moves a boundary or changes a context
 
 _AT_ONCE = 64  # pieces for one call of `Measure`: enough for a tokenizer's threads, little to hold
 _SPECIAL = 2  # tokens around a text in nearly every model; a longer prompt costs some pieces a second cut
-_CONTEXT_SHARE = 4  # at most a quarter of the limit goes to the heading path
+_CONTEXT_SHARE = 4  # at most a quarter of the limit goes to the context
 _RECUT = 0.85  # a piece that is too long is cut to this much of the limit, since tokens are not spread evenly
 _CONTEXT_PATIENCE = 2  # a context that keeps a piece from fitting after so many cuts is given up
 _UNMEASURED = -1
@@ -52,8 +53,8 @@ class _Passage:
 
     stretch: Stretch
     budget: float  # estimated tokens for a piece's own text
-    starts: Sequence[int] = ()  # of the sections
-    above: Sequence[str] = ()  # context of a piece that begins with the section's heading
+    starts: Sequence[int] = ()  # of the sections; what comes before the first has no context
+    above: Sequence[str] = ()  # context of a piece that begins a section, with its heading in Markdown
     within: Sequence[str] = ()  # context of a piece further on
 
     def context(self, start: int) -> str:
@@ -78,9 +79,10 @@ def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[
 
     Every character that is no white space is in exactly one chunk. Only a single grapheme that is over the
     limit by itself makes a longer chunk. Markdown's chunks carry the path of the headings above them as
-    context; a chunk that begins with its own heading does not repeat it. Code has no context: with a
-    definition's line there, a rename would change the hashes of all that is inside. A line ends with ``\n``;
-    a lone ``\r`` ends none.
+    context; a chunk that begins with its own heading does not repeat it. Code carries what its file says it is
+    for, the first paragraph of its docstring: so a function is found by what its module is about. No definition's
+    line stands there, since a rename would change the hashes of all that is inside. A line ends with ``\n``; a
+    lone ``\r`` ends none.
 
     Holds some 64 chunks at a time, whatever the document's size. Time grows with the length.
     """
@@ -120,11 +122,14 @@ def _pieces(text: str, kind: Kind, max_tokens: int) -> Iterator[_Piece]:
 
 def _passages(text: str, kind: Kind, max_tokens: int) -> Iterator[_Passage]:
     budget = max(1.0, max_tokens - _SPECIAL)
-    if kind is Kind.MARKDOWN:
-        for group in passages(text, budget):
-            yield _markdown_passage(group, max_tokens)
-    else:
-        yield _Passage(Stretch(0, len(text), LEVELS[kind], keep_indent=kind is Kind.CODE), budget)
+    match kind:
+        case Kind.MARKDOWN:
+            for group in passages(text, budget):
+                yield _markdown_passage(group, max_tokens)
+        case Kind.CODE:
+            yield _code_passage(text, max_tokens)
+        case _:
+            yield _Passage(Stretch(0, len(text), LEVELS[kind]), budget)
 
 
 def _markdown_passage(group: Sequence[Section], max_tokens: int) -> _Passage:
@@ -136,6 +141,14 @@ def _markdown_passage(group: Sequence[Section], max_tokens: int) -> _Passage:
     within = [heading_path(section.within, limit) for section in group]
     budget = max(1.0, max_tokens - _SPECIAL - estimate(max(within, key=len)))
     return _Passage(stretch, budget, [section.start for section in group], above, within)
+
+
+def _code_passage(text: str, max_tokens: int) -> _Passage:
+    said, end = summary(text)
+    context = shortened(said, max_tokens / _CONTEXT_SHARE)
+    budget = max(1.0, max_tokens - _SPECIAL - estimate(context))
+    stretch = Stretch(0, len(text), LEVELS[Kind.CODE], keep_indent=True)
+    return _Passage(stretch, budget, [end], [context], [context])
 
 
 def _fitted(text: str, pieces: list[_Piece], measure: Measure, max_tokens: int) -> list[_Piece]:

@@ -49,6 +49,12 @@ def estimate(text: str) -> float:
     )
 
 
+def shortened(text: str, tokens: float) -> str:
+    """The text, or as much of its beginning as makes about so many tokens."""
+    estimated = estimate(text)
+    return text if estimated <= tokens else text[: int(len(text) * tokens / estimated)].rstrip()
+
+
 def estimate_short(text: str, start: int, end: int, tokens: float) -> float:
     """`estimate` of ``text[start:end]`` in bounded time: what is long for that counts as `tokens`."""
     return tokens if end - start > tokens * _FIRST_GUESS else estimate(text[start:end])

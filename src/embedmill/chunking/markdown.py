@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from embedmill.chunking.cutting import Spans, first_ink
-from embedmill.chunking.estimate import estimate, estimate_short
+from embedmill.chunking.estimate import estimate, estimate_short, shortened
 
 _LINE = r"""(?P<line>[ ]{0,3})
     (?:(?P<fence>`{3,}+(?=[^`\n]*+(?:\n|\Z))|~{3,}+)(?P<info>[^\n]*+)
@@ -143,9 +143,9 @@ def passages(text: str, tokens: float) -> Iterator[Sequence[Section]]:
 
 def heading_path(titles: Sequence[str], tokens: float) -> str:
     """``Guide > Install > Linux`` in about so many tokens: outer headings go first, then the end."""
+    path = ""
     for outermost in range(len(titles)):
         path = " > ".join(titles[outermost:])
-        estimated = estimate(path)
-        if estimated <= tokens:
+        if estimate(path) <= tokens:
             return path
-    return path[: int(len(path) * tokens / estimated)].rstrip() if titles else ""
+    return shortened(path, tokens)

@@ -131,7 +131,7 @@ def _sqlite() -> dict[str, Any]:
 
 
 def _cache(problems: list[str]) -> dict[str, Any]:
-    from embedmill.models.cachedir import cache_folder
+    from embedmill.folders import cache_folder
 
     folder = cache_folder()
     there: Path = folder

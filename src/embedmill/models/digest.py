@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from embedmill.errors import ModelError
-from embedmill.models.cachedir import cache_folder
+from embedmill.folders import cache_folder
 
 _MAX_ENTRIES = 256  # the file stays below 100 KB; the oldest entries go first
 _WORTH_IT = 1 << 20  # bytes; smaller files are hashed faster than the memo is read

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.models import safetensors
 from embedmill.models.config import Config, read_json
 
 SAFETENSORS = "model.safetensors"
@@ -16,8 +16,6 @@ OPENVINO = ("openvino/openvino_model.xml", "openvino_model.xml")
 ONNX = ("onnx/model.onnx", "model.onnx")
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # never read: unpickling runs code
-
-_MAX_HEADER = 100 << 20  # the format's own limit on a safetensors header, in bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +65,12 @@ def check_complete(folder: Path) -> None:
         if module.kind in ("Pooling", "Dense") and not (module.folder / "config.json").is_file():
             raise ModelError(f"{module.folder}: config.json is missing: this is no complete model")
         if module.kind == "Dense" and (module.folder / SAFETENSORS).is_file():
-            check_safetensors(module.folder / SAFETENSORS)
+            safetensors.tensors(module.folder / SAFETENSORS)
     if not any((root / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{root}: tokenizer.json is missing: this is no complete model")
     parts = safetensors_files(root)
     for part in parts:
-        check_safetensors(part)
+        safetensors.tensors(part)
     if not parts and not any((root / name).is_file() for name in (*OPENVINO, *ONNX)):
         pickled = any((root / name).is_file() for name in PICKLED)
         hint = "; its pytorch_model.bin is pickled, which is never read" if pickled else ""
@@ -100,33 +98,6 @@ def safetensors_files(root: Path) -> tuple[Path, ...]:
     if not names:
         raise ModelError(f"{index}: names no files: fetch the model again")
     return tuple(_below(root, index, name) for name in names)
-
-
-def check_safetensors(path: Path) -> None:
-    """Raise `ModelError` where a safetensors file is shorter or longer than its own header says."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(_MAX_HEADER, max(size, 1 << 20)):
-                raise ModelError(f"{path}: no safetensors file, or a damaged one: fetch it again")
-            if size < 8 + length:
-                raise ModelError(_truncated(path, 8 + length, size))
-            header = json.loads(file.read(length))
-        end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        expected = 8 + length + int(end)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch it again") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: its header is damaged: fetch it again") from error
-    if size < expected:
-        raise ModelError(_truncated(path, expected, size))
-    if size > expected:
-        raise ModelError(f"{path}: has {size} bytes where its header says {expected}: fetch it again")
-
-
-def _truncated(path: Path, expected: int, size: int) -> str:
-    return f"{path}: truncated: expected {expected} bytes, has {size}: fetch it again"
 
 
 def _kind(path: Path, name: str) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedmill.errors import ModelError, ModelNotFound
+from embedmill.folders import cache_folder
 from embedmill.models import hub, packaged
-from embedmill.models.cachedir import cache_folder
 from embedmill.models.card import read_card
 from embedmill.models.files import ModelFiles, check_complete
 from embedmill.models.packaged import DEFAULT_MODEL

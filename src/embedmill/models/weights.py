@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedmill.errors import ModelError
+from embedmill.models.safetensors import tensors
 
 Tensor = NDArray[np.float32]
 
-_HEADER_LENGTH = 8  # bytes, little-endian, before the JSON header: the format's own definition
-_MAX_HEADER = 100 << 20  # bytes; the format's own bound
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
@@ -77,22 +74,15 @@ def _modern(name: str) -> str:
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, NDArray[Any]]]:
     """Name, dtype and array of each floating-point tensor in a file."""
-    try:
-        data = np.memmap(path, dtype=np.uint8, mode="r")
-        length = int(data[:_HEADER_LENGTH].view("<u8")[0])
-        if length > min(_MAX_HEADER, data.size - _HEADER_LENGTH):
-            raise ValueError("its header is longer than the file")
-        body = data[_HEADER_LENGTH + length :]
-        header = json.loads(bytes(data[_HEADER_LENGTH : _HEADER_LENGTH + length]))
-        for name, entry in header.items():
-            if name == "__metadata__" or entry["dtype"] not in _DTYPES:
-                continue  # integer tensors are buffers such as position ids: no weights
-            dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-            if not (0 <= begin <= end <= body.size and end - begin == math.prod(shape) * dtype.itemsize):
-                raise ValueError(f"tensor {name!r} lies outside of the file")
-            raw = body[begin:end]
-            # The format does not promise alignment: an odd header shifts all tensors.
-            aligned = raw if raw.ctypes.data % dtype.itemsize == 0 else raw.copy()
-            yield name, entry["dtype"], np.asarray(aligned.view(dtype).reshape(shape))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"{path} is no complete safetensors file ({error}): fetch the model again") from error
+    places = tensors(path)
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    for name, place in places.items():
+        dtype = _DTYPES.get(place.dtype)
+        if dtype is None:
+            continue  # integer tensors are buffers such as position ids: no weights
+        if not place.holds(dtype.itemsize):
+            raise ModelError(f"{path}: tensor {name!r} has not as many bytes as its shape asks for: fetch it again")
+        raw = data[place.begin : place.end]
+        # The format does not promise alignment: an odd header shifts all tensors.
+        aligned = raw if raw.ctypes.data % dtype.itemsize == 0 else raw.copy()
+        yield name, place.dtype, np.asarray(aligned.view(dtype).reshape(place.shape))

@@ -19,6 +19,7 @@ import numpy as np
 
 from embedmill.errors import CacheError
 from embedmill.fingerprint import Fingerprint
+from embedmill.folders import cache_folder
 from embedmill.records import Vector
 from embedmill.state.cache_file import CacheFile
 
@@ -68,7 +69,7 @@ class PersistentCache:
         `max_bytes`: a file that grows beyond is cut to 90 % of it; what was not used for longest goes.
         `memory_entries`: vectors kept in memory.
         """
-        self.path = default_path() if path is None else Path(path)
+        self.path = cache_folder() / "vectors.db" if path is None else Path(path)
         self.max_bytes = max_bytes
         self.memory_entries = memory_entries
         self._memory: OrderedDict[tuple[str, bytes], Vector] = OrderedDict()
@@ -255,16 +256,6 @@ class PersistentCache:
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(self.path.with_name(aside + suffix))
         log.warning("the cache %s is damaged (%s): set aside as %s", self.path, str(error), aside)
-
-
-def default_path() -> Path:
-    """Where the cache is unless told otherwise: in EMBEDMILL_CACHE_DIR, else the platform's cache folder."""
-    folder = os.environ.get("EMBEDMILL_CACHE_DIR")
-    if not folder:
-        from platformdirs import user_cache_path  # not needed where a path is given
-
-        return user_cache_path("embedmill") / "vectors.db"
-    return Path(folder).expanduser() / "vectors.db"
 
 
 def _inode(path: Path) -> int | None:

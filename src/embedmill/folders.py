@@ -1,4 +1,4 @@
-"""Where embedmill keeps what it can make or fetch again: the user's cache folder."""
+"""Where embedmill keeps what it can make or fetch again."""
 
 from __future__ import annotations
 

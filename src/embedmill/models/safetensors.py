@@ -1,0 +1,65 @@
+"""Where a safetensors file's own header says that its tensors lie."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from embedmill.errors import ModelError
+
+_LENGTH: Final = 8  # bytes, little-endian, before the JSON header: the format's own definition
+_LONGEST: Final = 100 << 20  # bytes of a header: the format's own bound
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One tensor, as the file stores it."""
+
+    dtype: str  # as in the format: "F32", "BF16", ...
+    shape: tuple[int, ...]
+    begin: int  # byte in the file
+    end: int
+
+    def holds(self, itemsize: int) -> bool:
+        """Whether its bytes are as many as its shape asks for."""
+        return self.end - self.begin == math.prod(self.shape) * itemsize
+
+
+def tensors(path: Path) -> Mapping[str, Place]:
+    """Name and place of each tensor.
+
+    Raises `ModelError` where the file cannot be read, its header is damaged, or it is shorter or longer than that
+    header says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH), "little")
+            if size < _LENGTH or length > min(_LONGEST, max(size, 1 << 20)):
+                raise ModelError(f"{path}: no safetensors file, or a damaged one: fetch it again")
+            begin = _LENGTH + length
+            header = json.loads(file.read(length)) if size >= begin else {}
+        places = {name: _place(entry, begin) for name, entry in header.items() if name != "__metadata__"}
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch it again") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: its header is damaged: fetch it again") from error
+    expected = max((place.end for place in places.values()), default=begin)
+    if size < expected:
+        raise ModelError(f"{path}: truncated: expected {expected} bytes, has {size}: fetch it again")
+    if size > expected:
+        raise ModelError(f"{path}: has {size} bytes where its header says {expected}: fetch it again")
+    return places
+
+
+def _place(entry: Mapping[str, object], begin: int) -> Place:
+    match entry:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)]} if (
+            all(isinstance(size, int) and size >= 0 for size in shape) and 0 <= first <= last
+        ):
+            return Place(dtype, tuple(shape), begin + first, begin + last)
+    raise ValueError("a tensor without a type, a shape and two offsets")
