@@ -294,7 +294,7 @@ def test_code_is_cut_before_definitions_with_what_leads_them_in(text: str, start
 @pytest.mark.parametrize(
     ("beginning", "context"),
     [
-        ('#!/usr/bin/env python3\n\n\'\'\'Compute digests.\n\nMore of it.\n\'\'\'\n', "Compute digests."),
+        ("#!/usr/bin/env python3\n\n'''Compute digests.\n\nMore of it.\n'''\n", "Compute digests."),
         ('r"""\\\nHeaps, also\n  called queues.\n"""\n', "Heaps, also called queues."),
         ("// Copyright\n\n//! Parses dates.\n//!\n//! Slowly.\n", "Parses dates."),
         ("// Copyright\n\n// Package date parses\n// dates.\npackage date\n", "Package date parses dates."),

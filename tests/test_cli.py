@@ -157,6 +157,12 @@ def test_search_finds_nothing(indexed: Shell) -> None:
     assert indexed.json("search", "roses", "--glob", "*.nothing")["hits"] == []
 
 
+def test_search_says_what_of_a_long_query_is_not_read(indexed: Shell) -> None:
+    done = indexed.run("search", "roses " * 1000)
+    assert done.returncode == 0 and done.stdout
+    assert one_line(done.stderr) == "warning: the query has 1,002 tokens: the model reads the first 256\n"
+
+
 def test_search_needs_the_model_of_the_store(indexed: Shell, fixture_models: Path) -> None:
     done = indexed.run("search", "roses", "--model", fixture_models / "bert-mean")
     assert (done.returncode, done.stdout) == (1, "")
@@ -193,7 +199,7 @@ def test_what_fails_is_listed_kept_and_tried_again(shell: Shell) -> None:
     assert shell.json("status")["documents"] == 5
     nothing = shell.run("retry-failed")
     assert nothing.returncode == 0
-    assert nothing.stdout.startswith("nothing new in 0 documents")
+    assert nothing.stdout.startswith("no documents to index")
 
 
 # status, models, doctor
@@ -250,6 +256,7 @@ def test_doctor_names_what_is_missing(shell: Shell, tmp_path: Path) -> None:
     assert facts["ready"] is False and len(facts["problems"]) == 1
     damaged = shell.run("doctor", "--model", tmp_path)
     assert damaged.returncode == 1 and f"problem: {tmp_path}: config.json is missing" in damaged.stdout
+    assert f"{tmp_path}: not usable, see below" in damaged.stdout and "fetched" not in damaged.stdout
     assert not (tmp_path / "none").exists()
 
 

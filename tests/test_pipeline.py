@@ -376,7 +376,10 @@ def test_a_dry_run_writes_nothing(bench: Bench, tmp_path: Path) -> None:
     bench.write("same.txt", prose(0, 6))
     executor = InlineExecutor(bench.embedder)
     source = FileSource([bench.files])
-    planned = plan(source, None, bench.embedder, executor, url=bench.url)
+    told: list[Progress] = []
+    planned = plan(source, None, bench.embedder, executor, url=bench.url, on_progress=told.append)
+    assert told[-1].documents == 6
+    assert told[-1].bytes == sum(path.stat().st_size for path in bench.files.iterdir())
     assert not bench.path.exists()
     assert planned.dry_run
     assert planned.estimated_seconds is not None

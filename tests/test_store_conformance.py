@@ -58,6 +58,18 @@ def contents(store: Store) -> dict[str, list[tuple[int, str]]]:
 # The space
 
 
+def test_a_store_without_vectors_takes_another_model(store: Store, open_: Open) -> None:
+    """A first run in which every chunk failed must not bind the store for ever."""
+    store.fail("/a", [failure("/a", 0)])
+    other = fingerprint(weights="others", dimension=2 * DIMENSION)
+    store.bind(other, "other")
+    store.close()
+    reopened = open_()
+    assert (reopened.status().model, reopened.status().space) == ("other", other.space.id)
+    reopened.prepare_search()
+    assert reopened.search(np.ones(2 * DIMENSION, np.float32), 3) == []
+
+
 def test_a_store_refuses_a_second_model_of_the_same_dimension(store: Store, open_: Open) -> None:
     store.replace([replacement("/a", ["one"])])
     with pytest.raises(SpaceMismatch, match=r"holds vectors of model \(space .*not of other .*weights.*--store"):

@@ -5,6 +5,7 @@ What only an indexing run needs is imported by its functions: a search, whose st
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
+from embedmill.records import Batch
 from embedmill.stores import local_files, open_store
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     from embedmill.executors.inline import InlineExecutor
     from embedmill.interfaces import Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
-    from embedmill.records import Entry, Hit, Progress, Report
+    from embedmill.records import Entry, Hit, Progress, Report, Vector
     from embedmill.sources.files import FileSource
+
+log = logging.getLogger(__name__)
 
 Path = str | os.PathLike[str]
 OnProgress = Callable[["Progress"], None]
@@ -96,7 +100,16 @@ def index(
             with suppress(StoreNotFound):
                 store = _opened(chosen.store, stack, write=False)
                 _check_space(store, embedder)
-            return plan(source, store, embedder, executor, url=chosen.store, cache=cache, chunking=chunking)
+            return plan(
+                source,
+                store,
+                embedder,
+                executor,
+                url=chosen.store,
+                cache=cache,
+                chunking=chunking,
+                on_progress=on_progress,
+            )
         store = _opened(chosen.store, stack, write=True)
         indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
         on_start(indexer)
@@ -163,8 +176,16 @@ class Searcher:
         if not query.strip():
             raise UsageError("the query is empty: say what to look for")
         self._store.prepare_search()
-        (vector,) = self._embedder.embed([query], task="query")
-        return self._store.search(vector, k, glob)
+        return self._store.search(self._vector(query), k, glob)
+
+    def _vector(self, query: str) -> Vector:
+        (ids,) = self._embedder.encode([query], task="query", truncate=False)
+        limit = self._embedder.max_tokens
+        if len(ids) > limit:
+            log.warning("the query has %s tokens: the model reads the first %s", f"{len(ids):,}", limit)
+            (ids,) = self._embedder.encode([query], task="query")
+        vector: Vector = self._embedder.infer(Batch((query,), (ids,)))[0]
+        return vector
 
     def close(self) -> None:
         """Release store and model; may be called twice."""
@@ -231,7 +252,7 @@ def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> 
 def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
     """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
     status, space = store.status(), embedder.fingerprint.space.id
-    if status.space not in (None, space):
+    if status.chunks and status.space != space:
         raise SpaceMismatch(
             f"store {store.url} holds vectors of {status.model} (space {status.space}), not of {embedder.name} "
             f"(space {space}): give the store's own --model, or another --store"

@@ -143,9 +143,9 @@ class Store(Protocol):
     url: str
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """Bind an empty store to the fingerprint's space.
+        """Bind a store without vectors to the fingerprint's space.
 
-        Raises `SpaceMismatch` where it is bound to another.
+        Raises `SpaceMismatch` where it holds vectors of another.
         """
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from embedmill.batching import batches
 from embedmill.chunking import Chunking
 from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
 from embedmill.pipeline import as_batch, known_vectors
-from embedmill.reading import Piece, Reader
-from embedmill.records import Report
-from embedmill.reporting import report
+from embedmill.reading import Piece, Reader, ReadWhole
+from embedmill.records import Progress, Report
+from embedmill.reporting import progress, report
 
 _SAMPLE_TOKENS = 20_000
 """Tokens that are embedded to learn the machine's speed: about a second on two cores."""
@@ -27,6 +27,7 @@ def plan(
     url: str,
     cache: VectorCache | None = None,
     chunking: Chunking | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Read and cut the source as a run would, and look up what is known; writes nothing.
 
@@ -38,7 +39,7 @@ def plan(
     counts: Counter[str] = Counter()
     seen: set[bytes] = set()
     sample: list[Piece] = []
-    sampled = 0
+    sampled = read_bytes = 0
     for group in reader.events():
         pieces = [event for event in group if isinstance(event, Piece)]
         known = known_vectors([piece.hash for piece in pieces], embedder, cache, store)
@@ -55,6 +56,10 @@ def plan(
                     sample.append(piece)
                     sampled += len(piece.ids)
             seen.add(piece.hash)
+        whole = [event.document for event in group if isinstance(event, ReadWhole)]
+        counts["documents"] += len(whole)
+        read_bytes += sum(document.state.size for document in whole)
+        on_progress(progress(reader, counts, read_bytes, executor, time.perf_counter() - started))
     seconds = time.perf_counter() - started
     return report(
         source,

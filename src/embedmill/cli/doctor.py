@@ -148,6 +148,7 @@ def _model(chosen: Settings, problems: list[str]) -> dict[str, Any]:
     from embedmill.models import available, locate, read_card
     from embedmill.models.locate import canonical
 
+    before = len(problems)
     offline = any(os.environ.get(name, "").lower() in ("1", "on", "yes", "true") for name in _OFFLINE)
     found = None
     try:
@@ -170,6 +171,7 @@ def _model(chosen: Settings, problems: list[str]) -> dict[str, Any]:
         "origin": found.origin if found else None,
         "folder": str(found.folder) if found else None,
         "offline": offline,
+        "usable": len(problems) == before,
     }
 
 
@@ -198,10 +200,12 @@ def _text(facts: dict[str, Any]) -> str:
     present = [name for name, there in processor["features"].items() if there]
     missing = [name for name, there in processor["features"].items() if not there]
     affected = " (has the WAL-reset bug, which needs several writers: here there is one)"
-    if model["found"]:
+    if model["found"] and model["usable"]:
         where = f"{model['name']}, from {model['origin']}: {model['folder']}"
+    elif model["usable"]:
+        where = f"{model['name']}: not here yet, fetched when it is first used"
     else:
-        where = f"{model['name']}: not here" + ("" if model["offline"] else " yet, fetched when it is first used")
+        where = f"{model['name']}: not usable, see below"
     return table(
         [
             ("processor", processor["name"]),

@@ -19,6 +19,11 @@ def facts(db: sqlite3.Connection) -> dict[str, Any]:
     return dict(db.execute("SELECT key, value FROM meta"))
 
 
+def has_chunks(db: sqlite3.Connection) -> bool:
+    """Whether there is any vector, staged ones included."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM chunks)").fetchone()[0])
+
+
 def select(db: sqlite3.Connection, sql: str, keys: Iterable[object], *more: object) -> Iterator[tuple[Any, ...]]:
     """The rows for all keys, which stand in place of ``{}``, in as many statements as it takes."""
     left = iter(keys)

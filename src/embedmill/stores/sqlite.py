@@ -37,7 +37,7 @@ def open_url(url: str, *, write: bool, create: bool) -> SqliteStore:
 
 def _path(url: str) -> Path:
     path = Path(url.partition(":")[2])
-    if not path.name:
+    if not path.name or path.name == ":memory:":
         raise UsageError(f"{url} names no file: give sqlite:PATH")
     return path.expanduser()
 
@@ -85,18 +85,21 @@ class SqliteStore:
             raise
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """Bind an empty store to the fingerprint's space.
+        """Bind a store without vectors to the fingerprint's space.
 
-        Raises `SpaceMismatch` where it is bound to another.
+        Raises `SpaceMismatch` where it holds vectors of another.
         """
         space = fingerprint.space
         with self._transaction() as db:
             bound = rows.facts(db)
-            if "space" not in bound:
+            if bound.get("space") == space.id:
+                return
+            if not rows.has_chunks(db):
                 fields = json.dumps(asdict(space), sort_keys=True)
                 facts = {"space": space.id, "fields": fields, "dimension": space.dimension, "model": model}
-                db.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
-            elif bound["space"] != space.id:
+                db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+                rows.mark_changed(db)
+            else:
                 before = json.loads(bound["fields"])
                 differing = [name for name, value in asdict(space).items() if before.get(name) != value]
                 raise SpaceMismatch(
