@@ -15,10 +15,9 @@ FAILURES_SHOWN: Final = 5
 def summary(report: Report) -> str:
     """The report of a run that came to its end, or was interrupted."""
     if not report.chunks and not report.removed and not report.interrupted:
-        where = (
-            f"nothing new in {counted(report.documents, 'document')}" if report.documents else "no documents to index"
-        )
-        head = f"{where} ({in_time(report.seconds)})"
+        looked_at = counted(report.documents, "document")
+        head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
+        head += f" ({in_time(report.seconds)})"
         return f"{head}\n{table([('skipped', _skipped(report)), ('store', masked(report.store))])}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
