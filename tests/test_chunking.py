@@ -296,8 +296,16 @@ def test_code_is_cut_before_definitions_with_what_leads_them_in(text: str, start
     [
         ("#!/usr/bin/env python3\n\n'''Compute digests.\n\nMore of it.\n'''\n", "Compute digests."),
         ('r"""\\\nHeaps, also\n  called queues.\n"""\n', "Heaps, also called queues."),
-        ("// Copyright\n\n//! Parses dates.\n//!\n//! Slowly.\n", "Parses dates."),
+        ("// Copyright\n\n//! Parses dates.\n//!\n//! Slowly.\n\n", "Parses dates."),
         ("// Copyright\n\n// Package date parses\n// dates.\npackage date\n", "Package date parses dates."),
+        ('# Copyright\n\n__doc__ = """Hash functions."""\n', "Hash functions."),
+        ("#!/bin/sh\n#\n# Copyright (c) Somebody\n#\n# A tool to ship\n# things.\n#\n\n", "A tool to ship things."),
+        ("/* Copyright */\n\n/**\n * Ships all things. */\n\n#include <x>\n", "Ships all things."),
+        ("-- A table of users\n\n", "A table of users"),
+        ("// What stands right above a function.\n", ""),
+        ("#include <one/of/many.h>\n\n", ""),
+        ("# -*- coding: utf-8 -*-\n\n", ""),
+        ("# multiprocessing/connection.py\n\n", ""),
         ("# Copyright\n", ""),
         ('"use strict";\n', ""),
         ('"""\n\n"""\n', ""),
@@ -311,6 +319,13 @@ def test_code_carries_what_its_file_says_it_is_for(beginning: str, context: str)
     chunks = cut(beginning + body, Kind.CODE)
     assert not chunks[0].context  # it holds the words themselves
     assert {each.context for each in chunks[1:]} == {context}
+
+
+def test_the_rest_of_a_docstring_carries_its_beginning() -> None:
+    text = '"""Hash functions.\n\n' + "One of many words about them.\n" * 40 + '"""\n'
+    first, *others = cut(text, Kind.CODE)
+    assert not first.context and others
+    assert all(each.context == "Hash functions." for each in others)
 
 
 def test_a_long_summary_takes_no_more_than_its_share() -> None:

@@ -1,34 +1,65 @@
-"""What a source file says of itself."""
+"""What a source file says it is for."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-_LOOKED_AT = 4096  # characters from the file's beginning: a summary that comes later is none
+_LOOKED_AT = 4096  # characters from the file's beginning: what comes later says something else
 
-# Python's docstring behind comments; Rust's inner comment; Go's comment on its package. Licences stand in plain
-# comments, which are no summary.
-_SUMMARY = re.compile(
-    r"""\A\ufeff?
-    (?:(?:[ \t\r]*+(?:\#[^\n]*+)?+\n)*+ [rRuU]?+ (?P<quote>\"{3}|'{3}) (?P<docstring>.*?) (?P=quote)
-      |(?:[ \t\r]*+(?://(?!!)[^\n]*+)?+\n)*+ (?P<rust>(?://![^\n]*+\n?+)++)
-      |(?:[ \t\r]*+(?://(?![ ]Package[ ])[^\n]*+)?+\n)*+ (?P<go>//[ ]Package[ ][^\n]*+\n(?://[^\n]*+\n)*+)package\b)""",
+_DOCSTRING = re.compile(
+    r"""(?:[ \t\r]*+(?:\#[^\n]*+)?+\n)*+          # blank lines and comments
+        (?:__doc__[ ]*+=[ ]*+)?+[rRuU]?+
+        (?P<quote>\"{3}|'{3})(?P<said>.*?)(?P=quote)""",
     re.VERBOSE | re.DOTALL,
 )
-_COMMENT_MARK = re.compile(r"^//!?", re.MULTILINE)
+# One comment and the blank lines around it. What stands right above a definition speaks of that; a package's
+# comment (Go) stands right above its name.
+_COMMENT = re.compile(
+    r"""\s*+(?P<said>/\*(?:[^*]|\*(?!/))*+\*/(?=[ \t\r]*+\n)
+                    |(?:[ \t]*+(?:\#(?![\w!\[])|//|--(?!\w)|;|%)[^\n]*+\n)++)
+        (?P<apart>[ \t\r]*+\n|[ \t]*+(?:package|module)\b)?+""",
+    re.VERBOSE,
+)
+_SHEBANG = re.compile(r"\ufeff?(?:\#![^\n]*+\n)?+")
+_MARKS = re.compile(r"^[ \t]*+(?:\#++|//[/!]?+|--++|;++|%++|/\*[*!]?+|\*(?!/))?+|\*/\s*+\Z", re.MULTILINE)
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*+\n")
+_ABOUT_THE_FILE = re.compile(
+    r"copyright|\(c\)|©|licen[cs]e|spdx|rights reserved|warranty|author|@\w|-\*-|vim?:|(?:es|py)lint|noqa|type: ?ignore"
+    r"|shellcheck|redistribut|generated|do not edit|coding[:=]",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"\S*\w\S*\s+(?:\S+\s+)*?[a-z]{2,}")  # two words at least, one of them in small letters
 
 
 def summary(text: str) -> tuple[str, int]:
-    """The first paragraph of what the file says it is for, on one line, and where the whole saying ends.
+    """The first paragraph of the file's docstring, or of its opening comments, on one line; and where it ends.
 
-    ``("", 0)`` where it says nothing. Looks at the file's beginning only.
+    ``("", 0)`` where there is none. Licences, authors and editors' settings are passed over.
     """
-    match = _SUMMARY.match(text[:_LOOKED_AT])
-    if not match:
-        return "", 0
-    said = match["docstring"]
-    if said is None:
-        said = _COMMENT_MARK.sub("", match[match.lastgroup or 0])
-    paragraph = _PARAGRAPH_END.split(said.strip(), maxsplit=1)[0]
-    return " ".join(paragraph.removeprefix("\\").split()), match.end()
+    head = text[:_LOOKED_AT]
+    start = _SHEBANG.match(head).end()  # type: ignore[union-attr]  # matches the empty text, too
+    docstring = _DOCSTRING.match(head, start)
+    spans = [docstring.span("said")] if docstring else _comments(head, start)
+    for begin, end in spans:
+        for first, last in _paragraphs(head, begin, end):
+            said = " ".join(_MARKS.sub("", head[first:last]).removeprefix("\\").split())
+            if _SENTENCE.match(said) and not _ABOUT_THE_FILE.search(said):
+                return said, last
+    return "", 0
+
+
+def _comments(head: str, start: int) -> Iterator[tuple[int, int]]:
+    while (comment := _COMMENT.match(head, start)) and comment["apart"] is not None:
+        yield comment.span("said")
+        start = comment.end()
+
+
+def _paragraphs(head: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Stretches between lines that hold nothing but a comment's marks."""
+    bare = _MARKS.sub(lambda marks: " " * len(marks[0]), head[start:end])
+    begin = 0
+    for gap in _PARAGRAPH_END.finditer(bare):
+        yield start + begin, start + gap.start()
+        begin = gap.end()
+    yield start + begin, end

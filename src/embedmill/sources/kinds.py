@@ -44,7 +44,7 @@ BINARY_SUFFIXES = frozenset({
     ".7z", ".apk", ".bz2", ".deb", ".dmg", ".egg", ".gz", ".iso", ".jar", ".lz4", ".msi", ".qcow2",
     ".rar", ".rpm", ".tar", ".tbz", ".tgz", ".txz", ".vmdk", ".war", ".whl", ".xz", ".zip", ".zst",
     # programs and what compilers leave
-    ".a", ".class", ".dll", ".dylib", ".exe", ".ko", ".o", ".pyc", ".pyd", ".pyo", ".so", ".wasm",
+    ".class", ".dll", ".dylib", ".exe", ".ko", ".o", ".pyc", ".pyd", ".pyo", ".so", ".wasm",
     # office formats that are not converted
     ".doc", ".epub", ".odp", ".ods", ".odt", ".ppt", ".xls", ".xlsb", ".xlsm", ".xlsx",
     # data, databases, models
