@@ -80,9 +80,9 @@ def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[
     Every character that is no white space is in exactly one chunk. Only a single grapheme that is over the
     limit by itself makes a longer chunk. Markdown's chunks carry the path of the headings above them as
     context; a chunk that begins with its own heading does not repeat it. Code carries what its file says it is
-    for, the first paragraph of its docstring or opening comment: so a function is found by what its module is about. No definition's
-    line stands there, since a rename would change the hashes of all that is inside. A line ends with ``\n``; a
-    lone ``\r`` ends none.
+    for, the first paragraph of its docstring or opening comment: so a function is found by what its module is
+    about. No definition's line stands there, since a rename would change the hashes of all that is inside. A line
+    ends with ``\n``; a lone ``\r`` ends none.
 
     Holds some 64 chunks at a time, whatever the document's size. Time grows with the length.
     """
