@@ -202,6 +202,26 @@ def test_what_fails_is_listed_kept_and_tried_again(shell: Shell) -> None:
     assert nothing.stdout.startswith("no documents to index")
 
 
+def test_a_folder_that_stays_closed_and_a_file_that_vanished_do_not_hold_up_the_others(shell: Shell) -> None:
+    closed, opened, gone = (shell.folder / "notes" / name for name in ("closed", "kitchen.md", "garden.md"))
+    closed.mkdir()
+    for path in (closed, opened, gone):
+        path.chmod(0)
+    assert shell.json("index", "notes", code=3, preexec_fn=obey_permissions)["failures"] == 3
+    opened.chmod(0o644)
+    gone.unlink()
+    report = shell.json("retry-failed", code=3, preexec_fn=obey_permissions)
+    assert (report["embedded"] + report["cached"], report["failures"]) == (1, 1)
+    (failure,) = shell.json("status", "--failures")["failed"]
+    assert failure["document"] == f"{closed}/"
+    assert "notes/closed/: the folder cannot be listed" in shell.run("status", "--failures").stdout
+
+
+def test_a_pattern_that_is_empty(indexed: Shell) -> None:
+    done = indexed.run("search", "roses", "--glob", "")
+    assert done.returncode == 2 and "--glob is empty" in one_line(done.stderr)
+
+
 # status, models, doctor
 
 

@@ -156,6 +156,9 @@ class Sized:
     def read(self, entry: Entry) -> Document | None:
         return None
 
+    def amount(self) -> int:
+        return sum(self._sizes)
+
     def unlisted(self) -> tuple[str, ...]:
         return ()
 

@@ -440,16 +440,3 @@ def test_progress_is_told_and_ends_complete(bench: Bench) -> None:
     assert told[-1].embedded == report.embedded
     assert told[-1].documents == 8
     assert told[-1].bytes == sum(path.stat().st_size for path in bench.files.iterdir())
-
-
-def test_progress_counts_the_bytes_of_what_turns_out_to_be_left_out(bench: Bench) -> None:
-    """Else a large binary file among the others would hold the share of what is done far below the truth."""
-    bench.write("a.txt", prose(1, 3))
-    (bench.files / "b.data").write_bytes(bytes(100_000))
-    bench.write("c.txt", prose(2, 3))
-    told: list[Progress] = []
-    store = open_store(bench.url)
-    bench.indexer(store).run(FileSource([bench.files]), on_progress=told.append)
-    store.close()
-    assert told[-1].documents == 2
-    assert told[-1].bytes == sum(path.stat().st_size for path in bench.files.iterdir())

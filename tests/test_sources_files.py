@@ -49,6 +49,14 @@ def test_a_path_that_is_not_there_is_an_error_at_once(tmp_path: Path, name: str)
     assert "\n" not in str(caught.value)
 
 
+def test_what_progress_is_told_by_leaves_out_large_binary_files(tmp_path: Path) -> None:
+    """Else a library of 45 MB among the sources makes the share of what is done, and the time left, nonsense."""
+    (tmp_path / "a.py").write_text("x = 1\n" * 20_000)
+    (tmp_path / "lib.a").write_bytes(b"!<arch>\n" + bytes(1_000_000))
+    (tmp_path / "small.bin").write_bytes(bytes(100))
+    assert FileSource([tmp_path]).amount() == 120_000 + 100
+
+
 def test_no_paths_is_wrong_usage() -> None:
     with pytest.raises(UsageError):
         FileSource([])

@@ -137,10 +137,13 @@ def retry_failed(
             chosen = settings(options | {"model": bound})
         failed = store.failed_documents()
         there = [path for path in map(file_path, failed) if os.path.lexists(path)]
+        there = [path for path in there if not path.endswith("/") or os.access(path, os.R_OK | os.X_OK)]
         embedder, executor, cache, chunking = _parts(chosen, stack)
         indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
         on_start(indexer)
         source = files(there, chosen) if there else _NoDocuments()
+        vanished = [document for document in failed if not os.path.lexists(file_path(document))]
+        source.scopes = [*source.scopes, *vanished]  # where nothing is found any more, and so nothing is kept
         return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
 
@@ -239,6 +242,9 @@ class _NoDocuments:
     def read(self, entry: Entry) -> None:
         return None
 
+    def amount(self) -> int:
+        return 0
+
     def unlisted(self) -> Sequence[str]:
         return ()
 
@@ -273,4 +279,10 @@ def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Inline
     if cache is not None:
         stack.callback(cache.close)
     limit = min(chosen.chunk_tokens or embedder.max_tokens, embedder.max_tokens)
+    if chosen.chunk_tokens and chosen.chunk_tokens > limit:
+        log.warning(
+            "chunk_tokens is %d: the model reads %d tokens, so that chunks have at most these",
+            chosen.chunk_tokens,
+            limit,
+        )
     return embedder, executor, cache, Chunking(limit)

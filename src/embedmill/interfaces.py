@@ -44,6 +44,9 @@ class Source(Protocol):
         Raises `SourceError` where it ought to be readable and is not.
         """
 
+    def amount(self) -> int:
+        """About how many bytes of text there are in all, to tell progress by; lists everything."""
+
     def unlisted(self) -> Sequence[str]:
         """Scopes below `scopes` that could not be listed: documents there have not vanished."""
 

@@ -101,7 +101,7 @@ class IncrementalIndexer:
                 flow.keep_unfinished()
         interrupted = self._stopping.is_set()
         for folder in source.unlisted():
-            cause = Cause("SourceError", "the folder cannot be listed: check its permissions")
+            cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
             self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
         removed = 0 if interrupted else self._store.remove_unseen(source.scopes, source.unlisted())
         finishing = time.perf_counter()

@@ -41,7 +41,7 @@ class Listing:
     def _add_up(self, source: Source) -> None:
         # The run itself meets the same errors and says so; without a total no share is shown.
         with suppress(EmbedmillError):
-            self.bytes = sum(entry.size for entry in source.entries())
+            self.bytes = source.amount()
 
 
 class Pace:

@@ -86,7 +86,7 @@ class Reader:
         self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
         self.documents = 0
         self.unchanged = 0
-        self.passed_bytes = 0  # of entries that needed no more than a look
+        self.passed_bytes = 0  # of entries that need no work
         self.truncated = 0
         self.unreadable = 0
         self.seconds = {"read": 0.0, "chunk": 0.0}
@@ -122,7 +122,7 @@ class Reader:
             finally:
                 self.seconds["read"] += time.perf_counter() - started
             if document is None:  # left out after all: what the store has of it goes
-                self.passed_bytes += entry.size
+                self.documents -= 1
                 continue
             listed.append(entry.id)
             new = DocumentState(document.id, document.size, document.mtime_ns, document.content_hash, self._recipe)

@@ -200,7 +200,7 @@ class Progress:
     """How far a run has come."""
 
     documents: int  # finished, or found unchanged
-    bytes: int  # of those documents, of what turned out to be left out, and of the finished chunks of others
+    bytes: int  # of those documents, and of the finished chunks of others
     unchanged: int
     chunks: int  # read so far
     embedded: int
@@ -216,7 +216,7 @@ class Progress:
 class Report:
     """What one run did. Every chunk is exactly one of embedded, cached, duplicate or failed."""
 
-    documents: int  # found and selected by the source, read or not
+    documents: int  # found and selected by the source; not what was left out when it was read
     unchanged: int
     removed: int
     chunks: int

@@ -24,7 +24,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
         "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
         notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
-        + options.SETTINGS_NOTE,
+        "--store is also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
     )(search)
 
 
@@ -49,6 +49,8 @@ def search(
     output.configure(quiet=quiet, verbose=verbose)
     if not query.strip():
         raise UsageError("the query is empty: say what to look for")
+    if glob is not None and not glob.strip():
+        raise UsageError("--glob is empty: give a pattern, as in '*.md', or leave it out")
     count = options.whole_number(limit, "--limit")
     from embedmill.api import Searcher
 

@@ -47,10 +47,10 @@ def failed(failures: Sequence[Failure], total: int) -> str:
 
 def describe(failure: Failure) -> str:
     """``path:line: cause``."""
-    cause = failure.cause.message
-    if not cause.startswith(failure.document):  # as errors of reading do
-        cause = f"{place(failure.document, failure.line)}: {failure.cause.type}: {cause}"
-    return masked(cause)
+    where, cause = place(failure.document, failure.line), failure.cause.message
+    if cause.startswith(failure.document):  # as errors of reading do
+        return masked(where + cause.removeprefix(failure.document))
+    return masked(f"{where}: {failure.cause.type}: {cause}")
 
 
 def _details(report: Report) -> str:

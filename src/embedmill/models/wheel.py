@@ -159,6 +159,8 @@ def _run(what: str, *command: str) -> None:
         raise ModelError(f"{what}: not finished after {_PATIENCE} s") from error
     if done.returncode == 0:
         return
+    if "No space left on device" in done.stderr:  # pip's last line says no more than that there was an exception
+        raise ModelError(f"{what}: no space left on device: free some, or move EMBEDMILL_CACHE_DIR")
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
     last = re.sub(r"//[^/@\s]+@", "//", complaints[-1])  # an index's URL may have a password

@@ -28,6 +28,9 @@ MAX_BYTES = 64 << 20
 """Default limit of a file's size. A file is read whole, as text takes up to four times its bytes; books and
 hand-written programs stay below 10 MB, what is above are dumps and logs."""
 
+_WORTH_A_LOOK = 64 << 10  # bytes: a smaller file that turns out to be binary does not matter to the progress
+_LOOKED_AT = 8000  # bytes
+
 
 class FileSource:
     """The text files at and below some paths, as documents. Implements `interfaces.Source`.
@@ -103,6 +106,22 @@ class FileSource:
                 self._warn_too_large(entry.id)
             self._skip(left_out.reason)
             return None
+
+    def amount(self) -> int:
+        """About how many bytes of text the files have: of the large ones, those whose beginning is text count."""
+        return sum(entry.size for entry in self.entries() if entry.size < _WORTH_A_LOOK or self._looks_like_text(entry))
+
+    def _looks_like_text(self, entry: Entry) -> bool:
+        path = file_path(entry.id)
+        if suffix_of(path) in DOCUMENT_SUFFIXES:
+            return True
+        root = self._root_of(path)
+        try:
+            with open_beneath(root, path[len(as_folder(root)) :].split("/")) as descriptor:
+                decode(os.read(descriptor, _LOOKED_AT))
+        except (LeftOut, OSError):
+            return False
+        return True
 
     def unlisted(self) -> Sequence[str]:
         """The folders below the given ones that could not be listed, each ending in "/"."""
