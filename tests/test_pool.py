@@ -20,7 +20,8 @@ import pytest
 from embedmill import EmbedderPool, ParallelEmbeddingGenerator
 from embedmill.errors import EmbeddingError, ModelError, UsageError
 from embedmill.executors.limits import Limits
-from embedmill.executors.supervisor import Restart, divided
+from embedmill.executors.slots import Restart
+from embedmill.executors.supervisor import divided
 from embedmill.executors.tuned import candidates
 from faulty import Factory, LightEmbedder
 from test_faults import batches, check

@@ -96,7 +96,8 @@ def workers(report: Report) -> str:
     """A line for each worker process, as ``-v`` shows them."""
     return "\n".join(
         f"worker {each.worker}: process {each.pid or 'none'}, {each.state}, "
-        f"{counted(each.batches, 'batch', 'batches')}, {counted(each.documents, 'text')}, {each.tokens:,} tokens, {each.rss_mb:,.0f} MB, "
+        f"{counted(each.batches, 'batch', 'batches')}, {counted(each.documents, 'text')}, {each.tokens:,} tokens, "
+        f"{each.rss_mb:,.0f} MB, "
         f"{each.age_seconds:,.0f} s old, {counted(each.restarts, 'restart')}"
         + "".join(f", {cause}: {number}" for cause, number in each.causes.items())
         for each in report.worker_stats

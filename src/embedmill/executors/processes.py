@@ -20,7 +20,8 @@ from embedmill.errors import UsageError
 from embedmill.executors.isolating import isolate
 from embedmill.executors.limits import Limits
 from embedmill.executors.recovery import Job
-from embedmill.executors.supervisor import Restart, Slot, Supervisor, divided
+from embedmill.executors.slots import Restart
+from embedmill.executors.supervisor import Supervisor, divided
 from embedmill.executors.worker import IMPORTING
 from embedmill.interfaces import Embedder
 from embedmill.records import Batch, Embedded, WorkerStats
@@ -100,9 +101,13 @@ class EmbedderPool:
     def start(self) -> None:
         """Begin to start the workers, without waiting for them."""
         with self._lock:
-            if not self._started and not self._closed:
-                self._started = True
-                self._supervisor.start()
+            if self._started or self._closed:
+                return
+            self._started = True
+        try:
+            self._supervisor.start()
+        except OSError:
+            self._go_on_without_workers(None)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches; results come in the batches' order.
@@ -149,8 +154,7 @@ class EmbedderPool:
             closing, self._closed = not self._closed, True
         if not closing:
             return
-        if self._started:
-            self._supervisor.close()
+        self._supervisor.close()
         if self._here is not None:
             self._here.put(None)
         self._end_callers(RuntimeError("the pool was closed"))
@@ -165,7 +169,7 @@ class EmbedderPool:
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done."""
-        return [_stats(slot) for slot in self._supervisor.slots]
+        return [slot.stats() for slot in self._supervisor.slots]
 
     def check_health(self) -> list[str]:
         """What is wrong now, a line each; empty while all is well."""
@@ -301,25 +305,6 @@ def _main_module(factory: Factory) -> dict[str, Any] | None:
     told = spawn.get_preparation_data("embedmill-worker")
     wanted = ("sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
     return {key: told[key] for key in wanted if key in told}
-
-
-def _stats(slot: Slot) -> WorkerStats:
-    worker = slot.worker
-    if worker is None:
-        state = "retired" if slot.retired else "missing"
-        return WorkerStats(slot.index, None, state, 0, 0, 0, 0.0, 0.0, slot.restarts, dict(slot.causes))
-    return WorkerStats(
-        slot.index,
-        worker.child.pid,
-        ("busy" if worker.held else "idle") if worker.ready else "starting",
-        worker.documents,
-        worker.batches,
-        worker.tokens,
-        round(worker.rss_mb, 1),
-        round(time.monotonic() - worker.child.started, 1),
-        slot.restarts,
-        dict(slot.causes),
-    )
 
 
 def _listed(causes: Mapping[str, int]) -> str:

@@ -12,9 +12,8 @@ import os
 import selectors
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from embedmill import errors
@@ -23,6 +22,7 @@ from embedmill.executors.frames import Frame, Kind, ProtocolError, pack_batch, r
 from embedmill.executors.limits import Limits
 from embedmill.executors.memory import Memory
 from embedmill.executors.recovery import Job, Trial
+from embedmill.executors.slots import Restart, Slot, Worker
 from embedmill.records import Cause
 
 log = logging.getLogger(__name__)
@@ -31,49 +31,6 @@ _TICK: Final = 0.1  # seconds between looks at the clock while there is somethin
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
 _EARLY: Final = 0.8  # of the documents after which a worker is replaced: its successor is begun then
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
-_SMOOTHING: Final = 0.1  # weight of the last batch in the measured speed
-
-
-@dataclass(eq=False, slots=True)
-class Worker:
-    """One process and what it holds."""
-
-    child: IsolatedEmbedder
-    ready: bool = False
-    concurrency: int = 1
-    held: dict[int, Trial] = field(default_factory=dict)  # by the number of its frame, oldest first
-    progress: float = 0.0  # when the last result came, or the first batch went
-    replaced_for: str | None = None  # why it gets a successor
-    leaving: bool = False  # takes no more work
-    alone: bool = False  # kept for what a worker has died of
-    loaded_mb: float = 0.0
-    rss_mb: float = 0.0
-    documents: int = 0
-    batches: int = 0
-    tokens: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class Slot:
-    """A worker's place, and what became of those that had it."""
-
-    index: int
-    threads: int
-    worker: Worker | None = None
-    successor: Worker | None = None
-    restarts: int = 0
-    causes: Counter[str] = field(default_factory=Counter)
-    futile: int = 0  # deaths since a batch was last finished here
-    retired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """A worker that has been given up; a new one takes its place."""
-
-    worker: int  # its place, from 0
-    pid: int
-    cause: str
 
 
 class Supervisor:
@@ -111,17 +68,17 @@ class Supervisor:
         self._failed_starts = 0
         self._start_again_at = 0.0
         self._number = 0
-        self._speed = 0.0  # tokens a second of one worker; 0 until measured
+        self._embedded_tokens, self._busy_seconds = 0, 0.0  # of all workers together, to predict how long a batch takes
         self._ending = False
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._run, name="embedmill-pool", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; raises `OSError` where there is no descriptor left."""
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -137,8 +94,9 @@ class Supervisor:
     def close(self) -> None:
         """End all workers now and then the thread."""
         self._ending = True
-        self._wake()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._wake()
+            self._thread.join()
 
     @property
     def concurrency(self) -> int:
@@ -283,7 +241,8 @@ class Supervisor:
         try:
             frames, still_open = worker.child.receive()
             for frame in frames:
-                self._take(worker, frame)
+                if worker in self._workers():  # the frame before may have been its last
+                    self._take(worker, frame)
         except ProtocolError as error:
             self._lost(worker, Cause("WorkerDied", f"the worker sent garbage ({error})"))
             return
@@ -337,8 +296,8 @@ class Supervisor:
         del worker.held[frame.number]
         now = time.monotonic()
         tokens = trial.batch.tokens
-        speed = tokens / max(now - worker.progress, 1e-6)
-        self._speed = speed if not self._speed else (1 - _SMOOTHING) * self._speed + _SMOOTHING * speed
+        self._embedded_tokens += tokens
+        self._busy_seconds += now - worker.progress
         worker.progress = now
         worker.batches += 1
         worker.tokens += tokens
@@ -362,15 +321,22 @@ class Supervisor:
                 if now - worker.child.started > limits.start_seconds:
                     self._lost(worker, Cause("WorkerHung", f"it was not ready within {limits.start_seconds:g} s"))
             elif worker.held:
-                tokens = sum(trial.batch.tokens for trial in worker.held.values())
-                allowed = limits.retry_seconds if worker.alone and self._speed else limits.deadline_seconds
-                allowed += limits.deadline_factor * tokens / self._speed if self._speed else 0
+                allowed = self._allowed_seconds(worker)
                 if now - worker.progress > allowed:
                     log.warning("a worker hangs; its stacks:\n%s", worker.child.dump())
                     self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {allowed:.0f} s"))
         if self._memory.due(now):
             for worker in [worker for worker in self._workers() if worker.ready]:
                 self._weigh(worker)
+
+    def _allowed_seconds(self, worker: Worker) -> float:
+        """How long the oldest of the batches that a worker holds may take."""
+        if not self._embedded_tokens:
+            return self._limits.deadline_seconds
+        tokens = sum(trial.batch.tokens for trial in worker.held.values())
+        predicted = tokens * self._busy_seconds / self._embedded_tokens
+        least = self._limits.retry_seconds if worker.alone else self._limits.deadline_seconds
+        return least + self._limits.deadline_factor * predicted
 
     def _weigh(self, worker: Worker) -> None:
         worker.rss_mb = self._memory.of(worker.child.pid)
