@@ -98,6 +98,8 @@ def read_batch(frame: Frame) -> Batch:
     """The batch of a frame. Raises `ProtocolError`."""
     try:
         tokens, sizes = frame.facts["tokens"], frame.facts["bytes"]
+        if 4 * sum(tokens) + sum(sizes) != len(frame.body) or len(tokens) != len(sizes):
+            raise ValueError("its buffers are not as long as it says")
         ids = np.frombuffer(frame.body[: 4 * sum(tokens)], "<i4").astype(np.int32, copy=False)
         texts = bytes(frame.body[4 * sum(tokens) :])
         ends = np.cumsum([0, *sizes]).tolist()

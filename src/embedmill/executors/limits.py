@@ -23,8 +23,9 @@ class Limits:
     retry_seconds: float = 2.0
     """The same as `deadline_seconds` for a batch that a worker has died of, tried alone: so that one text that hangs
     costs the long wait once."""
-    max_restarts: int = 5
-    """Deaths in a row, without one batch finished between them, after which a worker is not replaced again."""
+    max_restarts: int = 20
+    """Deaths in a row, without one batch finished between them, after which a worker is not replaced again. A text that
+    kills its worker costs up to four, and such texts may follow one another."""
     failed_starts: int = 3
     """Starts in a row that fail before the pool goes on in this process."""
 

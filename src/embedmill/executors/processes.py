@@ -33,7 +33,7 @@ Factory = Callable[[int], Embedder]
 
 _QUEUED: Final = 2  # batches for each worker that wait beside those it holds
 _WAITING: Final = 512  # finished batches that may wait behind one whose workers die
-_MOST_WORKERS: Final = 1024
+_MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
 
 class EmbedderPool:
@@ -68,8 +68,9 @@ class EmbedderPool:
             )
         cores = threads or machine.cores()
         self.workers = cores if workers is None else workers
-        if not 1 <= self.workers <= _MOST_WORKERS:
-            raise UsageError(f"workers is {self.workers}: give a number from 1 to {_MOST_WORKERS:,}")
+        most = _MOST_FOR_A_CORE * cores
+        if not 1 <= self.workers <= most:
+            raise UsageError(f"workers is {self.workers}: give a number from 1 to {most}, {cores} cores are used here")
         self._factory = factory
         self._threads = cores
         self._lock = threading.Lock()
@@ -104,9 +105,13 @@ class EmbedderPool:
             if self._started or self._closed:
                 return
             self._started = True
-        try:
-            self._supervisor.start()
-        except OSError:
+            try:
+                self._supervisor.start()
+            except OSError:  # no descriptor left
+                startable = False
+            else:
+                startable = True
+        if not startable:
             self._go_on_without_workers(None)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:

@@ -31,6 +31,7 @@ _TICK: Final = 0.1  # seconds between looks at the clock while there is somethin
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
 _EARLY: Final = 0.8  # of the documents after which a worker is replaced: its successor is begun then
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
+_LONGEST_BACK_OFF: Final = 30.0  # seconds
 
 
 class Supervisor:
@@ -145,9 +146,11 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         missing = self._missing()
-        if (self._failed_starts >= self._limits.failed_starts or len(missing) == 0) and not any(self._workers()):
+        if not missing and not any(self._workers()):
+            self._fail_all()
+        elif self._failed_starts >= self._limits.failed_starts and not any(self._workers()):
             self._fall_back(None)
-        elif time.monotonic() >= self._start_again_at and self._failed_starts < self._limits.failed_starts:
+        elif time.monotonic() >= self._start_again_at:
             for slot in missing:
                 slot.worker = self._started(slot)
 
@@ -167,8 +170,16 @@ class Supervisor:
 
     def _start_failed(self, reason: str) -> None:
         self._failed_starts += 1
-        self._start_again_at = time.monotonic() + _BACK_OFF * 2 ** (self._failed_starts - 1)
-        log.log(logging.INFO if self._failed_starts < self._limits.failed_starts else logging.WARNING, "%s", reason)
+        self._start_again_at = time.monotonic() + min(_BACK_OFF * 2 ** (self._failed_starts - 1), _LONGEST_BACK_OFF)
+        level = logging.WARNING if self._failed_starts == self._limits.failed_starts else logging.INFO
+        log.log(level, "%s", reason)
+
+    def _fail_all(self) -> None:
+        """No worker is left, since all died of their work: it must not come into this process."""
+        self._suspects.extend(Trial.of(job) for job in self.unassigned())
+        for trial in self._suspects:
+            trial.fail(Cause("WorkerDied", "every worker died again and again: see the log, with -v"), self.dimension)
+        self._suspects.clear()
 
     def _fall_back(self, error: Exception | None) -> None:
         """Leave the rest to this process; what workers have died of is not tried there."""
@@ -391,7 +402,8 @@ class Supervisor:
         if not worker.ready:
             self._start_failed(f"a worker could not be started: {cause.message}" + (f": {told}" if told else ""))
             return
-        slot.futile = 0 if worker.alone else slot.futile + 1
+        self._failed_starts, self._start_again_at = 0, 0.0  # it had started, so that others may
+        slot.futile += 1
         if slot.futile > self._limits.max_restarts and slot.worker is None:
             slot.retired = True
             log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.futile)
