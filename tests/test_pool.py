@@ -353,7 +353,10 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) ->
 """,
     )
     parent = subprocess.Popen(
-        [sys.executable, str(path)], env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"}, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(path)],
+        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert parent.stdout is not None
     workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]

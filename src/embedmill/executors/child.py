@@ -115,7 +115,8 @@ class IsolatedEmbedder:
     def last_words(self, lines: int = 5) -> str:
         """The last lines that the worker printed."""
         text = b"".join(self._printed)[-_TAIL:].decode("utf-8", "replace")
-        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+        said = [line for line in text.splitlines() if line.strip() and not line.startswith("Extension modules:")]
+        return "\n".join(said[-lines:])
 
     def dump(self) -> str:
         """Have a hanging worker print its stacks, and give what it printed. Waits for less than half a second."""

@@ -178,14 +178,13 @@ class EmbedderPool:
 
     def check_health(self) -> list[str]:
         """What is wrong now, a line each; empty while all is well."""
-        problems = [
+        if self._here is not None:
+            return ["no worker process can be started: texts are embedded in this process"]
+        return [
             f"worker {each.worker} is {each.state} after {each.restarts} restarts ({_listed(each.causes)})"
             for each in self.stats()
             if each.state in ("missing", "retired") and self._started
         ]
-        if self._here is not None:
-            problems.append("no worker process can be started: texts are embedded in this process")
-        return problems
 
     def _end_callers(self, outcome: Exception) -> None:
         with self._lock:

@@ -391,7 +391,7 @@ class Supervisor:
         words = worker.child.last_words(lines=3)
         cause = cause or Cause("WorkerDied", f"the worker was {died_of(code)}" if code < 0 else died_of(code))
         told = " | ".join(words.splitlines())
-        if told and cause.type == "WorkerDied":
+        if told and cause.type == "WorkerDied":  # other causes speak for themselves
             cause = Cause(cause.type, f"{cause.message}; it said: {told}")
         if slot.worker is worker:
             slot.worker, slot.successor = slot.successor, None
@@ -400,7 +400,7 @@ class Supervisor:
             if slot.worker is not None:
                 slot.worker.replaced_for = None  # and is given another successor later
         if not worker.ready:
-            self._start_failed(f"a worker could not be started: {cause.message}" + (f": {told}" if told else ""))
+            self._start_failed(f"a worker could not be started: {cause.type}: {cause.message}")
             return
         self._failed_starts, self._start_again_at = 0, 0.0  # it had started, so that others may
         slot.futile += 1
