@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 from harm import Harm, Harmful, LightEmbedder, light
 from processes import embedmill, run
 from results import Bar, Run, median, options, ratios, table, tell
-from texts import SEED, batches_of, description, mixed_chunks, source_tree, varied_texts
+from texts import SEED, OneTextDocuments, batches_of, description, mixed_chunks, source_tree, varied_texts
 
 from embedmill import IncrementalIndexer, load_embedder, machine
 from embedmill.api import worker_factory
@@ -35,13 +35,13 @@ from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
 from embedmill.interfaces import Executor
 from embedmill.models import locate
-from embedmill.records import Batch, Document, Entry, Kind, WorkerStats, text_hash
+from embedmill.records import Batch, WorkerStats
 from embedmill.stores import open_store
 
 _CHUNKS, _VARIED, _TEXTS, _FILES = 1500, (2000, 20_000), 10_000, 600  # what the bars are about
 _PAUSE = 0.5  # seconds between two contenders, for the first one's threads to stop spinning
 _SHORT = 16  # words in the median: some 40 tokens, and a few texts as long as the model reads
-_EVEN, _LONGEST = 30, 60  # words: none beyond what the model reads, so that a text is one chunk
+_EVEN, _LONGEST = 45, 100  # words: some 80 tokens, and none beyond what the model reads: a text is one chunk
 
 _LARGEST = 16 << 10
 """Bytes of a file, tests included: 5 KB in the mean, as code repositories have them. The standard library's modules
@@ -232,26 +232,6 @@ def _files(arguments: Namespace, model: str) -> Part:
 # --- with faults -----------------------------------------------------------------------------------------
 
 
-class _OneTextDocuments:
-    """A source of documents of one text each."""
-
-    scopes: Sequence[str] = ("/texts/",)
-    skipped: Mapping[str, int] = {}
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = {f"/texts/{number:06}": text for number, text in enumerate(texts)}
-
-    def entries(self) -> Iterator[Entry]:
-        return (Entry(name, len(text), 0) for name, text in self._texts.items())
-
-    def read(self, entry: Entry) -> Document:
-        text = self._texts[entry.id]
-        return Document(entry.id, text, Kind.TEXT, text_hash("", text), entry.size, 0)
-
-    def unlisted(self) -> Sequence[str]:
-        return ()
-
-
 def _faults(arguments: Namespace, model: str) -> Part:
     """An index run with texts that kill their workers and one that hangs, against a run where they are harmless."""
     count = arguments.texts
@@ -301,7 +281,7 @@ def _indexed(arguments: Namespace, model: str, texts: Sequence[str], plan: Mappi
         limits = Limits(deadline_seconds=_DEADLINE)
         pool = stack.enter_context(EmbedderPool(factory, workers=cores, threads=cores, limits=limits))
         started = time.perf_counter()
-        report = IncrementalIndexer(store, embedder, pool).run(_OneTextDocuments(texts))
+        report = IncrementalIndexer(store, embedder, pool).run(OneTextDocuments(texts))
         seconds = time.perf_counter() - started
         if report.chunks != len(texts):
             raise SystemExit(f"{len(texts)} texts made {report.chunks} chunks")

@@ -6,13 +6,13 @@ import hashlib
 import random
 import shutil
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from embedmill.batching import batches
 from embedmill.chunking import Chunking, chunk
 from embedmill.interfaces import Embedder
-from embedmill.records import Batch
+from embedmill.records import Batch, Document, Entry, Kind, text_hash
 from embedmill.sources.files import FileSource
 
 SEED = 20250101
@@ -96,6 +96,26 @@ def batches_of(texts: Sequence[str], embedder: Embedder) -> list[Batch]:
     """What an executor is given for these texts."""
     groups = batches(zip(texts, embedder.encode(texts), strict=True), lambda item: len(item[1]))
     return [Batch(tuple(text for text, _ in group), tuple(ids for _, ids in group)) for group in groups]
+
+
+class OneTextDocuments:
+    """A source of documents of one text each."""
+
+    scopes: Sequence[str] = ("/texts/",)
+    skipped: Mapping[str, int] = {}
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = {f"/texts/{number:06}": text for number, text in enumerate(texts)}
+
+    def entries(self) -> Iterator[Entry]:
+        return (Entry(name, len(text), 0) for name, text in self._texts.items())
+
+    def read(self, entry: Entry) -> Document:
+        text = self._texts[entry.id]
+        return Document(entry.id, text, Kind.TEXT, text_hash("", text), entry.size, 0)
+
+    def unlisted(self) -> Sequence[str]:
+        return ()
 
 
 def description(texts: Sequence[str], lengths: Sequence[int]) -> dict[str, object]:
