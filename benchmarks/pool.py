@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=_CHUNKS, help="throughput, vectors (default: %(default)s)")
     parser.add_argument("--varied", type=int, nargs=2, default=list(_VARIED), help="memory (default: %(default)s)")
     parser.add_argument("--texts", type=int, default=_TEXTS, help="faults (default: %(default)s)")
+    parser.add_argument("--deadline", type=float, default=_DEADLINE, help="seconds; faults (default: %(default)s)")
     parser.add_argument("--files", type=int, default=_FILES, help="files (default: %(default)s)")
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "f32"], help="default: %(default)s")
     arguments = parser.parse_args()
@@ -248,8 +249,8 @@ def _faults(arguments: Namespace, model: str) -> Part:
     expected = [f"/texts/{place:06}" for place in places]
     if any(one["failed"] for one in clean) or any(one["failed"] != expected for one in faulty):
         raise SystemExit(f"other texts failed than {expected}")
-    shares = [(bad["seconds"] - _DEADLINE) / good["seconds"] for good, bad in zip(clean, faulty, strict=True)]
-    enough = count >= _TEXTS
+    shares = [(bad["seconds"] - arguments.deadline) / good["seconds"] for good, bad in zip(clean, faulty, strict=True)]
+    enough = count >= _TEXTS and arguments.deadline == _DEADLINE
     stored = min(one["stored"] for one in faulty)
     what = f"3 crashing texts and 1 hanging one among {_TEXTS:,}"
     note = f"{_range(shares)}; {median([one['seconds'] for one in clean]):.1f} s"
@@ -278,7 +279,7 @@ def _indexed(arguments: Namespace, model: str, texts: Sequence[str], plan: Mappi
         store = open_store(f"sqlite:{folder / 'index.db'}", write=True, create=True)
         stack.callback(store.close)
         factory = Harmful(worker_factory(model, arguments.precision), plan, folder)
-        limits = Limits(deadline_seconds=_DEADLINE)
+        limits = Limits(deadline_seconds=arguments.deadline)
         pool = stack.enter_context(EmbedderPool(factory, workers=cores, threads=cores, limits=limits))
         started = time.perf_counter()
         report = IncrementalIndexer(store, embedder, pool).run(OneTextDocuments(texts))
