@@ -25,6 +25,8 @@ class Memory:
         self._next = 0.0
         self._soon = 0
         self._readable = True
+        self.largest_loaded = 0.0
+        """Megabytes of the largest worker, as it was when it had loaded its model."""
         try:
             psutil.Process().memory_info()
         except (psutil.Error, OSError):

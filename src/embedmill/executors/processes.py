@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 Factory = Callable[[int], Embedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
-_QUEUED: Final = 2  # batches for each worker that wait beside those it holds
+_QUEUED: Final = 1  # batches for each worker that wait beside those it holds
+_OUT_OF_ORDER: Final = 2  # finished batches that may wait behind a slower one
 _WAITING: Final = 512  # finished batches that may wait behind one whose workers die
 _MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
@@ -173,8 +174,9 @@ class EmbedderPool:
         self.close()
 
     def stats(self) -> list[WorkerStats]:
-        """What each worker is doing and has done."""
-        return [slot.stats() for slot in self._supervisor.slots]
+        """What each worker is doing and has done; behind them the one that tries alone what workers have died of."""
+        ward = self._supervisor.ward
+        return [slot.stats() for slot in (*self._supervisor.slots, *([ward] if ward.restarts or ward.worker else []))]
 
     def check_health(self) -> list[str]:
         """What is wrong now, a line each; empty while all is well."""
@@ -182,7 +184,7 @@ class EmbedderPool:
             return ["no worker process can be started: texts are embedded in this process"]
         return [
             f"worker {each.worker} is {each.state} after {each.restarts} restarts ({_listed(each.causes)})"
-            for each in self.stats()
+            for each in self.stats()[: self.workers]
             if each.state in ("missing", "retired") and self._started
         ]
 
@@ -280,7 +282,7 @@ class _Caller:
         return bool(self._waiting) and self._waiting[0].outcome is not None
 
     def _room(self, most: int) -> bool:
-        piled = _WAITING if self._waiting and self._waiting[0].suspect else 2 * most
+        piled = _WAITING if self._waiting and self._waiting[0].suspect else most + _OUT_OF_ORDER
         return self._unfinished < most and self._tokens < most * TOKEN_BUDGET and len(self._waiting) < piled
 
     def _take(self) -> Embedded | None:

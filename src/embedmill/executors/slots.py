@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,14 +13,22 @@ from embedmill.records import WorkerStats
 
 
 @dataclass(eq=False, slots=True)
+class Held:
+    """A trial that a worker has been given."""
+
+    trial: Trial
+    since: float | None = None  # when the worker began it; None while it waits for others
+
+
+@dataclass(eq=False, slots=True)
 class Worker:
     """One process and what it holds."""
 
     child: IsolatedEmbedder
     ready: bool = False
     concurrency: int = 1
-    held: dict[int, Trial] = field(default_factory=dict)  # by the number of its frame, oldest first
-    progress: float = 0.0  # when the last result came, or the first batch went
+    held: dict[int, Held] = field(default_factory=dict)  # by the number of its frame, oldest first
+    idle_since: float = 0.0
     replaced_for: str | None = None  # why it gets a successor
     leaving: bool = False  # takes no more work
     alone: bool = False  # kept for what a worker has died of
@@ -28,6 +37,11 @@ class Worker:
     documents: int = 0
     batches: int = 0
     tokens: int = 0
+
+    def begin(self, now: float) -> None:
+        """Take note of which trials the worker is at: the oldest, as many as it embeds at once."""
+        for held in itertools.islice(self.held.values(), self.concurrency):
+            held.since = held.since or now
 
 
 @dataclass(eq=False, slots=True)

@@ -22,7 +22,7 @@ from embedmill.executors.frames import Frame, Kind, ProtocolError, pack_batch, r
 from embedmill.executors.limits import Limits
 from embedmill.executors.memory import Memory
 from embedmill.executors.recovery import Job, Trial
-from embedmill.executors.slots import Restart, Slot, Worker
+from embedmill.executors.slots import Held, Restart, Slot, Worker
 from embedmill.records import Cause
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _TICK: Final = 0.1  # seconds between looks at the clock while there is somethin
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
 _EARLY: Final = 0.8  # of the documents after which a worker is replaced: its successor is begun then
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
+_WARD_IDLE: Final = 10.0  # seconds that the ward's worker waits for more
 _LONGEST_BACK_OFF: Final = 30.0  # seconds
 
 
@@ -54,6 +55,8 @@ class Supervisor:
         too, else with None. `out_of_time` is called at the time `give_up_at`.
         """
         self.slots = [Slot(index, count) for index, count in enumerate(threads)]
+        self.ward = Slot(len(threads), threads=1)
+        """The place of one worker more, while there is something that workers have died of: the others work on."""
         self.restarts = self.retries = 0
         self.dimension = 0
         self._factory = factory
@@ -69,7 +72,8 @@ class Supervisor:
         self._failed_starts = 0
         self._start_again_at = 0.0
         self._number = 0
-        self._embedded_tokens, self._busy_seconds = 0, 0.0  # of all workers together, to predict how long a batch takes
+        self._embedded_tokens, self._busy_seconds = 0, 0.0  # of all calls, to predict how long one takes
+        self._slowest = 0.0  # seconds of a call
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="embedmill-pool", daemon=True)
 
@@ -133,11 +137,11 @@ class Supervisor:
         os.read(self._wake_read, 4096)
 
     def _workers(self) -> Iterator[Worker]:
-        for slot in self.slots:
+        for slot in (*self.slots, self.ward):
             yield from (worker for worker in (slot.worker, slot.successor) if worker)
 
     def _slot(self, worker: Worker) -> Slot:
-        return next(slot for slot in self.slots if worker in (slot.worker, slot.successor))
+        return next(slot for slot in (*self.slots, self.ward) if worker in (slot.worker, slot.successor))
 
     # --- starting -----------------------------------------------------------------------------------
 
@@ -146,9 +150,9 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         missing = self._missing()
-        if not missing and not any(self._workers()):
+        if all(slot.retired for slot in self.slots):
             self._fail_all()
-        elif self._failed_starts >= self._limits.failed_starts and not any(self._workers()):
+        elif self._failed_starts >= self._limits.failed_starts and len(missing) == len(self.slots):
             self._fall_back(None)
         elif time.monotonic() >= self._start_again_at:
             for slot in missing:
@@ -177,23 +181,24 @@ class Supervisor:
     def _fail_all(self) -> None:
         """No worker is left, since all died of their work: it must not come into this process."""
         self._suspects.extend(Trial.of(job) for job in self.unassigned())
+        self._fail_suspects("every worker died again and again: see the log, with -v")
+
+    def _fail_suspects(self, reason: str) -> None:
         for trial in self._suspects:
-            trial.fail(Cause("WorkerDied", "every worker died again and again: see the log, with -v"), self.dimension)
+            trial.fail(Cause("WorkerDied", reason), self.dimension)
         self._suspects.clear()
 
     def _fall_back(self, error: Exception | None) -> None:
         """Leave the rest to this process; what workers have died of is not tried there."""
         self._ending = True
-        for trial in self._suspects:
-            trial.fail(Cause("WorkerDied", "workers died of its batch, and none is left to try it in"), self.dimension)
-        self._suspects.clear()
+        self._fail_suspects("workers died of its batch, and none is left to try it in")
         self._no_workers(error)
 
     # --- giving work ----------------------------------------------------------------------------------
 
     def _assign(self) -> None:
         if self._suspects and not any(worker.alone and not worker.leaving for worker in self._workers()):
-            self._set_one_apart()
+            self._isolate()
         gave = True
         while gave:  # one each in turn: the last batches are spread evenly
             gave = False
@@ -202,9 +207,15 @@ class Supervisor:
                     self._give(worker, trial)
                     gave = True
 
-    def _set_one_apart(self) -> None:
-        candidates = [worker for worker in self._workers() if not worker.leaving]
-        if candidates:
+    def _isolate(self) -> None:
+        """See to a worker for what workers have died of: one more where memory allows, else one of the others."""
+        if self.ward.retired:
+            self._fail_suspects("workers died of its batch, and of all that was tried alone")
+        elif self.ward.worker is None and self._memory.room_for(self._memory.largest_loaded):
+            if time.monotonic() >= self._start_again_at and (worker := self._started(self.ward)):
+                worker.alone = True
+                self.ward.worker = worker
+        elif candidates := [worker for worker in self._workers() if not worker.leaving]:
             min(candidates, key=lambda worker: (len(worker.held), -worker.child.started)).alone = True
 
     def _next_for(self, worker: Worker) -> Trial | None:
@@ -217,6 +228,8 @@ class Supervisor:
                 trial = self._suspects.popleft()
                 if trial.job.outcome is None:
                     return trial
+            if worker is self.ward.worker:
+                return None
             worker.alone = False
         while len(worker.held) < worker.concurrency + _AHEAD and self._queue:
             job = self._queue.popleft()
@@ -226,9 +239,8 @@ class Supervisor:
 
     def _give(self, worker: Worker, trial: Trial) -> None:
         self._number = (self._number + 1) % 2**32
-        if not worker.held:
-            worker.progress = time.monotonic()
-        worker.held[self._number] = trial
+        worker.held[self._number] = Held(trial)
+        worker.begin(time.monotonic())
         worker.documents += trial.stop - trial.start
         self._send(worker, pack_batch(self._number, trial.batch))
         most = self._limits.max_documents_per_worker
@@ -283,6 +295,8 @@ class Supervisor:
             raise ProtocolError("a worker that does not say what it can do")
         worker.ready, worker.concurrency, self.dimension = True, concurrency, dimension
         worker.loaded_mb = worker.rss_mb = self._memory.of(worker.child.pid)
+        self._memory.largest_loaded = max(self._memory.largest_loaded, worker.loaded_mb)
+        worker.idle_since = time.monotonic()
         self._failed_starts = 0
         slot = self._slot(worker)
         log.info("worker %d: ready after %.1f s", slot.index, time.monotonic() - worker.child.started)
@@ -300,16 +314,20 @@ class Supervisor:
             self._lost(worker, Cause(kind, message))
 
     def _take_result(self, worker: Worker, frame: Frame) -> None:
-        trial = worker.held[frame.number]
+        held = worker.held[frame.number]
+        trial = held.trial
         embedded, retries = read_result(frame, trial.batch)
         if embedded.vectors.shape[1] != self.dimension:
             raise ProtocolError(f"vectors of {embedded.vectors.shape[1]} numbers, not of {self.dimension}")
         del worker.held[frame.number]
         now = time.monotonic()
         tokens = trial.batch.tokens
+        taken = now - (held.since or now)
         self._embedded_tokens += tokens
-        self._busy_seconds += now - worker.progress
-        worker.progress = now
+        self._busy_seconds += taken
+        self._slowest = max(self._slowest, taken)
+        worker.begin(now)
+        worker.idle_since = now
         worker.batches += 1
         worker.tokens += tokens
         self.retries += retries
@@ -331,23 +349,27 @@ class Supervisor:
             if not worker.ready:
                 if now - worker.child.started > limits.start_seconds:
                     self._lost(worker, Cause("WorkerHung", f"it was not ready within {limits.start_seconds:g} s"))
-            elif worker.held:
-                allowed = self._allowed_seconds(worker)
-                if now - worker.progress > allowed:
-                    log.warning("a worker hangs; its stacks:\n%s", worker.child.dump())
-                    self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {allowed:.0f} s"))
+            elif late := next((held for held in worker.held.values() if self._is_late(worker, held, now)), None):
+                log.warning("a worker hangs; its stacks:\n%s", worker.child.dump())
+                waited = now - (late.since or now)
+                self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"))
+            elif worker is self.ward.worker and not worker.held and now > worker.idle_since + _WARD_IDLE:
+                self._let_go(worker)
+                self.ward.worker = None
         if self._memory.due(now):
             for worker in [worker for worker in self._workers() if worker.ready]:
                 self._weigh(worker)
 
-    def _allowed_seconds(self, worker: Worker) -> float:
-        """How long the oldest of the batches that a worker holds may take."""
-        if not self._embedded_tokens:
-            return self._limits.deadline_seconds
-        tokens = sum(trial.batch.tokens for trial in worker.held.values())
-        predicted = tokens * self._busy_seconds / self._embedded_tokens
-        least = self._limits.retry_seconds if worker.alone else self._limits.deadline_seconds
-        return least + self._limits.deadline_factor * predicted
+    def _is_late(self, worker: Worker, held: Held, now: float) -> bool:
+        if held.since is None:
+            return False
+        allowed = self._limits.deadline_seconds
+        if self._embedded_tokens:
+            predicted = held.trial.batch.tokens * self._busy_seconds / self._embedded_tokens
+            if worker.alone:  # a worker's first call may be slow, and here it often is the first
+                allowed = min(allowed, self._limits.retry_seconds + 2 * self._slowest)
+            allowed += self._limits.deadline_factor * predicted
+        return now - held.since > allowed
 
     def _weigh(self, worker: Worker) -> None:
         worker.rss_mb = self._memory.of(worker.child.pid)
@@ -407,12 +429,11 @@ class Supervisor:
         if slot.futile > self._limits.max_restarts and slot.worker is None:
             slot.retired = True
             log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.futile)
-        for trial in worker.held.values():
-            if trial.job.outcome is not None:
-                continue
-            self.retries += 1
-            self._suspects.extend(trial.after_death(cause, self.dimension))
         self._count(slot, pid, short or {"WorkerHung": "hang"}.get(cause.type) or died_of(code))
+        for held in worker.held.values():
+            if held.trial.job.outcome is None:
+                self.retries += 1
+                self._suspects.extend(held.trial.after_death(cause, self.dimension))
 
     def _count(self, slot: Slot, pid: int, cause: str) -> None:
         slot.restarts += 1
