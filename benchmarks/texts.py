@@ -6,11 +6,13 @@ import hashlib
 import random
 import shutil
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from embedmill.batching import batches
 from embedmill.chunking import Chunking, chunk
 from embedmill.interfaces import Embedder
+from embedmill.records import Batch, Document, Entry, Kind, text_hash
 from embedmill.sources.files import FileSource
 
 SEED = 20250101
@@ -46,10 +48,10 @@ def mixed_chunks(count: int) -> list[str]:
     raise SystemExit(f"the standard library has {len(found)} chunks, not {count}: ask for fewer")
 
 
-def source_tree(folder: Path, files: int) -> int:
-    """Copy so many source files into the folder; returns their bytes."""
+def source_tree(folder: Path, files: int, *, largest: int = _LARGEST, tests: bool = False) -> int:
+    """Copy so many source files of at most `largest` bytes into the folder; returns their bytes."""
     chance = random.Random(SEED)
-    paths = [path for path in _sources() if 0 < path.stat().st_size <= _LARGEST]
+    paths = [path for path in _sources(tests) if 0 < path.stat().st_size <= largest]
     if len(paths) < files:
         raise SystemExit(f"the standard library has {len(paths)} files of fitting size, not {files}: ask for fewer")
     for path in chance.sample(paths, files):
@@ -75,9 +77,45 @@ def chunks_of(tree: Path, embedder: Embedder) -> list[str]:
 def short_texts(count: int) -> Iterator[str]:
     """Different texts of 4 to 12 words each."""
     chance = random.Random(SEED)
-    words = sorted({word for text in _texts(chance, most=50) for word in text.split() if word.isalpha()})
+    words = _words(chance)
     for number in range(count):
         yield f"{number}: {' '.join(chance.choices(words, k=chance.randint(4, 12)))}\n"
+
+
+def varied_texts(count: int, words: int, *, most: int | None = None, seed: int = SEED) -> list[str]:
+    """Different texts of one line each, log-normally long: `words` words in the median, never more than `most`."""
+    chance = random.Random(seed)
+    known = _words(chance)
+    sizes = [max(1, round(words * chance.lognormvariate(0, _SPREAD))) for _ in range(count)]
+    return [
+        f"{number}: {' '.join(chance.choices(known, k=min(size, most or size)))}" for number, size in enumerate(sizes)
+    ]
+
+
+def batches_of(texts: Sequence[str], embedder: Embedder) -> list[Batch]:
+    """What an executor is given for these texts."""
+    groups = batches(zip(texts, embedder.encode(texts), strict=True), lambda item: len(item[1]))
+    return [Batch(tuple(text for text, _ in group), tuple(ids for _, ids in group)) for group in groups]
+
+
+class OneTextDocuments:
+    """A source of documents of one text each."""
+
+    scopes: Sequence[str] = ("/texts/",)
+    skipped: Mapping[str, int] = {}
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = {f"/texts/{number:06}": text for number, text in enumerate(texts)}
+
+    def entries(self) -> Iterator[Entry]:
+        return (Entry(name, len(text), 0) for name, text in self._texts.items())
+
+    def read(self, entry: Entry) -> Document:
+        text = self._texts[entry.id]
+        return Document(entry.id, text, Kind.TEXT, text_hash("", text), entry.size, 0)
+
+    def unlisted(self) -> Sequence[str]:
+        return ()
 
 
 def description(texts: Sequence[str], lengths: Sequence[int]) -> dict[str, object]:
@@ -99,9 +137,13 @@ def _texts(chance: random.Random, most: int | None = None) -> Iterator[str]:
         yield path.read_text("utf-8", errors="replace")
 
 
-def _sources() -> list[Path]:
-    root = _root()
-    return [path for path in sorted(root.rglob("*.py")) if not (_OTHERS | _TESTS) & set(path.relative_to(root).parts)]
+def _words(chance: random.Random) -> list[str]:
+    return sorted({word for text in _texts(chance, most=50) for word in text.split() if word.isalpha()})
+
+
+def _sources(tests: bool = False) -> list[Path]:
+    root, left_out = _root(), _OTHERS if tests else _OTHERS | _TESTS
+    return [path for path in sorted(root.rglob("*.py")) if not left_out & set(path.relative_to(root).parts)]
 
 
 def _root() -> Path:

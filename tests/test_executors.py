@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 
 from embedmill.executors.inline import InlineExecutor
+from embedmill.executors.limits import Limits
+from embedmill.executors.processes import EmbedderPool
+from embedmill.executors.tuned import TunedPool
 from embedmill.interfaces import Embedder, Executor
 from embedmill.records import Batch
-from troubled import NAN, RAISES, TroubledEmbedder
+from troubled import NAN, RAISES, TroubledEmbedder, in_a_worker
 
-EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {"threads": InlineExecutor}
+EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {
+    "threads": InlineExecutor,
+    "processes": lambda _: EmbedderPool(in_a_worker, workers=2, limits=Limits(deadline_seconds=20)),
+    "tuned": lambda _: TunedPool(lambda workers: EmbedderPool(in_a_worker, workers=workers), [2, 1], seconds=0.05),
+}
 
 
 @pytest.fixture

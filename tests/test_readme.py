@@ -28,6 +28,13 @@ def test_the_python_runs(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 4
 
 
+def test_the_python_about_processes_runs() -> None:
+    text = (ROOT / "docs" / "processes.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_settings_are_read(tmp_path: Path) -> None:
     (example,) = blocks("toml")
     (tmp_path / "embedmill.toml").write_text(example)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedmill.api import Searcher, index, load_embedder, retry_failed, search
+    from embedmill.executors.processes import EmbedderPool
+    from embedmill.generating import ParallelEmbeddingGenerator
     from embedmill.interfaces import Embedder
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Chunk, Document, Hit, Record, Report
@@ -20,9 +22,11 @@ _HOMES = {
     "Chunk": "embedmill.records",
     "Document": "embedmill.records",
     "Embedder": "embedmill.interfaces",
+    "EmbedderPool": "embedmill.executors.processes",
     "EmbeddingValidator": "embedmill.validation",
     "Hit": "embedmill.records",
     "IncrementalIndexer": "embedmill.pipeline",
+    "ParallelEmbeddingGenerator": "embedmill.generating",
     "PersistentCache": "embedmill.state.cache",
     "Record": "embedmill.records",
     "Report": "embedmill.records",
@@ -37,9 +41,11 @@ __all__ = [
     "Chunk",
     "Document",
     "Embedder",
+    "EmbedderPool",
     "EmbeddingValidator",
     "Hit",
     "IncrementalIndexer",
+    "ParallelEmbeddingGenerator",
     "PersistentCache",
     "Record",
     "Report",

@@ -5,6 +5,7 @@ What only an indexing run needs is imported by its functions: a search, whose st
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -18,13 +19,13 @@ from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
+from embedmill.presets import PRESETS
 from embedmill.records import Batch
 from embedmill.stores import local_files, open_store
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
-    from embedmill.executors.inline import InlineExecutor
-    from embedmill.interfaces import Store, VectorCache
+    from embedmill.interfaces import Executor, Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Entry, Hit, Progress, Report, Vector
     from embedmill.sources.files import FileSource
@@ -111,7 +112,9 @@ def index(
                 on_progress=on_progress,
             )
         store = _opened(chosen.store, stack, write=True)
-        indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
+        indexer = IncrementalIndexer(
+            store, embedder, executor, cache=cache, chunking=chunking, batch_size=_batch_size(chosen)
+        )
         on_start(indexer)
         return indexer.run(source, on_progress=on_progress)
 
@@ -139,7 +142,9 @@ def retry_failed(
         there = [path for path in map(file_path, failed) if os.path.lexists(path)]
         there = [path for path in there if not path.endswith("/") or os.access(path, os.R_OK | os.X_OK)]
         embedder, executor, cache, chunking = _parts(chosen, stack)
-        indexer = IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking)
+        indexer = IncrementalIndexer(
+            store, embedder, executor, cache=cache, chunking=chunking, batch_size=_batch_size(chosen)
+        )
         on_start(indexer)
         source = files(there, chosen) if there else _NoDocuments()
         vanished = [document for document in failed if not os.path.lexists(file_path(document))]
@@ -249,6 +254,42 @@ class _NoDocuments:
         return ()
 
 
+def worker_factory(model: str, precision: str) -> Callable[[int], OpenVINOEmbedder]:
+    """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
+
+    The model is looked for here, so that no worker has to.
+    """
+    exact = native_precision() if precision == "auto" else precision
+    return functools.partial(_worker_embedder, str(locate(model).folder), exact)
+
+
+def _worker_embedder(folder: str, precision: str, threads: int) -> OpenVINOEmbedder:
+    return load_embedder(folder, precision=precision, streams=threads, threads=threads)
+
+
+def _processes(chosen: Settings) -> Executor:
+    from embedmill.executors.limits import Limits
+    from embedmill.executors.processes import EmbedderPool
+    from embedmill.executors.tuned import TunedPool, candidates
+
+    preset = PRESETS[chosen.preset]
+    limits = Limits(
+        max_memory_mb=chosen.max_memory_mb or preset.max_memory_mb,
+        max_documents_per_worker=chosen.max_documents_per_worker or preset.max_documents_per_worker,
+    )
+    factory = worker_factory(chosen.model, chosen.precision)
+
+    def pool(workers: int) -> EmbedderPool:
+        return EmbedderPool(factory, workers=workers, limits=limits)
+
+    workers = chosen.workers or preset.workers
+    return pool(workers) if workers else TunedPool(pool, candidates(machine.cores()))
+
+
+def _batch_size(chosen: Settings) -> int | None:
+    return chosen.batch_size or (PRESETS[chosen.preset].batch_size if chosen.executor == "processes" else None)
+
+
 def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
     store = open_store(url, write=write, create=create)
     stack.callback(store.close)
@@ -265,7 +306,7 @@ def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
         )
 
 
-def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, InlineExecutor, VectorCache | None, Chunking]:
+def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
     from embedmill.chunking import Chunking
     from embedmill.executors.inline import InlineExecutor
     from embedmill.state.cache import PersistentCache
@@ -273,7 +314,7 @@ def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Inline
     workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
     embedder = load_embedder(chosen.model, precision=chosen.precision, streams=workers, threads=workers)
     stack.callback(embedder.close)
-    executor = InlineExecutor(embedder)
+    executor = InlineExecutor(embedder) if chosen.executor == "threads" else _processes(chosen)
     stack.callback(executor.close)
     cache = PersistentCache() if chosen.cache else None
     if cache is not None:

@@ -34,11 +34,13 @@ def batches(
     length: Callable[[T], int],
     *,
     budget: int = TOKEN_BUDGET,
+    most: int | None = None,
     patience: int = PATIENCE,
 ) -> Iterator[list[T]]:
     """Group a stream's items by their padded length; every item comes out exactly once.
 
-    A batch has at most ``max(1, budget // padded length)`` items. Pulls from `items` only when asked for more.
+    A batch has at most ``max(1, budget // padded length)`` items, and at most `most`. Pulls from `items` only when
+    asked for more.
     """
     buckets: dict[int, list[T]] = {}  # in the order in which they were begun
     begun: dict[int, int] = {}  # length -> how many items had come before its bucket was begun
@@ -49,7 +51,7 @@ def batches(
             bucket = buckets[size] = []
             begun[size] = count
         bucket.append(item)
-        if (len(bucket) + 1) * size > budget:
+        if (len(bucket) + 1) * size > budget or len(bucket) == most:
             del buckets[size], begun[size]
             yield bucket
         if buckets:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from embedmill.errors import UsageError
+from embedmill.presets import PRESETS
 
 CONFIG_FILE = "embedmill.toml"
 PREFIX = "EMBEDMILL_"
 
 PRECISIONS = ("auto", "f32", "bf16")
-EXECUTORS = ("threads",)
+EXECUTORS = ("threads", "processes")
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -27,7 +28,11 @@ class Settings:
     model: str = "all-MiniLM-L6-v2"
     precision: str = "auto"
     executor: str = "threads"
-    workers: int | None = None  # cores to use, each for a call of the model; None: all
+    workers: int | None = None  # threads: calls of the model that run at once; processes: their number
+    preset: str = "auto"  # for processes; one that is named means processes
+    max_memory_mb: int | None = None  # of a worker process, above what it has after loading; None: the preset's
+    max_documents_per_worker: int | None = None  # texts after which a worker process is replaced; None: the preset's
+    batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
     store: str = "sqlite:.embedmill/index.db"
     cache: bool = True
     chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads
@@ -35,6 +40,8 @@ class Settings:
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     max_file_size: int = 64 << 20  # bytes; most larger files are data or logs, not text to search
+    embedding_parallel_workers: int | None = None  # of a ParallelEmbeddingGenerator; None: one for each core
+    enable_parallel_embeddings: bool = True  # whether it may use processes at all
 
 
 def settings(
@@ -52,6 +59,8 @@ def settings(
     for name, value in (flags or {}).items():
         if value is not None:
             found[name] = _checked(name, value, f"--{name.replace('_', '-')}")
+    if found.get("preset", "auto") != "auto":
+        found.setdefault("executor", "processes")
     return Settings(**found)
 
 
@@ -147,6 +156,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "precision": _one_of(*PRECISIONS),
     "executor": _one_of(*EXECUTORS),
     "workers": _count(1, 1024),
+    "preset": _one_of(*PRESETS),
+    "max_memory_mb": _count(1, 1 << 24),
+    "max_documents_per_worker": _count(1, 1 << 32),
+    "batch_size": _count(1, 1024),
     "store": _text,
     "cache": _switch,
     "chunk_tokens": _count(16, 1 << 20),
@@ -154,5 +167,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "exclude": _patterns,
     "hidden": _switch,
     "max_file_size": size,
+    "embedding_parallel_workers": _count(1, 1024),
+    "enable_parallel_embeddings": _switch,
 }
 assert set(_CHECKS) == {field.name for field in fields(Settings)}

@@ -11,6 +11,7 @@
     │   ├── SpaceMismatch
     │   └── StoreBusy
     ├── CacheError
+    ├── EmbeddingError
     └── MissingExtra
 
 Each docstring says what happened and what to do about it. Messages are one line: what is wrong,
@@ -18,6 +19,15 @@ in which input, what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedmill.records import Cause
 
 
 class EmbedmillError(Exception):
@@ -62,6 +72,17 @@ class StoreBusy(StoreError):
 
 class CacheError(EmbedmillError):
     """The cache of vectors cannot be used: clear it or move it with EMBEDMILL_CACHE_DIR."""
+
+
+class EmbeddingError(EmbedmillError):
+    """Some of the texts given have no vector; those of the others are kept in the error."""
+
+    def __init__(self, message: str, vectors: NDArray[np.float32], causes: Mapping[int, Cause]) -> None:
+        super().__init__(message)
+        self.vectors = vectors
+        """All vectors, ``(n, dimension)``; NaN in the rows of the texts that failed."""
+        self.causes = causes
+        """Row -> why it has none."""
 
 
 class MissingExtra(EmbedmillError):

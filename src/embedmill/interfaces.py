@@ -20,6 +20,7 @@ from embedmill.records import (
     TokenIds,
     Vector,
     Vectors,
+    WorkerStats,
 )
 
 Task = Literal["document", "query"]
@@ -122,6 +123,19 @@ class Executor(Protocol):
     @property
     def retries(self) -> int:
         """Batches tried again so far."""
+
+    @property
+    def tuning(self) -> str:
+        """Why there are so many workers, where that was measured; else empty."""
+
+    def stats(self) -> Sequence[WorkerStats]:
+        """What each worker process is doing and has done; empty where there are none."""
+
+    def hurry(self, seconds: float) -> None:
+        """Give up what is not finished within so many seconds, where that is possible: `run` ends then, without it.
+
+        Safe in a signal handler.
+        """
 
     def close(self) -> None:
         """End the workers; may be called twice. `run` raises `RuntimeError` afterwards."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from embedmill.batching import batches
@@ -40,6 +40,9 @@ from embedmill.writing import STAGE_AT, Writer
 _GROUPS_AHEAD = 16
 """Groups of pieces that the reader may be ahead of the model: 1,024 pieces, some 2 MB."""
 
+_TO_FINISH = 5.0
+"""Seconds that what is in flight has when a run is stopped."""
+
 _RECENT = 8192
 """Vectors of this run that are remembered for equal chunks; those further back are in the cache or the store."""
 
@@ -55,12 +58,15 @@ class IncrementalIndexer:
         *,
         cache: VectorCache | None = None,
         chunking: Chunking | None = None,
+        batch_size: int | None = None,
     ) -> None:
+        """`batch_size` limits the texts of a batch; by default its tokens alone do."""
         self._store = store
         self._embedder = embedder
         self._executor = executor
         self._cache = cache
         self._chunking = chunking or Chunking(embedder.max_tokens)
+        self._batch_size = batch_size
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -69,6 +75,7 @@ class IncrementalIndexer:
         What has been embedded is stored, the report says `interrupted`, and the next run goes on from there.
         """
         self._stopping.set()
+        self._executor.hurry(_TO_FINISH)
 
     def run(
         self,
@@ -123,7 +130,7 @@ class IncrementalIndexer:
 
     def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:
         """Pull the events through the model."""
-        under_way: deque[list[Piece]] = deque()  # the executor answers in the order of the calls
+        under_way: dict[int, list[Piece]] = {}  # by the id of their batch, which the answer carries
 
         def pieces() -> Iterator[Piece]:
             for group in events:
@@ -135,15 +142,16 @@ class IncrementalIndexer:
                 tell()
 
         def calls() -> Iterator[Batch]:
-            for group in batches(pieces(), lambda piece: len(piece.ids)):
+            for group in batches(pieces(), lambda piece: len(piece.ids), most=self._batch_size):
                 if self._stopping.is_set():  # what still waits is not begun
                     return
-                under_way.append(group)
-                yield as_batch(group)
+                batch = as_batch(group)
+                under_way[id(batch)] = group
+                yield batch
 
         started = time.perf_counter()
         for embedded in self._executor.run(calls()):
-            flow.settle(under_way.popleft(), embedded)
+            flow.settle(under_way.pop(id(embedded.batch)), embedded)
             tell()
         flow.seconds["embed"] = time.perf_counter() - started
 

@@ -6,6 +6,7 @@ Nothing here does I/O. The words are those of the glossary in ``docs/design.md``
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -111,6 +112,10 @@ class Batch:
         """True tokens, padding not counted."""
         return sum(len(ids) for ids in self.ids)
 
+    def part(self, start: int, stop: int) -> Batch:
+        """The texts from `start` on, `stop` not included."""
+        return Batch(self.texts[start:stop], self.ids[start:stop])
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -118,11 +123,17 @@ class Cause:
 
     type: str
     message: str
+    trace: str = field(default="", compare=False, repr=False)  # as Python prints it; not stored
 
     @classmethod
     def of(cls, error: BaseException) -> Cause:
         """The cause that an exception stands for."""
-        return cls(type(error).__name__, " ".join(str(error).split()) or "no message")
+        try:
+            message = " ".join(str(error).split())
+            trace = "".join(traceback.format_exception(error))
+        except Exception:  # whoever defines an exception may err in how it is told
+            message, trace = "its message cannot be told", ""
+        return cls(type(error).__name__, message or "no message", trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,22 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker's place in the pool, and the process that has it now."""
+
+    worker: int
+    pid: int | None  # None while there is none
+    state: str  # "starting", "idle", "busy", "missing" or "retired"
+    documents: int  # texts given to this process
+    batches: int  # finished by it
+    tokens: int
+    rss_mb: float
+    age_seconds: float
+    restarts: int  # of this place
+    causes: Mapping[str, int]  # of its restarts
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one run did. Every chunk is exactly one of embedded, cached, duplicate or failed."""
 
@@ -238,6 +265,8 @@ class Report:
     stages: Mapping[str, float]  # seconds of work in each stage; stages overlap
     skipped: Mapping[str, int]  # left out by the source: reason -> files
     failures: int  # in the store when the run ended, earlier runs' included
+    worker_stats: Sequence[WorkerStats] = ()  # of worker processes, when the run ended
+    tuning: str = ""  # why it had so many workers, where that was measured
     interrupted: bool = False  # stopped before the end; what was finished is stored
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only

@@ -42,6 +42,8 @@ def report(
         workers=executor.workers,
         restarts=executor.restarts,
         retries=executor.retries,
+        worker_stats=tuple(executor.stats()),
+        tuning=executor.tuning,
         stages={name: round(value, 3) for name, value in stages.items()},
         skipped=dict(source.skipped) | unreadable,
         **outcome,

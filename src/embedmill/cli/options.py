@@ -51,14 +51,47 @@ Executor = Annotated[
     str | None,
     _option(
         "--executor",
-        metavar="threads",
-        help="Where the model runs. Default: threads, in this process.",
-        autocompletion=lambda: ["threads"],
+        metavar="threads|processes",
+        help="Where the model runs: in threads of this process, or in worker processes that may crash, leak and hang "
+        "without harm to the run. Default: threads.",
+        autocompletion=lambda: ["threads", "processes"],
     ),
 ]
 Workers = Annotated[
     str | None,
-    _option("--workers", metavar="N", help="Calls of the model that run at once. Default: one for each core."),
+    _option(
+        "--workers",
+        metavar="N",
+        help="Calls of the model that run at once, or worker processes. Default: one call for each core; the number of "
+        "processes is measured at the run's beginning.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    _option(
+        "--preset",
+        metavar="auto|development|production|low-memory",
+        help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 200 texts or "
+        "1,000 MB, 32 texts a batch (development); 3, 500, 1,500, 32 (production); 1, 100, 500, 16 (low-memory). "
+        "One that is named means --executor processes. Default: auto.",
+        autocompletion=lambda: ["auto", "development", "production", "low-memory"],
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    _option(
+        "--max-memory-mb",
+        metavar="MB",
+        help="Replace a worker process that takes so much more than after loading. Default: 1000.",
+    ),
+]
+MaxDocuments = Annotated[
+    str | None,
+    _option("--max-documents-per-worker", metavar="N", help="Replace a worker process after N texts. Default: never."),
+]
+BatchSize = Annotated[
+    str | None,
+    _option("--batch-size", metavar="N", help="Most texts in one call of the model. Default: as many as tokens allow."),
 ]
 Store = Annotated[
     str | None,

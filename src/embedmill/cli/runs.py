@@ -35,6 +35,8 @@ def run(job: Callable[..., Report], source: Source | None, *, store: str, as_jso
         output.emit(report.to_dict() | {"store": output.masked(report.store)})
     elif not quiet:
         output.say(summary.plan(report) if report.dry_run else summary.summary(report))
+        if output.verbose() and report.worker_stats:
+            output.say(summary.workers(report))
     if report.interrupted:
         output.complain("interrupted: what was finished is stored, the same command goes on from there")
         return exits.INTERRUPTED

@@ -68,7 +68,9 @@ def _details(report: Report) -> str:
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
     documents += [f"{report.removed:,} removed"] if report.removed else []
     events = [
-        counted(number, what) for number, what in ((report.restarts, "restart"), (report.retries, "retry")) if number
+        counted(number, *what)
+        for number, what in ((report.restarts, ["restart"]), (report.retries, ["retry", "retries"]))
+        if number
     ]
     return table(
         [
@@ -77,9 +79,28 @@ def _details(report: Report) -> str:
             ("tokens", f"{report.tokens:,}"),
             ("skipped", _skipped(report)),
             ("trouble", ", ".join(events)),
-            ("model", f"{report.model} in {report.precision}, {counted(report.workers, 'worker')}"),
+            ("model", f"{report.model} in {report.precision}, {_workers(report)}"),
             ("store", masked(report.store)),
         ]
+    )
+
+
+def _workers(report: Report) -> str:
+    if report.executor == "threads":
+        return counted(report.workers, "worker")
+    processes = counted(report.workers, "worker process", "worker processes")
+    return f"{processes} (measured: {report.tuning})" if report.tuning else processes
+
+
+def workers(report: Report) -> str:
+    """A line for each worker process, as ``-v`` shows them."""
+    return "\n".join(
+        f"worker {each.worker}: process {each.pid or 'none'}, {each.state}, "
+        f"{counted(each.batches, 'batch', 'batches')}, {counted(each.documents, 'text')}, {each.tokens:,} tokens, "
+        f"{each.rss_mb:,.0f} MB, "
+        f"{each.age_seconds:,.0f} s old, {counted(each.restarts, 'restart')}"
+        + "".join(f", {cause}: {number}" for cause, number in each.causes.items())
+        for each in report.worker_stats
     )
 
 

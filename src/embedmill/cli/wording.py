@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun, as in ``1 document`` and ``1,024 documents``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def in_bytes(number: int) -> str:

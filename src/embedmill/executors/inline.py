@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-
+from embedmill.executors.isolating import isolate
 from embedmill.interfaces import Embedder
 from embedmill.overlap import ordered
-from embedmill.records import Batch, Cause, Embedded
+from embedmill.records import Batch, Embedded, WorkerStats
 
 
 class InlineExecutor:
     """Runs an embedder in threads of this process. A text that raises is found by halving its batch."""
 
     name = "threads"
+    tuning = ""
     restarts = 0
 
     def __init__(self, embedder: Embedder) -> None:
@@ -47,28 +47,17 @@ class InlineExecutor:
 
     def _loaded_and_embedded(self, batch: Batch) -> Embedded:
         self._embedder.load()  # a model that cannot be loaded ends the run; it is no fault of the texts
-        return self._embed(batch)
-
-    def _embed(self, batch: Batch) -> Embedded:
-        try:
-            return Embedded(batch, self._embedder.infer(batch))
-        except Exception as error:
-            if len(batch.texts) == 1:
-                empty = np.full((1, self._embedder.dimension), np.nan, np.float32)
-                return Embedded(batch, empty, {0: Cause.of(error)})
+        embedded, retries = isolate(self._embedder, batch)
         with self._counting:
-            self.retries += 1
-        middle = len(batch.texts) // 2
-        halves = [
-            self._embed(Batch(batch.texts[part], batch.ids[part]))
-            for part in (slice(None, middle), slice(middle, None))
-        ]
-        causes = {
-            row + base: cause
-            for base, half in zip((0, middle), halves, strict=True)
-            for row, cause in half.causes.items()
-        }
-        return Embedded(batch, np.concatenate([half.vectors for half in halves]), causes)
+            self.retries += retries
+        return embedded
+
+    def stats(self) -> Sequence[WorkerStats]:
+        """Nothing: there are no processes."""
+        return ()
+
+    def hurry(self, seconds: float) -> None:
+        """Do nothing: what threads have begun, they finish."""
 
     def close(self) -> None:
         """Refuse further work; may be called twice. The embedder stays the caller's."""

@@ -1,0 +1,78 @@
+"""How much memory workers take, and when that is too much."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import psutil
+
+log = logging.getLogger(__name__)
+
+_SOFT: Final = 0.95  # of the limit: the worker finishes its batch and is replaced
+_HARD: Final = 1.5  # of the limit: it is killed and its batch tried again
+_EVERY: Final = 1.0  # seconds between looks
+_FEW: Final = 3  # batches: a worker that is too large before it has finished these has no leak, it needs that much
+_SPARE: Final = 1.5  # of a worker's size must be free for a second one beside it
+_MB: Final = 1 << 20
+
+
+class Memory:
+    """The limit for one worker's growth since it had loaded its model."""
+
+    def __init__(self, limit_mb: float | None) -> None:
+        self._limit = limit_mb
+        self._next = 0.0
+        self._soon = 0
+        self._readable = True
+        self.largest_loaded = 0.0
+        """Megabytes of the largest worker, as it was when it had loaded its model."""
+        try:
+            psutil.Process().memory_info()
+        except (psutil.Error, OSError):
+            self._readable = False
+            log.warning("the memory of processes cannot be read here (no /proc?): workers run without a memory limit")
+
+    def of(self, pid: int) -> float:
+        """Megabytes of resident memory; 0 for a process that has ended, and where memory cannot be read."""
+        if not self._readable:
+            return 0.0
+        try:
+            return float(psutil.Process(pid).memory_info().rss) / _MB
+        except (psutil.Error, OSError):
+            return 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a look."""
+        if now < self._next or not self._readable:
+            return False
+        self._next = now + _EVERY
+        return True
+
+    def beyond_soft(self, grown_mb: float) -> bool:
+        """Whether a worker that has grown so far is to be replaced."""
+        return self._limit is not None and grown_mb >= _SOFT * self._limit
+
+    def beyond_hard(self, grown_mb: float) -> bool:
+        """Whether it is to be killed."""
+        return self._limit is not None and grown_mb >= _HARD * self._limit
+
+    def learn(self, grown_mb: float, batches: int) -> None:
+        """Take note of a worker that was too large after so many batches.
+
+        A limit that the model's own work does not fit into is raised, with a warning: no restart would help.
+        """
+        self._soon = self._soon + 1 if batches < _FEW else 0
+        if self._soon > 1 and self._limit is not None:
+            self._limit = grown_mb * _HARD
+            self._soon = 0
+            log.warning(
+                "max_memory_mb is below what the model needs for a batch (%.0f MB): taking %.0f", grown_mb, self._limit
+            )
+
+    def room_for(self, worker_mb: float) -> bool:
+        """Whether a second worker of this size fits beside the others."""
+        try:
+            return bool(psutil.virtual_memory().available / _MB > _SPARE * worker_mb)
+        except (psutil.Error, OSError):
+            return False

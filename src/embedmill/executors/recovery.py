@@ -1,0 +1,109 @@
+"""What becomes of the texts that a worker held when it died: pure bookkeeping, no process is touched here.
+
+A batch is tried whole once more, alone in a worker. Where that dies too, its texts are tried one by one; the one that
+takes its worker with it is tried once more, and has failed if that dies as well. So one text costs at most four
+workers, whatever its batch's size, where halving would cost log2 of it more; and no other text is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from embedmill.records import Batch, Cause, Embedded, Vectors
+
+_FINISHING = threading.Lock()  # a caller may end a job while its result comes
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A batch that a caller waits for. One that has its outcome is not given to a worker any more."""
+
+    batch: Batch
+    done: Callable[[Job], None]
+    outcome: Embedded | Exception | None = None  # None until there is one
+    suspect: bool = False  # a worker has died of it, or beside it
+    _vectors: Vectors | None = None
+    _causes: dict[int, Cause] = field(default_factory=dict)
+    _settled: int = 0  # rows
+
+    def settle(self, start: int, embedded: Embedded) -> None:
+        """Take the result of the rows from `start` on; tells the caller once all are there."""
+        rows, dimension = embedded.vectors.shape
+        if self._vectors is None:
+            self._vectors = np.full((len(self.batch.texts), dimension), np.nan, np.float32)
+        self._vectors[start : start + rows] = embedded.vectors
+        self._causes.update({start + row: cause for row, cause in embedded.causes.items()})
+        self._settled += rows
+        if self._settled == len(self.batch.texts):
+            self.finish(Embedded(self.batch, self._vectors, self._causes))
+
+    def finish(self, outcome: Embedded | Exception) -> None:
+        """Tell the caller; only the first outcome counts."""
+        with _FINISHING:
+            if self.outcome is not None:
+                return
+            self.outcome = outcome
+        self.done(self)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Trial:
+    """Rows of a job that a worker is given at once."""
+
+    job: Job
+    start: int
+    stop: int
+    deaths: int = 0  # of workers that held these very rows
+
+    @classmethod
+    def of(cls, job: Job) -> Trial:
+        """The first one: the whole batch."""
+        return cls(job, 0, len(job.batch.texts))
+
+    @property
+    def batch(self) -> Batch:
+        """The texts of these rows."""
+        return self.job.batch if self.stop - self.start == len(self.job.batch.texts) else self._part()
+
+    def _part(self) -> Batch:
+        return self.job.batch.part(self.start, self.stop)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is to be tried alone, where it can harm no other."""
+        return self.job.suspect
+
+    def settle(self, embedded: Embedded) -> None:
+        """Take the result."""
+        self.job.settle(self.start, embedded)
+
+    def after_death(self, cause: Cause, dimension: int) -> Sequence[Trial]:
+        """What to try next, after a worker has died that held these rows; nothing where a text has been convicted."""
+        rows = self.stop - self.start
+        if not self.job.suspect:
+            self.job.suspect = True
+            return [replace(self, deaths=1)]
+        if rows > 1:
+            return [Trial(self.job, row, row + 1, deaths=1) for row in range(self.start, self.stop)]
+        if self.deaths < 2:
+            return [replace(self, deaths=2)]
+        self.fail(cause, dimension)
+        return []
+
+    def fail(self, cause: Cause, dimension: int) -> None:
+        """Give these rows up."""
+        batch = self.batch
+        causes = {
+            row: replace(cause, message=f"{cause.message} (text with SHA-256 {_short_hash(text)})")
+            for row, text in enumerate(batch.texts)
+        }
+        self.settle(Embedded(batch, np.full((len(batch.texts), dimension), np.nan, np.float32), causes))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,134 @@
+"""The command with worker processes: the same store as with threads, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from cli_runs import Shell
+from embedmill.models import ModelFiles
+from samples import prose
+from test_cli_interruption import subprocess_json
+
+DOCUMENTS = 200
+
+Rows = list[tuple[str, int, int, int, bytes]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
+    """A folder of different texts, some seconds' work."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(DOCUMENTS):
+        (folder / f"{number}.txt").write_text(prose(number, 1 + number % 12))
+    return Shell(tmp_path, EMBEDMILL_CACHE="no", EMBEDMILL_MODEL=str(real_model.folder), EMBEDMILL_PRECISION="f32")
+
+
+def rows(shell: Shell, store: str) -> Rows:
+    with closing(sqlite3.connect(shell.folder / store)) as db:
+        return db.execute(
+            """SELECT name, c.idx, c.start, c.end, v.vector
+               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
+               WHERE d.complete ORDER BY name, c.idx"""
+        ).fetchall()
+
+
+def alike(left: Rows, right: Rows) -> None:
+    assert [row[:-1] for row in left] == [row[:-1] for row in right]
+    vectors = [np.array([np.frombuffer(row[-1], "<f4") for row in rows]) for rows in (left, right)]
+    np.testing.assert_allclose(*vectors, rtol=0, atol=2e-6)
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_workers_that_are_killed_leave_the_same_store(shell: Shell) -> None:
+    assert shell.json("index", "texts", "--store", "sqlite:threads.db")["executor"] == "threads"
+    process = shell.start(
+        "index", "texts", "--store", "sqlite:processes.db", "--executor", "processes", "--workers", "2", "--json"
+    )
+    ended = threading.Event()
+    chance = random.Random(1)
+
+    def kill() -> None:
+        while not ended.wait(1.5):
+            if workers := children(process):
+                chance.choice(workers).send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    out, err = process.communicate(timeout=120)
+    ended.set()
+    killer.join()
+    assert (process.returncode, err) == (0, "")
+    report = subprocess_json(out)
+    assert (report["executor"], report["workers"], report["failed"]) == ("processes", 2, 0)
+    assert report["restarts"] > 0
+    assert sum(stats["restarts"] for stats in report["worker_stats"]) == report["restarts"]  # type: ignore[attr-defined]
+    alike(rows(shell, "threads.db"), rows(shell, "processes.db"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
+    process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
+    while not (workers := children(process)) or not any((shell.folder / ".embedmill").glob("index.db*")):
+        assert process.poll() is None
+    psutil.wait_procs(workers, timeout=3)  # some of the work
+    process.send_signal(number)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err
+    assert not [worker for worker in workers if worker.is_running()]
+    first = subprocess_json(out)
+    assert first["interrupted"]
+    second = subprocess_json(shell.run("index", "texts", "--json").stdout)
+    assert first["embedded"] + second["embedded"] == shell.json("status")["chunks"]
+
+
+def test_presets_and_what_verbose_shows(shell: Shell) -> None:
+    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "60", "-v")
+    assert done.returncode == 0
+    assert "2 worker processes" in done.stdout
+    assert "worker 0: process " in done.stdout and "worker 1: process " in done.stdout
+    assert ", documents: " in done.stdout  # the reason of the restarts
+    report = shell.json("index", "texts", "--preset", "low-memory", "--workers", "2", "--store", "sqlite:other.db")
+    assert (report["executor"], report["workers"]) == ("processes", 2)
+
+
+def test_the_number_of_workers_is_measured(shell: Shell) -> None:
+    report = shell.json("index", "texts", "--executor", "processes")
+    assert report["failed"] == 0
+    assert report["workers"] >= 1
+    words = shell.run("index", "texts", "--executor", "processes", "--store", "sqlite:other.db").stdout
+    assert ("measured: " in words) == ("tokens/s" in words.split("model", 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--workers", "0"], 2),
+        (["--workers", "-1"], 2),
+        (["--workers", "1000"], 2),
+        (["--executor", "elsewhere"], 2),
+        (["--preset", "huge"], 2),
+        (["--max-memory-mb", "none"], 2),
+    ],
+)
+def test_what_does_not_fit(shell: Shell, arguments: list[str], code: int) -> None:
+    done = shell.run("index", "texts", "--executor", "processes", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1 and arguments[-1] in done.stderr

@@ -1,0 +1,417 @@
+"""The pool's own promises: limits, recycling, falling back, closing, orphans."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from cli_runs import SOURCE
+from embedmill import EmbedderPool, ParallelEmbeddingGenerator
+from embedmill.errors import EmbeddingError, ModelError, UsageError
+from embedmill.executors.limits import Limits
+from embedmill.executors.slots import Restart
+from embedmill.executors.supervisor import divided
+from embedmill.executors.tuned import candidates
+from faulty import Factory, LightEmbedder
+from test_faults import batches, check
+from troubled import SMALL_MODEL, small_embedder
+
+TESTS = Path(__file__).parent
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# Limits
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1000])
+def test_numbers_of_workers_that_make_no_sense(workers: int) -> None:
+    with pytest.raises(UsageError, match=f"workers is {workers}"):
+        EmbedderPool(Factory(), workers=workers)
+
+
+@pytest.mark.parametrize("limits", [{"max_memory_mb": 0}, {"start_seconds": 0}, {"max_restarts": -1}])
+def test_limits_that_make_no_sense(limits: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="give"):
+        Limits(**limits)
+
+
+def test_a_worker_is_replaced_after_its_documents() -> None:
+    told: list[Restart] = []
+    work = batches() * 5
+    with EmbedderPool(Factory(), workers=1, limits=Limits(max_documents_per_worker=40), on_restart=told.append) as pool:
+        check(list(pool.run(work)), work, None)
+        assert pool.restarts == len(told) >= 4
+        assert {restart.cause for restart in told} == {"documents"}
+        assert pool.stats()[0].causes == {"documents": len(told)}
+        assert pool.retries == 0
+
+
+def test_a_worker_that_leaks_is_replaced_before_it_is_too_large() -> None:
+    work = batches() * 12
+    limits = Limits(max_memory_mb=150)
+    with EmbedderPool(leaking, workers=2, limits=limits) as pool:
+        check(list(pool.run(work)), work, None)
+        assert sum(stats.causes.get("memory", 0) for stats in pool.stats()) >= 1
+
+
+def test_a_memory_limit_below_what_a_batch_needs_is_raised_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    work = batches()
+    with EmbedderPool(greedy, workers=1, limits=Limits(max_memory_mb=20)) as pool:
+        check(list(pool.run(work)), work, None)
+        assert pool.restarts <= 8
+    assert "max_memory_mb is below what the model needs for a batch" in caplog.text
+
+
+class Leaking(LightEmbedder):
+    """Keeps 4 MB of each call."""
+
+    def __init__(self) -> None:
+        self.held: list[bytes] = []
+
+    def infer(self, batch: Any) -> Any:
+        self.held.append(os.urandom(1 << 20) * 4)
+        time.sleep(0.05)
+        return super().infer(batch)
+
+
+class Greedy(LightEmbedder):
+    """Takes 100 MB at its first call."""
+
+    held = b""
+
+    def infer(self, batch: Any) -> Any:
+        self.held = self.held or os.urandom(1 << 20) * 100
+        time.sleep(0.5)
+        return super().infer(batch)
+
+
+def leaking(threads: int) -> LightEmbedder:
+    return Leaking()
+
+
+def greedy(threads: int) -> LightEmbedder:
+    return Greedy()
+
+
+def test_cores_are_divided_among_workers() -> None:
+    assert divided(8, 3) == [3, 3, 2]
+    assert divided(2, 4) == [1, 1, 1, 1]
+    assert candidates(2) == [2, 1]
+    assert candidates(16) == [16, 8, 4, 3, 2, 1]
+
+
+# Deaths
+
+
+def test_a_worker_that_is_killed_at_random_costs_nothing() -> None:
+    """findings 16: a process pool breaks whole when one child dies."""
+    work = batches() * 60
+    stopping = threading.Event()
+
+    def kill() -> None:
+        while not stopping.wait(1.0):
+            random.choice(children()).kill()
+
+    killer = threading.Thread(target=kill)
+    with EmbedderPool(slow, workers=2) as pool:
+        killer.start()
+        found = list(pool.run(work))
+        stopping.set()
+        killer.join()
+        assert pool.restarts > 0
+    check(found, work, None)
+
+
+class Slow(LightEmbedder):
+    """Takes 10 ms for a call."""
+
+    def infer(self, batch: Any) -> Any:
+        time.sleep(0.01)
+        return super().infer(batch)
+
+
+def slow(threads: int) -> LightEmbedder:
+    return Slow()
+
+
+def test_a_worker_that_keeps_dying_is_not_replaced_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    work = batches()
+    limits = Limits(max_restarts=2, deadline_seconds=5)
+    with EmbedderPool(dying, workers=2, limits=limits) as pool:
+        found = list(pool.run(work))
+        assert [embedded.batch for embedded in found] == work
+        assert any(stats.state == "retired" for stats in pool.stats())
+    assert "died 3 times in a row and is not replaced" in caplog.text
+
+
+class Dying(LightEmbedder):
+    """Dies at each first call."""
+
+    def infer(self, batch: Any) -> Any:
+        os._exit(3)
+
+
+def dying(threads: int) -> LightEmbedder:
+    return Dying()
+
+
+def test_a_factory_that_cannot_be_pickled() -> None:
+    with pytest.raises(UsageError, match=r"cannot be sent to a worker .*define it at the top of a module"):
+        EmbedderPool(lambda threads: LightEmbedder(), workers=1)
+
+
+def test_a_damaged_model_is_told_as_in_one_process(tmp_path: Path) -> None:
+    with (
+        EmbedderPool(functools.partial(broken, str(tmp_path)), workers=2) as pool,
+        pytest.raises(ModelError, match="fetch it again"),
+    ):
+        list(pool.run(batches()))
+
+
+def broken(folder: str, threads: int) -> LightEmbedder:
+    raise ModelError(f"{folder}: truncated: fetch it again")
+
+
+def test_no_proc(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "none"))
+    work = batches()
+    with EmbedderPool(Factory(), workers=1) as pool:
+        check(list(pool.run(work)), work, None)
+    assert "without a memory limit" in caplog.text
+
+
+def test_two_pools_in_one_process() -> None:
+    work = batches()
+    with EmbedderPool(Factory(), workers=1) as first, EmbedderPool(Factory(), workers=1) as second:
+        runs = [first.run(work), second.run(work)]
+        for left, right in zip(*runs, strict=True):
+            np.testing.assert_array_equal(left.vectors, right.vectors)
+
+
+def test_hurry_ends_a_run_that_hangs() -> None:
+    work = batches(21)
+    with EmbedderPool(Factory("model call", "SIGSTOP"), workers=2) as pool:
+        found = []
+        begun = time.monotonic()
+        for embedded in pool.run(work):
+            found.append(embedded)
+            if len(found) == 1:
+                pool.hurry(1.0)
+        assert time.monotonic() - begun < 8
+    assert 0 < len(found) < len(work)
+
+
+def test_closing_ends_a_run_in_another_thread() -> None:
+    pool = EmbedderPool(Factory("model call", "SIGSTOP"), workers=1)
+    seen: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            list(pool.run(batches(0)))
+        except RuntimeError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    until(lambda: any(stats.state == "busy" for stats in pool.stats()))
+    pool.close()
+    thread.join(5)
+    assert "closed" in str(seen[0])
+    assert not children()
+
+
+# The parent
+
+
+def script(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def run_script(path: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"}
+    return subprocess.run(
+        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=60, check=False, **more
+    )
+
+
+OWN_FACTORY = """
+    from embedmill import EmbedderPool
+    from test_faults import batches
+    from faulty import LightEmbedder
+
+    def make(threads):
+        return LightEmbedder()
+"""
+
+
+def test_a_factory_in_the_users_script(tmp_path: Path) -> None:
+    done = run_script(
+        script(
+            tmp_path,
+            OWN_FACTORY
+            + """
+    if __name__ == "__main__":
+        with EmbedderPool(make, workers=2) as pool:
+            print(len(list(pool.run(batches()))), pool.stats()[0].state)
+""",
+        )
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("12 ")
+
+
+def test_a_script_without_its_main_line_is_told_so(tmp_path: Path) -> None:
+    """A clear error, not a storm of processes."""
+    done = run_script(
+        script(tmp_path, OWN_FACTORY + "\n    with EmbedderPool(make, workers=2) as pool: list(pool.run(batches()))\n")
+    )
+    assert done.returncode == 1
+    assert "put what starts it under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+
+
+def test_a_script_needs_no_main_line_for_a_factory_from_a_module(tmp_path: Path) -> None:
+    done = run_script(
+        script(
+            tmp_path,
+            """
+    from embedmill import EmbedderPool
+    from test_faults import batches
+    from faulty import Factory
+    with EmbedderPool(Factory(), workers=2) as pool:
+        print(len(list(pool.run(batches()))))
+""",
+        )
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "12\n", "")
+
+
+def test_few_descriptors(tmp_path: Path) -> None:
+    done = run_script(
+        script(
+            tmp_path,
+            """
+    import resource
+    from embedmill import EmbedderPool
+    from test_faults import batches, check
+    from faulty import Factory
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    with EmbedderPool(Factory(), workers=8) as pool:
+        work = batches()
+        check(list(pool.run(work)), work, None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+    with EmbedderPool(Factory(), workers=8) as pool:
+        check(list(pool.run(work)), work, None)
+        print(len(pool.check_health()) > 0)
+""",
+        )
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) -> None:
+    path = script(
+        tmp_path,
+        f"""
+    import time, psutil
+    from embedmill import EmbedderPool
+    from test_faults import batches
+    from faulty import Factory
+    pool = EmbedderPool(Factory("model call", "endless loop"), workers=2)
+    list(pool.run(batches()))
+    if {busy}:
+        import threading
+        threading.Thread(target=lambda: list(pool.run(batches(0))), daemon=True).start()
+        time.sleep(0.5)
+    print(*[child.pid for child in psutil.Process().children()], flush=True)
+    time.sleep(60)
+""",
+    )
+    parent = subprocess.Popen(
+        [sys.executable, str(path)],
+        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+
+
+# The generator
+
+SMALL = str(SMALL_MODEL)
+
+
+def test_the_generator_gives_what_one_process_gives() -> None:
+    texts = [f"text number {number} " + "word " * (number % 40) for number in range(200)]
+    expected = small_embedder().embed(texts)
+    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
+        few = generator.generate(texts[:9])
+        assert not generator.stats()  # few stay in this process
+        found = generator.generate(texts)
+        pids = [stats.pid for stats in generator.stats()]
+        again = generator.generate(texts)
+        assert [stats.pid for stats in generator.stats()] == pids  # reused
+        assert generator.dimension == found.shape[1]
+        assert generator.generate([]).shape == (0, generator.dimension)
+    np.testing.assert_allclose(few, expected[:9], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(found, again)
+    with pytest.raises(RuntimeError, match="closed"):
+        generator.generate(texts)
+
+
+def test_one_worker_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ParallelEmbeddingGenerator(workers=1, model=SMALL) as generator:
+        generator.generate(["a text"] * 50)
+        assert not generator.stats() and not children()
+    monkeypatch.setenv("EMBEDMILL_ENABLE_PARALLEL_EMBEDDINGS", "no")
+    with ParallelEmbeddingGenerator(workers=4, model=SMALL) as generator:
+        assert generator.workers == 1
+
+
+def test_the_generators_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDMILL_EMBEDDING_PARALLEL_WORKERS", "3")
+    with ParallelEmbeddingGenerator(model=SMALL) as generator:
+        assert generator.workers == 3
+    for wrong in ({"workers": 0}, {"threshold": -1}):
+        with pytest.raises(UsageError, match="give"):
+            ParallelEmbeddingGenerator(model=SMALL, **wrong)  # type: ignore[arg-type]
+    with ParallelEmbeddingGenerator(model=SMALL) as generator, pytest.raises(TypeError):
+        generator.generate("one text that is no list, and long enough")
+
+
+def test_an_error_of_some_texts_keeps_the_others_vectors() -> None:
+    error = EmbeddingError("1 of 2 texts", np.zeros((2, 3), np.float32), {})
+    assert error.vectors.shape == (2, 3)
