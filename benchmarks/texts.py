@@ -114,6 +114,10 @@ class OneTextDocuments:
         text = self._texts[entry.id]
         return Document(entry.id, text, Kind.TEXT, text_hash("", text), entry.size, 0)
 
+    def amount(self) -> int:
+        """Bytes of all texts, about."""
+        return sum(map(len, self._texts))
+
     def unlisted(self) -> Sequence[str]:
         return ()
 

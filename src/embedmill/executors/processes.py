@@ -32,8 +32,7 @@ Factory = Callable[[int], Embedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
 _QUEUED: Final = 1  # batches for each worker that wait beside those it holds
-_OUT_OF_ORDER: Final = 2  # finished batches that may wait behind a slower one
-_WAITING: Final = 512  # finished batches that may wait behind one whose workers die
+_WAITING: Final = 512  # finished batches that may wait behind one that hangs or whose workers die
 _MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
 
@@ -118,8 +117,8 @@ class EmbedderPool:
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches; results come in the batches' order.
 
-        What is in flight is bounded in batches and in tokens; but the results behind a batch that is being recovered
-        may pile up to some hundred batches, so that the other workers need not wait for it.
+        What is in flight is bounded in batches and in tokens; but the results behind a batch that hangs or is being
+        recovered may pile up to some hundred batches, so that the other workers need not wait for it.
         """
         if self._closed:
             raise RuntimeError("this pool is closed: make a new one")
@@ -282,8 +281,7 @@ class _Caller:
         return bool(self._waiting) and self._waiting[0].outcome is not None
 
     def _room(self, most: int) -> bool:
-        piled = _WAITING if self._waiting and self._waiting[0].suspect else most + _OUT_OF_ORDER
-        return self._unfinished < most and self._tokens < most * TOKEN_BUDGET and len(self._waiting) < piled
+        return self._unfinished < most and self._tokens < most * TOKEN_BUDGET and len(self._waiting) < _WAITING
 
     def _take(self) -> Embedded | None:
         """The first result; None for one that was abandoned."""
