@@ -19,8 +19,8 @@ class Limits:
     """Until a worker must have loaded its model."""
     deadline_seconds: float = 30.0
     """What a batch is allowed whatever its length; the predicted time times `deadline_factor` comes on top."""
-    deadline_factor: float = 10.0
-    retry_seconds: float = 2.0
+    deadline_factor: float = 5.0
+    retry_seconds: float = 1.5
     """The same as `deadline_seconds` for a batch that a worker has died of, tried alone: so that one text that hangs
     costs the long wait once."""
     max_restarts: int = 20

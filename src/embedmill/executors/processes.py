@@ -32,6 +32,8 @@ Factory = Callable[[int], Embedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
 _QUEUED: Final = 1  # batches for each worker that wait beside those it holds
+_OUT_OF_ORDER: Final = 2  # finished batches that may wait behind one that takes a little longer
+_PATIENCE: Final = 0.5  # seconds after which it takes more than a little
 _WAITING: Final = 512  # finished batches that may wait behind one that hangs or whose workers die
 _MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
@@ -238,6 +240,7 @@ class _Caller:
         self._changed = threading.Condition()
         self._unfinished = 0
         self._tokens = 0  # of the unfinished
+        self._late: Job | None = None  # the first one, where the others need not wait for it
 
     def job(self, batch: Batch) -> Job:
         """A new job, the last in the row."""
@@ -258,7 +261,11 @@ class _Caller:
         """The first result, or None while there are fewer than `most` jobs under way; waits for either."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._first_is_done() or self._room(most))
+                late = bool(self._waiting) and self._waiting[0] is self._late
+                bound = _WAITING if late else most + _OUT_OF_ORDER
+                if not self._changed.wait_for(lambda: self._first_is_done() or self._room(most, bound), _PATIENCE):  # noqa: B023
+                    self._late = self._waiting[0]
+                    continue
                 if not self._first_is_done():
                     return None
             if (embedded := self._take()) is not None:
@@ -280,8 +287,9 @@ class _Caller:
     def _first_is_done(self) -> bool:
         return bool(self._waiting) and self._waiting[0].outcome is not None
 
-    def _room(self, most: int) -> bool:
-        return self._unfinished < most and self._tokens < most * TOKEN_BUDGET and len(self._waiting) < _WAITING
+    def _room(self, most: int, most_waiting: int) -> bool:
+        few = self._unfinished < most and self._tokens < most * TOKEN_BUDGET
+        return few and len(self._waiting) < most_waiting
 
     def _take(self) -> Embedded | None:
         """The first result; None for one that was abandoned."""

@@ -82,12 +82,16 @@ class Trial:
         """Take the result."""
         self.job.settle(self.start, embedded)
 
-    def after_death(self, cause: Cause, dimension: int) -> Sequence[Trial]:
-        """What to try next, after a worker has died that held these rows; nothing where a text has been convicted."""
+    def after_death(self, cause: Cause, dimension: int, *, hung: bool = False) -> Sequence[Trial]:
+        """What to try next, after a worker has died that held these rows; nothing where a text has been convicted.
+
+        Of a batch that hung the texts are tried one by one at once: to try it whole again costs a deadline.
+        """
         rows = self.stop - self.start
-        if not self.job.suspect:
+        if not self.job.suspect and not (hung and rows > 1):
             self.job.suspect = True
             return [replace(self, deaths=1)]
+        self.job.suspect = True
         if rows > 1:
             return [Trial(self.job, row, row + 1, deaths=1) for row in range(self.start, self.stop)]
         if self.deaths < 2:

@@ -352,7 +352,7 @@ class Supervisor:
             elif late := next((held for held in worker.held.values() if self._is_late(worker, held, now)), None):
                 log.warning("a worker hangs; its stacks:\n%s", worker.child.dump())
                 waited = now - (late.since or now)
-                self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"))
+                self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"), late=late)
             elif worker is self.ward.worker and not worker.held and now > worker.idle_since + _WARD_IDLE:
                 self._let_go(worker)
                 self.ward.worker = None
@@ -405,8 +405,10 @@ class Supervisor:
 
     # --- losing -------------------------------------------------------------------------------------------
 
-    def _lost(self, worker: Worker, cause: Cause | None = None, short: str | None = None) -> None:
-        """A worker is dead, or has to be: what it held is tried again."""
+    def _lost(
+        self, worker: Worker, cause: Cause | None = None, short: str | None = None, *, late: Held | None = None
+    ) -> None:
+        """A worker is dead, or has to be: what it held is tried again; `late` is what it hung on."""
         slot = self._slot(worker)
         pid = worker.child.pid
         code = self._let_go(worker)
@@ -433,7 +435,7 @@ class Supervisor:
         for held in worker.held.values():
             if held.trial.job.outcome is None:
                 self.retries += 1
-                self._suspects.extend(held.trial.after_death(cause, self.dimension))
+                self._suspects.extend(held.trial.after_death(cause, self.dimension, hung=held is late))
 
     def _count(self, slot: Slot, pid: int, cause: str) -> None:
         slot.restarts += 1
