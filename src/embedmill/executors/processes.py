@@ -144,6 +144,8 @@ class EmbedderPool:
 
     def _submit(self, job: Job) -> None:
         with self._lock:
+            if self._closed:
+                raise RuntimeError("this pool is closed: make a new one")
             if self._error is not None:
                 raise self._error
             if self._here is not None:
