@@ -333,6 +333,32 @@ def test_few_descriptors(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
+FULL_SHM = "mount -t tmpfs -o size=4k none /dev/shm && ! head -c 1M /dev/zero > /dev/shm/full 2> /dev/null"
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="no rights to mount",
+)
+def test_a_full_dev_shm(tmp_path: Path) -> None:
+    """Nothing of a pool lies there."""
+    path = script(tmp_path, "from test_pool import run_in_two_workers; print(run_in_two_workers())")
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{FULL_SHM}; exec {sys.executable} {path}"],
+        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
+
+
+def run_in_two_workers() -> int:
+    with EmbedderPool(Factory(), workers=2) as pool:
+        return len(list(pool.run(batches())))
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) -> None:
     path = script(

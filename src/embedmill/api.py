@@ -11,10 +11,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from embedmill import machine
+from embedmill.closing import Closing
 from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
@@ -152,7 +152,7 @@ def retry_failed(
         return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
 
-class Searcher:
+class Searcher(Closing):
     """An open store and its model, for many searches.
 
     The model is the one that the store was written with, unless `model` names where else it lies. Raises
@@ -198,14 +198,6 @@ class Searcher:
     def close(self) -> None:
         """Release store and model; may be called twice."""
         self._closing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def search(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from embedmill import machine
 from embedmill.api import load_embedder, worker_factory
 from embedmill.batching import batches
+from embedmill.closing import Closing
 from embedmill.config import settings
 from embedmill.errors import EmbeddingError, UsageError
 from embedmill.executors.limits import Limits
@@ -22,7 +21,7 @@ from embedmill.records import Batch, Cause, TokenIds, Vectors, WorkerStats
 _ENCODE_AT_ONCE = 64  # texts
 
 
-class ParallelEmbeddingGenerator:
+class ParallelEmbeddingGenerator(Closing):
     """Embeds lists of texts in worker processes, which are kept from one call to the next.
 
     Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process. `workers` is
@@ -124,11 +123,3 @@ class ParallelEmbeddingGenerator:
             if self._pool is not None:
                 self._pool.close()
         self._embedder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import spawn
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from embedmill import machine
 from embedmill.batching import TOKEN_BUDGET
+from embedmill.closing import Closing
 from embedmill.errors import UsageError
 from embedmill.executors.isolating import isolate
 from embedmill.executors.limits import Limits
@@ -38,7 +38,7 @@ _WAITING: Final = 512  # finished batches that may wait behind one that hangs or
 _MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
 
-class EmbedderPool:
+class EmbedderPool(Closing):
     """An executor of worker processes, each with an embedder of its own, under one supervising thread.
 
     A worker that dies, hangs or grows without end is replaced, and what it held is tried again: whole and alone, then
@@ -167,14 +167,6 @@ class EmbedderPool:
         if self._here is not None:
             self._here.put(None)
         self._end_callers(RuntimeError("the pool was closed"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; behind them the one that tries alone what workers have died of."""

@@ -350,8 +350,10 @@ class Supervisor:
                 if now - worker.child.started > limits.start_seconds:
                     self._lost(worker, Cause("WorkerHung", f"it was not ready within {limits.start_seconds:g} s"))
             elif late := next((held for held in worker.held.values() if self._is_late(worker, held, now)), None):
-                log.warning("a worker hangs; its stacks:\n%s", worker.child.dump())
                 waited = now - (late.since or now)
+                stacks = worker.child.dump()
+                log.warning("a worker gave no answer within %.0f s and is replaced (-v shows its stacks)", waited)
+                log.info("its stacks:\n%s", stacks)
                 self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"), late=late)
             elif worker is self.ward.worker and not worker.held and now > worker.idle_since + _WARD_IDLE:
                 self._let_go(worker)

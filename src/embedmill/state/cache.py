@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
+from embedmill.closing import Closing
 from embedmill.errors import CacheError
 from embedmill.fingerprint import Fingerprint
 from embedmill.folders import cache_folder
@@ -49,7 +49,7 @@ class CacheStats:
     misses: int
 
 
-class PersistentCache:
+class PersistentCache(Closing):
     """A `VectorCache` in one file, and the vectors used last in memory.
 
     Safe for several threads, and for several processes on the same file. The cache is a help and no
@@ -164,14 +164,6 @@ class PersistentCache:
             self._close_file()
             self._memory.clear()
             self._usable, self._closed = False, True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _remember(self, key: str, vectors: Mapping[bytes, Vector]) -> None:
         for each, vector in vectors.items():
