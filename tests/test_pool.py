@@ -344,7 +344,7 @@ def test_a_full_dev_shm(tmp_path: Path) -> None:
     """Nothing of a pool lies there."""
     path = script(tmp_path, "from test_pool import run_in_two_workers; print(run_in_two_workers())")
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{FULL_SHM}; exec {sys.executable} {path}"],
+        ["unshare", "-m", "sh", "-c", f"{FULL_SHM} && exec {sys.executable} {path}"],
         env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
         capture_output=True,
         text=True,
