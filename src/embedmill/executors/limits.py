@@ -21,8 +21,8 @@ class Limits:
     """What a batch is allowed whatever its length; the predicted time times `deadline_factor` comes on top."""
     deadline_factor: float = 5.0
     retry_seconds: float = 1.5
-    """The same as `deadline_seconds` for a batch that a worker has died of, tried alone: so that one text that hangs
-    costs the long wait once."""
+    """The same as `deadline_seconds` for what a worker has died of, tried alone: so that one text that hangs costs the
+    long wait once. The time of the slowest call so far comes on top."""
     max_restarts: int = 20
     """Deaths in a row, without one batch finished between them, after which a worker is not replaced again. A text that
     kills its worker costs up to four, and such texts may follow one another."""

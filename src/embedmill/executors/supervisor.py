@@ -369,7 +369,7 @@ class Supervisor:
         if self._embedded_tokens:
             predicted = held.trial.batch.tokens * self._busy_seconds / self._embedded_tokens
             if worker.alone:  # a worker's first call may be slow, and here it often is the first
-                allowed = min(allowed, self._limits.retry_seconds + 2 * self._slowest)
+                allowed = min(allowed, self._limits.retry_seconds + self._slowest)
             allowed += self._limits.deadline_factor * predicted
         return now - held.since > allowed
 
