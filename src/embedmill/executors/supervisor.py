@@ -391,7 +391,7 @@ class Supervisor:
             if time.monotonic() < self._start_again_at:
                 return
             worker.replaced_for = cause
-            if slot.worker is worker and self._memory.room_for(worker.loaded_mb):
+            if slot.worker is worker and slot is not self.ward and self._memory.room_for(worker.loaded_mb):
                 slot.successor = self._started(slot)
         if at_once or slot.successor is None:
             worker.leaving = True
