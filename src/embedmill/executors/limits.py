@@ -20,7 +20,7 @@ class Limits:
     deadline_seconds: float = 30.0
     """What a batch is allowed whatever its length; the predicted time times `deadline_factor` comes on top."""
     deadline_factor: float = 5.0
-    retry_seconds: float = 1.5
+    retry_seconds: float = 1.0
     """The same as `deadline_seconds` for what a worker has died of, tried alone: so that one text that hangs costs the
     long wait once. The time of the slowest call so far comes on top."""
     max_restarts: int = 20

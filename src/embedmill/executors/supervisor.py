@@ -31,6 +31,7 @@ _TICK: Final = 0.1  # seconds between looks at the clock while there is somethin
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
 _EARLY: Final = 0.8  # of the documents after which a worker is replaced: its successor is begun then
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
+_WARD_AHEAD: Final = 2.0  # seconds before a deadline at which the ward's worker is started
 _WARD_IDLE: Final = 10.0  # seconds that the ward's worker waits for more
 _LONGEST_BACK_OFF: Final = 30.0  # seconds
 
@@ -212,11 +213,15 @@ class Supervisor:
         if self.ward.retired:
             self._fail_suspects("workers died of its batch, and of all that was tried alone")
         elif self.ward.worker is None and self._memory.room_for(self._memory.largest_loaded):
-            if time.monotonic() >= self._start_again_at and (worker := self._started(self.ward)):
-                worker.alone = True
-                self.ward.worker = worker
+            self._open_ward()
         elif candidates := [worker for worker in self._workers() if not worker.leaving]:
             min(candidates, key=lambda worker: (len(worker.held), -worker.child.started)).alone = True
+
+    def _open_ward(self) -> None:
+        if self.ward.worker is None and not self.ward.retired and time.monotonic() >= self._start_again_at:
+            self.ward.worker = self._started(self.ward)
+            if self.ward.worker:
+                self.ward.worker.alone = True
 
     def _next_for(self, worker: Worker) -> Trial | None:
         if not worker.ready or worker.leaving:
@@ -349,18 +354,24 @@ class Supervisor:
             if not worker.ready:
                 if now - worker.child.started > limits.start_seconds:
                     self._lost(worker, Cause("WorkerHung", f"it was not ready within {limits.start_seconds:g} s"))
-            elif late := next((held for held in worker.held.values() if self._is_late(worker, held, now)), None):
+            elif late := self._late(worker, now):
                 waited = now - (late.since or now)
                 stacks = worker.child.dump()
                 log.warning("a worker gave no answer within %.0f s and is replaced (-v shows its stacks)", waited)
                 log.info("its stacks:\n%s", stacks)
                 self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"), late=late)
+            elif self._late(worker, now + _WARD_AHEAD) and not worker.alone:
+                self._open_ward()
             elif worker is self.ward.worker and not worker.held and now > worker.idle_since + _WARD_IDLE:
                 self._let_go(worker)
                 self.ward.worker = None
         if self._memory.due(now):
             for worker in [worker for worker in self._workers() if worker.ready]:
                 self._weigh(worker)
+
+    def _late(self, worker: Worker, now: float) -> Held | None:
+        """What a worker will have been at for too long, if anything."""
+        return next((held for held in worker.held.values() if self._is_late(worker, held, now)), None)
 
     def _is_late(self, worker: Worker, held: Held, now: float) -> bool:
         if held.since is None:
