@@ -17,7 +17,7 @@ import pytest
 from cli_runs import Shell
 from embedmill.models import ModelFiles
 from samples import prose
-from test_cli_interruption import subprocess_json
+from test_cli_interruption import subprocess_json, wait_until
 
 DOCUMENTS = 200
 
@@ -41,6 +41,15 @@ def rows(shell: Shell, store: str) -> Rows:
                FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
                WHERE d.complete ORDER BY name, c.idx"""
         ).fetchall()
+
+
+def stored(shell: Shell) -> int:
+    """Documents that are whole in the store: the first sign that embedding is under way."""
+    try:
+        with closing(sqlite3.connect(f"file:{shell.folder}/.embedmill/index.db?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM documents WHERE complete").fetchone()[0])
+    except sqlite3.Error:
+        return 0
 
 
 def alike(left: Rows, right: Rows) -> None:
@@ -84,10 +93,12 @@ def test_workers_that_are_killed_leave_the_same_store(shell: Shell) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
+    for more in range(DOCUMENTS, 5 * DOCUMENTS):
+        (shell.folder / "texts" / f"{more}.txt").write_text(prose(more, 1 + more % 12))
     process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
-    while not (workers := children(process)) or not any((shell.folder / ".embedmill").glob("index.db*")):
-        assert process.poll() is None
-    psutil.wait_procs(workers, timeout=3)  # some of the work
+    wait_until(lambda: stored(shell) > 0, process)
+    workers = children(process)
+    assert workers
     process.send_signal(number)
     out, err = process.communicate(timeout=15)
     assert process.returncode == 130, err
