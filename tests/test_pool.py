@@ -333,6 +333,15 @@ def test_few_descriptors(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
+def test_workers_run_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is most often the folder that is indexed."""
+    (tmp_path / "json.py").write_text("raise SystemExit('not mine')")
+    monkeypatch.chdir(tmp_path)
+    with EmbedderPool(Factory(), workers=1) as pool:
+        assert len(list(pool.run(batches()))) == 12
+        assert pool.check_health() == []
+
+
 FULL_SHM = "mount -t tmpfs -o size=4k none /dev/shm && ! head -c 1M /dev/zero > /dev/shm/full 2> /dev/null"
 
 

@@ -53,7 +53,7 @@ class IsolatedEmbedder:
             opened.callback(os.close, their_output)
             held.callback(os.close, output)
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,

@@ -77,6 +77,7 @@ class EmbedderPool(Closing):
         self._threads = cores
         self._lock = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
         self._started = False
         self._here: queue.SimpleQueue[Job | None] | None = None  # jobs for this process, once no worker can be started
         self._error: Exception | None = None
@@ -124,6 +125,8 @@ class EmbedderPool(Closing):
         """
         if self._closed:
             raise RuntimeError("this pool is closed: make a new one")
+        if os.getpid() != self._pid:
+            raise RuntimeError("this pool belongs to the process that was forked: make a new one in this one")
         self.start()
         caller = _Caller()
         with self._lock:

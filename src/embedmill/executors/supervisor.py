@@ -192,6 +192,7 @@ class Supervisor:
     def _fall_back(self, error: Exception | None) -> None:
         """Leave the rest to this process; what workers have died of is not tried there."""
         self._ending = True
+        self._suspects.extend(held.trial for worker in self._workers() for held in worker.held.values())
         self._fail_suspects("workers died of its batch, and none is left to try it in")
         self._no_workers(error)
 
@@ -210,9 +211,8 @@ class Supervisor:
 
     def _isolate(self) -> None:
         """See to a worker for what workers have died of: one more where memory allows, else one of the others."""
-        if self.ward.retired:
-            self._fail_suspects("workers died of its batch, and of all that was tried alone")
-        elif self.ward.worker is None and self._memory.room_for(self._memory.largest_loaded):
+        startable = not self.ward.retired and self._failed_starts < self._limits.failed_starts
+        if startable and self.ward.worker is None and self._memory.room_for(self._memory.largest_loaded):
             self._open_ward()
         elif candidates := [worker for worker in self._workers() if not worker.leaving]:
             min(candidates, key=lambda worker: (len(worker.held), -worker.child.started)).alone = True
