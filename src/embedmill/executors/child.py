@@ -126,14 +126,6 @@ class IsolatedEmbedder:
         self.listen()
         return self.last_words(lines=60)
 
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-
-    def exit_code(self) -> int | None:
-        """As `subprocess.Popen.poll`: None while it runs, negative for a signal."""
-        return self._process.poll()
-
     def release(self) -> int:
         """Close what belongs to the process, end it where it has not ended, and give its exit code."""
         self._process.kill()

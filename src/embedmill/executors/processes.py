@@ -82,11 +82,12 @@ class EmbedderPool(Closing):
         self._here: queue.SimpleQueue[Job | None] | None = None  # jobs for this process, once no worker can be started
         self._error: Exception | None = None
         self._callers: set[_Caller] = set()
+        pickled = _pickled(factory)
         self._supervisor = Supervisor(
-            _pickled(factory),
+            pickled,
             divided(cores, self.workers),
             limits or Limits(),
-            main=_main_module(factory),
+            main=_main_module(pickled),
             on_restart=on_restart,
             no_workers=self._go_on_without_workers,
             out_of_time=lambda: self._end_callers(_Abandoned()),
@@ -307,9 +308,9 @@ def _pickled(factory: Factory) -> bytes:
         ) from error
 
 
-def _main_module(factory: Factory) -> dict[str, Any] | None:
+def _main_module(pickled: bytes) -> dict[str, Any] | None:
     """How a worker imports the user's script, where the factory needs that."""
-    if b"__main__" not in pickle.dumps(factory):
+    if b"__main__" not in pickled:
         return None
     told = spawn.get_preparation_data("embedmill-worker")
     wanted = ("sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")

@@ -68,15 +68,8 @@ class Trial:
     @property
     def batch(self) -> Batch:
         """The texts of these rows."""
-        return self.job.batch if self.stop - self.start == len(self.job.batch.texts) else self._part()
-
-    def _part(self) -> Batch:
-        return self.job.batch.part(self.start, self.stop)
-
-    @property
-    def suspect(self) -> bool:
-        """Whether it is to be tried alone, where it can harm no other."""
-        return self.job.suspect
+        whole = self.job.batch
+        return whole if self.stop - self.start == len(whole.texts) else whole.part(self.start, self.stop)
 
     def settle(self, embedded: Embedded) -> None:
         """Take the result."""

@@ -278,10 +278,8 @@ class Supervisor:
             return
         if ended or not still_open:
             self._lost(worker)
-        elif worker.child.unsent:
-            self._send(worker)
         else:
-            self._selector.modify(worker.child.socket, selectors.EVENT_READ, lambda: self._hear(worker))
+            self._send(worker)
 
     def _take(self, worker: Worker, frame: Frame) -> None:
         match frame.kind:
