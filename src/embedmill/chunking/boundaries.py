@@ -47,7 +47,7 @@ class Level:
 _DEFINITION = re.compile(
     r"""[ \t]*+(?:@|\#\[|/\*\*|///
     |(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|pub|unsafe|extern|inline
-          |virtual|override|const|partial|sealed|open|data)\b[ \t]*+)*+
+          |virtual|override|const|partial|sealed|open|data)\b[ \t]*+)*
      (?:def|class|fn|func|function|struct|enum|union|trait|impl|interface|module|namespace|package|type
         |typedef|template|record|object|sub|proc|procedure|create|alter|insert|select|with|macro_rules!
         |\[[\w."' -]++\])(?!\w))""",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 _LOOKED_AT = 4096  # characters from the file's beginning: what comes later says something else
 
+# No group here is possessive: where one fails in the midst of a repetition, Python before 3.11.5 goes on from there.
 _DOCSTRING = re.compile(
-    r"""(?:[ \t\r]*+(?:\#[^\n]*+)?+\n)*+          # blank lines and comments
-        (?:__doc__[ ]*+=[ ]*+)?+[rRuU]?+
+    r"""(?:[ \t\r]*+(?:\#[^\n]*+)?\n)*            # blank lines and comments
+        (?:__doc__[ ]*+=[ ]*+)?[rRuU]?+
         (?:(?P<quotes>\"{3}|'{3})(?P<said>.*?)(?P=quotes)
           |(?P<quote>["'])(?!use[ ]strict)(?P<short>[^"'\n;]++)(?P=quote)(?=[ \t\r]*+\n))""",
     re.VERBOSE | re.DOTALL,
@@ -17,20 +18,18 @@ _DOCSTRING = re.compile(
 # One comment with the lines around it that say nothing. What stands right above a definition speaks of that; but not
 # what another comment follows, or a package's name (Go), nor what speaks of what is around it (Rust).
 _COMMENT = re.compile(
-    r"""(?:\s|['"]use[ ]strict['"];?+|<\?php|\#!\[[^\n]*+|\{-\#[^\n]*+|\#(?:ifndef|define|pragma|if)\b[^\n]*+)*+
-        (?P<said>/\*(?:[^*]|\*(?!/))*+\*/(?=[ \t\r]*+\n)|--\[\[.*?\]\](?=[ \t\r]*+\n)
-                |(?:[ \t]*+(?:\#(?![\w!\[])|//|--(?![\w\[])|;|%)[^\n]*+\n)++)
-        (?P<apart>[ \t\r]*+\n(?=[ \t\r]*+(?:\n|\Z)|[^\n]*\S)|(?=[ \t]*+(?:/\*|//|\#|--|(?:package|module)\b)))?+""",
+    r"""(?:\s|['"]use[ ]strict['"];?+|<\?php|\#!\[[^\n]*+|\{-\#[^\n]*+|\#(?:ifndef|define|pragma|if)\b[^\n]*+)*
+        (?P<said>/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*/(?=[ \t\r]*+\n)|--\[\[.*?\]\](?=[ \t\r]*+\n)
+                |(?:[ \t]*+(?:\#(?![\w!\[])|//|--(?![\w\[])|;|%)[^\n]*+\n)+)
+        (?P<apart>[ \t\r]*+\n(?=[ \t\r]*+(?:\n|\Z)|[^\n]*\S)|(?=[ \t]*+(?:/\*|//|\#|--|(?:package|module)\b)))?""",
     re.VERBOSE | re.DOTALL,
 )
-_SHEBANG = re.compile(r"\ufeff?(?:\#![^\n]*+\n)?+")
+_SHEBANG = re.compile(r"\ufeff?(?:\#![^\n]*+\n)?")
 _MARKS = re.compile(
-    r"^[ \t]*+(?:\#++|//[/!]?+|--\[\[|--++|;++|%++|/\*++!?+|\*++(?!/))?+|\*++/\s*+\Z|\]\]\s*+\Z|[*=~#-]{3,}",
+    r"^[ \t]*+(?:\#++|//[/!]?+|--\[\[|--++|;++|%++|/\*++!?+|\*++(?!/))?|\*++/\s*+\Z|\]\]\s*+\Z|[*=~#-]{3,}",
     re.MULTILINE,
 )
-_TAG = re.compile(
-    r"(?:[@\\](?:file(?:overview)?|overview|brief|module)\b[ ]?+(?:[\w.-]+\.\w++)?+\s*+)++", re.IGNORECASE
-)
+_TAG = re.compile(r"(?:[@\\](?:file(?:overview)?|overview|brief|module)\b[ ]?+(?:[\w.-]+\.\w++)?\s*+)+", re.IGNORECASE)
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*+\n")
 _SENTENCE = re.compile(r"\S*\w\S*\s+(?:\S+\s+)*?[a-z]{2,}")  # two words at least, one of them in small letters
 _SENTENCE_END = re.compile(r".*[.!?](?=\s|$)")
