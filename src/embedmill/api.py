@@ -19,7 +19,6 @@ from embedmill.config import PRECISIONS, Settings, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
-from embedmill.presets import PRESETS
 from embedmill.records import Batch
 from embedmill.stores import local_files, open_store
 
@@ -113,7 +112,7 @@ def index(
             )
         store = _opened(chosen.store, stack, write=True)
         indexer = IncrementalIndexer(
-            store, embedder, executor, cache=cache, chunking=chunking, batch_size=_batch_size(chosen)
+            store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
         on_start(indexer)
         return indexer.run(source, on_progress=on_progress)
@@ -139,15 +138,15 @@ def retry_failed(
         if "model" not in options and bound is not None:
             chosen = settings(options | {"model": bound})
         failed = store.failed_documents()
-        there = [path for path in map(file_path, failed) if os.path.lexists(path)]
+        vanished = [document for document in failed if not os.path.lexists(file_path(document))]
+        there = [file_path(document) for document in failed if document not in vanished]
         there = [path for path in there if not path.endswith("/") or os.access(path, os.R_OK | os.X_OK)]
         embedder, executor, cache, chunking = _parts(chosen, stack)
         indexer = IncrementalIndexer(
-            store, embedder, executor, cache=cache, chunking=chunking, batch_size=_batch_size(chosen)
+            store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
         on_start(indexer)
         source = files(there, chosen) if there else _NoDocuments()
-        vanished = [document for document in failed if not os.path.lexists(file_path(document))]
         source.scopes = [*source.scopes, *vanished]  # where nothing is found any more, and so nothing is kept
         return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
@@ -264,22 +263,13 @@ def _processes(chosen: Settings) -> Executor:
     from embedmill.executors.processes import EmbedderPool
     from embedmill.executors.tuned import TunedPool, candidates
 
-    preset = PRESETS[chosen.preset]
-    limits = Limits(
-        max_memory_mb=chosen.max_memory_mb or preset.max_memory_mb,
-        max_documents_per_worker=chosen.max_documents_per_worker or preset.max_documents_per_worker,
-    )
+    limits = Limits(max_memory_mb=chosen.max_memory_mb, max_documents_per_worker=chosen.max_documents_per_worker)
     factory = worker_factory(chosen.model, chosen.precision)
 
     def pool(workers: int) -> EmbedderPool:
         return EmbedderPool(factory, workers=workers, limits=limits)
 
-    workers = chosen.workers or preset.workers
-    return pool(workers) if workers else TunedPool(pool, candidates(machine.cores()))
-
-
-def _batch_size(chosen: Settings) -> int | None:
-    return chosen.batch_size or (PRESETS[chosen.preset].batch_size if chosen.executor == "processes" else None)
+    return pool(chosen.workers) if chosen.workers else TunedPool(pool, candidates(machine.cores()))
 
 
 def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
@@ -306,7 +296,15 @@ def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Execut
     workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
     embedder = load_embedder(chosen.model, precision=chosen.precision, streams=workers, threads=workers)
     stack.callback(embedder.close)
-    executor = InlineExecutor(embedder) if chosen.executor == "threads" else _processes(chosen)
+    executor: Executor
+    if chosen.executor == "processes":
+        executor = _processes(chosen)
+    else:
+        executor = InlineExecutor(embedder)
+        if chosen.max_memory_mb or chosen.max_documents_per_worker:
+            log.warning(
+                "limits are for worker processes, not for threads: give --executor processes, or leave them out"
+            )
     stack.callback(executor.close)
     cache = PersistentCache() if chosen.cache else None
     if cache is not None:

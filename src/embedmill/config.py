@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from embedmill import machine
 from embedmill.errors import UsageError
 from embedmill.presets import PRESETS
 
@@ -54,14 +56,27 @@ def settings(
 
     Raises `UsageError`, which names the place of the value, for an unknown key or a value that does not fit.
     """
-    environment = os.environ if environment is None else environment
-    found = _from_file((folder or Path()) / CONFIG_FILE) | _from_environment(environment)
-    for name, value in (flags or {}).items():
-        if value is not None:
-            found[name] = _checked(name, value, f"--{name.replace('_', '-')}")
-    if found.get("preset", "auto") != "auto":
-        found.setdefault("executor", "processes")
+    found: dict[str, Any] = {}
+    for layer in (
+        _from_file((folder or Path()) / CONFIG_FILE),
+        _from_environment(os.environ if environment is None else environment),
+        _from_flags(flags or {}),
+    ):
+        if layer.get("preset", "auto") != "auto" and layer.setdefault("executor", "processes") != "processes":
+            raise UsageError(
+                f"preset {layer['preset']} is for worker processes, not for {layer['executor']}: leave one of them out"
+            )
+        found |= layer
+    if found.get("executor") == "processes":
+        preset = asdict(PRESETS[found.get("preset", "auto")])
+        found = {name: value for name, value in preset.items() if value is not None} | found
     return Settings(**found)
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _checked(name, value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
+    }
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -114,14 +129,19 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
     return check
 
 
-def _count(least: int, most: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        number = str(value).strip()  # of True, too: which is no number then
-        if not number.isdecimal() or not least <= int(number) <= most:
-            raise ValueError(f"expected a whole number from {least} to {most:,}")
-        return int(number)
+def _number(value: Any, least: int, most: int) -> int:
+    number = str(value).strip()  # of True, too: which is no number then
+    if not number.isdecimal() or not least <= int(number) <= most:
+        raise ValueError(f"expected a whole number from {least} to {most:,}")
+    return int(number)
 
-    return check
+
+def _count(least: int, most: int) -> Callable[[Any], int]:
+    return functools.partial(_number, least=least, most=most)
+
+
+def _workers(value: Any) -> int:
+    return _number(value, 1, machine.most_workers())
 
 
 def _switch(value: Any) -> bool:
@@ -155,7 +175,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "precision": _one_of(*PRECISIONS),
     "executor": _one_of(*EXECUTORS),
-    "workers": _count(1, 1024),
+    "workers": _workers,
     "preset": _one_of(*PRESETS),
     "max_memory_mb": _count(1, 1 << 24),
     "max_documents_per_worker": _count(1, 1 << 32),
@@ -167,7 +187,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "exclude": _patterns,
     "hidden": _switch,
     "max_file_size": size,
-    "embedding_parallel_workers": _count(1, 1024),
+    "embedding_parallel_workers": _workers,
     "enable_parallel_embeddings": _switch,
 }
 assert set(_CHECKS) == {field.name for field in fields(Settings)}

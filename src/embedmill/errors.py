@@ -90,3 +90,11 @@ class MissingExtra(EmbedmillError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional package: pip install 'embedmill[{extra}]'")
+
+
+def told(name: str, message: str) -> EmbedmillError | None:
+    """The error of this name, as another process has told it; None where it is not one of these."""
+    known = globals().get(name)
+    if isinstance(known, type) and issubclass(known, EmbedmillError):
+        return known.__new__(known, message)  # its message is all that can be told of it
+    return None

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from embedmill import machine
 from embedmill.api import load_embedder, worker_factory
-from embedmill.batching import batches
 from embedmill.closing import Closing
 from embedmill.config import settings
 from embedmill.errors import EmbeddingError, UsageError
+from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
-from embedmill.records import Batch, Cause, TokenIds, Vectors, WorkerStats
-
-_ENCODE_AT_ONCE = 64  # texts
+from embedmill.lists import checked, embed_list
+from embedmill.records import Vectors, WorkerStats
+from embedmill.validation import EmbeddingValidator
 
 
 class ParallelEmbeddingGenerator(Closing):
@@ -41,20 +39,16 @@ class ParallelEmbeddingGenerator(Closing):
         limits: Limits | None = None,
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
-        if threshold < 0:
-            raise UsageError(f"threshold is {threshold}: give 0 or more")
+        if not isinstance(threshold, int) or threshold < 0:
+            raise UsageError(f"threshold is {threshold!r}: give 0 or more")
         chosen = settings()
-        asked = workers if workers is not None else chosen.embedding_parallel_workers or machine.cores()
-        if asked < 1:
-            raise UsageError(f"workers is {asked}: give at least 1")
-        self.workers = asked if chosen.enable_parallel_embeddings else 1
+        asked = chosen.embedding_parallel_workers or machine.cores() if workers is None else workers
+        pool = EmbedderPool(worker_factory(model, precision), workers=asked, limits=limits)
+        self.workers = pool.workers if chosen.enable_parallel_embeddings else 1
         self.threshold = threshold
+        self._pool = pool
         self._embedder = load_embedder(model, precision=precision)
-        self._factory = worker_factory(model, precision)
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._pool: EmbedderPool | None = None
-        self._closed = False
+        self._here = InlineExecutor(self._embedder)
 
     @property
     def dimension(self) -> int:
@@ -66,60 +60,32 @@ class ParallelEmbeddingGenerator(Closing):
 
         Longer texts than the model reads are cut. Safe to call from several threads.
 
-        Raises `EmbeddingError` where texts have no vector, which has the vectors of the others; `TypeError` for
-        anything but a sequence of texts; and `RuntimeError` after `close`.
+        Raises `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound
+        model gives (NaN, infinite, only zeros); `TypeError` for anything but a list of texts; and `RuntimeError`
+        after `close`.
         """
-        if self._closed:
-            raise RuntimeError("this generator is closed: make a new one")
-        if self.workers == 1 or len(texts) < self.threshold:
-            return self._embedder.embed(texts)
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("generate takes a list of texts: put a single text into a list")
-        vectors = np.full((len(texts), self.dimension), np.nan, np.float32)
-        causes: dict[int, Cause] = {}
-        rows: dict[int, list[int]] = {}  # by the id of their batch
-
-        def calls() -> Iterator[Batch]:
-            for group in batches(self._encoded(texts), lambda item: len(item[1])):
-                batch = Batch(tuple(texts[row] for row, _ in group), tuple(ids for _, ids in group))
-                rows[id(batch)] = [row for row, _ in group]
-                yield batch
-
-        for embedded in self._started_pool().run(calls()):
-            own = rows.pop(id(embedded.batch))
-            vectors[own] = embedded.vectors
-            causes.update({own[row]: cause for row, cause in embedded.causes.items()})
+        listed = checked(texts)
+        executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
+        vectors, causes = embed_list(listed, self.dimension, self._embedder.encode, executor.run)
+        validator = EmbeddingValidator(self.dimension, self._embedder.fingerprint.space.normalize)
+        causes = validator.check(vectors) | causes  # what has a cause already is NaN
         if causes:
             first = min(causes)
+            vectors[list(causes)] = np.nan
             raise EmbeddingError(
-                f"{len(causes)} of {len(texts)} texts have no vector, the first of them text {first}: "
+                f"{len(causes)} of {len(listed)} texts have no vector, the first of them text {first}: "
                 f"{causes[first].type}: {causes[first].message}",
                 vectors,
                 causes,
             )
         return vectors
 
-    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenIds]]:
-        numbered = enumerate(texts)
-        while group := list(itertools.islice(numbered, _ENCODE_AT_ONCE)):
-            yield from zip((row for row, _ in group), self._embedder.encode([text for _, text in group]), strict=True)
-
-    def _started_pool(self) -> EmbedderPool:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("this generator is closed: make a new one")
-            if self._pool is None:
-                self._pool = EmbedderPool(self._factory, workers=self.workers, limits=self._limits)
-            return self._pool
-
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; empty before the first call that needed workers."""
-        return self._pool.stats() if self._pool else []
+        return self._pool.stats()
 
     def close(self) -> None:
         """End the workers and give the model's memory back; may be called twice."""
-        with self._lock:
-            self._closed = True
-            if self._pool is not None:
-                self._pool.close()
+        self._pool.close()
+        self._here.close()
         self._embedder.close()

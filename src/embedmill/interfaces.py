@@ -131,6 +131,9 @@ class Executor(Protocol):
     def stats(self) -> Sequence[WorkerStats]:
         """What each worker process is doing and has done; empty where there are none."""
 
+    def check_health(self) -> Sequence[str]:
+        """What is wrong with the workers now, a line each; empty while all is well."""
+
     def hurry(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds, where that is possible: `run` ends then, without it.
 

@@ -20,6 +20,11 @@ def cores() -> int:
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 
 
+def most_workers() -> int:
+    """Workers that make any sense here: more would only take turns, and as processes each holds a model."""
+    return 8 * cores()
+
+
 @functools.cache
 def memory() -> int:
     """Bytes of memory that this process may use: the least of the machine's memory and the cgroup's limit."""

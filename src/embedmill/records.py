@@ -25,6 +25,10 @@ TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``: one text's token ids, special tokens included."""
 
 
+_LONGEST_MESSAGE = 1_000  # characters of an error's message that are kept: some repeat the whole text
+_LONGEST_TRACE = 20_000
+
+
 class Kind(StrEnum):
     """How a document's text is cut into chunks."""
 
@@ -119,7 +123,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something has no vector: the error's type and its message, on one line."""
+    """Why something has no vector: the error's type and its message, on one line and not without end."""
 
     type: str
     message: str
@@ -130,9 +134,11 @@ class Cause:
         """The cause that an exception stands for."""
         try:
             message = " ".join(str(error).split())
-            trace = "".join(traceback.format_exception(error))
+            trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
         except Exception:  # whoever defines an exception may err in how it is told
             message, trace = "its message cannot be told", ""
+        if len(message) > _LONGEST_MESSAGE:
+            message = message[:_LONGEST_MESSAGE] + "..."
         return cls(type(error).__name__, message or "no message", trace)
 
 
@@ -225,15 +231,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """One worker's place in the pool, and the process that has it now."""
+    """One worker's place in a pool, what was done there, and the process that has it now."""
 
     worker: int
     pid: int | None  # None while there is none
     state: str  # "starting", "idle", "busy", "missing" or "retired"
-    documents: int  # texts given to this process
-    batches: int  # finished by it
+    documents: int  # texts finished by all processes that had this place
+    batches: int
     tokens: int
-    rss_mb: float
+    rss_mb: float  # of the process that has it now
     age_seconds: float
     restarts: int  # of this place
     causes: Mapping[str, int]  # of its restarts
@@ -266,6 +272,7 @@ class Report:
     skipped: Mapping[str, int]  # left out by the source: reason -> files
     failures: int  # in the store when the run ended, earlier runs' included
     worker_stats: Sequence[WorkerStats] = ()  # of worker processes, when the run ended
+    health: Sequence[str] = ()  # what was wrong with the workers then, a line each
     tuning: str = ""  # why it had so many workers, where that was measured
     interrupted: bool = False  # stopped before the end; what was finished is stored
     dry_run: bool = False
@@ -273,13 +280,13 @@ class Report:
 
     @property
     def tokens_per_second(self) -> float:
-        """Embedded tokens over the whole run's wall time."""
-        return self.tokens / self.seconds if self.seconds else 0.0
+        """Embedded tokens over the whole run's wall time; 0 of a dry run."""
+        return self.tokens / self.seconds if self.seconds and not self.dry_run else 0.0
 
     @property
     def chunks_per_second(self) -> float:
-        """Embedded chunks over the whole run's wall time."""
-        return self.embedded / self.seconds if self.seconds else 0.0
+        """Embedded chunks over the whole run's wall time; 0 of a dry run."""
+        return self.embedded / self.seconds if self.seconds and not self.dry_run else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The report as it appears under ``--json``."""

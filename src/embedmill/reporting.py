@@ -43,6 +43,7 @@ def report(
         restarts=executor.restarts,
         retries=executor.retries,
         worker_stats=tuple(executor.stats()),
+        health=tuple(executor.check_health()),
         tuning=executor.tuning,
         stages={name: round(value, 3) for name, value in stages.items()},
         skipped=dict(source.skipped) | unreadable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -67,19 +68,16 @@ def _details(report: Report) -> str:
     ]
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
     documents += [f"{report.removed:,} removed"] if report.removed else []
-    events = [
-        counted(number, *what)
-        for number, what in ((report.restarts, ["restart"]), (report.retries, ["retry", "retries"]))
-        if number
-    ]
     return table(
         [
             ("documents", ", ".join(documents)),
             ("chunks", ", ".join(chunks) or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", _skipped(report)),
-            ("trouble", ", ".join(events)),
             ("model", f"{report.model} in {report.precision}, {_workers(report)}"),
+            ("replaced", _replaced(report)),
+            ("retried", counted(report.retries, "batch", "batches") if report.retries else ""),
+            ("trouble", "; ".join(report.health)),
             ("store", masked(report.store)),
         ]
     )
@@ -90,6 +88,14 @@ def _workers(report: Report) -> str:
         return counted(report.workers, "worker")
     processes = counted(report.workers, "worker process", "worker processes")
     return f"{processes} (measured: {report.tuning})" if report.tuning else processes
+
+
+def _replaced(report: Report) -> str:
+    """How many workers, and why; those of pools that were only tried count without a reason."""
+    causes = sum((Counter(each.causes) for each in report.worker_stats), Counter[str]())
+    reasons = ", ".join(f"{cause}: {number:,}" for cause, number in causes.most_common())
+    what = counted(report.restarts, "worker process", "worker processes") if report.restarts else ""
+    return f"{what} ({reasons})" if what and reasons else what
 
 
 def workers(report: Report) -> str:

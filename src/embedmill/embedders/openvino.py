@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedmill import machine
-from embedmill.batching import batches, padded
+from embedmill.batching import padded
 from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Task
+from embedmill.lists import checked, embed_list
 from embedmill.models.card import Card, weights_sha256
 from embedmill.overlap import ordered
-from embedmill.records import Batch, TokenIds, Vectors
+from embedmill.records import Batch, Embedded, TokenIds, Vectors
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 _CALLERS_PER_STREAM = 2
 """With one caller a stream idles while the caller builds the next array: measured, 8 % (benchmarks/README.md)."""
-
-_ENCODE_AT_ONCE = 64
-"""Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
 
 _RUNTIME_CACHE = 1000
 """Compiled primitives that a stream keeps, about eight a shape: more than the shapes of `batching.py` need, and a bound
@@ -149,25 +147,14 @@ class OpenVINOEmbedder:
     def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
 
-        Raises `TypeError` for anything but a sequence of texts; a single text is not one.
+        Raises `TypeError` for anything but a list of texts; a single text is not one.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("embed takes a list of texts: put a single text into a list")
-        vectors = np.empty((len(texts), self.dimension), np.float32)
-        groups = batches(self._encoded(texts, task), lambda item: len(item[1]))
 
-        def call(group: list[tuple[int, TokenIds]]) -> Vectors:
-            rows, ids = zip(*group, strict=True)
-            return self.infer(Batch(tuple(texts[row] for row in rows), ids))
+        def run(calls: Iterable[Batch]) -> Iterator[Embedded]:
+            for batch, vectors in ordered(self.infer, calls, threads=self.concurrency):
+                yield Embedded(batch, vectors)
 
-        for group, found in ordered(call, groups, threads=self.concurrency):
-            vectors[[row for row, _ in group]] = found
-        return vectors
-
-    def _encoded(self, texts: Sequence[str], task: Task) -> Iterator[tuple[int, TokenIds]]:
-        for first in range(0, len(texts), _ENCODE_AT_ONCE):
-            ids = self.encode(texts[first : first + _ENCODE_AT_ONCE], task=task)
-            yield from enumerate(ids, start=first)
+        return embed_list(checked(texts), self.dimension, functools.partial(self.encode, task=task), run)[0]
 
     def close(self) -> None:
         """Give the model's memory back; a later `infer` loads it again."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from multiprocessing import spawn
 from typing import Any, Final
 
 from embedmill.executors.frames import Frame, Incoming, Kind, pack
@@ -40,7 +41,9 @@ class IsolatedEmbedder:
 
     def __init__(self, factory: bytes, *, threads: int, main: Mapping[str, Any] | None = None) -> None:
         """Start the process; `factory` is pickled, `main` what `multiprocessing.spawn` says of the user's script."""
-        self.started = time.monotonic()
+        if not (python := spawn.get_executable()):  # Python is embedded in another program
+            raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # as the interpreter itself takes them
         self._incoming = Incoming()
         self._outgoing = bytearray()
         self._printed: deque[bytes] = deque()
@@ -53,7 +56,7 @@ class IsolatedEmbedder:
             opened.callback(os.close, their_output)
             held.callback(os.close, output)
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)],
+                [python, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,

@@ -56,6 +56,10 @@ class InlineExecutor:
         """Nothing: there are no processes."""
         return ()
 
+    def check_health(self) -> Sequence[str]:
+        """Nothing: where threads are ill, the process is."""
+        return ()
+
     def hurry(self, seconds: float) -> None:
         """Do nothing: what threads have begun, they finish."""
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
+from embedmill.interfaces import Embedder
 from embedmill.records import Batch, Cause, Embedded, Vectors
 
 
-class Infers(Protocol):
-    """The part of an `Embedder` that makes vectors."""
+def isolate(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
+    """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-
-    def infer(self, batch: Batch) -> Vectors:
-        """One model call."""
-
-
-def isolate(embedder: Infers, batch: Batch) -> tuple[Embedded, int]:
-    """Embed a batch; where that raises, halve it down to the texts that do. Also, how many calls were tried again."""
+    To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
+    called in a thread of its own, where no Ctrl-C arrives.
+    """
     try:
-        return Embedded(batch, embedder.infer(batch)), 0
-    except Exception as error:
+        return Embedded(batch, _inferred(embedder, batch)), 0
+    except BaseException as error:
         if len(batch.texts) == 1:
             empty = np.full((1, embedder.dimension), np.nan, np.float32)
             return Embedded(batch, empty, {0: Cause.of(error)}), 0
@@ -33,3 +25,12 @@ def isolate(embedder: Infers, batch: Batch) -> tuple[Embedded, int]:
     right, retried_too = isolate(embedder, batch.part(middle, len(batch.texts)))
     causes = {**left.causes, **{row + middle: cause for row, cause in right.causes.items()}}
     return Embedded(batch, np.concatenate([left.vectors, right.vectors]), causes), 1 + retried + retried_too
+
+
+def _inferred(embedder: Embedder, batch: Batch) -> Vectors:
+    given = embedder.infer(batch)
+    vectors = np.asarray(given, np.float32)
+    if vectors.shape != (len(batch.texts), embedder.dimension):
+        what = f"an array of shape {vectors.shape}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
+        raise ValueError(f"the embedder gave {what}, expected an array of ({len(batch.texts)}, {embedder.dimension})")
+    return vectors

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
-import queue
+import pickletools
 import threading
 import time
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import spawn
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, ParamSpec
 
 from embedmill import machine
-from embedmill.batching import TOKEN_BUDGET
 from embedmill.closing import Closing
 from embedmill.errors import UsageError
-from embedmill.executors.isolating import isolate
+from embedmill.executors.caller import Abandoned, Caller
+from embedmill.executors.fallback import Fallback
 from embedmill.executors.limits import Limits
 from embedmill.executors.recovery import Job
 from embedmill.executors.slots import Restart
@@ -31,11 +33,9 @@ log = logging.getLogger(__name__)
 Factory = Callable[[int], Embedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
+_P = ParamSpec("_P")
+
 _QUEUED: Final = 1  # batches for each worker that wait beside those it holds
-_OUT_OF_ORDER: Final = 2  # finished batches that may wait behind one that takes a little longer
-_PATIENCE: Final = 0.5  # seconds after which it takes more than a little
-_WAITING: Final = 512  # finished batches that may wait behind one that hangs or whose workers die
-_MOST_FOR_A_CORE: Final = 8  # workers: more would only take turns, and each holds a model
 
 
 class EmbedderPool(Closing):
@@ -46,8 +46,8 @@ class EmbedderPool(Closing):
     can be started, the pool says so once and embeds in this process.
 
     `factory` makes the embedder, in the worker. Cores are divided among the `workers`, one for each core by default.
-    Nothing is started before `start` or `run`. Raises `UsageError` for a factory that cannot be pickled, and for fewer
-    workers than one.
+    Nothing is started before `start` or `run`. Raises `UsageError` for a factory that a worker cannot be given, and
+    for a number of workers that makes no sense.
     """
 
     name = "processes"
@@ -70,18 +70,17 @@ class EmbedderPool(Closing):
             )
         cores = threads or machine.cores()
         self.workers = cores if workers is None else workers
-        most = _MOST_FOR_A_CORE * cores
-        if not 1 <= self.workers <= most:
-            raise UsageError(f"workers is {self.workers}: give a number from 1 to {most}, {cores} cores are used here")
-        self._factory = factory
-        self._threads = cores
+        most = max(machine.most_workers(), cores)
+        if not isinstance(self.workers, int) or not 1 <= self.workers <= most:
+            raise UsageError(f"workers is {workers!r}: give a whole number from 1 to {most}, 8 for each core")
+        self._make_here = functools.partial(factory, cores)
         self._lock = threading.Lock()
         self._closed = False
         self._pid = os.getpid()
         self._started = False
-        self._here: queue.SimpleQueue[Job | None] | None = None  # jobs for this process, once no worker can be started
+        self._here: Fallback | None = None  # once no worker can be started
         self._error: Exception | None = None
-        self._callers: set[_Caller] = set()
+        self._callers: set[Caller] = set()
         pickled = _pickled(factory)
         self._supervisor = Supervisor(
             pickled,
@@ -89,19 +88,20 @@ class EmbedderPool(Closing):
             limits or Limits(),
             main=_main_module(pickled),
             on_restart=on_restart,
-            no_workers=self._go_on_without_workers,
-            out_of_time=lambda: self._end_callers(_Abandoned()),
+            no_workers=_weakly(self._go_on_without_workers),
+            out_of_time=_weakly(self._out_of_time),
         )
+        self._end = weakref.finalize(self, self._supervisor.close)  # of a pool that was forgotten, too
 
     @property
     def restarts(self) -> int:
         """Workers replaced so far, planned replacements included."""
-        return self._supervisor.restarts
+        return self._supervisor.crew.restarts
 
     @property
     def retries(self) -> int:
         """Batches, or parts of one, that were tried again so far."""
-        return self._supervisor.retries
+        return self._supervisor.retries + (self._here.retries if self._here else 0)
 
     def start(self) -> None:
         """Begin to start the workers, without waiting for them."""
@@ -129,7 +129,7 @@ class EmbedderPool(Closing):
         if os.getpid() != self._pid:
             raise RuntimeError("this pool belongs to the process that was forked: make a new one in this one")
         self.start()
-        caller = _Caller()
+        caller = Caller()
         with self._lock:
             self._callers.add(caller)
         try:
@@ -139,7 +139,7 @@ class EmbedderPool(Closing):
                     yield embedded
             yield from caller.rest()
         finally:
-            caller.end(_Abandoned())
+            caller.end(Abandoned())
             with self._lock:
                 self._callers.discard(caller)
 
@@ -152,10 +152,7 @@ class EmbedderPool(Closing):
                 raise RuntimeError("this pool is closed: make a new one")
             if self._error is not None:
                 raise self._error
-            if self._here is not None:
-                self._here.put(job)
-            else:
-                self._supervisor.submit(job)
+            (self._here or self._supervisor).submit(job)
 
     def hurry(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds: `run` ends then, with what is."""
@@ -167,25 +164,36 @@ class EmbedderPool(Closing):
             closing, self._closed = not self._closed, True
         if not closing:
             return
-        self._supervisor.close()
+        self._end()
         if self._here is not None:
-            self._here.put(None)
+            self._here.close()
         self._end_callers(RuntimeError("the pool was closed"))
 
     def stats(self) -> list[WorkerStats]:
-        """What each worker is doing and has done; behind them the one that tries alone what workers have died of."""
-        ward = self._supervisor.ward
-        return [slot.stats() for slot in (*self._supervisor.slots, *([ward] if ward.restarts or ward.worker else []))]
+        """What each worker is doing and has done; behind them the one that tries alone what workers have died of.
+
+        Empty before anything was started.
+        """
+        if not self._started:
+            return []
+        crew = self._supervisor.crew
+        ward = [crew.ward] if crew.ward.restarts or crew.ward.worker else []
+        return [slot.stats() for slot in (*crew.slots, *ward)]
 
     def check_health(self) -> list[str]:
         """What is wrong now, a line each; empty while all is well."""
+        if self._closed:
+            return ["the pool is closed"]
+        crew = self._supervisor.crew
+        reason = f" ({crew.trouble})" if crew.trouble else ""
         if self._here is not None:
-            return ["no worker process can be started: texts are embedded in this process"]
-        return [
-            f"worker {each.worker} is {each.state} after {each.restarts} restarts ({_listed(each.causes)})"
-            for each in self.stats()[: self.workers]
-            if each.state in ("missing", "retired") and self._started
+            return [f"no worker process can be started{reason}: texts are embedded in this process"]
+        retired = [
+            f"worker {slot.index} died again and again and is not replaced ({_listed(slot.causes)})"
+            for slot in crew.slots
+            if slot.retired
         ]
+        return [*retired, *([f"a worker could not be started{reason}: it is tried again"] if reason else [])]
 
     def _end_callers(self, outcome: Exception) -> None:
         with self._lock:
@@ -193,110 +201,39 @@ class EmbedderPool(Closing):
         for caller in callers:
             caller.end(outcome)
 
-    # --- without workers: called from the supervisor's thread ------------------------------------------
+    # --- called from the supervisor's thread ------------------------------------------------------------
+
+    def _out_of_time(self) -> None:
+        self._end_callers(Abandoned())
 
     def _go_on_without_workers(self, error: Exception | None) -> None:
         if error is not None:
-            with self._lock:
-                self._error = error
-            self._end_callers(error)
+            self._fail(error)
             return
-        log.warning("no worker process can be started: embedding in this process, where a crash would end the run")
+        reason = self._supervisor.crew.trouble or "no file descriptor is left"
+        log.warning(
+            "no worker process can be started (%s): embedding in this process, where a crash would end the run", reason
+        )
         with self._lock:
-            self._here = queue.SimpleQueue()
+            self._here = Fallback(self._make_here, self._fail)
             for job in self._supervisor.unassigned():
-                self._here.put(job)
-        threading.Thread(target=self._embed_here, args=[self._here], name="embedmill-here", daemon=True).start()
+                self._here.submit(job)
 
-    def _embed_here(self, jobs: queue.SimpleQueue[Job | None]) -> None:
-        try:
-            embedder = self._factory(self._threads)
-            embedder.load()
-        except Exception as error:
-            self._go_on_without_workers(error)
-            return
-
-        def serve() -> None:
-            while (job := jobs.get()) is not None:
-                if job.outcome is None:
-                    job.finish(isolate(embedder, job.batch)[0])
-            jobs.put(None)  # for the next of these threads
-
-        for _ in range(embedder.concurrency):
-            threading.Thread(target=serve, name="embedmill-here", daemon=True).start()
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            self._error = error
+        self._end_callers(error)
 
 
-class _Abandoned(Exception):
-    """The outcome of a job that nobody waits for any more."""
+def _weakly(method: Callable[_P, None]) -> Callable[_P, None]:
+    """The bound method as a function that does not keep its object, and does nothing once that is gone."""
+    weak = weakref.WeakMethod(method)
 
+    def call(*arguments: _P.args, **named: _P.kwargs) -> None:
+        if (bound := weak()) is not None:
+            bound(*arguments, **named)
 
-class _Caller:
-    """What one `run` waits for, in order."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._unfinished = 0
-        self._tokens = 0  # of the unfinished
-        self._late: Job | None = None  # the first one, where the others need not wait for it
-
-    def job(self, batch: Batch) -> Job:
-        """A new job, the last in the row."""
-        job = Job(batch, self._done)
-        with self._changed:
-            self._waiting.append(job)
-            self._unfinished += 1
-            self._tokens += batch.tokens
-        return job
-
-    def _done(self, job: Job) -> None:
-        with self._changed:
-            self._unfinished -= 1
-            self._tokens -= job.batch.tokens
-            self._changed.notify()
-
-    def next(self, most: int) -> Embedded | None:
-        """The first result, or None while there are fewer than `most` jobs under way; waits for either."""
-        while True:
-            with self._changed:
-                late = bool(self._waiting) and self._waiting[0] is self._late
-                bound = _WAITING if late else most + _OUT_OF_ORDER
-                if not self._changed.wait_for(lambda: self._first_is_done() or self._room(most, bound), _PATIENCE):  # noqa: B023
-                    self._late = self._waiting[0]
-                    continue
-                if not self._first_is_done():
-                    return None
-            if (embedded := self._take()) is not None:
-                return embedded
-
-    def rest(self) -> Iterator[Embedded]:
-        """All results that are still to come."""
-        while self._waiting:
-            with self._changed:
-                self._changed.wait_for(self._first_is_done)
-            if (embedded := self._take()) is not None:
-                yield embedded
-
-    def end(self, outcome: Exception) -> None:
-        """Let all that is unfinished have this outcome."""
-        for job in list(self._waiting):
-            job.finish(outcome)
-
-    def _first_is_done(self) -> bool:
-        return bool(self._waiting) and self._waiting[0].outcome is not None
-
-    def _room(self, most: int, most_waiting: int) -> bool:
-        few = self._unfinished < most and self._tokens < most * TOKEN_BUDGET
-        return few and len(self._waiting) < most_waiting
-
-    def _take(self) -> Embedded | None:
-        """The first result; None for one that was abandoned."""
-        outcome = self._waiting.popleft().outcome
-        if isinstance(outcome, _Abandoned):
-            return None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+    return call
 
 
 def _pickled(factory: Factory) -> bytes:
@@ -310,12 +247,17 @@ def _pickled(factory: Factory) -> bytes:
 
 def _main_module(pickled: bytes) -> dict[str, Any] | None:
     """How a worker imports the user's script, where the factory needs that."""
-    if b"__main__" not in pickled:
+    if not any(argument == "__main__" for _, argument, _ in pickletools.genops(pickled)):
         return None
     told = spawn.get_preparation_data("embedmill-worker")
+    if "init_main_from_name" not in told and not Path(told.get("init_main_from_path", "")).is_file():
+        raise UsageError(
+            "the factory is defined where no worker can import it from (standard input, a notebook): put it into a "
+            "module"
+        )
     wanted = ("sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
     return {key: told[key] for key in wanted if key in told}
 
 
 def _listed(causes: Mapping[str, int]) -> str:
-    return ", ".join(f"{cause}: {number}" for cause, number in causes.items()) or "never started"
+    return ", ".join(f"{cause}: {number}" for cause, number in causes.items())

@@ -25,6 +25,7 @@ class Worker:
     """One process and what it holds."""
 
     child: IsolatedEmbedder
+    started: float  # on the monotonic clock, as all times here
     ready: bool = False
     concurrency: int = 1
     held: dict[int, Held] = field(default_factory=dict)  # by the number of its frame, oldest first
@@ -34,46 +35,67 @@ class Worker:
     alone: bool = False  # kept for what a worker has died of
     loaded_mb: float = 0.0
     rss_mb: float = 0.0
-    documents: int = 0
-    batches: int = 0
-    tokens: int = 0
+    documents: int = 0  # given to it
+    batches: int = 0  # finished by it
 
     def begin(self, now: float) -> None:
         """Take note of which trials the worker is at: the oldest, as many as it embeds at once."""
         for held in itertools.islice(self.held.values(), self.concurrency):
             held.since = held.since or now
 
+    def forgive(self, seconds: float) -> None:
+        """Let so much time not have passed."""
+        self.started += seconds
+        self.idle_since += seconds
+        for held in self.held.values():
+            if held.since is not None:
+                held.since += seconds
+
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """A worker's place, and what became of those that had it."""
+    """A worker's place, and what those did that had it."""
 
     index: int
     threads: int
     worker: Worker | None = None
     successor: Worker | None = None
+    documents: int = 0
+    batches: int = 0
+    tokens: int = 0
     restarts: int = 0
     causes: Counter[str] = field(default_factory=Counter)
     futile: int = 0  # deaths since a batch was last finished here
     retired: bool = False
 
+    def finished(self, worker: Worker, trial: Trial) -> None:
+        """Take note of what a worker has finished in this place."""
+        worker.batches += 1
+        self.futile = 0
+        self.documents += trial.stop - trial.start
+        self.batches += 1
+        self.tokens += trial.batch.tokens
+
     def stats(self) -> WorkerStats:
-        """What the process that has the place is doing, and what became of those before."""
+        """What the process that has the place is doing, and what all did that had it."""
         worker = self.worker
         if worker is None:
             state = "retired" if self.retired else "missing"
-            return WorkerStats(self.index, None, state, 0, 0, 0, 0.0, 0.0, self.restarts, dict(self.causes))
+        elif worker.ready:
+            state = "busy" if worker.held else "idle"
+        else:
+            state = "starting"
         return WorkerStats(
-            self.index,
-            worker.child.pid,
-            ("busy" if worker.held else "idle") if worker.ready else "starting",
-            worker.documents,
-            worker.batches,
-            worker.tokens,
-            round(worker.rss_mb, 1),
-            round(time.monotonic() - worker.child.started, 1),
-            self.restarts,
-            dict(self.causes),
+            worker=self.index,
+            pid=worker.child.pid if worker else None,
+            state=state,
+            documents=self.documents,
+            batches=self.batches,
+            tokens=self.tokens,
+            rss_mb=round(worker.rss_mb, 1) if worker else 0.0,
+            age_seconds=round(time.monotonic() - worker.started, 1) if worker else 0.0,
+            restarts=self.restarts,
+            causes=dict(self.causes),
         )
 
 

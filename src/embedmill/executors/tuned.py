@@ -132,8 +132,12 @@ class TunedPool:
         self._pool.hurry(seconds)
 
     def stats(self) -> list[WorkerStats]:
-        """What the workers of the pool in use are doing and have done."""
+        """What the workers of the pool in use are doing and have done; not what others did while they were tried."""
         return self._pool.stats()
+
+    def check_health(self) -> list[str]:
+        """What is wrong with the pool in use, a line each."""
+        return self._pool.check_health()
 
     def close(self) -> None:
         """End all workers; may be called twice."""

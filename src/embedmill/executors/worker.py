@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from embedmill.executors.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
 from embedmill.executors.isolating import isolate
 from embedmill.interfaces import Embedder
-from embedmill.records import Batch, Cause, Vectors
+from embedmill.records import Cause
 
 DUMP_SIGNAL: Final = signal.SIGUSR1
 """Makes a worker print the stacks of all its threads, even where it hangs in native code."""
@@ -53,7 +53,7 @@ def main(descriptor: int, parent: int) -> NoReturn:
     sending = threading.Lock()
     for number in range(embedder.concurrency):
         threading.Thread(
-            target=_embed, args=[_Contained(embedder), work, connection, sending], name=f"embed-{number}", daemon=True
+            target=_embed, args=[embedder, work, connection, sending], name=f"embed-{number}", daemon=True
         ).start()
     for frame in frames:
         work.put(frame)
@@ -94,23 +94,7 @@ def _load(frame: Frame) -> Embedder:
     return embedder
 
 
-class _Contained:
-    """An embedder whose `sys.exit` and the like are errors of a text, and not the end of a thread."""
-
-    def __init__(self, inner: Embedder) -> None:
-        self._inner = inner
-        self.dimension = inner.dimension
-
-    def infer(self, batch: Batch) -> Vectors:
-        try:
-            return self._inner.infer(batch)
-        except Exception:
-            raise
-        except BaseException as error:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
-
-
-def _embed(embedder: _Contained, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
+def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
     try:
         while True:
             frame: Frame = work.get()
