@@ -128,6 +128,37 @@ def test_the_number_of_workers_is_measured(shell: Shell) -> None:
     assert ("measured: " in words) == ("tokens/s" in words.split("model", 1)[1])
 
 
+def test_a_run_whose_workers_cannot_start_says_so(shell: Shell) -> None:
+    broken = shell.folder / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import os, sys\nif any('executors.worker' in each for each in sys.orig_argv): os._exit(3)"
+    )
+    shell.environment["PYTHONPATH"] = str(broken)
+    report = shell.json("index", "texts", "--executor", "processes", "--workers", "2")
+    assert (report["failed"], report["restarts"]) == (0, 0)
+    (said,) = report["health"]  # type: ignore[misc]
+    assert said.startswith("no worker process can be started (") and "code 3" in said
+    done = shell.run("index", "texts", "--store", "sqlite:other.db", "--executor", "processes", "--workers", "2")
+    assert "trouble    no worker process can be started" in done.stdout
+    assert done.stderr.count("no worker process can be started") == 1
+
+
+def test_planned_replacements_are_no_trouble(shell: Shell) -> None:
+    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "60")
+    assert "(documents: " in done.stdout
+    assert "trouble" not in done.stdout and "retried" not in done.stdout
+
+
+def test_threads_and_what_is_for_processes(shell: Shell) -> None:
+    done = shell.run("index", "texts", "--executor", "threads", "--preset", "production")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "preset production is for worker processes" in done.stderr
+    assert "limits are for worker processes" in shell.run("index", "texts", "--max-memory-mb", "500").stderr
+    shell.environment["EMBEDMILL_PRESET"] = "production"
+    assert shell.json("index", "texts", "--executor", "threads")["executor"] == "threads"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

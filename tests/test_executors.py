@@ -13,8 +13,8 @@ from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
 from embedmill.executors.tuned import TunedPool
 from embedmill.interfaces import Embedder, Executor
-from embedmill.records import Batch
-from troubled import NAN, RAISES, TroubledEmbedder, in_a_worker
+from embedmill.records import Batch, Cause
+from troubled import EXITS, NAN, RAISES, SHORT, TroubledEmbedder, in_a_worker
 
 EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {
     "threads": InlineExecutor,
@@ -85,6 +85,31 @@ def test_a_failing_text_does_not_take_its_batch_with_it(executor: Executor, embe
     good = [row for row in range(9) if row != 4]
     np.testing.assert_allclose(embedded.vectors[good], embedder.embed([texts[row] for row in good]), rtol=0, atol=2e-6)
     assert executor.retries > 0
+
+
+@pytest.mark.parametrize(
+    ("mark", "cause"),
+    [
+        (EXITS, Cause("SystemExit", "goodbye")),
+        (SHORT, Cause("ValueError", "the embedder gave an array of shape (0, 32), expected an array of (1, 32)")),
+    ],
+)
+def test_an_embedder_that_ends_its_thread_or_forgets_a_row(
+    executor: Executor, embedder: TroubledEmbedder, mark: str, cause: Cause
+) -> None:
+    """findings 1: one row too few, and every text after it has its neighbour's vector."""
+    texts = [f"text {number}" for number in range(5)]
+    texts[3] += f" {mark}"
+    before, embedded, after = executor.run([batch(embedder, "good"), batch(embedder, *texts), batch(embedder, "good")])
+    assert not before.causes and not after.causes
+    assert embedded.causes == {3: cause}
+    good = [0, 1, 2, 4]
+    np.testing.assert_allclose(embedded.vectors[good], embedder.embed([texts[row] for row in good]), rtol=0, atol=2e-6)
+
+
+def test_an_executor_that_is_well(executor: Executor, embedder: TroubledEmbedder) -> None:
+    list(executor.run(many(embedder, 3)))
+    assert not executor.check_health()
 
 
 def test_all_texts_failing(executor: Executor, embedder: TroubledEmbedder) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import multiprocessing.spawn
 import os
 import random
 import signal
@@ -25,9 +27,10 @@ from embedmill.executors.limits import Limits
 from embedmill.executors.slots import Restart
 from embedmill.executors.supervisor import divided
 from embedmill.executors.tuned import candidates
-from faulty import Factory, LightEmbedder
+from embedmill.records import Batch
+from faulty import MARK, Factory, LightEmbedder
 from test_faults import batches, check
-from troubled import SMALL_MODEL, small_embedder
+from troubled import NAN, RAISES, SMALL_MODEL, in_a_worker, small_embedder
 
 TESTS = Path(__file__).parent
 
@@ -116,6 +119,17 @@ def greedy(threads: int) -> LightEmbedder:
     return Greedy()
 
 
+def test_what_workers_did_adds_up_over_those_that_were_replaced() -> None:
+    work = batches() * 5
+    with EmbedderPool(Factory(), workers=2, limits=Limits(max_documents_per_worker=40)) as pool:
+        list(pool.run(work))
+        stats = pool.stats()
+    assert pool.restarts > 0
+    assert sum(each.batches for each in stats) == len(work)
+    assert sum(each.documents for each in stats) == sum(len(batch.texts) for batch in work)
+    assert sum(each.tokens for each in stats) == sum(batch.tokens for batch in work)
+
+
 def test_cores_are_divided_among_workers() -> None:
     assert divided(8, 3) == [3, 3, 2]
     assert divided(2, 4) == [1, 1, 1, 1]
@@ -176,6 +190,136 @@ class Dying(LightEmbedder):
 
 def dying(threads: int) -> LightEmbedder:
     return Dying()
+
+
+class Mortal(LightEmbedder):
+    """Dies of a marked text."""
+
+    def infer(self, batch: Any) -> Any:
+        if any(MARK in text for text in batch.texts):
+            os._exit(7)
+        time.sleep(0.05)
+        return super().infer(batch)
+
+
+def mortal(threads: int) -> LightEmbedder:
+    return Mortal()
+
+
+class LimitedStarts:
+    """A factory that only so many workers can be made with."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self.folder, self.most, self.parent = folder, most, os.getpid()
+
+    def __call__(self, threads: int) -> LightEmbedder:
+        if os.getpid() == self.parent:
+            return LightEmbedder()
+        for number in range(self.most):
+            try:
+                (self.folder / str(number)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return Mortal()
+        sys.exit("no more of these")
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 5, 6])
+def test_workers_that_run_out_in_the_midst_of_recovering(tmp_path: Path, most: int) -> None:
+    """What killed workers is tried by those that are left, or fails; it never comes into this process."""
+    work = batches(21)
+    limits = Limits(failed_starts=2)
+    with EmbedderPool(LimitedStarts(tmp_path, most), workers=2, limits=limits) as pool:
+        found = list(pool.run(work))
+    assert [embedded.batch for embedded in found] == work
+    failed = {number for number, embedded in enumerate(found) if embedded.causes}
+    assert 5 in failed
+    assert all(cause.type == "WorkerDied" for embedded in found for cause in embedded.causes.values())
+    if most > 3:
+        assert failed == {5}
+    else:  # what a dying worker held beside it, and no worker is left to tell apart
+        assert len(failed) <= 2 * (LightEmbedder.concurrency + 1)
+    assert found[5].causes[1].type == "WorkerDied"
+
+
+def test_what_kills_is_tried_by_the_others_when_its_own_worker_is_retired() -> None:
+    """Innocent texts that were beside a dying one are embedded even then."""
+    fatal = [Batch((f"{MARK} {number}",), batches()[0].ids[:1]) for number in range(4)]
+    work = [*fatal, *batches(21)]
+    with EmbedderPool(mortal, workers=2, limits=Limits(max_restarts=3)) as pool:
+        found = list(pool.run(work))
+        assert pool.stats()[2].state == "retired"
+    for embedded in found:
+        for row, text in enumerate(embedded.batch.texts):
+            assert (row in embedded.causes) == (MARK in text)
+
+
+def test_a_pool_does_not_outlive_a_fork() -> None:
+    work = batches()
+    with EmbedderPool(Factory(), workers=1) as pool:
+        list(pool.run(work))
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            try:
+                list(pool.run(work))
+            except RuntimeError as error:
+                os.write(write, str(error).encode())
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as said:
+            assert "make a new one in this one" in said.read()
+        os.waitpid(child, 0)
+        check(list(pool.run(work)), work, None)
+
+
+def test_a_pool_that_is_forgotten_ends_its_workers() -> None:
+    pool = EmbedderPool(Factory(), workers=2)
+    assert len(list(pool.run(batches()))) == 12
+    assert len(children()) == 2
+    del pool
+    gc.collect()
+    until(lambda: not children())
+
+
+def test_closing_in_on_restart() -> None:
+    pool: list[EmbedderPool] = []
+    work = batches(5)
+    pool.append(EmbedderPool(mortal, workers=2, on_restart=lambda _: pool[0].close()))
+    with pytest.raises(RuntimeError, match="the pool was closed"):
+        list(pool[0].run(work))
+    until(lambda: not children())
+
+
+@pytest.mark.parametrize("what", ["exit", "exception"])
+def test_an_embedder_that_cannot_be_made_anywhere(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    limits = Limits(failed_starts=1)
+    with (
+        EmbedderPool(functools.partial(unmade, what), workers=1, limits=limits) as pool,
+        pytest.raises(RuntimeError, match="no weights"),
+    ):
+        list(pool.run(batches()))
+    assert "no weights" in caplog.text
+
+
+def unmade(what: str, threads: int) -> LightEmbedder:
+    if what == "exit":
+        sys.exit("no weights")
+    raise RuntimeError("no weights")
+
+
+def test_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python is part of another program."""
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", "")
+    work = batches()
+    with EmbedderPool(Factory(), workers=1, limits=Limits(failed_starts=1)) as pool:
+        check(list(pool.run(work)), work, None)
+        (said,) = pool.check_health()
+    assert "multiprocessing.set_executable" in said and "embedded in this process" in said
+
+
+def test_a_path_among_the_places_of_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [tmp_path, *sys.path])
+    assert run_in_two_workers() == 12
 
 
 def test_a_factory_that_cannot_be_pickled() -> None:
@@ -310,6 +454,46 @@ def test_a_script_needs_no_main_line_for_a_factory_from_a_module(tmp_path: Path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "12\n", "")
 
 
+@pytest.mark.parametrize("arguments", [["-"], ["-c"]])
+def test_a_factory_from_standard_input_is_told_so(arguments: list[str]) -> None:
+    text = textwrap.dedent(OWN_FACTORY) + "EmbedderPool(make, workers=2)"
+    done = subprocess.run(
+        [sys.executable, *arguments, *([text] if arguments == ["-c"] else [])],
+        input=text if arguments == ["-"] else "",
+        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "put it into a module" in done.stderr.splitlines()[-1]
+
+
+def test_a_parent_that_was_stopped_does_not_blame_its_workers(tmp_path: Path) -> None:
+    done = run_script(
+        script(
+            tmp_path,
+            """
+    import os, subprocess
+    from embedmill import EmbedderPool
+    from embedmill.executors.limits import Limits
+    from test_faults import batches, check
+    from test_pool import mortal
+    work = batches() * 10
+    with EmbedderPool(mortal, workers=2, limits=Limits(deadline_seconds=1, start_seconds=2)) as pool:
+        list(pool.run(work[:2]))
+        stop = f"sleep 0.5; kill -STOP {os.getpid()}; sleep 4; kill -CONT {os.getpid()}"
+        stopper = subprocess.Popen(["sh", "-c", stop])
+        check(list(pool.run(work)), work, None)
+        stopper.wait()
+        print(pool.restarts)
+""",
+        )
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 def test_few_descriptors(tmp_path: Path) -> None:
     done = run_script(
         script(
@@ -440,13 +624,31 @@ def test_the_generators_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDMILL_EMBEDDING_PARALLEL_WORKERS", "3")
     with ParallelEmbeddingGenerator(model=SMALL) as generator:
         assert generator.workers == 3
-    for wrong in ({"workers": 0}, {"threshold": -1}):
+    for wrong in ({"workers": 0}, {"workers": 1000}, {"workers": "2"}, {"workers": 1.5}, {"threshold": -1}):
         with pytest.raises(UsageError, match="give"):
             ParallelEmbeddingGenerator(model=SMALL, **wrong)  # type: ignore[arg-type]
-    with ParallelEmbeddingGenerator(model=SMALL) as generator, pytest.raises(TypeError):
-        generator.generate("one text that is no list, and long enough")
+    with ParallelEmbeddingGenerator(model=SMALL) as generator:
+        for texts in ("one text that is no list", {"a": "text"}, {"a set"}, ["a text", 3], None):
+            with pytest.raises(TypeError):
+                generator.generate(texts)  # type: ignore[arg-type]
 
 
-def test_an_error_of_some_texts_keeps_the_others_vectors() -> None:
-    error = EmbeddingError("1 of 2 texts", np.zeros((2, 3), np.float32), {})
-    assert error.vectors.shape == (2, 3)
+def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """findings 9: one failure loses everything already paid for."""
+    texts = [f"text number {number}" for number in range(20)]
+    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
+        good = generator.generate(texts)
+    texts[3] += f" {RAISES}"
+    texts[7] += f" {NAN}"
+    monkeypatch.setattr("embedmill.generating.worker_factory", lambda model, precision: in_a_worker)
+    with (
+        ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
+        pytest.raises(
+            EmbeddingError, match="2 of 20 texts have no vector, the first of them text 3: Refused"
+        ) as caught,
+    ):
+        generator.generate(texts)
+    assert {row: cause.type for row, cause in caught.value.causes.items()} == {3: "Refused", 7: "InvalidVector"}
+    assert np.isnan(caught.value.vectors[[3, 7]]).all()
+    others = [row for row in range(20) if row not in (3, 7)]
+    np.testing.assert_allclose(caught.value.vectors[others], good[others], rtol=0, atol=2e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ SMALL_MODEL = Path(__file__).parent / "fixtures" / "models" / "bert-mean"
 RAISES = "MARK-RAISES"
 NAN = "MARK-NAN"
 ZERO = "MARK-ZERO"
+EXITS = "MARK-EXITS"
+SHORT = "MARK-SHORT"
 
 
 class Refused(Exception):
@@ -86,6 +89,10 @@ class TroubledEmbedder:
             return vectors
         if any(RAISES in text for text in batch.texts):
             raise Refused("this text\nwas marked")
+        if any(EXITS in text for text in batch.texts):
+            sys.exit("goodbye")
+        if any(SHORT in text for text in batch.texts):
+            return vectors[1:]
         for row, text in enumerate(batch.texts):
             if NAN in text:
                 vectors[row] = np.nan
