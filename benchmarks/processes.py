@@ -40,7 +40,7 @@ class Engine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(),
+            env=environment(),
             text=True,
         )
         loaded = self._answer()
@@ -96,7 +96,7 @@ def run(command: Sequence[str], *, watch: bool = False) -> Finished:
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=_environment())
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment())
         high_water = _watched(process.pid) if watch else 0
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
@@ -108,7 +108,7 @@ def run(command: Sequence[str], *, watch: bool = False) -> Finished:
         return Finished(output.read(), seconds, usage.ru_maxrss * 1024, high_water)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """That of this process, without settings of embedmill that would change what is measured."""
     kept = ("EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE")
     chosen = {name: value for name, value in os.environ.items() if not name.startswith("EMBED") or name in kept}

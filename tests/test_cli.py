@@ -99,6 +99,7 @@ def test_the_summary_for_people_goes_to_standard_output(shell: Shell) -> None:
 def test_a_dry_run_stores_nothing(shell: Shell) -> None:
     report = shell.json("index", "notes", "--dry-run", "--no-cache")
     assert report["dry_run"] is True
+    assert report["tokens_per_second"] == report["chunks_per_second"] == 0  # nothing was stored, so there is no speed
     assert (report["documents"], report["embedded"], report["duplicates"]) == (5, 4, 1)
     assert report["tokens"] > 0 and report["estimated_seconds"] > 0
     assert not (shell.folder / ".embedmill").exists()

@@ -14,7 +14,7 @@ from embedmill.executors.processes import EmbedderPool
 from embedmill.executors.tuned import TunedPool
 from embedmill.interfaces import Embedder, Executor
 from embedmill.records import Batch, Cause
-from troubled import EXITS, NAN, RAISES, SHORT, TroubledEmbedder, in_a_worker
+from troubled import EXITS, NAN, RAISES, SHORT, TALKS, TroubledEmbedder, in_a_worker
 
 EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {
     "threads": InlineExecutor,
@@ -105,6 +105,13 @@ def test_an_embedder_that_ends_its_thread_or_forgets_a_row(
     assert embedded.causes == {3: cause}
     good = [0, 1, 2, 4]
     np.testing.assert_allclose(embedded.vectors[good], embedder.embed([texts[row] for row in good]), rtol=0, atol=2e-6)
+
+
+def test_an_error_that_repeats_a_whole_text_is_cut_short(executor: Executor, embedder: TroubledEmbedder) -> None:
+    """Each failure's message is kept in the store."""
+    (embedded,) = executor.run([batch(embedder, TALKS)])
+    assert embedded.causes[0].message.startswith("word word")
+    assert len(embedded.causes[0].message) < 2000
 
 
 def test_an_executor_that_is_well(executor: Executor, embedder: TroubledEmbedder) -> None:

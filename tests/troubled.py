@@ -23,6 +23,7 @@ NAN = "MARK-NAN"
 ZERO = "MARK-ZERO"
 EXITS = "MARK-EXITS"
 SHORT = "MARK-SHORT"
+TALKS = "MARK-TALKS"
 
 
 class Refused(Exception):
@@ -89,6 +90,8 @@ class TroubledEmbedder:
             return vectors
         if any(RAISES in text for text in batch.texts):
             raise Refused("this text\nwas marked")
+        if any(TALKS in text for text in batch.texts):
+            raise Refused("word " * 100_000)
         if any(EXITS in text for text in batch.texts):
             sys.exit("goodbye")
         if any(SHORT in text for text in batch.texts):
