@@ -209,3 +209,32 @@ def _half() -> None:
         except OSError:
             continue
     os._exit(1)
+
+
+class Obedient(LightEmbedder):
+    """Does what the first word of a text says: SLEEP (seconds), DIE, GROW (without end, 30 MB a second)."""
+
+    concurrency = 1
+
+    def infer(self, batch: Batch) -> Vectors:
+        for text in batch.texts:
+            match text.split():
+                case ["SLEEP", seconds, *_]:
+                    time.sleep(float(seconds))
+                case ["DIE", *_]:
+                    os._exit(3)
+                case ["GROW", *_]:
+                    held = []
+                    while True:
+                        held.append(bytearray(b"x") * (3 << 20))
+                        time.sleep(0.1)
+        return super().infer(batch)
+
+
+def obedient(threads: int) -> LightEmbedder:
+    return Obedient()
+
+
+def batch(*texts: str) -> Batch:
+    """One batch of these texts."""
+    return Batch(texts, tuple(LightEmbedder().encode(texts)))

@@ -63,3 +63,15 @@ def test_a_wrong_value_is_told_with_its_place(tmp_path: Path, file: str, said: s
 def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(UsageError, match=name):
         gather(tmp_path, **{name: value})
+
+
+def test_a_preset_means_processes_unless_something_nearer_says_threads(tmp_path: Path) -> None:
+    assert gather(tmp_path, 'preset = "production"').executor == "processes"
+    assert gather(tmp_path, 'preset = "production"').max_documents_per_worker == 500
+    assert gather(tmp_path, 'preset = "production"', {"executor": "threads"}).executor == "threads"
+    assert gather(tmp_path, 'executor = "threads"', {"preset": "low-memory"}).workers == 1
+    assert gather(tmp_path, 'workers = 2\npreset = "production"').workers == 2
+    both = 'executor = "threads"\npreset = "production"'
+    assert gather(tmp_path, both, {"executor": "processes"}).executor == "processes"
+    with pytest.raises(UsageError, match=r"embedmill.toml: preset production is for worker processes, not for threads"):
+        gather(tmp_path, both)

@@ -164,5 +164,11 @@ def test_closing_twice_and_use_after_close(executor: Executor, embedder: Trouble
         next(iter(executor.run(many(embedder, 2))))
 
 
+def test_a_batch_without_texts(executor: Executor, embedder: TroubledEmbedder) -> None:
+    (before, empty, after) = executor.run([batch(embedder, "a"), Batch((), ()), batch(embedder, "b")])
+    assert empty.vectors.shape == (0, embedder.dimension)
+    assert not (before.causes or empty.causes or after.causes)
+
+
 def test_nothing_to_do(executor: Executor) -> None:
     assert list(executor.run([])) == []

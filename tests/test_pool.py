@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
-import multiprocessing.spawn
 import os
 import random
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -20,9 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from cli_runs import SOURCE
-from embedmill import EmbedderPool, ParallelEmbeddingGenerator
-from embedmill.errors import EmbeddingError, ModelError, UsageError
+from embedmill import EmbedderPool
+from embedmill.errors import ModelError, UsageError
 from embedmill.executors.limits import Limits
 from embedmill.executors.slots import Restart
 from embedmill.executors.supervisor import divided
@@ -30,7 +25,6 @@ from embedmill.executors.tuned import candidates
 from embedmill.records import Batch
 from faulty import MARK, Factory, LightEmbedder
 from test_faults import batches, check
-from troubled import NAN, RAISES, SMALL_MODEL, in_a_worker, small_embedder
 
 TESTS = Path(__file__).parent
 
@@ -235,7 +229,7 @@ def test_workers_that_run_out_in_the_midst_of_recovering(tmp_path: Path, most: i
     failed = {number for number, embedded in enumerate(found) if embedded.causes}
     assert 5 in failed
     assert all(cause.type == "WorkerDied" for embedded in found for cause in embedded.causes.values())
-    if most > 3:
+    if most > 4:  # one start for each of the four deaths, and one that is left
         assert failed == {5}
     else:  # what a dying worker held beside it, and no worker is left to tell apart
         assert len(failed) <= 2 * (LightEmbedder.concurrency + 1)
@@ -244,9 +238,9 @@ def test_workers_that_run_out_in_the_midst_of_recovering(tmp_path: Path, most: i
 
 def test_what_kills_is_tried_by_the_others_when_its_own_worker_is_retired() -> None:
     """Innocent texts that were beside a dying one are embedded even then."""
-    fatal = [Batch((f"{MARK} {number}",), batches()[0].ids[:1]) for number in range(4)]
-    work = [*fatal, *batches(21)]
-    with EmbedderPool(mortal, workers=2, limits=Limits(max_restarts=3)) as pool:
+    fatal = [f"{MARK} {number}" for number in range(4)]
+    work = [Batch(tuple(fatal), tuple(LightEmbedder().encode(fatal))), *batches()]
+    with EmbedderPool(mortal, workers=2, limits=Limits(max_restarts=2)) as pool:
         found = list(pool.run(work))
         assert pool.stats()[2].state == "retired"
     for embedded in found:
@@ -305,21 +299,6 @@ def unmade(what: str, threads: int) -> LightEmbedder:
     if what == "exit":
         sys.exit("no weights")
     raise RuntimeError("no weights")
-
-
-def test_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Python is part of another program."""
-    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", "")
-    work = batches()
-    with EmbedderPool(Factory(), workers=1, limits=Limits(failed_starts=1)) as pool:
-        check(list(pool.run(work)), work, None)
-        (said,) = pool.check_health()
-    assert "multiprocessing.set_executable" in said and "embedded in this process" in said
-
-
-def test_a_path_among_the_places_of_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "path", [tmp_path, *sys.path])
-    assert run_in_two_workers() == 12
 
 
 def test_a_factory_that_cannot_be_pickled() -> None:
@@ -385,270 +364,3 @@ def test_closing_ends_a_run_in_another_thread() -> None:
     thread.join(5)
     assert "closed" in str(seen[0])
     assert not children()
-
-
-# The parent
-
-
-def script(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "script.py"
-    path.write_text(textwrap.dedent(text))
-    return path
-
-
-def run_script(path: Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"}
-    return subprocess.run(
-        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=60, check=False, **more
-    )
-
-
-OWN_FACTORY = """
-    from embedmill import EmbedderPool
-    from test_faults import batches
-    from faulty import LightEmbedder
-
-    def make(threads):
-        return LightEmbedder()
-"""
-
-
-def test_a_factory_in_the_users_script(tmp_path: Path) -> None:
-    done = run_script(
-        script(
-            tmp_path,
-            OWN_FACTORY
-            + """
-    if __name__ == "__main__":
-        with EmbedderPool(make, workers=2) as pool:
-            print(len(list(pool.run(batches()))), pool.stats()[0].state)
-""",
-        )
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("12 ")
-
-
-def test_a_script_without_its_main_line_is_told_so(tmp_path: Path) -> None:
-    """A clear error, not a storm of processes."""
-    done = run_script(
-        script(tmp_path, OWN_FACTORY + "\n    with EmbedderPool(make, workers=2) as pool: list(pool.run(batches()))\n")
-    )
-    assert done.returncode == 1
-    assert "put what starts it under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
-
-
-def test_a_script_needs_no_main_line_for_a_factory_from_a_module(tmp_path: Path) -> None:
-    done = run_script(
-        script(
-            tmp_path,
-            """
-    from embedmill import EmbedderPool
-    from test_faults import batches
-    from faulty import Factory
-    with EmbedderPool(Factory(), workers=2) as pool:
-        print(len(list(pool.run(batches()))))
-""",
-        )
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "12\n", "")
-
-
-@pytest.mark.parametrize("arguments", [["-"], ["-c"]])
-def test_a_factory_from_standard_input_is_told_so(arguments: list[str]) -> None:
-    text = textwrap.dedent(OWN_FACTORY) + "EmbedderPool(make, workers=2)"
-    done = subprocess.run(
-        [sys.executable, *arguments, *([text] if arguments == ["-c"] else [])],
-        input=text if arguments == ["-"] else "",
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "put it into a module" in done.stderr.splitlines()[-1]
-
-
-def test_a_parent_that_was_stopped_does_not_blame_its_workers(tmp_path: Path) -> None:
-    done = run_script(
-        script(
-            tmp_path,
-            """
-    import os, subprocess
-    from embedmill import EmbedderPool
-    from embedmill.executors.limits import Limits
-    from test_faults import batches, check
-    from test_pool import mortal
-    work = batches() * 10
-    with EmbedderPool(mortal, workers=2, limits=Limits(deadline_seconds=1, start_seconds=2)) as pool:
-        list(pool.run(work[:2]))
-        stop = f"sleep 0.5; kill -STOP {os.getpid()}; sleep 4; kill -CONT {os.getpid()}"
-        stopper = subprocess.Popen(["sh", "-c", stop])
-        check(list(pool.run(work)), work, None)
-        stopper.wait()
-        print(pool.restarts)
-""",
-        )
-    )
-    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
-
-
-def test_few_descriptors(tmp_path: Path) -> None:
-    done = run_script(
-        script(
-            tmp_path,
-            """
-    import resource
-    from embedmill import EmbedderPool
-    from test_faults import batches, check
-    from faulty import Factory
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    with EmbedderPool(Factory(), workers=8) as pool:
-        work = batches()
-        check(list(pool.run(work)), work, None)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
-    with EmbedderPool(Factory(), workers=8) as pool:
-        check(list(pool.run(work)), work, None)
-        print(len(pool.check_health()) > 0)
-""",
-        )
-    )
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
-
-
-def test_workers_run_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is most often the folder that is indexed."""
-    (tmp_path / "json.py").write_text("raise SystemExit('not mine')")
-    monkeypatch.chdir(tmp_path)
-    with EmbedderPool(Factory(), workers=1) as pool:
-        assert len(list(pool.run(batches()))) == 12
-        assert pool.check_health() == []
-
-
-FULL_SHM = "mount -t tmpfs -o size=4k none /dev/shm && ! head -c 1M /dev/zero > /dev/shm/full 2> /dev/null"
-
-
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
-    reason="no rights to mount",
-)
-def test_a_full_dev_shm(tmp_path: Path) -> None:
-    """Nothing of a pool lies there."""
-    path = script(tmp_path, "from test_pool import run_in_two_workers; print(run_in_two_workers())")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{FULL_SHM} && exec {sys.executable} {path}"],
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
-
-
-def run_in_two_workers() -> int:
-    with EmbedderPool(Factory(), workers=2) as pool:
-        return len(list(pool.run(batches())))
-
-
-@pytest.mark.parametrize("busy", [False, True])
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) -> None:
-    path = script(
-        tmp_path,
-        f"""
-    import time, psutil
-    from embedmill import EmbedderPool
-    from test_faults import batches
-    from faulty import Factory
-    pool = EmbedderPool(Factory("model call", "endless loop"), workers=2)
-    list(pool.run(batches()))
-    if {busy}:
-        import threading
-        threading.Thread(target=lambda: list(pool.run(batches(0))), daemon=True).start()
-        time.sleep(0.5)
-    print(*[child.pid for child in psutil.Process().children()], flush=True)
-    time.sleep(60)
-""",
-    )
-    parent = subprocess.Popen(
-        [sys.executable, str(path)],
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert parent.stdout is not None
-    workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-    assert len(workers) == 2
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
-
-
-# The generator
-
-SMALL = str(SMALL_MODEL)
-
-
-def test_the_generator_gives_what_one_process_gives() -> None:
-    texts = [f"text number {number} " + "word " * (number % 40) for number in range(200)]
-    expected = small_embedder().embed(texts)
-    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
-        few = generator.generate(texts[:9])
-        assert not generator.stats()  # few stay in this process
-        found = generator.generate(texts)
-        pids = [stats.pid for stats in generator.stats()]
-        again = generator.generate(texts)
-        assert [stats.pid for stats in generator.stats()] == pids  # reused
-        assert generator.dimension == found.shape[1]
-        assert generator.generate([]).shape == (0, generator.dimension)
-    np.testing.assert_allclose(few, expected[:9], rtol=0, atol=2e-6)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
-    np.testing.assert_array_equal(found, again)
-    with pytest.raises(RuntimeError, match="closed"):
-        generator.generate(texts)
-
-
-def test_one_worker_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ParallelEmbeddingGenerator(workers=1, model=SMALL) as generator:
-        generator.generate(["a text"] * 50)
-        assert not generator.stats() and not children()
-    monkeypatch.setenv("EMBEDMILL_ENABLE_PARALLEL_EMBEDDINGS", "no")
-    with ParallelEmbeddingGenerator(workers=4, model=SMALL) as generator:
-        assert generator.workers == 1
-
-
-def test_the_generators_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMBEDMILL_EMBEDDING_PARALLEL_WORKERS", "3")
-    with ParallelEmbeddingGenerator(model=SMALL) as generator:
-        assert generator.workers == 3
-    for wrong in ({"workers": 0}, {"workers": 1000}, {"workers": "2"}, {"workers": 1.5}, {"threshold": -1}):
-        with pytest.raises(UsageError, match="give"):
-            ParallelEmbeddingGenerator(model=SMALL, **wrong)  # type: ignore[arg-type]
-    with ParallelEmbeddingGenerator(model=SMALL) as generator:
-        for texts in ("one text that is no list", {"a": "text"}, {"a set"}, ["a text", 3], None):
-            with pytest.raises(TypeError):
-                generator.generate(texts)  # type: ignore[arg-type]
-
-
-def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """findings 9: one failure loses everything already paid for."""
-    texts = [f"text number {number}" for number in range(20)]
-    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
-        good = generator.generate(texts)
-    texts[3] += f" {RAISES}"
-    texts[7] += f" {NAN}"
-    monkeypatch.setattr("embedmill.generating.worker_factory", lambda model, precision: in_a_worker)
-    with (
-        ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
-        pytest.raises(
-            EmbeddingError, match="2 of 20 texts have no vector, the first of them text 3: Refused"
-        ) as caught,
-    ):
-        generator.generate(texts)
-    assert {row: cause.type for row, cause in caught.value.causes.items()} == {3: "Refused", 7: "InvalidVector"}
-    assert np.isnan(caught.value.vectors[[3, 7]]).all()
-    others = [row for row in range(20) if row not in (3, 7)]
-    np.testing.assert_allclose(caught.value.vectors[others], good[others], rtol=0, atol=2e-6)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedmill.api import Searcher, index, load_embedder, retry_failed, search
+    from embedmill.executors.limits import Limits
     from embedmill.executors.processes import EmbedderPool
     from embedmill.generating import ParallelEmbeddingGenerator
     from embedmill.interfaces import Embedder
@@ -26,6 +27,7 @@ _HOMES = {
     "EmbeddingValidator": "embedmill.validation",
     "Hit": "embedmill.records",
     "IncrementalIndexer": "embedmill.pipeline",
+    "Limits": "embedmill.executors.limits",
     "ParallelEmbeddingGenerator": "embedmill.generating",
     "PersistentCache": "embedmill.state.cache",
     "Record": "embedmill.records",
@@ -45,6 +47,7 @@ __all__ = [
     "EmbeddingValidator",
     "Hit",
     "IncrementalIndexer",
+    "Limits",
     "ParallelEmbeddingGenerator",
     "PersistentCache",
     "Record",

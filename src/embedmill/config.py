@@ -57,19 +57,22 @@ def settings(
     Raises `UsageError`, which names the place of the value, for an unknown key or a value that does not fit.
     """
     found: dict[str, Any] = {}
-    for layer in (
-        _from_file((folder or Path()) / CONFIG_FILE),
-        _from_environment(os.environ if environment is None else environment),
-        _from_flags(flags or {}),
-    ):
-        if layer.get("preset", "auto") != "auto" and layer.setdefault("executor", "processes") != "processes":
-            raise UsageError(
-                f"preset {layer['preset']} is for worker processes, not for {layer['executor']}: leave one of them out"
-            )
+    contradiction = ""
+    for place, layer in {
+        CONFIG_FILE: _from_file((folder or Path()) / CONFIG_FILE),
+        "environment": _from_environment(os.environ if environment is None else environment),
+        "options": _from_flags(flags or {}),
+    }.items():
+        if "preset" in layer or "executor" in layer:  # these count, and not what the places before say of it
+            preset = layer.get("preset", "auto")
+            wrong = preset != "auto" and layer.setdefault("executor", "processes") != "processes"
+            contradiction = f"{place}: preset {preset} is for worker processes, not for threads" if wrong else ""
         found |= layer
+    if contradiction:
+        raise UsageError(f"{contradiction}: leave one of them out")
     if found.get("executor") == "processes":
-        preset = asdict(PRESETS[found.get("preset", "auto")])
-        found = {name: value for name, value in preset.items() if value is not None} | found
+        chosen = asdict(PRESETS[found.get("preset", "auto")])
+        found = {name: value for name, value in chosen.items() if value is not None} | found
     return Settings(**found)
 
 

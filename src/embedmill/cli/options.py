@@ -73,7 +73,7 @@ Preset = Annotated[
         metavar="auto|development|production|low-memory",
         help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 200 texts or "
         "1,000 MB, 32 texts a batch (development); 3, 500, 1,500, 32 (production); 1, 100, 500, 16 (low-memory). "
-        "One that is named means --executor processes. Default: auto.",
+        "One other than auto means --executor processes; what is set itself wins over it. Default: auto.",
         autocompletion=lambda: ["auto", "development", "production", "low-memory"],
     ),
 ]

@@ -29,6 +29,8 @@ class Caller:
         self._unfinished = 0
         self._tokens = 0  # of the unfinished
         self._late: Job | None = None  # the first one, where the others need not wait for it
+        self.hurried = False
+        """Whether nothing more is to be begun."""
 
     def job(self, batch: Batch) -> Job:
         """A new job, the last in the row."""
@@ -71,6 +73,11 @@ class Caller:
         """Let all that is unfinished have this outcome."""
         for job in list(self._waiting):
             job.finish(outcome)
+
+    def hurry(self) -> None:
+        """Give up what is unfinished, and begin nothing more."""
+        self.hurried = True
+        self.end(Abandoned())
 
     def _first_is_done(self) -> bool:
         return bool(self._waiting) and self._waiting[0].outcome is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,8 +152,15 @@ class Crew:
         if worker.leaving and not worker.held:
             slot = self.slot(worker)
             self._let_go(worker)
-            slot.worker, slot.successor = slot.successor, None
+            self._vacate(slot, worker)
             self._count(slot, worker.child.pid, worker.replaced_for or "replaced")
+
+    def _vacate(self, slot: Slot, worker: Worker) -> None:
+        """Take a worker out of its place; a successor may go before the one that it was to replace."""
+        if slot.worker is worker:
+            slot.worker, slot.successor = slot.successor, None
+        else:
+            slot.successor = None
 
     def weigh(self, now: float) -> Iterator[tuple[Worker, Cause]]:
         """Look at the workers' memory, once a second: replaces those that have grown large, gives those too large."""
@@ -161,9 +169,13 @@ class Crew:
         for worker in [worker for worker in self if worker.ready]:
             worker.rss_mb = self._memory.of(worker.child.pid)
             grown = worker.rss_mb - worker.loaded_mb
-            if self._memory.beyond_soft(grown):
+            if not self._memory.beyond_soft(grown):
+                self._memory.fits(worker.batches)
+            else:
                 hard = self._memory.beyond_hard(grown)
-                self._memory.learn(grown, worker.batches)
+                if not worker.too_large:
+                    self._memory.learn(grown, worker.batches, worker.task)
+                worker.too_large = True
                 if hard:
                     yield worker, Cause("WorkerTooLarge", f"the worker took {grown:,.0f} MB more than after loading")
                 else:
@@ -182,12 +194,9 @@ class Crew:
         """End a worker that is dead or has to be, and say why it is; its place waits for another one then."""
         slot = self.slot(worker)
         code = self._let_go(worker)
-        if slot.worker is worker:
-            slot.worker, slot.successor = slot.successor, None
-        else:
-            slot.successor = None
-            if slot.worker is not None:
-                slot.worker.replaced_for = None  # and is given another successor later
+        self._vacate(slot, worker)
+        if slot.worker is not None:
+            slot.worker.replaced_for = None  # and is given another successor later
         cause = _with_last_words(
             cause or Cause("WorkerDied", f"the worker {'was ' if code < 0 else ''}{died_of(code)}"), worker
         )
@@ -203,6 +212,11 @@ class Crew:
         self._count(slot, worker.child.pid, short or died_of(code))
         return cause
 
+    def blameless(self) -> None:
+        """Take note that workers did not die in vain: a text was found that kills them."""
+        for slot in (*self.slots, self.ward):
+            slot.futile = 0
+
     def _count(self, slot: Slot, pid: int, cause: str) -> None:
         slot.restarts += 1
         slot.causes[cause] += 1
@@ -210,7 +224,7 @@ class Crew:
         log.info("worker %d (process %d): %s", slot.index, pid, cause)
         try:
             self._on_restart(Restart(slot.index, pid, cause))
-        except Exception:  # the caller's own
+        except BaseException:  # the caller's own; this thread has others to serve
             log.exception("on_restart failed")
 
     def _let_go(self, worker: Worker) -> int:
@@ -222,7 +236,8 @@ class Crew:
         for slot in (*self.slots, self.ward):
             for worker in (slot.worker, slot.successor):
                 if worker:
-                    self._let_go(worker)
+                    with contextlib.suppress(OSError):  # the others have to end, too
+                        self._let_go(worker)
             slot.worker = slot.successor = None
 
 

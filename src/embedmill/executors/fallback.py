@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from embedmill.executors.isolating import isolate
+from embedmill.executors.loading import Factory, loaded
 from embedmill.executors.recovery import Job
 from embedmill.interfaces import Embedder
 
@@ -17,11 +18,11 @@ class Fallback:
     It is loaded in a thread of its own; `failed` is called with the error where it cannot be.
     """
 
-    def __init__(self, make: Callable[[], Embedder], failed: Callable[[Exception], None]) -> None:
+    def __init__(self, factory: Factory, threads: int, failed: Callable[[Exception], None]) -> None:
         self.retries = 0
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._counting = threading.Lock()
-        threading.Thread(target=self._load, args=[make, failed], name="embedmill-here", daemon=True).start()
+        threading.Thread(target=self._load, args=[factory, threads, failed], name="embedmill-here", daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Have a job done."""
@@ -31,10 +32,9 @@ class Fallback:
         """End the threads when they have done what they are at."""
         self._jobs.put(None)
 
-    def _load(self, make: Callable[[], Embedder], failed: Callable[[Exception], None]) -> None:
+    def _load(self, factory: Factory, threads: int, failed: Callable[[Exception], None]) -> None:
         try:
-            embedder = make()
-            embedder.load()
+            embedder = loaded(factory, threads)
         except BaseException as error:  # a factory may do anything, sys.exit() included
             failed(error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}"))
             return

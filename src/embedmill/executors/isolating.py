@@ -14,6 +14,8 @@ def isolate(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
     To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
     called in a thread of its own, where no Ctrl-C arrives.
     """
+    if not batch.texts:
+        return Embedded(batch, np.empty((0, embedder.dimension), np.float32)), 0
     try:
         return Embedded(batch, _inferred(embedder, batch)), 0
     except BaseException as error:

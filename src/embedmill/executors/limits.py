@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from embedmill.errors import UsageError
+
+_LEAST: Final = 1e-3  # seconds, or times
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +27,26 @@ class Limits:
     """The same as `deadline_seconds` for what a worker has died of, tried alone: so that one text that hangs costs the
     long wait once. The time of the slowest call so far comes on top."""
     max_restarts: int = 20
-    """Deaths in a row, without one batch finished between them, after which a worker is not replaced again. A text that
-    kills its worker costs up to four, and such texts may follow one another."""
+    """Deaths in a row of one worker, without a batch finished or a text found that kills workers between them, after
+    which it is not replaced again."""
+    max_deadly_texts: int = 100
+    """Texts in a row that are found to kill workers, without a batch finished between them, after which the pool gives
+    up: then it is the model that dies."""
     failed_starts: int = 3
     """Starts in a row that fail before the pool goes on in this process."""
 
     def __post_init__(self) -> None:
         for name in ("max_memory_mb", "max_documents_per_worker"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}: give at least 1, or None for no limit")
-        for name in ("start_seconds", "deadline_seconds", "deadline_factor", "retry_seconds", "failed_starts"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: give more than 0")
-        if self.max_restarts < 0:
-            raise UsageError(f"max_restarts is {self.max_restarts}: give 0 or more")
+            _check(name, getattr(self, name), int, 1, "give at least 1, or None for no limit", optional=True)
+        for name in ("start_seconds", "deadline_seconds", "deadline_factor", "retry_seconds"):
+            _check(name, getattr(self, name), float, _LEAST, "give more than 0")
+        for name, least in (("max_restarts", 0), ("max_deadly_texts", 1), ("failed_starts", 1)):
+            _check(name, getattr(self, name), int, least, f"give a whole number from {least} up")
+
+
+def _check(name: str, value: object, kind: type, least: float, remedy: str, *, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    fitting = isinstance(value, int | kind) and not isinstance(value, bool)
+    if not fitting or not value >= least:  # type: ignore[operator]  # false for NaN, too
+        raise UsageError(f"{name} is {value!r}: {remedy}")

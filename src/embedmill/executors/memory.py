@@ -23,7 +23,8 @@ class Memory:
     def __init__(self, limit_mb: float | None) -> None:
         self._limit = limit_mb
         self._next = 0.0
-        self._soon = 0
+        self._soon = 0  # tasks at which workers were too large before they had finished a few batches
+        self._last: object = None  # of these tasks
         self._readable = True
         self.largest_loaded = 0.0
         """Megabytes of the largest worker, as it was when it had loaded its model."""
@@ -57,11 +58,20 @@ class Memory:
         """Whether it is to be killed."""
         return self._limit is not None and grown_mb >= _HARD * self._limit
 
-    def learn(self, grown_mb: float, batches: int) -> None:
-        """Take note of a worker that was too large after so many batches.
+    def fits(self, batches: int) -> None:
+        """Take note of a worker that is within the limit after so many batches."""
+        if batches >= _FEW:
+            self._soon = 0
 
-        A limit that the model's own work does not fit into is raised, with a warning: no restart would help.
+    def learn(self, grown_mb: float, batches: int, task: object) -> None:
+        """Take note of a worker that was too large after so many batches, when it was at this task.
+
+        A limit that the model's own work does not fit into is raised, with a warning: no restart would help. One task
+        that takes all there is does not raise it again and again.
         """
+        if task == self._last:
+            return
+        self._last = task
         self._soon = self._soon + 1 if batches < _FEW else 0
         if self._soon > 1 and self._limit is not None:
             self._limit = grown_mb * _HARD

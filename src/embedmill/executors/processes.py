@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import pickle
@@ -21,17 +20,14 @@ from embedmill.errors import UsageError
 from embedmill.executors.caller import Abandoned, Caller
 from embedmill.executors.fallback import Fallback
 from embedmill.executors.limits import Limits
+from embedmill.executors.loading import Factory
 from embedmill.executors.recovery import Job
 from embedmill.executors.slots import Restart
 from embedmill.executors.supervisor import Supervisor, divided
 from embedmill.executors.worker import IMPORTING
-from embedmill.interfaces import Embedder
 from embedmill.records import Batch, Embedded, WorkerStats
 
 log = logging.getLogger(__name__)
-
-Factory = Callable[[int], Embedder]
-"""Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
 _P = ParamSpec("_P")
 
@@ -68,13 +64,15 @@ class EmbedderPool(Closing):
                 "a pool is started while a worker imports this script: put what starts it under "
                 "`if __name__ == '__main__':`, or define the factory in a module of its own"
             )
-        cores = threads or machine.cores()
-        self.workers = cores if workers is None else workers
-        most = max(machine.most_workers(), cores)
-        if not isinstance(self.workers, int) or not 1 <= self.workers <= most:
-            raise UsageError(f"workers is {workers!r}: give a whole number from 1 to {most}, 8 for each core")
-        self._make_here = functools.partial(factory, cores)
-        self._lock = threading.Lock()
+        self._threads = machine.cores() if threads is None else threads
+        self.workers = self._threads if workers is None else workers
+        most = machine.most_workers()
+        for name, value in (("threads", self._threads), ("workers", self.workers)):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise UsageError(f"{name} is {value!r}: give a whole number from 1 to {most}, 8 for each core")
+        self._factory = factory
+        # A run that was abandoned may be collected, and so end, in the midst of anything that this thread does.
+        self._lock = threading.RLock()
         self._closed = False
         self._pid = os.getpid()
         self._started = False
@@ -84,7 +82,7 @@ class EmbedderPool(Closing):
         pickled = _pickled(factory)
         self._supervisor = Supervisor(
             pickled,
-            divided(cores, self.workers),
+            divided(self._threads, self.workers),
             limits or Limits(),
             main=_main_module(pickled),
             on_restart=on_restart,
@@ -111,12 +109,9 @@ class EmbedderPool(Closing):
             self._started = True
             try:
                 self._supervisor.start()
-            except OSError:  # no descriptor left
-                startable = False
-            else:
-                startable = True
-        if not startable:
-            self._go_on_without_workers(None)
+            except (OSError, RuntimeError) as error:  # no descriptor, or no thread
+                self._supervisor.crew.trouble = str(error)
+                self._go_on_without_workers(None)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches; results come in the batches' order.
@@ -134,6 +129,8 @@ class EmbedderPool(Closing):
             self._callers.add(caller)
         try:
             for batch in batches:
+                if caller.hurried:
+                    return
                 self._submit(caller.job(batch))
                 while (embedded := caller.next(self._most_in_flight())) is not None:
                     yield embedded
@@ -184,6 +181,8 @@ class EmbedderPool(Closing):
         """What is wrong now, a line each; empty while all is well."""
         if self._closed:
             return ["the pool is closed"]
+        if self._error is not None:
+            return [f"the pool has failed: {type(self._error).__name__}: {self._error}"]
         crew = self._supervisor.crew
         reason = f" ({crew.trouble})" if crew.trouble else ""
         if self._here is not None:
@@ -204,20 +203,28 @@ class EmbedderPool(Closing):
     # --- called from the supervisor's thread ------------------------------------------------------------
 
     def _out_of_time(self) -> None:
-        self._end_callers(Abandoned())
+        with self._lock:
+            callers = list(self._callers)
+        for caller in callers:
+            caller.hurry()
 
     def _go_on_without_workers(self, error: Exception | None) -> None:
         if error is not None:
             self._fail(error)
             return
-        reason = self._supervisor.crew.trouble or "no file descriptor is left"
         log.warning(
-            "no worker process can be started (%s): embedding in this process, where a crash would end the run", reason
+            "no worker process can be started (%s): embedding in this process, where a crash would end the run",
+            self._supervisor.crew.trouble,
         )
         with self._lock:
-            self._here = Fallback(self._make_here, self._fail)
+            try:
+                self._here = here = Fallback(self._factory, self._threads, _weakly(self._fail))
+            except RuntimeError as no_thread:
+                self._fail(no_thread)
+                return
+            weakref.finalize(self, here.close)
             for job in self._supervisor.unassigned():
-                self._here.submit(job)
+                here.submit(job)
 
     def _fail(self, error: Exception) -> None:
         with self._lock:

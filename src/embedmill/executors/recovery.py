@@ -16,7 +16,7 @@ import numpy as np
 
 from embedmill.records import Batch, Cause, Embedded, Vectors
 
-_FINISHING = threading.Lock()  # a caller may end a job while its result comes
+_FINISHING = threading.RLock()  # a caller may end a job while its result comes; so may a generator, collected just then
 
 
 @dataclass(eq=False, slots=True)

@@ -33,10 +33,17 @@ class Worker:
     replaced_for: str | None = None  # why it gets a successor
     leaving: bool = False  # takes no more work
     alone: bool = False  # kept for what a worker has died of
+    too_large: bool = False  # it has been, or is
     loaded_mb: float = 0.0
     rss_mb: float = 0.0
     documents: int = 0  # given to it
     batches: int = 0  # finished by it
+
+    @property
+    def task(self) -> object:
+        """What it is at: the same for the same rows."""
+        oldest = next((held.trial for held in self.held.values()), None)
+        return oldest and (oldest.job, oldest.start, oldest.stop)
 
     def begin(self, now: float) -> None:
         """Take note of which trials the worker is at: the oldest, as many as it embeds at once."""
@@ -65,7 +72,7 @@ class Slot:
     tokens: int = 0
     restarts: int = 0
     causes: Counter[str] = field(default_factory=Counter)
-    futile: int = 0  # deaths since a batch was last finished here
+    futile: int = 0  # deaths since a batch was last finished here, or a text found that kills workers
     retired: bool = False
 
     def finished(self, worker: Worker, trial: Trial) -> None:

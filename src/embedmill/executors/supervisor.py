@@ -65,7 +65,8 @@ class Supervisor:
         )
         self.retries = 0
         self.give_up_at = math.inf  # on the monotonic clock; set by any thread or signal handler
-        self._dimension = 0
+        self._dimension = 0  # until a worker was ready
+        self._deadly = 0  # texts found to kill workers, since a batch was last finished
         self._limits = limits
         self._deadlines = Deadlines(limits)
         self._no_workers = no_workers
@@ -78,17 +79,21 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="embedmill-pool", daemon=True)
 
     def start(self) -> None:
-        """Begin; raises `OSError` where there is no descriptor left."""
-        self._selector = selectors.DefaultSelector()
-        try:
+        """Begin; raises `OSError` where there is no descriptor left, `RuntimeError` where there is no thread."""
+        with contextlib.ExitStack() as opened:
+            self._selector = opened.enter_context(selectors.DefaultSelector())
             self._wake_read, self._wake_write = os.pipe()
-        except OSError:
-            self._selector.close()
+            opened.callback(os.close, self._wake_read)
+            opened.callback(os.close, self._wake_write)
+            os.set_blocking(self._wake_read, False)
+            os.set_blocking(self._wake_write, False)
+            self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+            self._opened = opened.pop_all()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._opened.close()
             raise
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
-        self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Have a job done; callable from every thread."""
@@ -125,14 +130,12 @@ class Supervisor:
                 for key, _ in self._selector.select(_TICK if busy or self.crew.missing() else _IDLE_TICK):
                     key.data()
                 self._look_at_the_clock()
-        except Exception as error:  # a defect of ours must not leave the callers waiting
+        except BaseException as error:  # a defect of ours must not leave the callers waiting
             log.exception("the pool's supervisor failed")
-            self._no_workers(error)
+            self._no_workers(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
             self.crew.end()
-            self._selector.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._opened.close()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # it is awake, or has ended
@@ -156,7 +159,7 @@ class Supervisor:
                     self._selector.unregister(opened)
 
     def _start_missing(self) -> None:
-        if self.crew.all_retired:  # all died of their work: it must not come into this process
+        if self.crew.all_retired or self._deadly > self._limits.max_deadly_texts:  # none of it must come in here
             self._suspects.extend(Trial.of(job) for job in self.unassigned())
             self._fail_suspects("every worker died again and again: see the log, with -v")
         elif self.crew.cannot_start and len(self.crew.missing()) == len(self.crew.slots):
@@ -167,8 +170,9 @@ class Supervisor:
     def _fall_back(self, error: Exception | None) -> None:
         """Leave the rest to this process; what workers have died of is not tried there."""
         self._ending = True
-        self._suspects.extend(held.trial for worker in self.crew for held in worker.held.values())
-        self._fail_suspects("workers died of its batch, and none is left to try it in")
+        if error is None:
+            self._suspects.extend(held.trial for worker in self.crew for held in worker.held.values())
+            self._fail_suspects("workers died of its batch, and none is left to try it in")
         self._no_workers(error)
 
     def _fail_suspects(self, reason: str) -> None:
@@ -268,7 +272,8 @@ class Supervisor:
     def _take_failed(self, worker: Worker, frame: Frame) -> None:
         kind, message = str(frame.facts.get("type")), str(frame.facts.get("message"))
         log.debug("%s", frame.facts.get("trace"))
-        if error := errors.told(kind, message):
+        error = errors.told(kind, message)
+        if error is not None and not self._dimension:
             self._fall_back(error)  # it says what to do, and would come in this process too
         else:
             self._lost(worker, Cause(kind, message))
@@ -285,6 +290,7 @@ class Supervisor:
         worker.begin(now)
         worker.idle_since = now
         self.crew.slot(worker).finished(worker, trial)
+        self._deadly = 0
         self.retries += retries
         for row, cause in embedded.causes.items():
             log.debug("text %d of a batch of %d: %s", row, len(trial.batch.texts), cause.trace)
@@ -329,7 +335,14 @@ class Supervisor:
         for held in worker.held.values():
             if held.trial.job.outcome is None:
                 self.retries += 1
-                self._suspects.extend(held.trial.after_death(cause, self._dimension, hung=held is late))
+                again = held.trial.after_death(cause, self._dimension, hung=held is late)
+                if worker.alone:  # one culprit is found before the next is looked for
+                    self._suspects.extendleft(reversed(again))
+                else:
+                    self._suspects.extend(again)
+                if not again:
+                    self._deadly += 1
+                    self.crew.blameless()
 
 
 def divided(cores: int, workers: int) -> list[int]:

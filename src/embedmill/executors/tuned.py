@@ -40,11 +40,13 @@ class TunedPool:
         self._make = make
         self._left = list(workers)
         self._seconds = seconds
-        self._lock = threading.Lock()
-        self._pool = make(self._left.pop(0))
+        self._lock = threading.RLock()  # see `EmbedderPool`
+        self._pool = make(self._left.pop(0))  # the one that is tried, then the one that was chosen
         self._pools = [self._pool]
+        self._best: EmbedderPool | None = None  # of those that were tried
         self._tuning = False
-        self._shared = False
+        self._settled = False
+        self._shared = False  # whether the first pool serves others while this goes on
         self.measured: dict[int, float] = {}
         """Number of workers -> tokens a second."""
 
@@ -76,26 +78,50 @@ class TunedPool:
         self._pool.start()
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
-        """Embed the batches; results come in the batches' order. One caller's are what is measured."""
+        """Embed the batches; results come in the batches' order. Those of one caller at a time are what is measured."""
         with self._lock:
-            tunes = not self._tuning
-            self._tuning = True
-            self._shared |= not tunes
+            tunes = not self._settled and not self._tuning
+            self._tuning |= tunes
+            self._shared |= not self._settled and not tunes
+            pool = self._pool if self._settled else self._pools[0]
         if not tunes:
-            yield from self._pools[0].run(batches)
+            yield from pool.run(batches)
             return
         left = iter(batches)
+        try:
+            settled = yield from self._tune(left)
+        finally:
+            self._tuning = False
+        if settled:
+            yield from self._pool.run(left)
+
+    def _tune(self, left: Iterator[Batch]) -> Generator[Embedded, None, bool]:
+        """Embed batches while the sizes are tried; whether all were, before the batches came to their end."""
         while True:
             speed = yield from self._timed(self._pool, left)
             if speed is None:
-                return  # the batches came to their end first
+                return False
             self.measured[self._pool.workers] = speed
+            self._keep_the_better()
             if not self._left:
                 break
             self._pool = self._make(self._left.pop(0))
             self._pools.append(self._pool)
-        self._choose()
-        yield from self._pool.run(left)
+        assert self._best is not None
+        with self._lock:
+            self._pool, self._settled = self._best, True
+        if not self._shared and self._pools[0] is not self._pool:
+            self._pools[0].close()
+        log.info("%d workers, the best of %s", self.workers, self.tuning)
+        return True
+
+    def _keep_the_better(self) -> None:
+        """Of the best pool so far and the one just tried close the slower: few models are in memory at once."""
+        slower, tried = self._pool, self._pool
+        if self._best is None or self.measured[tried.workers] > self.measured[self._best.workers]:
+            slower, self._best = self._best or tried, tried
+        if slower not in (self._best, self._pools[0]):  # the first is for other callers meanwhile
+            slower.close()
 
     def _timed(self, pool: EmbedderPool, left: Iterator[Batch]) -> Generator[Embedded, None, float | None]:
         """Embed some of the batches; returns tokens a second, or None where they have come to their end."""
@@ -117,15 +143,6 @@ class TunedPool:
             first = first or last
             yield embedded
         return None if ended or last == first else tokens / (last - first)
-
-    def _choose(self) -> None:
-        best = max(self.measured, key=self.measured.__getitem__)
-        log.info("%d workers, the best of %s", best, self.tuning)
-        with self._lock:
-            self._pool = next(pool for pool in self._pools if pool.workers == best)
-            for pool in self._pools[self._shared :]:  # the first may be in use by others
-                if pool is not self._pool:
-                    pool.close()
 
     def hurry(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds."""

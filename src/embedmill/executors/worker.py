@@ -16,12 +16,13 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import spawn
 from typing import Any, Final, NoReturn
 
 from embedmill.executors.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
 from embedmill.executors.isolating import isolate
+from embedmill.executors.loading import Factory, loaded
 from embedmill.interfaces import Embedder
 from embedmill.records import Cause
 
@@ -88,10 +89,8 @@ def _load(frame: Frame) -> Embedder:
         os.environ[IMPORTING] = "1"
         spawn.prepare(dict(frame.facts["main"]))
         del os.environ[IMPORTING]
-    factory: Callable[[int], Embedder] = pickle.loads(frame.body)  # noqa: S301 - the parent's own, over a private socket
-    embedder = factory(frame.facts["threads"])
-    embedder.load()
-    return embedder
+    factory: Factory = pickle.loads(frame.body)  # noqa: S301 - the parent's own, over a private socket
+    return loaded(factory, frame.facts["threads"])
 
 
 def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
