@@ -195,18 +195,18 @@ class EmbedderPool(Closing):
         return [*retired, *([f"a worker could not be started{reason}: it is tried again"] if reason else [])]
 
     def _end_callers(self, outcome: Exception) -> None:
+        self._tell_callers(lambda caller: caller.end(outcome))
+
+    def _tell_callers(self, tell: Callable[[Caller], None]) -> None:
         with self._lock:
             callers = list(self._callers)
         for caller in callers:
-            caller.end(outcome)
+            tell(caller)
 
     # --- called from the supervisor's thread ------------------------------------------------------------
 
     def _out_of_time(self) -> None:
-        with self._lock:
-            callers = list(self._callers)
-        for caller in callers:
-            caller.hurry()
+        self._tell_callers(Caller.hurry)
 
     def _go_on_without_workers(self, error: Exception | None) -> None:
         if error is not None:
