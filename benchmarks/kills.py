@@ -1,4 +1,4 @@
-"""Python's own standard library, indexed by worker processes of which one is killed every few seconds.
+"""Python's standard library, most of its tests left out, indexed by workers of which one is killed every few seconds.
 
 The store has to be the one that an undisturbed run of threads leaves: the same documents, chunks and vectors.
 """
