@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from embedmill.closing import Closing
 
 _ENGINES = Path(__file__).with_name("engines.py")
 
@@ -29,7 +30,7 @@ _QUIET = {
 }
 
 
-class Engine:
+class Engine(Closing):
     """An engine of ``engines.py`` in a process, loaded and waiting."""
 
     def __init__(self, python: str, name: str, **options: object) -> None:
@@ -66,12 +67,8 @@ class Engine:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the process."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import random
 import signal
-import sqlite3
 import subprocess
 import threading
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from cli_runs import Shell
 from embedmill.models import ModelFiles
 from samples import prose
+from store_rows import alike, complete, rows
 from test_cli_interruption import subprocess_json, wait_until
 
 DOCUMENTS = 200
-
-Rows = list[tuple[str, int, int, int, bytes]]
 
 
 @pytest.fixture
@@ -32,30 +28,6 @@ def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
     for number in range(DOCUMENTS):
         (folder / f"{number}.txt").write_text(prose(number, 1 + number % 12))
     return Shell(tmp_path, EMBEDMILL_CACHE="no", EMBEDMILL_MODEL=str(real_model.folder), EMBEDMILL_PRECISION="f32")
-
-
-def rows(shell: Shell, store: str) -> Rows:
-    with closing(sqlite3.connect(shell.folder / store)) as db:
-        return db.execute(
-            """SELECT name, c.idx, c.start, c.end, v.vector
-               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
-               WHERE d.complete ORDER BY name, c.idx"""
-        ).fetchall()
-
-
-def stored(shell: Shell) -> int:
-    """Documents that are whole in the store: the first sign that embedding is under way."""
-    try:
-        with closing(sqlite3.connect(f"file:{shell.folder}/.embedmill/index.db?mode=ro", uri=True)) as db:
-            return int(db.execute("SELECT count(*) FROM documents WHERE complete").fetchone()[0])
-    except sqlite3.Error:
-        return 0
-
-
-def alike(left: Rows, right: Rows) -> None:
-    assert [row[:-1] for row in left] == [row[:-1] for row in right]
-    vectors = [np.array([np.frombuffer(row[-1], "<f4") for row in rows]) for rows in (left, right)]
-    np.testing.assert_allclose(*vectors, rtol=0, atol=2e-6)
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -88,7 +60,7 @@ def test_workers_that_are_killed_leave_the_same_store(shell: Shell) -> None:
     assert (report["executor"], report["workers"], report["failed"]) == ("processes", 2, 0)
     assert report["restarts"] > 0
     assert sum(stats["restarts"] for stats in report["worker_stats"]) == report["restarts"]  # type: ignore[attr-defined]
-    alike(rows(shell, "threads.db"), rows(shell, "processes.db"))
+    alike(rows(shell.folder / "threads.db"), rows(shell.folder / "processes.db"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -96,7 +68,7 @@ def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: S
     for more in range(DOCUMENTS, 5 * DOCUMENTS):
         (shell.folder / "texts" / f"{more}.txt").write_text(prose(more, 1 + more % 12))
     process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
-    wait_until(lambda: stored(shell) > 0, process)
+    wait_until(lambda: complete(shell.folder / ".embedmill" / "index.db") > 0, process)
     workers = children(process)
     assert workers
     process.send_signal(number)

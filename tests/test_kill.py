@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from samples import prose
+from store_rows import alike, complete, rows
 from troubled import SMALL_MODEL
 
 _KILLS = 30
@@ -25,8 +23,6 @@ import sys, embedmill
 files, store, model, cache = sys.argv[1:]
 embedmill.index(files, store=store, model=model, precision="f32", workers=2, cache=cache == "cache")
 """
-
-Rows = list[tuple[str, int, int, int, bytes]]
 
 
 def start(files: Path, store: Path, cache: Path | None) -> subprocess.Popen[bytes]:
@@ -45,20 +41,6 @@ def finish(files: Path, store: Path, cache: Path | None) -> float:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
     return time.monotonic() - started
-
-
-def rows(store: Path) -> Rows:
-    with closing(sqlite3.connect(store)) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        found = db.execute(
-            """SELECT name, c.idx, c.start, c.end, v.vector
-               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
-               WHERE d.complete ORDER BY name, c.idx"""
-        ).fetchall()
-        # Nothing half-written is left: every chunk is visible, and has its vector.
-        assert db.execute("SELECT count(*) FROM chunks").fetchone() == (len(found),)
-        assert db.execute("SELECT count(*) FROM vectors").fetchone() == (len(found),)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,20 +68,8 @@ def test_killed_at_random_moments_the_next_run_completes(files: Path, tmp_path: 
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
         finish(files, store, cache)
-        found = rows(store)
-        assert [row[:4] for row in found] == [row[:4] for row in expected], f"seed {seed}"
-        vectors, wanted = (np.array([np.frombuffer(row[4], "<f4") for row in side]) for side in (found, expected))
-        np.testing.assert_allclose(vectors, wanted, rtol=0, atol=2e-6, err_msg=f"seed {seed}")
+        alike(rows(store), expected, f"seed {seed}")
     assert killed >= _KILLS // 2  # the machine may be so quick that some runs had ended
-
-
-def complete(store: Path) -> int:
-    """Documents that are durably in the store; 0 as long as there is none."""
-    try:
-        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
-            return int(db.execute("SELECT count(*) FROM documents WHERE complete").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
 
 
 @pytest.mark.timeout(120)

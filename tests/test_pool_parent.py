@@ -20,7 +20,7 @@ from embedmill.executors.limits import Limits
 from faulty import Factory
 from test_faults import batches, check
 
-TESTS = Path(__file__).parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{SOURCE}"}
 
 
 def script(tmp_path: Path, text: str) -> Path:
@@ -30,10 +30,11 @@ def script(tmp_path: Path, text: str) -> Path:
 
 
 def run_script(path: Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"}
-    return subprocess.run(
-        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=60, check=False, **more
-    )
+    return run([sys.executable, str(path)], **more)
+
+
+def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False, **more)
 
 
 OWN_FACTORY = """
@@ -90,15 +91,8 @@ def test_a_script_needs_no_main_line_for_a_factory_from_a_module(tmp_path: Path)
 @pytest.mark.parametrize("arguments", [["-"], ["-c"]])
 def test_a_factory_from_standard_input_is_told_so(arguments: list[str]) -> None:
     text = textwrap.dedent(OWN_FACTORY) + "EmbedderPool(make, workers=2)"
-    done = subprocess.run(
-        [sys.executable, *arguments, *([text] if arguments == ["-c"] else [])],
-        input=text if arguments == ["-"] else "",
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    program = [sys.executable, *arguments, *([text] if arguments == ["-c"] else [])]
+    done = run(program, input=text if arguments == ["-"] else "")
     assert done.returncode == 1
     assert "put it into a module" in done.stderr.splitlines()[-1]
 
@@ -169,14 +163,7 @@ FULL_SHM = "mount -t tmpfs -o size=4k none /dev/shm && ! head -c 1M /dev/zero > 
 def test_a_full_dev_shm(tmp_path: Path) -> None:
     """Nothing of a pool lies there."""
     path = script(tmp_path, "from test_pool_parent import run_in_two_workers; print(run_in_two_workers())")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{FULL_SHM} && exec {sys.executable} {path}"],
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(["unshare", "-m", "sh", "-c", f"{FULL_SHM} && exec {sys.executable} {path}"])
     assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
 
 
@@ -206,7 +193,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) ->
     )
     parent = subprocess.Popen(
         [sys.executable, str(path)],
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,
     )

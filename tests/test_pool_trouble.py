@@ -206,9 +206,9 @@ def slow_pool(workers: int) -> EmbedderPool:
 
 
 def test_a_tuned_pool_goes_on_with_its_choice() -> None:
-    work = [batch(f"SLEEP 0.01 {number}") for number in range(150)]
+    work = [batch(f"SLEEP 0.01 {number}") for number in range(450)]
     for sizes in ([1, 2], [2, 1]):
-        tuned = TunedPool(slow_pool, sizes, seconds=0.2)
+        tuned = TunedPool(slow_pool, sizes, seconds=1.0)  # long beside the time between two workers' starts
         try:
             sound(list(tuned.run(work)), work)
             assert tuned.workers == 2 and set(tuned.measured) == {1, 2}

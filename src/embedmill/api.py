@@ -138,9 +138,13 @@ def retry_failed(
         if "model" not in options and bound is not None:
             chosen = settings(options | {"model": bound})
         failed = store.failed_documents()
-        vanished = [document for document in failed if not os.path.lexists(file_path(document))]
-        there = [file_path(document) for document in failed if document not in vanished]
-        there = [path for path in there if not path.endswith("/") or os.access(path, os.R_OK | os.X_OK)]
+        there, vanished = [], []
+        for document in failed:
+            path = file_path(document)
+            if not os.path.lexists(path):
+                vanished.append(document)
+            elif not path.endswith("/") or os.access(path, os.R_OK | os.X_OK):
+                there.append(path)
         embedder, executor, cache, chunking = _parts(chosen, stack)
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
@@ -41,7 +40,7 @@ def embed_list(
 
     def encoded() -> Iterator[tuple[int, TokenIds]]:
         for first in range(0, len(texts), _ENCODE_AT_ONCE):
-            yield from zip(itertools.count(first), encode(texts[first : first + _ENCODE_AT_ONCE]), strict=False)
+            yield from enumerate(encode(texts[first : first + _ENCODE_AT_ONCE]), start=first)
 
     def calls() -> Iterator[Batch]:
         for group in batches(encoded(), lambda item: len(item[1])):

@@ -42,6 +42,7 @@ class Crew:
         self.slots = [Slot(index, count) for index, count in enumerate(threads)]
         self.ward = Slot(len(threads), threads=1)
         """The place of one worker more, while there is something that workers have died of: the others work on."""
+        self._places = [*self.slots, self.ward]
         self.restarts = 0
         self.trouble = ""
         """Why the last start failed; empty once another has succeeded."""
@@ -56,7 +57,7 @@ class Crew:
         self._start_again_at = 0.0
 
     def __iter__(self) -> Iterator[Worker]:
-        for slot in (*self.slots, self.ward):
+        for slot in self._places:
             yield from (worker for worker in (slot.worker, slot.successor) if worker)
 
     def __contains__(self, worker: Worker) -> bool:
@@ -64,7 +65,7 @@ class Crew:
 
     def slot(self, worker: Worker) -> Slot:
         """A worker's place."""
-        return next(slot for slot in (*self.slots, self.ward) if worker in (slot.worker, slot.successor))
+        return next(slot for slot in self._places if worker in (slot.worker, slot.successor))
 
     def missing(self) -> list[Slot]:
         """Places that wait for a worker."""
@@ -194,9 +195,9 @@ class Crew:
         """End a worker that is dead or has to be, and say why it is; its place waits for another one then."""
         slot = self.slot(worker)
         code = self._let_go(worker)
-        self._vacate(slot, worker)
-        if slot.worker is not None:
+        if slot.successor is worker and slot.worker is not None and not slot.worker.leaving:
             slot.worker.replaced_for = None  # and is given another successor later
+        self._vacate(slot, worker)
         cause = _with_last_words(
             cause or Cause("WorkerDied", f"the worker {'was ' if code < 0 else ''}{died_of(code)}"), worker
         )
@@ -214,7 +215,7 @@ class Crew:
 
     def blameless(self) -> None:
         """Take note that workers did not die in vain: a text was found that kills them."""
-        for slot in (*self.slots, self.ward):
+        for slot in self._places:
             slot.futile = 0
 
     def _count(self, slot: Slot, pid: int, cause: str) -> None:
@@ -233,11 +234,10 @@ class Crew:
 
     def end(self) -> None:
         """End all."""
-        for slot in (*self.slots, self.ward):
-            for worker in (slot.worker, slot.successor):
-                if worker:
-                    with contextlib.suppress(OSError):  # the others have to end, too
-                        self._let_go(worker)
+        for worker in self:
+            with contextlib.suppress(OSError):  # the others have to end, too
+                self._let_go(worker)
+        for slot in self._places:
             slot.worker = slot.successor = None
 
 

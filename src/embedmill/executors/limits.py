@@ -39,7 +39,7 @@ class Limits:
         for name in ("max_memory_mb", "max_documents_per_worker"):
             _check(name, getattr(self, name), int, 1, "give at least 1, or None for no limit", optional=True)
         for name in ("start_seconds", "deadline_seconds", "deadline_factor", "retry_seconds"):
-            _check(name, getattr(self, name), float, _LEAST, "give more than 0")
+            _check(name, getattr(self, name), float, _LEAST, f"give at least {_LEAST}")
         for name, least in (("max_restarts", 0), ("max_deadly_texts", 1), ("failed_starts", 1)):
             _check(name, getattr(self, name), int, least, f"give a whole number from {least} up")
 

@@ -117,10 +117,11 @@ class TunedPool:
 
     def _keep_the_better(self) -> None:
         """Of the best pool so far and the one just tried close the slower: few models are in memory at once."""
-        slower, tried = self._pool, self._pool
-        if self._best is None or self.measured[tried.workers] > self.measured[self._best.workers]:
-            slower, self._best = self._best or tried, tried
-        if slower not in (self._best, self._pools[0]):  # the first is for other callers meanwhile
+        best, slower = self._pool, self._best
+        if slower is not None and self.measured[slower.workers] >= self.measured[best.workers]:
+            best, slower = slower, best
+        self._best = best
+        if slower is not None and slower is not self._pools[0]:  # that is for other callers meanwhile
             slower.close()
 
     def _timed(self, pool: EmbedderPool, left: Iterator[Batch]) -> Generator[Embedded, None, float | None]:
