@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import servers
 from embedmill.models import ModelFiles, locate
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -27,3 +29,19 @@ def references() -> Path:
 def real_model() -> ModelFiles:
     """The default model, fetched at first use into the user's own cache."""
     return locate("all-MiniLM-L6-v2")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[servers.Server]:
+    """A PostgreSQL server with pgvector, for the whole session."""
+    started = servers.start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def database(server: servers.Server) -> Iterator[str]:
+    """The URL of a new database with pgvector."""
+    url = server.create()
+    yield url
+    server.drop(url)

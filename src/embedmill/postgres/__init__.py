@@ -1,0 +1,1 @@
+"""What the adapters for PostgreSQL share: connections, what passes by itself, the schema, pgvector's binary format."""

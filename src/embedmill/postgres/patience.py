@@ -1,0 +1,89 @@
+"""What passes by itself, and trying again until it has."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from embedmill.errors import StoreError
+from embedmill.postgres.connecting import shown, translated
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors  # isort: skip
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+DB_TIMEOUT: Final = 60.0  # seconds; a server's restart takes some ten, a failover some thirty
+
+_FIRST_WAIT: Final = 0.1  # seconds; doubled with each attempt
+_LONGEST_WAIT: Final = 5.0
+
+_PASSING: Final = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.TooManyConnections,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.IdleSessionTimeout,
+    errors.QueryCanceled,
+)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same may succeed a little later: a lost connection, a restart, a lock, a deadlock."""
+    if isinstance(error, _PASSING):
+        return True
+    # What the client's library finds has no code: the connection is lost or cannot be made.
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] == "08"
+
+
+class Patience:
+    """Does things with a database again and again while they fail for what passes, each for at most `seconds`.
+
+    Waits a tenth of a second first, then twice as long each time, up to 5 s; with some chance, so that many machines
+    do not come back at once. Safe to use from several threads.
+    """
+
+    def __init__(self, url: str, seconds: float = DB_TIMEOUT, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._url = url
+        self.seconds = seconds
+        self._sleep = sleep
+
+    def __call__(self, work: Callable[[], T], again: Callable[[BaseException], object] = lambda _: None) -> T:
+        """What `work` returns in the end; `again` is called with the error before each new attempt.
+
+        Raises `StoreError` for errors that do not pass, and for those that have not passed in time.
+        """
+        wait, deadline = _FIRST_WAIT, None
+        while True:
+            try:
+                return work()
+            except psycopg.Error as error:
+                now = time.monotonic()
+                deadline = now + self.seconds if deadline is None else deadline
+                if not passes(error):
+                    raise translated(error, self._url) from error
+                if now >= deadline:
+                    raise StoreError(
+                        f"{translated(error, self._url)} (tried for {self.seconds:g} s: --db-timeout)"
+                    ) from error
+                log.warning("%s: trying again", _reason(error, self._url))
+                share = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+                self._sleep(min(wait * share, max(deadline - now, 0)))
+                wait = min(2 * wait, _LONGEST_WAIT)
+                again(error)
+
+
+def _reason(error: psycopg.Error, url: str) -> str:
+    if isinstance(error, errors.LockNotAvailable):
+        return f"{shown(url)}: another session holds a lock"
+    if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
+        return f"{shown(url)}: another session was in the way"
+    return f"{shown(url)}: no connection"

