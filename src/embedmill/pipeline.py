@@ -14,16 +14,15 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from embedmill.batching import batches
 from embedmill.chunking import Chunking
 from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
+from embedmill.matching import Matching
 from embedmill.overlap import prefetch
 from embedmill.reading import Event, Listed, Pending, Piece, Reader, ReadWhole, Unreadable
 from embedmill.records import (
-    Batch,
     Cause,
     Embedded,
     Failure,
@@ -34,7 +33,6 @@ from embedmill.records import (
     Vector,
 )
 from embedmill.reporting import progress, report
-from embedmill.validation import EmbeddingValidator
 from embedmill.writing import STAGE_AT, Writer
 
 _GROUPS_AHEAD = 16
@@ -42,9 +40,6 @@ _GROUPS_AHEAD = 16
 
 _TO_FINISH = 5.0
 """Seconds that what is in flight has when a run is stopped."""
-
-_RECENT = 8192
-"""Vectors of this run that are remembered for equal chunks; those further back are in the cache or the store."""
 
 
 class IncrementalIndexer:
@@ -130,7 +125,6 @@ class IncrementalIndexer:
 
     def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:
         """Pull the events through the model."""
-        under_way: dict[int, list[Piece]] = {}  # by the id of their batch, which the answer carries
 
         def pieces() -> Iterator[Piece]:
             for group in events:
@@ -141,58 +135,43 @@ class IncrementalIndexer:
                     yield piece
                 tell()
 
-        def calls() -> Iterator[Batch]:
-            for group in batches(pieces(), lambda piece: len(piece.ids), most=self._batch_size):
-                if self._stopping.is_set():  # what still waits is not begun
-                    return
-                batch = as_batch(group)
-                under_way[id(batch)] = group
-                yield batch
-
+        # What still waits when the run is stopped is not begun.
+        calls = flow.matching.calls(pieces(), most=self._batch_size)
         started = time.perf_counter()
-        for embedded in self._executor.run(calls()):
-            flow.settle(under_way.pop(id(embedded.batch)), embedded)
+        for embedded in self._executor.run(itertools.takewhile(lambda _: not self._stopping.is_set(), calls)):
+            flow.settle(embedded)
             tell()
         flow.seconds["embed"] = time.perf_counter() - started
 
 
 class _Flow:
-    """Pieces on their way to a vector: which are known, which are waited for, which documents are whole."""
+    """What becomes of the reader's events: which documents are whole, and what is to be written."""
 
     def __init__(self, store: Store, embedder: Embedder, cache: VectorCache | None, writer: Writer) -> None:
-        self._store = store
-        self._embedder = embedder
-        self._cache = cache
+        self._precision = embedder.fingerprint.precision
         self._writer = writer
-        space = embedder.fingerprint.space
-        self._validator = EmbeddingValidator(space.dimension, space.normalize)
-        self._waiting: dict[bytes, list[Piece]] = {}  # hash -> the piece that is embedded, then its equals
-        self._recent: OrderedDict[bytes, Vector] = OrderedDict()
         self._open: dict[str, Pending] = {}
         self.counts: Counter[str] = Counter()
         self.finished_bytes = 0
         self.seconds = {"lookup": 0.0, "embed": 0.0}
+        self.matching: Matching[Piece] = Matching(
+            embedder.fingerprint.space,
+            lambda hashes: known_vectors(hashes, embedder, cache, store),
+            self._count_and_record,
+            self._fail,
+        )
 
     def unknown(self, group: Sequence[Event]) -> Iterator[Piece]:
         """Take a group of events; yield the pieces whose vectors nothing knows yet."""
         started = time.perf_counter()
-        hashes = [event.hash for event in group if isinstance(event, Piece)]
-        new = [key for key in hashes if key not in self._recent and key not in self._waiting]
-        known = known_vectors(new, self._embedder, self._cache, self._store)
+        known = self.matching.look_up([event.hash for event in group if isinstance(event, Piece)])
         self.seconds["lookup"] += time.perf_counter() - started
         for event in group:
             match event:
                 case Piece():
                     self._open[event.document.state.id] = event.document
                     self.counts["chunks"] += 1
-                    if event.hash in self._waiting:
-                        self._waiting[event.hash].append(event)
-                    elif event.hash in self._recent:
-                        self._count_and_record("duplicates", event, self._recent[event.hash])
-                    elif event.hash in known:
-                        self._count_and_record("cached", event, known[event.hash])
-                    else:
-                        self._waiting[event.hash] = [event]
+                    if self.matching.needs_model(event, known):
                         yield event
                 case ReadWhole(document):
                     self._release(document)
@@ -201,39 +180,21 @@ class _Flow:
                 case Unreadable(failure):
                     self._writer.fail(failure)
 
-    def settle(self, group: Sequence[Piece], embedded: Embedded) -> None:
+    def settle(self, embedded: Embedded) -> None:
         """Give the pieces of a batch, and those equal to them, their vectors or their failures."""
-        vectors = embedded.vectors
-        causes = self._validator.check(vectors) | dict(embedded.causes)
-        sound: dict[bytes, Vector] = {}
-        for row, piece in enumerate(group):
-            equals = self._waiting.pop(piece.hash)
-            if row in causes:
-                for same in equals:
-                    self._fail(same, causes[row])
-                continue
-            vector = vectors[row].copy()  # a row of its own: a view would keep the whole batch
-            sound[piece.hash] = vector
-            self.counts["tokens"] += len(piece.ids)
-            for name, same in zip(itertools.chain(["embedded"], itertools.repeat("duplicates")), equals, strict=False):
-                self._count_and_record(name, same, vector)
-        self._remember(sound)
-        self._writer.keep(sound)
+        self._writer.keep(self.matching.settle(embedded))
 
     def keep_unfinished(self) -> None:
         """Stage what has been embedded of documents that are not whole, so that the next run finds it."""
         for name, document in self._open.items():
             if document.records:
                 self._writer.stage(name, document.records)
-        self.counts["chunks"] -= sum(len(equals) for equals in self._waiting.values())  # the next run counts them
-
-    def _remember(self, vectors: Mapping[bytes, Vector]) -> None:
-        self._recent.update(vectors)
-        while len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        self.counts["chunks"] -= self.matching.unsettled()  # the next run counts them
 
     def _count_and_record(self, name: str, piece: Piece, vector: Vector) -> None:
         self.counts[name] += 1
+        if name == "embedded":
+            self.counts["tokens"] += len(piece.ids)
         self._advance(piece)
         document = piece.document
         document.records.append(Record(piece.chunk, piece.hash, vector))
@@ -263,14 +224,7 @@ class _Flow:
         self._open.pop(document.state.id, None)
         self.counts["documents"] += 1
         self.finished_bytes += document.state.size - document.bytes_done
-        self._writer.replace(
-            Replacement(document.state, self._embedder.fingerprint.precision, document.records, document.failures)
-        )
-
-
-def as_batch(group: Sequence[Piece]) -> Batch:
-    """Pieces of nearly one length as a call to the model."""
-    return Batch(tuple(piece.chunk.input for piece in group), tuple(piece.ids for piece in group))
+        self._writer.replace(Replacement(document.state, self._precision, document.records, document.failures))
 
 
 def known_vectors(

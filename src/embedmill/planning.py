@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from embedmill.batching import batches
 from embedmill.chunking import Chunking
 from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
-from embedmill.pipeline import as_batch, known_vectors
+from embedmill.matching import as_batch
+from embedmill.pipeline import known_vectors
 from embedmill.reading import Piece, Reader, ReadWhole
 from embedmill.records import Progress, Report
 from embedmill.reporting import progress, report

@@ -39,6 +39,11 @@ class Piece:
     hash: bytes
     ids: TokenIds
 
+    @property
+    def input(self) -> str:
+        """What the model is given."""
+        return self.chunk.input
+
 
 @dataclass(frozen=True, slots=True)
 class ReadWhole:
