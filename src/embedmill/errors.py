@@ -9,7 +9,8 @@
     ├── StoreError
     │   ├── StoreNotFound
     │   ├── SpaceMismatch
-    │   └── StoreBusy
+    │   ├── StoreBusy
+    │   └── RowsRefused
     ├── CacheError
     ├── EmbeddingError
     └── MissingExtra
@@ -68,6 +69,10 @@ class SpaceMismatch(StoreError):
 
 class StoreBusy(StoreError):
     """Another run is writing to this store: wait until it has ended."""
+
+
+class RowsRefused(StoreError):
+    """The database refuses the data of one row or more, by a constraint or a trigger: mend the row or the rule."""
 
 
 class CacheError(EmbedmillError):

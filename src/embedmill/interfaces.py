@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import (
     Batch,
+    Cause,
     Document,
     DocumentState,
     Embedded,
@@ -22,6 +23,7 @@ from embedmill.records import (
     Vectors,
     WorkerStats,
 )
+from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure
 
 Task = Literal["document", "query"]
 
@@ -144,6 +146,13 @@ class Executor(Protocol):
         """End the workers; may be called twice. `run` raises `RuntimeError` afterwards."""
 
 
+class Stoppable(Protocol):
+    """A run that can be ended early."""
+
+    def stop(self) -> None:
+        """End the run early, from another thread or a signal handler; what is finished is stored."""
+
+
 class VectorCache(Protocol):
     """Vectors by (text hash, fingerprint), shared by every run and process of the user."""
 
@@ -212,3 +221,83 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release the store; may be called twice."""
+
+
+class Table(Protocol):
+    """A table whose rows get vectors. Several runs, on several machines, may work at it at once.
+
+    A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`,
+    `write_metrics` and `counts` may be called from several threads, the others from one at a time.
+    """
+
+    @property
+    def url(self) -> str:
+        """The database, for people: without a password."""
+
+    @property
+    def name(self) -> str:
+        """The table, for people."""
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns that are read and filled."""
+
+    @property
+    def first_fill(self) -> bool:
+        """Whether no run had come to its end before this one."""
+
+    def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
+        """Begin a run that fills the column with vectors of this space.
+
+        `overwrite` takes rows with vectors of another origin too, `again` those that have failed before this run.
+        Raises `SpaceMismatch` where the column holds vectors of another space or dimension.
+        """
+
+    def counts(self) -> Counts:
+        """How the table stands; reads all of it."""
+
+    def claim(self, after: Key | None, limit: int) -> list[Row]:
+        """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""
+
+    def held_elsewhere(self) -> int:
+        """How many rows other living runs hold."""
+
+    def write(self, rows: Sequence[Filled]) -> int:
+        """Write these rows' vectors and metrics, all in one transaction, or none.
+
+        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
+        `RowsRefused` where the database refuses the data.
+        """
+
+    def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
+        """Put on record why these rows have no vector; they are not tried again by themselves."""
+
+    def tidy(self) -> int:
+        """Forget rows that are gone, take the vectors of those whose text is NULL now; how many rows went."""
+
+    def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
+        """Build the index that was asked for; what became of it, in a few words, "" for nothing.
+
+        `show` is told what is being done, and how much of that. When `stopped` says so, it is given up.
+        """
+
+    def note_filled(self) -> None:
+        """Note that a run has come to its end."""
+
+    def prepare_metrics(self) -> None:
+        """Create the table of metrics where there is none. Raises `StoreError` where its name is taken."""
+
+    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+
+    def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+
+    def finish_metrics(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+
+    def failures(self) -> Iterator[RowFailure]:
+        """The rows that have failed, in the order of their keys."""
+
+    def close(self) -> None:
+        """End the run: what it holds is given back. May be called twice."""

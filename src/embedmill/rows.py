@@ -1,0 +1,137 @@
+"""The nouns of tables whose rows get vectors: frozen values, as in `embedmill.records`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from embedmill.errors import UsageError
+from embedmill.records import Cause, Report, Vector, text_hash
+
+Key = tuple[str, ...]
+"""What tells a row: the values of its key columns, as the database writes them as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that this run has claimed."""
+
+    mark: int  # the number of the row's mark: what the database knows it by, whatever its key is made of
+    key: Key
+    text: str
+    cause: Cause | None = None  # why it cannot be embedded; its text is empty then
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the text: its key in the cache, and in the row's mark."""
+        return text_hash("", self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What is counted of one text."""
+
+    characters: int  # code points
+    words: int  # separated by white space
+    tokens: int | None  # of the model's tokenizer, special tokens included, not cut; None without a tokenizer
+    digest: bytes  # 16 bytes: equal for texts that are the same but for case, width and white space
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A row with what is to be written of it."""
+
+    row: Row
+    vector: Vector
+    metrics: Metrics | None  # None where none are wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a table stands."""
+
+    rows: int  # that have a text
+    left: int  # of these, to be embedded; what a live run holds counts too
+    without_text: int  # the text is NULL
+    foreign: int  # have a vector that embedmill did not write
+    failures: int  # on record, and not to be tried again by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A row that has no vector of its present text, and why."""
+
+    key: Key
+    cause: Cause
+    attempts: int
+
+
+DISTANCES: Final = {"cosine": "cosine", "l2": "l2", "inner-product": "ip"}
+"""What searches will sort by -> that part of the name of pgvector's operator class."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """What index is wanted. The defaults are pgvector's own (its README, «HNSW»)."""
+
+    method: str = "auto"  # "hnsw", "none", or "auto": hnsw after the first fill of a large table
+    m: int = 16  # links of each vector, 2 to 100
+    ef_construction: int = 64  # candidates while building, 4 to 1,000
+    distance: str = "cosine"  # a key of `DISTANCES`
+
+    def __post_init__(self) -> None:
+        if self.method not in ("auto", "hnsw", "none"):
+            raise UsageError(f"--index: {self.method!r} does not fit: expected auto, hnsw or none")
+        if not 2 <= self.m <= 100:
+            raise UsageError(f"--m: {self.m} does not fit: expected a whole number from 2 to 100")
+        if not max(4, 2 * self.m) <= self.ef_construction <= 1000:
+            raise UsageError(
+                f"--ef-construction: {self.ef_construction} does not fit: expected a whole number from "
+                f"{max(4, 2 * self.m)} (twice --m) to 1,000"
+            )
+        if self.distance not in DISTANCES:
+            raise UsageError(f"--index-for: {self.distance!r} does not fit: expected {', '.join(DISTANCES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """What is known of a table that has been ingested."""
+
+    table: str
+    text: str  # column
+    vector: str  # column
+    counts: Counts
+    model: str | None
+    space: str | None
+    dimension: int | None
+    index: str  # of the vectors: its name and method, or ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a run over a table has come."""
+
+    rows: int  # written, or failed
+    total: int | None  # rows to do in all; None until they are counted
+    failed: int
+    restarts: int
+    seconds: float
+    doing: str = ""  # what is done after the vectors, such as "building the index"; "" until then
+    share: float | None = None  # of that, from 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport(Report):
+    """What one run over a table did. `documents` and `chunks` are rows.
+
+    `skipped` counts rows without a text and rows that have a vector of unknown origin.
+    """
+
+    table: str = ""
+    text: str = ""  # the column that was read
+    vector: str = ""  # the column that was filled
+    last_key: str = ""  # of the last row that this run has written or failed
+    changed: int = 0  # texts that changed while they were embedded: their vector was not written, but a newer one
+    measured: int = 0  # rows whose metrics this run has written
+    writers: int = 0  # connections that wrote at once, at most
+    index: str = ""  # what became of the index; "" where nothing was to be done

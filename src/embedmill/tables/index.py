@@ -1,0 +1,251 @@
+"""The HNSW index over a table's vectors, built when they are there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedmill.errors import StoreError, UsageError
+from embedmill.postgres.connecting import Connection, connect, shown, translated
+from embedmill.rows import DISTANCES, IndexOptions
+from embedmill.tables.target import Target
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip
+
+log = logging.getLogger(__name__)
+
+WORTH_IT: Final = 10_000
+"""Rows. Fewer are scanned in some 10 ms, exactly; more are worth an index by default."""
+
+MOST_DIMENSIONS: Final = {"vector": 2_000, "halfvec": 4_000}
+"""That an HNSW index takes (pgvector's README)."""
+
+_MOST_MEMORY: Final = 2 << 30
+"""Bytes of maintenance_work_mem that are asked for at most: the server's memory is not known here."""
+
+_LOOK_EVERY: Final = 0.5  # seconds
+
+_PARALLEL: Final = 7  # workers, beside the leader: more gain little
+
+Show = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """An index on the vector column."""
+
+    name: str
+    schema: str
+    method: str
+    valid: bool  # not the rest of a build that was killed
+
+
+class VectorIndex:
+    """The index of one table's vectors."""
+
+    def __init__(self, url: str, target: Target, options: IndexOptions) -> None:
+        self._url = url
+        self._target = target
+        self._options = options
+
+    def check(self, dimension: int) -> None:
+        """Say before the work what could not be built after it; raises `UsageError` where it was asked for."""
+        most = MOST_DIMENSIONS[self._target.kind]
+        if dimension <= most or self._options.method == "none":
+            return
+        remedy = (
+            f"give --halfvec with --create (up to {MOST_DIMENSIONS['halfvec']:,})"
+            if self._target.kind == "vector" and dimension <= MOST_DIMENSIONS["halfvec"]
+            else "take a model with fewer"
+        )
+        message = (
+            f"{self._target.title}.{self._target.vector}: an HNSW index takes at most {most:,} dimensions of "
+            f"{self._target.kind}, the model has {dimension:,}: {remedy}, or --index none"
+        )
+        if self._options.method == "hnsw":
+            raise UsageError(message)
+        log.warning("%s", message)
+
+    def hint(self, connection: Connection) -> None:
+        """Say where dropping an index before the load would be faster, by what the server thinks of its size."""
+        (rows,) = connection.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [self._target.table.as_string(connection)]
+        ).fetchone() or (0,)
+        for index in self.existing(connection):
+            if index.valid and rows > WORTH_IT:
+                log.warning(
+                    "%s %s slows this load down, some five times per row: DROP INDEX %s first, and --index hnsw builds "
+                    "it anew at the end",
+                    index.method,
+                    index.name,
+                    sql.Identifier(index.schema, index.name).as_string(connection),
+                )
+
+    def existing(self, connection: Connection) -> list[Existing]:
+        """The indexes on the vector column, alone or in an expression."""
+        rows = connection.execute(
+            """SELECT c.relname, n.nspname, m.amname, i.indisvalid
+               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = %s
+               WHERE i.indrelid = %s::regclass
+               AND (a.attnum = ANY (i.indkey::smallint[])
+                    OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                               AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+               ORDER BY c.relname""",
+            [self._target.vector, self._target.table.as_string(connection)],
+        )
+        return [Existing(*row) for row in rows]
+
+    def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        """Build the index if it is wanted and not there; what became of it, in a few words ("" for nothing).
+
+        Raises `StoreError` where it cannot be built.
+        """
+        if self._options.method == "none" or (self._options.method == "auto" and not first_fill):
+            return ""
+        with connect(self._url) as connection:
+            existing = self.existing(connection)
+            same = [index for index in existing if index.valid and index.method == "hnsw"]
+            others = [index for index in existing if index.valid and index.method != "hnsw"]
+            if same or (others and self._options.method == "auto"):
+                index = (same or others)[0]
+                return f"{index.method} {index.name} was there, kept"
+            if dimension > MOST_DIMENSIONS[self._target.kind]:
+                return f"none: {dimension:,} dimensions are too many for hnsw"
+            if self._target.dimension is None:
+                log.warning(
+                    "%s.%s has no dimension of its own, so that no index can be built: ALTER its type to %s(%d)",
+                    self._target.title,
+                    self._target.vector,
+                    self._target.kind,
+                    dimension,
+                )
+                return "none: the column has no dimension"
+            rows = self._rows(connection)
+            if self._options.method == "auto" and rows <= WORTH_IT:
+                return ""
+            for index in existing:
+                if not index.valid:  # the rest of a build that was killed
+                    connection.execute(
+                        sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.schema, index.name))
+                    )
+            try:
+                return self._build(connection, rows, dimension, show, stopped)
+            except errors.QueryCanceled:
+                return "none: stopped while it was built"
+            except psycopg.Error as error:
+                raise translated(error, self._url) from error
+
+    def _rows(self, connection: Connection) -> int:
+        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.table)
+        return int((connection.execute(query).fetchone() or (0,))[0])
+
+    def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        name = _free_name(connection, self._target)
+        # A partitioned table can only be locked for it.
+        how = sql.SQL("" if self._target.partitioned else "CONCURRENTLY")
+        operators = f"{self._target.kind}_{DISTANCES[self._options.distance]}_ops"
+        statement = sql.SQL("CREATE INDEX {} {} ON {} USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+            how,
+            sql.Identifier(name),
+            self._target.table,
+            sql.Identifier(self._target.vector),
+            sql.Identifier(self._target.extension, operators),
+            sql.Literal(self._options.m),
+            sql.Literal(self._options.ef_construction),
+        )
+        workers = min(max((os.cpu_count() or 1) - 1, 1), _PARALLEL)
+        connection.execute(
+            # It waits for others, as it should; and ends when we do, not when it is done.
+            "SELECT set_config('lock_timeout', '0', false), set_config('client_connection_check_interval', '1s', false)"
+        )
+        self._ask_for_memory(connection, rows, dimension)
+        for parallel in (workers, 0):
+            connection.execute("SELECT set_config('max_parallel_maintenance_workers', %s, false)", [str(parallel)])
+            try:
+                with _watched(self._url, connection.info.backend_pid, show, stopped):
+                    connection.execute(statement)
+            except errors.DiskFull:
+                # Shared memory that is too small, as containers have it: without workers the build needs none.
+                self._drop(connection, name)
+                if not parallel:
+                    raise
+            except BaseException:
+                self._drop(connection, name)
+                raise
+            else:
+                break
+        return f"hnsw {name} built over {rows:,} rows"
+
+    def _drop(self, connection: Connection, name: str) -> None:
+        """Remove what a failed build has left."""
+        if connection.closed or connection.broken:
+            return
+        index = sql.Identifier(self._target.schema, name)
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+
+    def _ask_for_memory(self, connection: Connection, rows: int, dimension: int) -> None:
+        """Give the build enough memory to hold the graph, for this session only: it is many times slower without."""
+        (now,) = connection.execute(
+            "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'"
+        ).fetchone() or (0,)
+        numbers = 4 if self._target.kind == "vector" else 2
+        needed = rows * (numbers * dimension + 2 * self._options.m * 16 + 128)
+        wanted = min(max(int(1.2 * needed), now), max(_MOST_MEMORY, now))
+        connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{wanted // 1024}kB"])
+
+
+def _free_name(connection: Connection, target: Target) -> str:
+    """``<table>_<vector>_hnsw``, cut to the 63 bytes of a name, and counted up where that is taken."""
+    for number in range(1, 1000):
+        ending = "_hnsw" if number == 1 else f"_hnsw{number}"
+        stem = f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore")
+        name = stem + ending
+        found: Any = connection.execute(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relname = %s AND n.nspname = %s",
+            [name, target.schema],
+        ).fetchone()
+        if found is None:
+            return name
+    raise StoreError(f"{target.title}: there are a thousand indexes of the name {target.name}_{target.vector}_hnsw")
+
+
+@contextmanager
+def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Shows how far the index is that another connection builds, and cancels it when the run is stopped."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        try:
+            with connect(url) as connection:
+                while not ended.wait(_LOOK_EVERY):
+                    if stopped():
+                        connection.execute("SELECT pg_cancel_backend(%s)", [pid])
+                    row = connection.execute(
+                        """SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
+                           FROM pg_stat_progress_create_index WHERE pid = %s""",
+                        [pid],
+                    ).fetchone()
+                    if row is not None:
+                        phase, blocks, of_blocks, rows, of_rows = row
+                        share = blocks / of_blocks if of_blocks else rows / of_rows if of_rows else None
+                        show(f"building the index: {phase}", share)
+        except (StoreError, psycopg.Error) as error:  # the build itself goes on
+            log.info("%s: the index's progress cannot be shown: %s", shown(url), error)
+
+    show("building the index", None)
+    thread = threading.Thread(target=watch, name="embedmill-index", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

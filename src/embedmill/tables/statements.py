@@ -1,0 +1,363 @@
+"""The SQL of a run over a PostgreSQL table.
+
+Every name comes through `psycopg.sql.Identifier`, every value as a parameter. Keys are compared in their own types and
+leave and come as text, so that any type and any number of columns will do. Other users' rows are locked only while
+their vector is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from psycopg import sql
+
+from embedmill.tables.target import Target
+
+STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
+MEASURED: Final = sql.Identifier("pg_temp", "embedmill_measured")
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
+
+    target: Target
+    marks: sql.Identifier
+    metrics: sql.Identifier
+
+    # Parts
+
+    @property
+    def _mark_keys(self) -> list[sql.Identifier]:
+        return [sql.Identifier(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
+
+    @property
+    def _keys(self) -> list[sql.Identifier]:
+        return [sql.Identifier(name) for name in self.target.keys]
+
+    @property
+    def _hash(self) -> sql.Composed:
+        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(sql.Identifier(self.target.text))
+
+    def _same(
+        self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
+    ) -> sql.Composable:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{}.{} = {}.{}").format(sql.SQL(left), one, sql.SQL(right), other)
+            for one, other in zip(lefts, rights, strict=True)
+        )
+
+    def _after(self) -> sql.Composable:
+        """The rows behind the key that the parameters key1, key2 ... name."""
+        given = [
+            sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), sql.SQL(kind))  # as format_type wrote it
+            for number, kind in enumerate(self.target.key_types, 1)
+        ]
+        return sql.SQL("({}) > ({})").format(_listed("t.{}", self._keys), sql.SQL(", ").join(given))
+
+    def _fill(self, text: str) -> sql.Composed:
+        """A statement with the names it needs in place."""
+        target = self.target
+        return sql.SQL(text).format(
+            table=target.table,
+            marks=self.marks,
+            metrics=self.metrics,
+            staging=STAGING,
+            measured=MEASURED,
+            text=sql.Identifier(target.text),
+            vector=sql.Identifier(target.vector),
+            hash=self._hash,
+            keys=_listed("{}", self._keys),
+            table_keys=_listed("t.{}", self._keys),
+            keys_as_text=_listed("t.{}::text", self._keys),
+            page_keys=_listed("p.{}", self._mark_keys),
+            page_keys_as_text=_listed("p.{}::text", self._mark_keys),
+            mark_keys=_listed("{}", self._mark_keys),
+            keys_of_marks=_listed("m.{}", self._mark_keys),
+            keys_of_marks_as_text=_listed("m.{}::text", self._mark_keys),
+            table_as_marks=sql.SQL(", ").join(
+                sql.SQL("t.{} AS {}").format(key, name) for key, name in zip(self._keys, self._mark_keys, strict=True)
+            ),
+            given_keys=sql.SQL(", ").join(
+                sql.SQL("s.{}::{}").format(name, sql.SQL(kind))
+                for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
+            ),
+            table_is_mark=self._same("t", self._keys, "m", self._mark_keys),
+            table_is_metrics=self._same("t", self._keys, "m", self._keys),
+            claimed_is_page=self._same("c", self._mark_keys, "p", self._mark_keys),
+            needed=sql.SQL(_NEEDED).format(vector=sql.Identifier(target.vector), hash=self._hash, living=_LIVING),
+            living=_LIVING,
+        )
+
+    # What is known of the rows
+
+    @cached_property
+    def create_marks(self) -> sql.Composed:
+        """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {} NOT NULL").format(name, sql.SQL(kind))
+            for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
+        )
+        return sql.SQL(_CREATE_MARKS).format(marks=self.marks, columns=columns, keys=_listed("{}", self._mark_keys))
+
+    @cached_property
+    def create_metrics(self) -> sql.Composed:
+        """The table of metrics, with the key columns of the user's."""
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {} NOT NULL").format(name, sql.SQL(kind))
+            for name, kind in zip(self._keys, self.target.key_types, strict=True)
+        )
+        return sql.SQL(_CREATE_METRICS).format(metrics=self.metrics, columns=columns, keys=_listed("{}", self._keys))
+
+    @cached_property
+    def create_staging(self) -> sql.Composed:
+        """Where a connection puts what it is about to write; emptied by each commit."""
+        keys = sql.SQL(", ").join(sql.SQL("{} text").format(name) for name in self._mark_keys)
+        kind = self.target.vector_type if self.target.vector else sql.SQL("bytea")
+        return sql.SQL(_CREATE_STAGING).format(kind=kind, keys=keys)
+
+    # Rows that need a vector
+
+    def claim(self, *, after: bool) -> sql.Composed:
+        """Claim a page of the rows that need a vector, in the order of their keys; gives mark, size, text, keys."""
+        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
+        return sql.SQL("").join([self._fill(_PAGE), place, self._fill(_CLAIM)])
+
+    @cached_property
+    def counts(self) -> sql.Composed:
+        """Rows with a text, those that need a vector, those without a text, with a foreign vector, failed."""
+        return self._fill(_COUNTS)
+
+    @cached_property
+    def count_rows(self) -> sql.Composed:
+        """Rows with a text, rows without: where nothing is known of vectors."""
+        return self._fill("SELECT count({text}), count(*) - count({text}) FROM {table}")
+
+    @cached_property
+    def held_elsewhere(self) -> sql.Composed:
+        """How many rows other living runs hold."""
+        return self._fill("SELECT count(*) FROM {marks} WHERE held AND run <> %(run)s AND run = ANY ({living})")
+
+    # Writing
+
+    def fill(self, *, measured: bool) -> sql.Composed:
+        """Write what is staged to table, metrics and marks; gives (mark, whether its text was still the same)."""
+        metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
+        return sql.SQL("").join([self._fill(_FILL), metrics, self._fill(_FILLED)])
+
+    @cached_property
+    def fail(self) -> sql.Composed:
+        """Put failures on record."""
+        return self._fill(_FAIL)
+
+    @cached_property
+    def clear_without_text(self) -> sql.Composed:
+        """Take the vectors that were made of a text that is NULL now."""
+        return self._fill(_CLEAR)
+
+    @cached_property
+    def remove_marks(self) -> sql.Composed:
+        """Remove the marks of rows that are gone, or have no text any more."""
+        return self._fill(_REMOVE_MARKS)
+
+    @cached_property
+    def failures(self) -> sql.Composed:
+        """All failures, in the order of their keys."""
+        return self._fill(
+            "SELECT m.cause, m.message, m.attempts, {keys_of_marks_as_text} FROM {marks} m "
+            "WHERE m.cause IS NOT NULL ORDER BY {keys_of_marks}"
+        )
+
+    # Metrics
+
+    def unmeasured(self, *, after: bool) -> sql.Composed:
+        """A page of rows whose metrics are missing or of an older text; gives text, keys."""
+        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
+        return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
+
+    @cached_property
+    def write_metrics(self) -> sql.Composed:
+        """Write the metrics that are staged."""
+        return self._fill(_WRITE_METRICS)
+
+    @cached_property
+    def count_frequencies(self) -> sql.Composed:
+        """Count, in one query, how often each text stands in the table."""
+        return self._fill(_FREQUENCIES)
+
+    @cached_property
+    def remove_metrics(self) -> sql.Composed:
+        """Remove the metrics of rows that are gone, or have no text any more."""
+        return self._fill(_REMOVE_METRICS)
+
+
+def _listed(pattern: str, names: Sequence[sql.Identifier]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(pattern).format(name) for name in names)
+
+
+# The numbers of the runs that live: each holds an advisory lock, which the server releases when its connection ends.
+_LIVING: Final = sql.SQL("""
+    ARRAY(SELECT l.objid::bigint::integer FROM pg_catalog.pg_locks l
+          WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid::bigint = %(lock)s
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+""")
+
+_CREATE_MARKS: Final = """
+CREATE TABLE {marks} (
+    id       bigint  GENERATED ALWAYS AS IDENTITY UNIQUE,  -- what a staged vector names its row by
+    {columns},
+    hash     bytea   NOT NULL,                -- SHA-256 of the text that was claimed, embedded, or has failed
+    space    text,                            -- of the row's vector; NULL until it is written
+    run      integer NOT NULL,                -- that holds the row, or was the last to
+    held     boolean NOT NULL,                -- as long as that run lives
+    cause    text,                            -- the kind of error of a row that has failed, else NULL
+    message  text,
+    attempts integer NOT NULL DEFAULT 0,      -- at this text that have failed
+    PRIMARY KEY ({keys})
+) WITH (fillfactor = 50)  -- each row is updated once or twice, in place where there is room
+"""
+
+_CREATE_METRICS: Final = """
+CREATE TABLE IF NOT EXISTS {metrics} (
+    {columns},
+    characters  integer NOT NULL,
+    words       integer NOT NULL,
+    tokens      integer,
+    frequency   integer,
+    text_hash   bytea   NOT NULL,
+    text_digest bytea   NOT NULL,
+    PRIMARY KEY ({keys})
+)
+"""
+
+_CREATE_STAGING: Final = """
+CREATE TEMP TABLE embedmill_staging (
+    mark bigint, vector {kind}, characters integer, words integer, tokens integer, digest bytea
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE embedmill_measured (
+    {keys}, hash bytea, characters integer, words integer, tokens integer, digest bytea
+) ON COMMIT DELETE ROWS
+"""
+
+# Whether row t, with mark m, needs a vector. A row that has one and no mark was filled by somebody else. A failure
+# is tried again when its text changes, or once by a run that is told to.
+_NEEDED: Final = """
+    CASE
+        WHEN m.id IS NULL THEN t.{vector} IS NULL OR %(overwrite)s
+        WHEN m.held AND m.run = ANY ({living}) THEN false
+        WHEN m.cause IS NOT NULL THEN m.hash <> {hash} OR (%(again)s AND m.run <> %(run)s)
+        ELSE m.space IS DISTINCT FROM %(space)s OR t.{vector} IS NULL OR m.hash <> {hash}
+    END
+"""
+
+_PAGE: Final = """
+WITH page AS MATERIALIZED (
+    SELECT {table_as_marks}, char_length(t.{text}::text) AS size, {hash} AS hash,
+           CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN t.{text}::text END AS text
+    FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
+    WHERE t.{text} IS NOT NULL AND {needed}
+"""
+
+# A claimed row counts as one without a vector until the new one is written; what is known of a failure is kept, so
+# that a text that kills its run is not tried again by the next.
+_CLAIM: Final = """
+    ORDER BY {table_keys} LIMIT %(limit)s
+), claimed AS (
+    INSERT INTO {marks} AS m ({mark_keys}, hash, run, held)
+    SELECT {page_keys}, p.hash, %(run)s, true FROM page p
+    ON CONFLICT ({mark_keys}) DO UPDATE SET
+        hash = excluded.hash, run = excluded.run, held = true, space = NULL,
+        cause = CASE WHEN m.hash = excluded.hash THEN m.cause END,
+        message = CASE WHEN m.hash = excluded.hash THEN m.message END,
+        attempts = CASE WHEN m.hash = excluded.hash THEN m.attempts ELSE 0 END
+    RETURNING m.id, {keys_of_marks}
+)
+SELECT c.id, p.size, p.text, {page_keys_as_text} FROM page p JOIN claimed c ON {claimed_is_page} ORDER BY {page_keys}
+"""
+
+# What this run has done already counts as left: so it was when the run began.
+_COUNTS: Final = """
+SELECT count(t.{text}),
+       count(*) FILTER (WHERE t.{text} IS NOT NULL
+                        AND ({needed} OR m.run = %(run)s OR (m.held AND m.run = ANY ({living})))),
+       count(*) FILTER (WHERE t.{text} IS NULL),
+       count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL),
+       count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed})
+FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
+"""
+
+# The hash is looked at again: a row whose text has changed since it was claimed keeps what it has, and is claimed anew.
+_FILL: Final = """
+WITH fresh AS (
+    UPDATE {table} t SET {vector} = s.vector
+    FROM {staging} s JOIN {marks} m ON m.id = s.mark
+    WHERE {table_is_mark} AND m.held AND m.run = %(run)s AND {hash} = m.hash
+    RETURNING m.id
+)
+"""
+
+_FILL_METRICS: Final = """
+, counted AS (
+    INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
+    SELECT {keys_of_marks}, s.characters, s.words, s.tokens, m.hash, s.digest
+    FROM {staging} s JOIN {marks} m ON m.id = s.mark JOIN fresh f ON f.id = m.id
+    ON CONFLICT ({keys}) DO UPDATE SET
+        characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
+        text_hash = excluded.text_hash, text_digest = excluded.text_digest
+)
+"""
+
+_FILLED: Final = """
+UPDATE {marks} m SET
+    held = false, space = CASE WHEN f.id IS NOT NULL THEN %(space)s END, cause = NULL, message = NULL, attempts = 0
+FROM {staging} s LEFT JOIN fresh f ON f.id = s.mark
+WHERE m.id = s.mark AND m.held AND m.run = %(run)s
+RETURNING m.id, f.id IS NOT NULL
+"""
+
+_FAIL: Final = """
+UPDATE {marks} m SET held = false, cause = f.cause, message = f.message, attempts = m.attempts + 1
+FROM unnest(%(marks)s::bigint[], %(causes)s::text[], %(messages)s::text[]) AS f (id, cause, message)
+WHERE m.id = f.id AND m.held AND m.run = %(run)s
+"""
+
+_CLEAR: Final = """
+UPDATE {table} t SET {vector} = NULL FROM {marks} m
+WHERE {table_is_mark} AND t.{text} IS NULL AND t.{vector} IS NOT NULL AND m.space IS NOT NULL
+"""
+
+_REMOVE_MARKS: Final = """
+DELETE FROM {marks} m
+WHERE NOT (m.held AND m.run = ANY ({living}))
+AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
+"""
+
+_UNMEASURED: Final = """
+SELECT t.{text}::text, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
+WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
+"""
+
+_UNMEASURED_PAGE: Final = """
+ORDER BY {table_keys} LIMIT %(limit)s
+"""
+
+_WRITE_METRICS: Final = """
+INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
+SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
+ON CONFLICT ({keys}) DO UPDATE SET
+    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
+    text_hash = excluded.text_hash, text_digest = excluded.text_digest
+"""
+
+_FREQUENCIES: Final = """
+UPDATE {metrics} m SET frequency = f.number
+FROM (SELECT text_digest, count(*)::integer AS number FROM {metrics} GROUP BY text_digest) f
+WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
+"""
+
+_REMOVE_METRICS: Final = """
+DELETE FROM {metrics} m WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
+"""

@@ -1,0 +1,229 @@
+"""The part of a PostgreSQL database that a run is about: a table, its key, its text and its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.postgres.connecting import Connection, require_vector, shown, told
+from embedmill.tables import naming
+from embedmill.tables.naming import Column
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+
+MOST_DIMENSIONS: Final = {"vector": 16_000, "halfvec": 16_000}
+"""That pgvector's types can hold (its README)."""
+
+_KINDS: Final = "vector or halfvec"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is read and filled."""
+
+    schema: str
+    name: str
+    keys: tuple[str, ...]  # the columns of a unique index, in its order
+    key_types: tuple[str, ...]  # as they are written in SQL
+    text: str
+    vector: str
+    kind: str  # of the vectors: "vector" or "halfvec"
+    dimension: int | None  # of the column; None where it takes any
+    extension: str  # the schema of pgvector's types
+    partitioned: bool
+    vector_not_null: bool
+    missing: bool = False  # the vector column is still to be created
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The table's name for a statement."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def title(self) -> str:
+        """``schema.table``, for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def vector_type(self) -> sql.Composable:
+        """The type of the vectors, without a dimension."""
+        return sql.Identifier(self.extension, self.kind)
+
+
+def find(
+    connection: Connection,
+    url: str,
+    name: str,
+    *,
+    keys: Sequence[str] = (),
+    text: str | None = None,
+    vector: str | None = None,
+    create: bool = False,
+    halfvec: bool = False,
+    needs_vector: bool = True,
+) -> Target:
+    """Find the table and choose its columns; changes nothing but that it may create pgvector's extension.
+
+    Raises `UsageError` where table or columns are not there, do not fit or are not clear.
+    """
+    with told(url):
+        oid, schema, table, relation = _table(connection, url, name)
+        title = f"{schema}.{table}"
+        if relation not in ("r", "p"):
+            raise UsageError(f"{title} is {_RELATIONS.get(relation, 'no table')}: give the table that it is made from")
+        columns = _columns(connection, oid)
+        chosen_keys = _keys(connection, oid, columns, keys, title)
+        chosen_text = naming.choose_text(columns, [key.name for key in chosen_keys], text, title)
+        types = {key.name: key.type for key in chosen_keys}
+        extension = ""
+        column: Column | str = ""
+        if needs_vector:
+            extension = require_vector(connection, url)
+            column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
+    target = Target(
+        schema=schema,
+        name=table,
+        keys=tuple(types),
+        key_types=tuple(types.values()),
+        text=chosen_text.name,
+        vector=column if isinstance(column, str) else column.name,
+        kind="halfvec" if halfvec else "vector",
+        dimension=None,
+        extension=extension,
+        partitioned=relation == "p",
+        vector_not_null=False,
+        missing=isinstance(column, str),
+    )
+    if isinstance(column, str):
+        return target
+    kind, dimension = _vector_type(connection, oid, column.name)
+    if halfvec and kind != "halfvec":
+        raise UsageError(
+            f"--halfvec: {title}.{column.name} is a {kind}: leave --halfvec out, or name another column with --vector"
+        )
+    return replace(target, kind=kind, dimension=dimension, vector_not_null=column.not_null)
+
+
+def check_dimension(target: Target, dimension: int, model: str) -> None:
+    """Raise `SpaceMismatch` where the column holds vectors of another length than the model's."""
+    if target.dimension not in (None, dimension):
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} has {target.dimension:,} dimensions, the vectors of {model} have "
+            f"{dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+        )
+    if dimension > MOST_DIMENSIONS[target.kind]:
+        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
+
+
+def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
+    """Add the vector column. Raises `StoreError` where this user may not."""
+    statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
+        target.table, sql.Identifier(target.vector), target.vector_type, sql.Literal(dimension)
+    )
+    try:
+        connection.execute(statement)
+    except errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "
+            f"{statement.as_string(connection)}"
+        ) from error
+    return replace(target, missing=False, dimension=dimension)
+
+
+def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, str]:
+    """Its oid, schema, name and kind; a name without quotes is looked for as it is, then in lower case."""
+    parts = naming.parts(name)
+    for exact in (True, False):
+        folded = [part if quoted or exact else part.lower() for part, quoted in parts]
+        found = connection.execute(
+            _FIND, {"name": folded[-1], "schema": folded[0] if len(folded) == 2 else None}
+        ).fetchone()
+        if found is not None:
+            oid, schema, table, relation = found
+            return oid, schema, table, relation
+    others = [row[0] for row in connection.execute(_OTHERS)]
+    raise naming.no_such_table(name, shown(url), others)
+
+
+_FIND: Final = """
+    SELECT c.oid, n.nspname, c.relname, c.relkind::text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND CASE WHEN %(schema)s::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END
+"""
+
+_OTHERS: Final = """
+    SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+
+_RELATIONS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+def _columns(connection: Connection, oid: int) -> list[Column]:
+    rows = connection.execute(
+        """SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typcategory = 'S', a.attnotnull,
+                  a.attgenerated::text,
+                  EXISTS (SELECT FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid
+                          WHERE e.extname = 'vector' AND d.classid = 'pg_type'::regclass AND d.objid = t.oid
+                          AND t.typname IN ('vector', 'halfvec'))
+           FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+           WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""",
+        [oid],
+    )
+    return [
+        Column(name, kind, is_text, is_vector and not generated, not_null)
+        for name, kind, is_text, not_null, generated, is_vector in rows
+    ]
+
+
+def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None]:
+    row = connection.execute(
+        """SELECT t.typname, a.atttypmod FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+           WHERE a.attrelid = %s AND a.attname = %s""",
+        [oid, column],
+    ).fetchone()
+    if row is None:
+        raise UsageError(f"column {column} is gone: run again")
+    return str(row[0]), row[1] if row[1] > 0 else None
+
+
+def _keys(
+    connection: Connection, oid: int, columns: Sequence[Column], given: Sequence[str], title: str
+) -> list[Column]:
+    """The key's columns in the order of their unique index, which pages are read by."""
+    indexes: list[tuple[bool, list[str]]] = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    if given:
+        wanted = {naming.named(columns, name, "--id", title).name for name in given}
+        fitting = [names for _, names in indexes if set(names) == wanted]
+        if not fitting:
+            raise UsageError(
+                f"--id: {title} has no unique index on {', '.join(given)} whose columns are NOT NULL: rows could not "
+                "be told apart; name the columns of one, or create it"
+            )
+        names = fitting[0]
+    else:
+        primary = [names for is_primary, names in indexes if is_primary]
+        if not primary:
+            usable = "; ".join(", ".join(names) for _, names in indexes)
+            hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
+            raise UsageError(f"{title} has no primary key: name the columns that tell its rows apart with --id: {hint}")
+        names = primary[0]
+    by_name = {column.name: column for column in columns}
+    return [by_name[name] for name in names]
+
+
+_UNIQUE: Final = """
+    SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND k.place <= i.indnkeyatts
+    GROUP BY i.indexrelid, i.indisprimary
+    HAVING bool_and(a.attnotnull) AND count(*) = max(i.indnkeyatts)
+    ORDER BY i.indisprimary DESC, i.indexrelid
+"""
