@@ -174,10 +174,10 @@ def listed(*sizes: int) -> Listing:
 
 def test_pace_is_that_of_the_last_seconds() -> None:
     pace = Pace()
-    assert pace.chunks_per_second() is None
+    assert pace.per_second() is None
     for second in range(100):  # slow at first: 1 chunk/s for a minute, then 10
         pace.add(state(second, second if second < 60 else 60 + 10 * (second - 60), 100 * second))
-    assert pace.chunks_per_second() == pytest.approx(10)
+    assert pace.per_second() == pytest.approx(10)
     assert pace.seconds_for(1000) == pytest.approx(10)
 
 

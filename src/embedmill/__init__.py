@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from embedmill.executors.limits import Limits
     from embedmill.executors.processes import EmbedderPool
     from embedmill.generating import ParallelEmbeddingGenerator
+    from embedmill.ingestion import ingest
     from embedmill.interfaces import Embedder
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Chunk, Document, Hit, Record, Report
+    from embedmill.rows import IndexOptions, IngestReport
     from embedmill.state.cache import PersistentCache
     from embedmill.validation import EmbeddingValidator
 
@@ -27,6 +29,8 @@ _HOMES = {
     "EmbeddingValidator": "embedmill.validation",
     "Hit": "embedmill.records",
     "IncrementalIndexer": "embedmill.pipeline",
+    "IndexOptions": "embedmill.rows",
+    "IngestReport": "embedmill.rows",
     "Limits": "embedmill.executors.limits",
     "ParallelEmbeddingGenerator": "embedmill.generating",
     "PersistentCache": "embedmill.state.cache",
@@ -34,6 +38,7 @@ _HOMES = {
     "Report": "embedmill.records",
     "Searcher": "embedmill.api",
     "index": "embedmill.api",
+    "ingest": "embedmill.ingestion",
     "load_embedder": "embedmill.api",
     "retry_failed": "embedmill.api",
     "search": "embedmill.api",
@@ -47,6 +52,8 @@ __all__ = [
     "EmbeddingValidator",
     "Hit",
     "IncrementalIndexer",
+    "IndexOptions",
+    "IngestReport",
     "Limits",
     "ParallelEmbeddingGenerator",
     "PersistentCache",
@@ -55,6 +62,7 @@ __all__ = [
     "Searcher",
     "__version__",
     "index",
+    "ingest",
     "load_embedder",
     "retry_failed",
     "search",

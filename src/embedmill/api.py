@@ -24,20 +24,15 @@ from embedmill.stores import local_files, open_store
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
-    from embedmill.interfaces import Executor, Stoppable, Store, VectorCache
+    from embedmill.interfaces import Executor, Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Entry, Hit, Progress, Report, Vector
-    from embedmill.rows import IndexOptions, IngestProgress, IngestReport
     from embedmill.sources.files import FileSource
 
 log = logging.getLogger(__name__)
 
 Path = str | os.PathLike[str]
 OnProgress = Callable[["Progress"], None]
-
-LONGEST_TEXT = 100_000
-"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
-for a longer one, which is rather a file than a row."""
 
 
 def load_embedder(
@@ -99,7 +94,7 @@ def index(
     chosen = settings(options)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
-        embedder, executor, cache, chunking = _parts(chosen, stack)
+        embedder, executor, cache, chunking = parts(chosen, stack)
         if dry_run:
             store: Store | None = None
             with suppress(StoreNotFound):
@@ -150,7 +145,7 @@ def retry_failed(
                 vanished.append(document)
             elif not path.endswith("/") or os.access(path, os.R_OK | os.X_OK):
                 there.append(path)
-        embedder, executor, cache, chunking = _parts(chosen, stack)
+        embedder, executor, cache, chunking = parts(chosen, stack)
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
@@ -297,7 +292,8 @@ def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
         )
 
 
-def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
+def parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
+    """What a run embeds with; `stack` closes it."""
     from embedmill.chunking import Chunking
     from embedmill.executors.inline import InlineExecutor
     from embedmill.state.cache import PersistentCache
@@ -326,75 +322,3 @@ def _parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Execut
             limit,
         )
     return embedder, executor, cache, Chunking(limit)
-
-
-def ingest(
-    table: str,
-    batch: int | None = None,
-    *,
-    id: Sequence[str] = (),  # noqa: A002 - as the option
-    text: str | None = None,
-    vector: str | None = None,
-    create: bool = False,
-    halfvec: bool = False,
-    overwrite: bool = False,
-    again: bool = False,
-    metrics: bool = True,
-    metrics_only: bool = False,
-    truncate: bool = True,
-    max_text: int = LONGEST_TEXT,
-    index: IndexOptions | None = None,
-    db_timeout: float = 60.0,
-    on_progress: Callable[[IngestProgress], None] = lambda _: None,
-    on_start: Callable[[Stoppable], None] = lambda _: None,
-    **options: Any,
-) -> IngestReport:
-    """Fill the vectors of a table's rows: the command ``embedmill ingest``.
-
-    Rows that have a vector of their present text are left alone. `batch` rows are claimed, and written, at once.
-    `id`, `text` and `vector` name columns that are not found by themselves; `create` adds the vector column where it is
-    not there, with `halfvec` in half precision. `overwrite` embeds rows too whose vector is of another model or of
-    unknown origin, `again` those that have failed. Texts of more than `max_text` characters fail; those of more tokens
-    than the model reads are cut, or fail without `truncate`. `metrics` also writes ``<table>_metrics``, `metrics_only`
-    nothing else and needs no model. What fails for reasons that pass is tried again for `db_timeout` seconds.
-
-    `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
-    ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()` that ends the run
-    early. Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was written before an error stays.
-    """
-    from embedmill.flow import NARROWEST, WIDEST, Width
-    from embedmill.ingesting import BATCH, Ingestor
-    from embedmill.tables import open_table
-
-    chosen = settings(options)
-    with ExitStack() as stack:
-        embedder, executor, cache, _ = _parts(chosen, stack)
-        opened = open_table(
-            chosen.store,
-            table,
-            id=id,
-            text=text,
-            vector=vector,
-            create=create,
-            halfvec=halfvec,
-            longest=max_text,
-            index=index,
-            db_timeout=db_timeout,
-        )
-        stack.callback(opened.close)
-        width = None
-        if chosen.workers:
-            width = Width(max(chosen.workers, NARROWEST.ahead), min(chosen.workers, WIDEST.writers))
-        ingestor = Ingestor(
-            opened,
-            embedder,
-            executor,
-            cache=cache,
-            batch=batch or BATCH,
-            batch_size=chosen.batch_size,
-            width=width,
-            truncate=truncate,
-            metrics=metrics,
-        )
-        on_start(ingestor)
-        return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)

@@ -143,8 +143,8 @@ def _count(least: int, most: int) -> Callable[[Any], int]:
     return functools.partial(_number, least=least, most=most)
 
 
-def _workers(value: Any) -> int:
-    return _number(value, 1, machine.most_workers())
+def _workers(value: Any) -> int | None:
+    return None if value == "auto" else _number(value, 1, machine.most_workers())
 
 
 def _switch(value: Any) -> bool:

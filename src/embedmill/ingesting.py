@@ -133,7 +133,9 @@ class Ingestor:
         if not stopped():
             removed = table.tidy()
             if self._metrics:
-                state.counts["measured"] += measure_rows(table, self._embedder.encode, state.show, stopped)
+                state.counts["measured"] = measure_rows(
+                    table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
+                )
         if not stopped():
             index = table.build_index(state.show, stopped)
         if not stopped():
@@ -287,7 +289,7 @@ class Ingestor:
             table=self._table.name,
             text=text,
             vector=vector,
-            last_key=", ".join(state.last_key),
+            last_key=", ".join(state.last.key) if state.last else "",
             changed=counts["changed"],
             measured=counts["measured"],
             writers=writers.most,
@@ -318,7 +320,7 @@ class _State:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.lock = threading.Lock()
         self.rows = 0  # written, or failed
-        self.last_key: Key = ()
+        self.last: Row | None = None  # of the rows that are written, or have failed, the last to be claimed
         self.stands: Counts | None = None  # when the run began; None until it is counted
         self.refused: Counter[str] = Counter()  # by the database, of what was embedded, cached ...
         self._counting = threading.Thread(target=self._count, name="embedmill-count", daemon=True)
@@ -448,7 +450,7 @@ class _Writers:
 
     def _fail(self, rows: Sequence[tuple[Row, Cause]]) -> None:
         self._table.fail(rows)
-        self._note(len(rows), rows[-1][0])
+        self._note(len(rows), [row for row, _ in rows])
 
     def _fill(self, rows: Sequence[_Found]) -> None:
         try:
@@ -463,14 +465,16 @@ class _Writers:
             with self._state.lock:
                 self._state.refused[rows[0].name] += 1
             changed = 0
-        self._note(len(rows) - changed, rows[-1].filled.row)
+        self._note(len(rows) - changed, [each.filled.row for each in rows])
         with self._state.lock:
             self._state.counts["changed"] += changed
 
-    def _note(self, rows: int, last: Row) -> None:
-        with self._state.lock:
-            self._state.rows += rows
-            self._state.last_key = last.key
+    def _note(self, done: int, rows: Sequence[Row]) -> None:
+        state = self._state
+        last = max(rows, key=lambda row: row.mark)  # marks are numbered as rows are first claimed
+        with state.lock:
+            state.rows += done
+            state.last = last if state.last is None else max(state.last, last, key=lambda row: row.mark)
 
 
 class _Tuning:

@@ -23,7 +23,7 @@ from embedmill.records import (
     Vectors,
     WorkerStats,
 )
-from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure
+from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure, TableStatus
 
 Task = Literal["document", "query"]
 
@@ -254,7 +254,13 @@ class Table(Protocol):
         """
 
     def counts(self) -> Counts:
-        """How the table stands; reads all of it."""
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+
+    def status(self) -> TableStatus:
+        """What is known of the table; reads all of it."""
+
+    def sample(self, limit: int) -> list[str]:
+        """Some of its texts."""
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from embedmill.interfaces import Table
 from embedmill.metrics import measure
 from embedmill.overlap import ordered, prefetch
 from embedmill.records import TokenIds, text_hash
-from embedmill.rows import Key, Metrics
+from embedmill.rows import IngestProgress, IngestReport, Key, Metrics
 
 _FIRST_PAGE: Final = 250  # rows
 _LARGEST_PAGE: Final = 4000
@@ -21,16 +23,11 @@ _WRITERS: Final = 2
 Encode = Callable[..., Sequence[TokenIds]]
 
 
-def measure_rows(
-    table: Table,
-    encode: Encode | None,
-    show: Callable[[str, float | None], None] = lambda *_: None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> int:
+def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None], stopped: Callable[[], bool]) -> int:
     """Measure the rows that need it, then count how often each text stands in the table.
 
-    `encode` is an embedder's, or None where no tokenizer is at hand. `show` is called after each page. Returns how many
-    rows were measured. Raises `StoreError`.
+    `encode` is an embedder's, or None where no tokenizer is at hand. `show` is told after each page how many rows are
+    measured. Returns how many were. Raises `StoreError`.
     """
     rows = 0
     with prefetch(_pages(table), depth=2) as pages:
@@ -48,10 +45,72 @@ def measure_rows(
 
         for page, _ in ordered(table.write_metrics, measured(), threads=_WRITERS):
             rows += len(page)
-            show(f"{rows:,} rows measured", None)
+            show(rows)
     if not stopped():
         table.finish_metrics()
     return rows
+
+
+class MetricsRun:
+    """A run that writes metrics and nothing else."""
+
+    def __init__(self, table: Table, encode: Encode | None) -> None:
+        self._table = table
+        self._encode = encode
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the run early, from another thread or a signal handler; what is measured is written."""
+        self._stopping.set()
+
+    def run(self, on_progress: Callable[[IngestProgress], None] = lambda _: None) -> IngestReport:
+        """Measure what needs it. Raises `StoreError`."""
+        started = time.perf_counter()
+        table = self._table
+        table.prepare_metrics()
+        stands = table.counts()
+
+        def show(rows: int) -> None:
+            on_progress(IngestProgress(rows, stands.rows, 0, 0, time.perf_counter() - started))
+
+        measured = measure_rows(table, self._encode, show, self._stopping.is_set)
+        seconds = time.perf_counter() - started
+        without = {"NULL": stands.without_text} if stands.without_text else {}
+        return IngestReport(
+            documents=stands.rows,
+            unchanged=stands.rows - measured,
+            seconds=round(seconds, 3),
+            store=table.url,
+            skipped=without,
+            interrupted=self._stopping.is_set(),
+            table=table.name,
+            text=table.columns[0],
+            measured=measured,
+            **_NO_VECTORS,
+        )
+
+
+_NO_VECTORS: Final[dict[str, Any]] = (
+    dict.fromkeys(
+        (
+            "removed",
+            "chunks",
+            "embedded",
+            "cached",
+            "duplicates",
+            "truncated",
+            "failed",
+            "tokens",
+            "workers",
+            "restarts",
+            "retries",
+            "failures",
+        ),
+        0,
+    )
+    | dict.fromkeys(("model", "space", "precision", "executor"), "")
+    | {"stages": {}}
+)
 
 
 def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:

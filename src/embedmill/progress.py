@@ -14,6 +14,7 @@ from typing import Final, Protocol, TextIO
 from embedmill.errors import EmbedmillError
 from embedmill.interfaces import Source
 from embedmill.records import Progress
+from embedmill.rows import IngestProgress
 
 PATIENCE: Final = 0.5  # seconds before anything is shown: most runs over an unchanged tree have ended by then
 REDRAWN: Final = 0.2  # seconds from one state of the bar to the next
@@ -23,6 +24,9 @@ _WINDOW: Final = 20.0  # seconds that the speed is measured over: longer than on
 _SAMPLES_APART: Final = 0.5  # seconds
 
 _CLEAR_LINE: Final = "\r\x1b[K"
+
+
+State = Progress | IngestProgress
 
 
 class Listing:
@@ -38,6 +42,10 @@ class Listing:
         if source is not None:
             threading.Thread(target=self._add_up, args=[source], name="embedmill-listing", daemon=True).start()
 
+    def total(self, progress: State) -> int | None:
+        """What the run's amount will be in the end; None while that is not known."""
+        return progress.total if isinstance(progress, IngestProgress) else self.bytes
+
     def _add_up(self, source: Source) -> None:
         # The run itself meets the same errors and says so; without a total no share is shown.
         with suppress(EmbedmillError):
@@ -48,24 +56,24 @@ class Pace:
     """The speed over the last seconds."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, int, int]] = deque()  # seconds, chunks done, bytes done
+        self._samples: deque[tuple[float, int, int]] = deque()  # seconds, what is done, its amount
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: State) -> None:
         """Take note of a state."""
         if self._samples and progress.seconds < self._samples[-1][0] + _SAMPLES_APART:
             return
-        self._samples.append((progress.seconds, done(progress), progress.bytes))
+        self._samples.append((progress.seconds, progress.done, progress.amount))
         while len(self._samples) > 2 and self._samples[0][0] < progress.seconds - _WINDOW:
             self._samples.popleft()
 
-    def chunks_per_second(self) -> float | None:
+    def per_second(self) -> float | None:
         """None until it can be told."""
         return self._slope(1)
 
-    def seconds_for(self, more_bytes: int) -> float | None:
-        """How long these bytes will take; None where it cannot be told."""
+    def seconds_for(self, amount: int) -> float | None:
+        """How long so much more will take; None where it cannot be told."""
         speed = self._slope(2)
-        return more_bytes / speed if speed else None
+        return amount / speed if speed else None
 
     def _slope(self, column: int) -> float | None:
         if len(self._samples) < 2:
@@ -74,15 +82,12 @@ class Pace:
         return (last[column] - first[column]) / (last[0] - first[0])
 
 
-def done(progress: Progress) -> int:
-    """The chunks that have become something."""
-    return progress.embedded + progress.cached + progress.duplicates + progress.failed
-
-
-def words(progress: Progress, pace: Pace) -> str:
+def words(progress: State, pace: Pace) -> str:
     """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
-    parts = [f"documents {progress.documents:,}", f"chunks {done(progress):,}"]
-    speed = pace.chunks_per_second()
+    if isinstance(progress, IngestProgress) and progress.doing:
+        return progress.doing
+    parts = [progress.counts]
+    speed = pace.per_second()
     if speed is not None:
         parts.append(f"{speed:,.0f}/s")
     if progress.failed:
@@ -92,9 +97,18 @@ def words(progress: Progress, pace: Pace) -> str:
     return ", ".join(parts)
 
 
-def share(progress: Progress, total: int | None) -> float | None:
+def share(progress: State, total: int | None) -> float | None:
     """How much is done, from 0 to 1; None while the total is not known."""
-    return None if not total else min(progress.bytes / total, 1.0)
+    if isinstance(progress, IngestProgress) and progress.doing:
+        return progress.share
+    return None if not total else min(progress.amount / total, 1.0)
+
+
+def left(progress: State, total: int | None, pace: Pace) -> float | None:
+    """Seconds until all is done; None where that cannot be told."""
+    if not total or (isinstance(progress, IngestProgress) and progress.doing):
+        return None
+    return pace.seconds_for(max(total - progress.amount, 0))
 
 
 def clock(seconds: float) -> str:
@@ -107,7 +121,7 @@ def clock(seconds: float) -> str:
 class Display(Protocol):
     """Something that shows the progress of one run."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: State) -> None:
         """Show this state, or leave it out where the last one is recent."""
 
     def close(self) -> None:
@@ -117,7 +131,7 @@ class Display(Protocol):
 class Nothing:
     """Shows nothing."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: State) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -134,7 +148,7 @@ class Lines:
         self._next = every
         self._pace = Pace()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: State) -> None:
         """Write a line if it is time."""
         self._pace.add(progress)
         if progress.seconds < self._next / 2:
@@ -144,12 +158,12 @@ class Lines:
             return
         self._next = progress.seconds + self._every
         line = words(progress, self._pace)
-        total = self._listing.bytes
+        total = self._listing.total(progress)
         part = share(progress, total)
-        if total and part is not None:
+        if part is not None:
             line += f", {part:.0%}"
-            left = self._pace.seconds_for(max(total - progress.bytes, 0))
-            line += "" if left is None else f", {clock(left)} left"
+            seconds = left(progress, total, self._pace)
+            line += "" if seconds is None else f", {clock(seconds)} left"
         self._write(line + "\n")
 
     def close(self) -> None:
@@ -175,7 +189,7 @@ class Bar:
         plain = (stream.encoding or "").lower().replace("-", "") != "utf8"
         self._full, self._empty = ("#", "-") if plain else ("━", "╌")
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: State) -> None:
         """Draw this state, if the last drawing is old enough."""
         self._pace.add(progress)
         now = time.monotonic()
@@ -193,14 +207,14 @@ class Bar:
             self._visible = False
             self._write(_CLEAR_LINE)
 
-    def _line(self, progress: Progress, width: int) -> str:
+    def _line(self, progress: State, width: int) -> str:
         text = words(progress, self._pace)
-        total = self._listing.bytes
+        total = self._listing.total(progress)
         part = share(progress, total)
-        if not total or part is None:
+        if part is None:
             return text[:width]
-        left = self._pace.seconds_for(max(total - progress.bytes, 0))
-        end = f"{part:4.0%}" + ("" if left is None else f"  {clock(left)} left")
+        seconds = left(progress, total, self._pace)
+        end = f"{part:4.0%}" + ("" if seconds is None else f"  {clock(seconds)} left")
         room = min(width - len(text) - len(end) - 4, 40)
         if room < 8:
             return f"{end.strip()}  {text}"[:width]

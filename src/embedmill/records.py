@@ -228,6 +228,21 @@ class Progress:
     restarts: int
     seconds: float
 
+    @property
+    def done(self) -> int:
+        """The chunks that have become something: what the speed is told in."""
+        return self.embedded + self.cached + self.duplicates + self.failed
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.bytes
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        return f"documents {self.documents:,}, chunks {self.done:,}"
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:

@@ -119,6 +119,22 @@ class IngestProgress:
     doing: str = ""  # what is done after the vectors, such as "building the index"; "" until then
     share: float | None = None  # of that, from 0 to 1
 
+    @property
+    def done(self) -> int:
+        """What the speed is told in."""
+        return self.rows
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.rows
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        left = "" if self.total is None else f", {self.total - self.rows:,} left"
+        return f"rows {self.rows:,}{left}"
+
 
 @dataclass(frozen=True, slots=True)
 class IngestReport(Report):

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from embedmill.cli import options, output, parser
+from embedmill.cli.ingest import Vector, run_on_table
+from embedmill.errors import UsageError
 
 
 def register(commands: typer.Typer) -> None:
@@ -24,6 +26,7 @@ def register(commands: typer.Typer) -> None:
         commands,
         "embedmill retry-failed",
         "embedmill retry-failed --store sqlite:notes.db --json",
+        "embedmill retry-failed sentences --store postgresql://localhost/app",
         notes=options.SETTINGS_NOTE,
         name="retry-failed",
     )(retry_failed)
@@ -58,7 +61,7 @@ def index(
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
-    from embedmill.cli.runs import run
+    from embedmill.cli.runs import run_on_store
     from embedmill.config import settings
 
     flags = options.given(
@@ -81,10 +84,15 @@ def index(
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, **flags)
-    return run(job, source, store=chosen.store, as_json=as_json, quiet=quiet)
+    return run_on_store(job, source, store=chosen.store, as_json=as_json, quiet=quiet)
 
 
 def retry_failed(
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="[TABLE]", help="A table that ingest fills, in place of a store.", show_default=False),
+    ] = None,
+    vector: Vector = None,
     model: options.Model = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
@@ -102,11 +110,11 @@ def retry_failed(
 ) -> int:
     """Try again what could not be read or embedded.
 
-    The model is the store's unless another is named. What did not fail is not embedded again.
+    The model is the store's, or the table's, unless another is named. What did not fail is not embedded again.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
-    from embedmill.cli.runs import run
+    from embedmill.cli.runs import run_on_store
     from embedmill.config import settings
 
     flags = options.given(
@@ -122,5 +130,12 @@ def retry_failed(
         cache=cache,
         chunk_tokens=chunk_tokens,
     )
+    if table is not None:
+        from embedmill.ingestion import ingest
+
+        if chunk_tokens is not None:
+            raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
+        again = partial(ingest, table, vector=vector, again=True, **flags)
+        return run_on_table(again, table, store=store, vector=vector, as_json=as_json, quiet=quiet)
     job = partial(api.retry_failed, **flags)
-    return run(job, None, store=settings(flags).store, as_json=as_json, quiet=quiet)
+    return run_on_store(job, None, store=settings(flags).store, as_json=as_json, quiet=quiet)

@@ -5,6 +5,7 @@ None stands for "not given": `embedmill.config.settings` then asks the environme
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -64,6 +65,15 @@ Workers = Annotated[
         metavar="N",
         help="Calls of the model that run at once, or worker processes. Default: one call for each core; the number of "
         "processes is measured at the run's beginning.",
+    ),
+]
+WorkersOrAuto = Annotated[
+    str | None,
+    _option(
+        "--workers",
+        metavar="N|auto",
+        help="Calls of the model that run at once, or worker processes, and threads that write. Default: auto: a call "
+        "for each core, and as many rows in flight and writers as turn out to be needed.",
     ),
 ]
 Preset = Annotated[
@@ -151,3 +161,14 @@ def whole_number(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{option}: {text!r} does not fit: expected a whole number from 1 up")
     return int(text)
+
+
+def seconds(text: str, option: str) -> float:
+    """A length of time above zero; raises `UsageError`, which names the option."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1e6:
+        raise UsageError(f"{option}: {text!r} does not fit: expected seconds, as in 60 or 0.5")
+    return value

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 if TYPE_CHECKING:
-    from embedmill.pipeline import IncrementalIndexer
+    from embedmill.interfaces import Stoppable
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,7 +34,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.asked = False
-        self._indexer: IncrementalIndexer | None = None
+        self._run: Stoppable | None = None
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
@@ -46,17 +46,17 @@ class Stopping:
     ) -> None:
         raise_interrupted()
 
-    def watch(self, indexer: IncrementalIndexer) -> None:
+    def watch(self, run: Stoppable) -> None:
         """From now on there is a run to stop; before, a signal raises `Interrupted`."""
-        self._indexer = indexer
+        self._run = run
 
     def repeat(self) -> None:
         """Pass on a signal that came while the run was only just beginning."""
-        if self.asked and self._indexer is not None:
-            self._indexer.stop()
+        if self.asked and self._run is not None:
+            self._run.stop()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._indexer is None:
+        if self._run is None:
             raise Interrupted
         # Not through sys.stderr: a signal may come in the midst of its own writing.
         before = _CLEAR_LINE if os.isatty(2) else b""
@@ -64,5 +64,5 @@ class Stopping:
             os.write(2, before + b"interrupted\n")
             os._exit(130)
         self.asked = True
-        self._indexer.stop()
+        self._run.stop()
         os.write(2, before + b"stopping: storing what is finished (once more to end at once)\n")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from embedmill.cli import exits, options, output, parser
+from embedmill.cli.ingest import Vector
 
 
 def register(commands: typer.Typer) -> None:
@@ -18,11 +19,17 @@ def register(commands: typer.Typer) -> None:
         "embedmill status",
         "embedmill status --failures",
         "embedmill status --store sqlite:notes.db --json",
+        "embedmill status sentences --store postgresql://localhost/app",
         notes=options.SETTINGS_NOTE,
     )(status)
 
 
 def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[TABLE]", help="A table that ingest fills, in place of a store.", show_default=False),
+    ] = None,
+    vector: Vector = None,
     store: options.Store = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
@@ -31,8 +38,10 @@ def status(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """Show what a store holds."""
+    """Show what a store holds, or how a table stands."""
     output.configure(quiet=quiet, verbose=verbose)
+    if name is not None:
+        return _of_table(name, store, vector, failures=failures, as_json=as_json, quiet=quiet)
     from embedmill.cli.summary import describe
     from embedmill.cli.wording import counted, in_bytes, table
     from embedmill.config import settings
@@ -62,4 +71,26 @@ def status(
         output.say(output.one_line(describe(failure)) + tries)
     if held.failures and not quiet:
         output.complain("to try what failed again: embedmill retry-failed")
+    return exits.DONE
+
+
+def _of_table(name: str, store: str | None, vector: str | None, *, failures: bool, as_json: bool, quiet: bool) -> int:
+    from embedmill.cli.tables import describe, standing
+    from embedmill.cli.wording import counted
+    from embedmill.config import settings
+    from embedmill.ingestion import table_failures, table_status
+
+    held = table_status(name, store=store, vector=vector)
+    failed = list(table_failures(name, store=store, vector=vector)) if failures else []
+    url = settings(options.given(store=store)).store
+    if as_json:
+        listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
+        output.emit(asdict(held) | {"store": output.masked(url)} | listed)
+        return exits.DONE
+    output.say(standing(held, url))
+    for failure in failed:
+        tries = f" ({counted(failure.attempts, 'attempt')})"
+        output.say(output.one_line(describe(name, failure)) + tries)
+    if held.counts.failures and not quiet:
+        output.complain(f"to try what failed again: embedmill retry-failed {name}")
     return exits.DONE

@@ -19,7 +19,7 @@ def summary(report: Report) -> str:
         looked_at = counted(report.documents, "document")
         head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
         head += f" ({in_time(report.seconds)})"
-        return f"{head}\n{table([('skipped', _skipped(report)), ('store', masked(report.store))])}"
+        return f"{head}\n{table([('skipped', skipped(report)), ('store', masked(report.store))])}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
     else:
@@ -27,6 +27,11 @@ def summary(report: Report) -> str:
     if report.embedded:
         head += f" ({report.chunks_per_second:,.0f} chunks/s, {report.tokens_per_second:,.0f} tokens/s)"
     return f"{head}\n{_details(report)}"
+
+
+def of_files(report: Report) -> str:
+    """The report of a run over files, or of what it would do."""
+    return plan(report) if report.dry_run else summary(report)
 
 
 def plan(report: Report) -> str:
@@ -37,13 +42,13 @@ def plan(report: Report) -> str:
     return f"{head}\n{_details(report)}"
 
 
-def failed(failures: Sequence[Failure], total: int) -> str:
+def failed(lines: Sequence[str], total: int, *, again: str, listed: str) -> str:
     """The first failures, one on each line, and what to do about them."""
-    lines = [describe(failure) for failure in failures[:FAILURES_SHOWN]]
-    if total > len(lines):
-        lines.append(f"... and {total - len(lines):,} more: embedmill status --failures")
-    lines.append("to try them again: embedmill retry-failed")
-    return "\n".join(lines)
+    shown = list(lines[:FAILURES_SHOWN])
+    if total > len(shown):
+        shown.append(f"... and {total - len(shown):,} more: {listed}")
+    shown.append(f"to try them again: {again}")
+    return "\n".join(shown)
 
 
 def describe(failure: Failure) -> str:
@@ -73,9 +78,9 @@ def _details(report: Report) -> str:
             ("documents", ", ".join(documents)),
             ("chunks", ", ".join(chunks) or "none"),
             ("tokens", f"{report.tokens:,}"),
-            ("skipped", _skipped(report)),
-            ("model", f"{report.model} in {report.precision}, {_workers(report)}"),
-            ("replaced", _replaced(report)),
+            ("skipped", skipped(report)),
+            ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
+            ("replaced", replaced(report)),
             ("retried", counted(report.retries, "batch", "batches") if report.retries else ""),
             ("trouble", "; ".join(report.health)),
             ("store", masked(report.store)),
@@ -83,14 +88,15 @@ def _details(report: Report) -> str:
     )
 
 
-def _workers(report: Report) -> str:
+def workers_of(report: Report) -> str:
+    """How many, of what kind, and why."""
     if report.executor == "threads":
         return counted(report.workers, "worker")
     processes = counted(report.workers, "worker process", "worker processes")
     return f"{processes} (measured: {report.tuning})" if report.tuning else processes
 
 
-def _replaced(report: Report) -> str:
+def replaced(report: Report) -> str:
     """How many workers, and why; those of pools that were only tried count without a reason."""
     causes = sum((Counter(each.causes) for each in report.worker_stats), Counter[str]())
     reasons = ", ".join(f"{cause}: {number:,}" for cause, number in causes.most_common())
@@ -110,6 +116,7 @@ def workers(report: Report) -> str:
     )
 
 
-def _skipped(report: Report) -> str:
+def skipped(report: Report) -> str:
+    """What was left out, the most common reason first."""
     reasons = sorted(report.skipped.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)

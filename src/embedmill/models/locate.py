@@ -26,8 +26,8 @@ _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?:{_PART}/)?{_PART}")
 
 
-def locate(model: str) -> ModelFiles:
-    """Find a model's files, and fetch them where no place on this machine has them.
+def locate(model: str, *, fetch: bool = True) -> ModelFiles:
+    """Find a model's files, and `fetch` them where no place on this machine has them.
 
     `model` is a folder or a name such as "all-MiniLM-L6-v2" or "BAAI/bge-small-en-v1.5". Raises `ModelError`
     for a folder that is no complete model, `ModelNotFound` where no place has the name.
@@ -43,7 +43,7 @@ def locate(model: str) -> ModelFiles:
         raise ModelNotFound(f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}")
     name = canonical(model)
     tried = []
-    for origin, find in _places(name):
+    for origin, find in _places(name)[: None if fetch else _HERE]:
         try:
             return ModelFiles(name, find(), origin)
         except ModelError as error:
@@ -79,6 +79,10 @@ def canonical(name: str) -> str:
 
 
 _LOCAL = 3  # of the places, the first ones are on this machine
+
+
+_HERE = 3
+"""Of the places, those on this machine: they come first."""
 
 
 def _places(name: str) -> list[tuple[str, Callable[[], Path]]]:

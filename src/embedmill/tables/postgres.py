@@ -19,7 +19,7 @@ from embedmill.postgres.connecting import Connection, configure, connect, parame
 from embedmill.postgres.patience import DB_TIMEOUT, Patience
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
 from embedmill.tables.index import VectorIndex
 from embedmill.tables.registry import Registered, Registry
 from embedmill.tables.statements import MEASURED, STAGING, Statements
@@ -211,11 +211,48 @@ class PostgresTable(Closing):
             return int(self._one(self._statements.held_elsewhere)[0])
 
     def counts(self) -> Counts:
-        """How the table stands; reads all of it. May be called from another thread."""
-        if self._registered is None:
-            rows, without = self._elsewhere(self._statements.count_rows)
-            return Counts(rows, rows, without, 0, 0)
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+        if self._known() is None:
+            rows, without, filled = self._elsewhere(self._statements.count_rows)
+            return Counts(rows, rows - filled, without, filled, 0)
         return Counts(*self._elsewhere(self._statements.counts))
+
+    def status(self) -> TableStatus:
+        """What is known of the table; reads all of it."""
+        known, counts = self._known(), self.counts()
+        with self._reading:
+            indexes = self._patience(lambda: self._index.existing(self._connection()), self._reconnect)
+        return TableStatus(
+            table=self.target.title,
+            text=self.target.text,
+            vector=self.target.vector,
+            counts=counts,
+            model=known.model if known else None,
+            space=known.space if known else None,
+            dimension=self.target.dimension,
+            index=", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid),
+        )
+
+    def sample(self, limit: int) -> list[str]:
+        """Some of its texts."""
+        with self._reading:
+            return [row[0] for row in self._connection().execute(self._statements.sample, {"limit": limit})]
+
+    def _known(self) -> Registered | None:
+        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
+        if self._registered is None and self.target.vector and not self.target.missing:
+            with self._reading:
+                connection = self._connection()
+                if schemas.version(connection, self._registry.schema, self._dsn) > 0:
+                    self._registered = self._registry.find(connection, self.target)
+                if self._registered is not None:
+                    self._statements = self._with_marks(self._registered.id)
+                    self._parameters |= {
+                        "space": self._registered.space,
+                        "run": 0,
+                        "lock": self._registry.lock(connection),
+                    }
+        return self._registered
 
     # Writing: from several threads
 
@@ -366,7 +403,7 @@ class PostgresTable(Closing):
 
     def failures(self) -> Iterator[RowFailure]:
         """The rows that have failed, in the order of their keys."""
-        if self._registered is None:
+        if self._known() is None:
             return
         with self._pool.connection() as connection, connection.transaction():
             cursor = connection.cursor("embedmill_failures")  # of the server: there may be many

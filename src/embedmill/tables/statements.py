@@ -133,8 +133,17 @@ class Statements:
 
     @cached_property
     def count_rows(self) -> sql.Composed:
-        """Rows with a text, rows without: where nothing is known of vectors."""
-        return self._fill("SELECT count({text}), count(*) - count({text}) FROM {table}")
+        """Rows with a text, rows without, rows with text and vector: where no run is known."""
+        filled = self._fill("count(*) FILTER (WHERE {text} IS NOT NULL AND {vector} IS NOT NULL)")
+        if not self.target.vector or self.target.missing:
+            filled = self._fill("0")
+        parts = [self._fill("SELECT count({text}), count(*) - count({text}),"), filled, self._fill("FROM {table}")]
+        return sql.SQL(" ").join(parts)
+
+    @cached_property
+    def sample(self) -> sql.Composed:
+        """Some texts."""
+        return self._fill("SELECT {text}::text FROM {table} WHERE {text} IS NOT NULL LIMIT %(limit)s")
 
     @cached_property
     def held_elsewhere(self) -> sql.Composed:

@@ -1,0 +1,222 @@
+"""``embedmill ingest``."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedmill.cli import options, output, parser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embedmill.rows import IngestReport
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the command."""
+    parser.add(
+        commands,
+        "embedmill ingest sentences --store postgresql://localhost/app --create",
+        "embedmill ingest app.sentences 100 --store postgresql://ada@db/app --workers 4",
+        "embedmill ingest sentences --store sqlite:app.db --text body --vector body_vector",
+        "embedmill ingest sentences --metrics-only",
+        notes=options.SETTINGS_NOTE + " What is about the table itself is given as options only.",
+    )(ingest)
+
+
+def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+    return typer.Option(*names, help=help, show_default=False, **more)
+
+
+Table = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE", help="The table, as in sentences, app.sentences or 'app.\"My Table\"'.", show_default=False
+    ),
+]
+Vector = Annotated[
+    str | None,
+    _option(
+        "--vector",
+        metavar="COLUMN",
+        help="The column for the vectors. Default: the only one of such a type, or embedding.",
+    ),
+]
+
+
+def ingest(
+    table: Table,
+    batch: Annotated[
+        str | None,
+        typer.Argument(metavar="[BATCH]", help="Rows claimed and written at once. Default: 500.", show_default=False),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        _option(
+            "--id",
+            metavar="COLUMN",
+            help="A column that tells rows apart; may be repeated. Default: those of the primary key.",
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        _option(
+            "--text",
+            metavar="COLUMN",
+            help="The column to embed. Default: the only one with text, or one named text, content, body or the like.",
+        ),
+    ] = None,
+    vector: Vector = None,
+    create: Annotated[
+        bool, _option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing.")
+    ] = False,
+    halfvec: Annotated[
+        bool, _option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL).")
+    ] = False,
+    overwrite: Annotated[
+        bool, _option("--overwrite", help="Embed rows too that have a vector of another model, or of unknown origin.")
+    ] = False,
+    index: Annotated[
+        str,
+        _option(
+            "--index",
+            metavar="auto|hnsw|none",
+            help="The index over the vectors, built when they are there; one that is there is kept. "
+            "Default: auto, which is hnsw after the first fill of more than 10,000 rows.",
+            autocompletion=lambda: ["auto", "hnsw", "none"],
+        ),
+    ] = "auto",
+    m: Annotated[str, _option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")] = "16",
+    ef_construction: Annotated[
+        str, _option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64.")
+    ] = "64",
+    distance: Annotated[
+        str,
+        _option(
+            "--distance",
+            metavar="cosine|l2|inner-product",
+            help="What searches will sort by: the index serves no other. Default: cosine.",
+            autocompletion=lambda: ["cosine", "l2", "inner-product"],
+        ),
+    ] = "cosine",
+    metrics: Annotated[
+        bool,
+        _option(
+            "--metrics/--no-metrics",
+            help="Whether to write characters, words, tokens and frequency of each text to TABLE_metrics. "
+            "Default: yes.",
+        ),
+    ] = True,
+    metrics_only: Annotated[
+        bool, _option("--metrics-only", help="Write these, and no vectors; needs no model.")
+    ] = False,
+    truncate: Annotated[
+        bool,
+        _option(
+            "--truncate/--no-truncate",
+            help="Whether texts that are longer than what the model reads are cut, or fail. Default: cut.",
+        ),
+    ] = True,
+    max_text: Annotated[
+        str, _option("--max-text", metavar="N", help="Texts of more characters fail. Default: 100000.")
+    ] = "100000",
+    db_timeout: Annotated[
+        str,
+        _option(
+            "--db-timeout",
+            metavar="SECONDS",
+            help="How long a lost connection, or a lock, is borne before the run is given up. Default: 60.",
+        ),
+    ] = "60",
+    model: options.Model = None,
+    precision: options.Precision = None,
+    executor: options.Executor = None,
+    workers: options.WorkersOrAuto = None,
+    preset: options.Preset = None,
+    max_memory_mb: options.MaxMemory = None,
+    max_documents_per_worker: options.MaxDocuments = None,
+    batch_size: options.BatchSize = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Fill a table's vectors.
+
+    Rows that have a vector of their present text are left alone, so that a run may be stopped at any time and the same
+    command goes on. Several may run at once, on several machines: each row is embedded by one of them.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill import ingestion
+    from embedmill.ingesting import BATCH
+    from embedmill.rows import IndexOptions
+
+    shared = options.given(
+        model=model,
+        precision=precision,
+        executor=executor,
+        workers=workers,
+        preset=preset,
+        max_memory_mb=max_memory_mb,
+        max_documents_per_worker=max_documents_per_worker,
+        batch_size=batch_size,
+        store=store,
+        cache=cache,
+    )
+    about: dict[str, Any] = {"id": key or [], "text": text, "db_timeout": options.seconds(db_timeout, "--db-timeout")}
+    job: Callable[..., IngestReport]
+    if metrics_only:
+        job = partial(ingestion.measure, table, **about, **shared)
+    else:
+        wanted = IndexOptions(
+            index,
+            options.whole_number(m, "--m"),
+            options.whole_number(ef_construction, "--ef-construction"),
+            distance,
+        )
+        job = partial(
+            ingestion.ingest,
+            table,
+            options.whole_number(batch, "BATCH") if batch is not None else BATCH,
+            vector=vector,
+            create=create,
+            halfvec=halfvec,
+            overwrite=overwrite,
+            metrics=metrics,
+            truncate=truncate,
+            max_text=options.whole_number(max_text, "--max-text"),
+            index=wanted,
+            dry_run=dry_run,
+            **about,
+            **shared,
+        )
+    return run_on_table(job, table, store=store, vector=vector, as_json=as_json, quiet=quiet)
+
+
+def run_on_table(job: Any, table: str, *, store: str | None, vector: str | None, as_json: bool, quiet: bool) -> int:
+    """Do the job, which fills a table; report on it and give the exit code."""
+    from embedmill.cli import tables
+    from embedmill.cli.runs import run
+    from embedmill.cli.summary import FAILURES_SHOWN
+    from embedmill.ingestion import table_failures
+
+    def first_failures() -> list[str]:
+        found = itertools.islice(table_failures(table, store=store, vector=vector), FAILURES_SHOWN)
+        return [tables.describe(table, failure) for failure in found]
+
+    return run(
+        job,
+        None,
+        told=tables.summary,
+        first_failures=first_failures,
+        again=f"embedmill retry-failed {table}",
+        listed=f"embedmill status {table} --failures",
+        as_json=as_json,
+        quiet=quiet,
+    )

@@ -1,0 +1,91 @@
+"""Runs over tables, and how tables stand, in a few lines for people."""
+
+from __future__ import annotations
+
+from embedmill.cli.output import masked
+from embedmill.cli.summary import replaced, skipped, workers_of
+from embedmill.cli.wording import counted, in_time, table
+from embedmill.rows import IngestReport, RowFailure, TableStatus
+
+
+def summary(report: IngestReport) -> str:
+    """The report of a run, or of what one would do."""
+    rows = [
+        f"{number:,} {what}"
+        for number, what in (
+            (report.embedded, "to embed" if report.dry_run else "embedded"),
+            (report.cached, "cached"),
+            (report.duplicates, "the same as another"),
+            (report.failed, "failed"),
+            (report.truncated, "truncated"),
+            (report.changed, "changed meanwhile"),
+            (report.unchanged, "unchanged"),
+            (report.removed, "gone"),
+        )
+        if number
+    ]
+    return "\n".join(
+        [
+            _head(report),
+            table(
+                [
+                    ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
+                    ("rows", ", ".join(rows) or "none"),
+                    ("tokens", f"{report.tokens:,}" if report.tokens else ""),
+                    ("skipped", skipped(report)),
+                    ("last key", report.last_key),
+                    ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
+                    ("index", report.index),
+                    ("model", f"{report.model} in {report.precision}, {workers_of(report)}" if report.model else ""),
+                    ("writers", str(report.writers) if report.writers > 1 else ""),
+                    ("replaced", replaced(report)),
+                    ("trouble", "; ".join(report.health)),
+                    ("store", masked(report.store)),
+                ]
+            ),
+        ]
+    )
+
+
+def _head(report: IngestReport) -> str:
+    took = in_time(report.seconds)
+    if report.dry_run:
+        about = f", in about {in_time(report.estimated_seconds)}" if report.estimated_seconds is not None else ""
+        return f"would fill {counted(report.embedded, 'row')}{about}"
+    if report.interrupted:
+        return f"stopped after {took}"
+    if not report.vector:
+        return f"{counted(report.measured, 'row')} measured in {took}"
+    done = report.chunks - report.failed
+    if not report.chunks:
+        return f"nothing new in {counted(report.documents, 'row')} ({took})"
+    speed = f" ({done / report.seconds:,.0f} rows/s)" if report.seconds else ""
+    return f"{counted(done, 'row')} filled in {took}{speed}"
+
+
+def describe(name: str, failure: RowFailure) -> str:
+    """``table key: cause``."""
+    return masked(f"{name} {', '.join(failure.key)}: {failure.cause.type}: {failure.cause.message}")
+
+
+def standing(status: TableStatus, store: str) -> str:
+    """How a table stands."""
+    counts = status.counts
+    rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
+    rows += [f"{number:,} {what}" for number, what in ((counts.left, "to fill"), (counts.failures, "failed")) if number]
+    left_out = [
+        f"{number:,} {what}"
+        for number, what in ((counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin"))
+        if number
+    ]
+    return table(
+        [
+            ("table", f"{status.table}, {status.text} to {status.vector}"),
+            ("rows", ", ".join(rows)),
+            ("skipped", ", ".join(left_out)),
+            ("model", status.model or "none yet"),
+            ("space", status.space or ""),
+            ("index", status.index or "none"),
+            ("store", masked(store)),
+        ]
+    )

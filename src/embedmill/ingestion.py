@@ -1,0 +1,165 @@
+"""The commands about tables, as functions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from embedmill.api import parts
+from embedmill.config import Settings, settings
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.errors import EmbedmillError, UsageError
+from embedmill.estimating import estimate
+from embedmill.flow import NARROWEST, WIDEST, Width
+from embedmill.ingesting import BATCH, Ingestor
+from embedmill.interfaces import Stoppable, Table
+from embedmill.measuring import Encode, MetricsRun
+from embedmill.models import locate, read_card
+from embedmill.rows import IndexOptions, IngestProgress, IngestReport, RowFailure, TableStatus
+from embedmill.tables import open_table
+
+log = logging.getLogger(__name__)
+
+LONGEST_TEXT: Final = 100_000
+"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
+for a longer one, which is rather a file than a row."""
+
+DB_TIMEOUT: Final = 60.0
+"""Seconds: a server's restart takes some ten, a failover some thirty."""
+
+OnProgress = Callable[[IngestProgress], None]
+OnStart = Callable[[Stoppable], None]
+
+
+def ingest(
+    table: str,
+    batch: int = BATCH,
+    *,
+    id: Sequence[str] = (),  # noqa: A002 - as the option
+    text: str | None = None,
+    vector: str | None = None,
+    create: bool = False,
+    halfvec: bool = False,
+    overwrite: bool = False,
+    again: bool = False,
+    metrics: bool = True,
+    truncate: bool = True,
+    max_text: int = LONGEST_TEXT,
+    index: IndexOptions | None = None,
+    db_timeout: float = DB_TIMEOUT,
+    dry_run: bool = False,
+    on_progress: OnProgress = lambda _: None,
+    on_start: OnStart = lambda _: None,
+    **options: Any,
+) -> IngestReport:
+    """Fill the vectors of a table's rows: the command ``embedmill ingest``.
+
+    Rows that have a vector of their present text are left alone. `batch` rows are claimed, and written, at once.
+    `id`, `text` and `vector` name columns that are not found by themselves; `create` adds the vector column where it
+    is not there, with `halfvec` in half precision. `overwrite` embeds rows too whose vector is of another model or of
+    unknown origin, `again` those that have failed, with the model that the table was filled with. Texts of more than
+    `max_text` characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
+    `metrics` writes ``<table>_metrics`` too. What fails for reasons that pass is tried again for `db_timeout` seconds.
+
+    `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
+    ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()` that ends the
+    run early.
+
+    Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was written before an error stays.
+    """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}: give at least one row")
+    chosen = settings(options)
+    with ExitStack() as stack:
+        opened = open_table(
+            chosen.store,
+            table,
+            id=id,
+            text=text,
+            vector=vector,
+            create=create,
+            halfvec=halfvec,
+            longest=max_text,
+            index=index,
+            db_timeout=db_timeout,
+        )
+        stack.callback(opened.close)
+        if again and "model" not in options and (bound := opened.status().model):
+            chosen = settings(options | {"model": bound})
+        embedder, executor, cache, _ = parts(chosen, stack)
+        if dry_run:
+            return estimate(opened, embedder, executor)
+        ingestor = Ingestor(
+            opened,
+            embedder,
+            executor,
+            cache=cache,
+            batch=batch,
+            batch_size=chosen.batch_size,
+            width=_width(chosen),
+            truncate=truncate,
+            metrics=metrics,
+        )
+        on_start(ingestor)
+        return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)
+
+
+def measure(
+    table: str,
+    *,
+    id: Sequence[str] = (),  # noqa: A002 - as the option
+    text: str | None = None,
+    db_timeout: float = DB_TIMEOUT,
+    on_progress: OnProgress = lambda _: None,
+    on_start: OnStart = lambda _: None,
+    **options: Any,
+) -> IngestReport:
+    """Write the metrics of a table's rows, and no vectors: ``embedmill ingest --metrics-only``.
+
+    Needs no model: tokens are counted where the model's tokenizer is at hand, and stay NULL where it is not. Arguments
+    and errors are those of `ingest`.
+    """
+    chosen = settings(options)
+    with _opened(table, chosen, id=id, text=text, metrics_only=True, db_timeout=db_timeout) as opened:
+        run = MetricsRun(opened, _tokenizer(chosen.model))
+        on_start(run)
+        return run.run(on_progress)
+
+
+def table_status(table: str, *, store: str | None = None, vector: str | None = None) -> TableStatus:
+    """How a table stands that has been ingested: ``embedmill status TABLE``."""
+    with _opened(table, settings({"store": store}), vector=vector) as opened:
+        return opened.status()
+
+
+def table_failures(table: str, *, store: str | None = None, vector: str | None = None) -> Iterator[RowFailure]:
+    """The rows that have failed, in the order of their keys."""
+    with _opened(table, settings({"store": store}), vector=vector) as opened:
+        yield from opened.failures()
+
+
+@contextmanager
+def _opened(table: str, chosen: Settings, **options: Any) -> Iterator[Table]:
+    opened = open_table(chosen.store, table, longest=LONGEST_TEXT, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _width(chosen: Settings) -> Width | None:
+    """As wide as the user says; None for as it is measured to be best."""
+    if not chosen.workers:
+        return None
+    return Width(max(chosen.workers, NARROWEST.ahead), min(chosen.workers, WIDEST.writers))
+
+
+def _tokenizer(model: str) -> Encode | None:
+    try:
+        files = locate(model, fetch=False)
+        return OpenVINOEmbedder(files.name, read_card(files), precision="f32").encode
+    except EmbedmillError as error:
+        log.warning("tokens are not counted, since the model's tokenizer is not at hand: %s", error)
+        return None
