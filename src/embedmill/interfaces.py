@@ -260,7 +260,7 @@ class Table(Protocol):
         """What is known of the table; reads all of it."""
 
     def sample(self, limit: int) -> list[str]:
-        """Some of its texts."""
+        """Its first texts, in the order of their keys."""
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""

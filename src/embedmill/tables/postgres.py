@@ -40,9 +40,11 @@ _PLANS: Final = {
     # that is just being filled. Compiling such small queries would take longer than they do.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "jit": "off",
 }
-_READS_BY_INDEX: Final = _PLANS | {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
+_IN_ORDER: Final = _PLANS | {"enable_sort": "off"}
 
 _REFUSED: Final = ("22", "23", "44", "P0")
 """Classes of errors that one row may cause for all of its batch: data, constraints, views' checks, triggers."""
@@ -84,7 +86,7 @@ class PostgresTable(Closing):
         self._dimension = 0  # of the vectors, once the run has begun
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
         self._reading = threading.RLock()
-        self._reader: Connection | None = connect(url, **_READS_BY_INDEX)
+        self._reader: Connection | None = connect(url, **_IN_ORDER)
         self._parameters: dict[str, Any] = {"overwrite": False, "again": False}
         try:
             self.target = find(
@@ -234,7 +236,7 @@ class PostgresTable(Closing):
         )
 
     def sample(self, limit: int) -> list[str]:
-        """Some of its texts."""
+        """Its first texts, in the order of their keys."""
         with self._reading:
             return [row[0] for row in self._connection().execute(self._statements.sample, {"limit": limit})]
 
@@ -281,15 +283,19 @@ class PostgresTable(Closing):
         )
         fill = self._statements.fill(measured=bool(metrics))
 
-        def work() -> list[tuple[Any, ...]]:
+        def work() -> int:
             with self._pool.connection() as connection, connection.transaction():
                 with connection.cursor().copy(copying) as copy:
                     copy.write(buffer)
-                return connection.execute(fill, self._parameters).fetchall()
+                written = connection.execute(fill, self._parameters).rowcount
+                if written == len(rows):
+                    return 0
+                ids = {"ids": columns["mark"].tolist()}
+                return connection.execute(self._statements.release, self._parameters | ids).rowcount
 
-        written = self._accepted(lambda: self._patience(work))
+        changed = self._accepted(lambda: self._patience(work))
         self._outstanding.difference_update(filled.row.mark for filled in rows)
-        return sum(not fresh for _, fresh in written)
+        return changed
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
@@ -393,7 +399,9 @@ class PostgresTable(Closing):
                 lock = f"embedmill metrics {self.target.title}"
                 connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
                 # All rows at once: here the planner may choose.
-                connection.execute("SELECT set_config('enable_hashjoin', 'on', true)")
+                connection.execute(
+                    "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
+                )
                 connection.execute(self._statements.remove_metrics)
                 connection.execute(self._statements.count_frequencies)
 
@@ -436,7 +444,7 @@ class PostgresTable(Closing):
         if not connection.closed and not connection.broken:
             return
         with suppress(StoreError, psycopg.Error):  # the next attempt meets the same
-            opened = connect(self._dsn, **_READS_BY_INDEX)
+            opened = connect(self._dsn, **_IN_ORDER)
             try:
                 if self._run:
                     self._hold(opened)

@@ -142,8 +142,10 @@ class Statements:
 
     @cached_property
     def sample(self) -> sql.Composed:
-        """Some texts."""
-        return self._fill("SELECT {text}::text FROM {table} WHERE {text} IS NOT NULL LIMIT %(limit)s")
+        """The first texts, in the order of their keys."""
+        return self._fill(
+            "SELECT t.{text}::text FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s"
+        )
 
     @cached_property
     def held_elsewhere(self) -> sql.Composed:
@@ -153,9 +155,14 @@ class Statements:
     # Writing
 
     def fill(self, *, measured: bool) -> sql.Composed:
-        """Write what is staged to table, metrics and marks; gives (mark, whether its text was still the same)."""
+        """Write what is staged to table, metrics and marks, where the texts are still the same."""
         metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
         return sql.SQL("").join([self._fill(_FILL), metrics, self._fill(_FILLED)])
+
+    @cached_property
+    def release(self) -> sql.Composed:
+        """Give up rows that are held still."""
+        return self._fill(_RELEASE)
 
     @cached_property
     def fail(self) -> sql.Composed:
@@ -299,20 +306,25 @@ FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
 """
 
 # The hash is looked at again: a row whose text has changed since it was claimed keeps what it has, and is claimed anew.
+# Each row of marks and table is found through its index, from the rows that are staged: OFFSET keeps the planner from
+# turning that round, which it would, since it knows nothing of a temporary table. RETURNING hands on what the rest
+# needs.
 _FILL: Final = """
 WITH fresh AS (
-    UPDATE {table} t SET {vector} = s.vector
-    FROM {staging} s JOIN {marks} m ON m.id = s.mark
-    WHERE {table_is_mark} AND m.held AND m.run = %(run)s AND {hash} = m.hash
-    RETURNING m.id
+    UPDATE {table} t SET {vector} = m.vector
+    FROM (SELECT s.*, m.id, m.hash, {keys_of_marks}
+          FROM {staging} s
+          CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
+          OFFSET 0) m
+    WHERE {table_is_mark} AND {hash} = m.hash
+    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest
 )
 """
 
 _FILL_METRICS: Final = """
 , counted AS (
     INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
-    SELECT {keys_of_marks}, s.characters, s.words, s.tokens, m.hash, s.digest
-    FROM {staging} s JOIN {marks} m ON m.id = s.mark JOIN fresh f ON f.id = m.id
+    SELECT {mark_keys}, characters, words, tokens, hash, digest FROM fresh
     ON CONFLICT ({keys}) DO UPDATE SET
         characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
         text_hash = excluded.text_hash, text_digest = excluded.text_digest
@@ -320,11 +332,12 @@ _FILL_METRICS: Final = """
 """
 
 _FILLED: Final = """
-UPDATE {marks} m SET
-    held = false, space = CASE WHEN f.id IS NOT NULL THEN %(space)s END, cause = NULL, message = NULL, attempts = 0
-FROM {staging} s LEFT JOIN fresh f ON f.id = s.mark
-WHERE m.id = s.mark AND m.held AND m.run = %(run)s
-RETURNING m.id, f.id IS NOT NULL
+UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0
+FROM fresh f WHERE m.id = f.id AND m.held AND m.run = %(run)s
+"""
+
+_RELEASE: Final = """
+UPDATE {marks} SET held = false WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
 """
 
 _FAIL: Final = """
