@@ -30,8 +30,9 @@ LEAVES = [path for path, parser in TREE.items() if not getattr(parser, "commands
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert set(TREE[()].commands) == {*CONTRACT, "cache"}
+    assert set(TREE[()].commands) == {*CONTRACT, "bench", "cache"}
     assert set(TREE[("cache",)].commands) == CACHE
+    assert set(TREE[("bench",)].commands) == {"ingest"}
 
 
 @pytest.mark.parametrize("path", TREE, ids=" ".join)

@@ -98,7 +98,7 @@ def ingest(
             cache=cache,
             batch=batch,
             batch_size=chosen.batch_size,
-            width=_width(chosen),
+            width=width(chosen),
             truncate=truncate,
             metrics=metrics,
         )
@@ -149,7 +149,7 @@ def _opened(table: str, chosen: Settings, **options: Any) -> Iterator[Table]:
         opened.close()
 
 
-def _width(chosen: Settings) -> Width | None:
+def width(chosen: Settings) -> Width | None:
     """As wide as the user says; None for as it is measured to be best."""
     if not chosen.workers:
         return None

@@ -1,0 +1,110 @@
+"""``embedmill bench``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedmill.cli import exits, options, output, parser
+
+if TYPE_CHECKING:
+    from embedmill.measure.tables import Bench, Tried
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the commands."""
+    group = parser.group(help="Measure this machine, this model and this database.")
+    parser.add(
+        group,
+        "embedmill bench ingest sentences --store postgresql://localhost/app",
+        "embedmill bench ingest sentences --batch 100 --max-workers 4 --rows 5000",
+    )(ingest)
+    commands.add_typer(group, name="bench")
+
+
+def ingest(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table whose rows are tried.", show_default=False)],
+    batch: Annotated[
+        str,
+        typer.Option(
+            "--batch",
+            metavar="N",
+            help="Rows at once, and then four times as many. Default: 50.",
+            show_default=False,
+        ),
+    ] = "50",
+    max_workers: Annotated[
+        str,
+        typer.Option(
+            "--max-workers", metavar="N", help="Try 1, 2, 4 ... and so many workers. Default: 8.", show_default=False
+        ),
+    ] = "8",
+    rows: Annotated[
+        str,
+        typer.Option("--rows", metavar="N", help="Rows that are copied. Default: 1000.", show_default=False),
+    ] = "1000",
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id", metavar="COLUMN", help="A column that tells rows apart; may be repeated.", show_default=False
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COLUMN", help="The column to embed.", show_default=False)
+    ] = None,
+    model: options.Model = None,
+    precision: options.Precision = None,
+    executor: options.Executor = None,
+    store: options.Store = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Find the workers and the batch that fill a table soonest.
+
+    The first rows are copied to a table of their own, which is filled with each setting and removed afterwards. Yours
+    is only read.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.cli.signals import Stopping
+    from embedmill.measure.tables import bench_ingest
+
+    def show(tried: Tried) -> None:
+        if not quiet and not as_json and output.is_terminal(sys.stderr):
+            output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
+
+    with Stopping() as stopping:
+        bench = bench_ingest(
+            table,
+            batch=options.whole_number(batch, "--batch"),
+            max_workers=options.whole_number(max_workers, "--max-workers"),
+            rows=options.whole_number(rows, "--rows"),
+            id=key or [],
+            text=text,
+            on_setting=show,
+            on_start=stopping.watch,
+            **options.given(model=model, precision=precision, executor=executor, store=store),
+        )
+    if as_json:
+        output.emit(bench.to_dict())
+    elif bench.tried:
+        output.say(_table(bench))
+    if bench.interrupted:
+        output.complain("interrupted: the copy is removed")
+        return exits.INTERRUPTED
+    return exits.DONE
+
+
+def _table(bench: Bench) -> str:
+    lines = ["workers  batch   rows/s  speed-up  reading  model  writing"]
+    lines += [
+        f"{each.workers:7,}  {each.batch:5,}  {each.rows_per_second:7,.0f}  {each.speed_up:7.2f}x  "
+        f"{each.reading:7.0%}  {each.model:5.0%}  {each.writing:7.0%}"
+        for each in bench.tried
+    ]
+    best = bench.best
+    lines.append(f"each over {bench.rows:,} rows of {bench.table}; stages work at once: their shares may pass 100 %")
+    lines.append(f"best: embedmill ingest {bench.table} {best.batch} --workers {best.workers}")
+    return "\n".join(lines)

@@ -1,0 +1,172 @@
+"""Which number of workers, and which batch, fills a table the soonest: tried on a copy of its first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from embedmill.api import parts
+from embedmill.config import Settings, settings
+from embedmill.errors import UsageError
+from embedmill.ingesting import Ingestor
+from embedmill.ingestion import LONGEST_TEXT, width
+from embedmill.interfaces import Stoppable
+from embedmill.records import Batch
+from embedmill.rows import IndexOptions, IngestReport
+from embedmill.tables import open_table
+from embedmill.tables.copies import Copy, copied
+
+ROWS: Final = 1000
+"""Of the table, that are tried with each setting: some seconds each on two cores."""
+
+_LARGER: Final = 4  # the second batch size, as a multiple of the first
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What one setting reached."""
+
+    workers: int
+    batch: int
+    rows_per_second: float
+    speed_up: float  # against the first setting
+    reading: float  # shares of the time: each stage's own, of all its threads together, so that they may add up to
+    model: float  # more than 1 where stages work at once, which is what they should do
+    writing: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What was measured."""
+
+    table: str
+    rows: int
+    tried: Sequence[Tried]
+    interrupted: bool = False
+
+    @property
+    def best(self) -> Tried:
+        """The fastest setting; among those within 3 % of it, noise apart the same, the one with the fewest workers."""
+        fastest = max(each.rows_per_second for each in self.tried)
+        return min(
+            (each for each in self.tried if each.rows_per_second >= 0.97 * fastest),
+            key=lambda each: (each.workers, -each.rows_per_second),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it appears under ``--json``."""
+        best = asdict(self.best) if self.tried else None
+        return asdict(self) | {"best": best}
+
+
+def bench_ingest(
+    table: str,
+    *,
+    batch: int = 50,
+    max_workers: int = 8,
+    rows: int = ROWS,
+    id: Sequence[str] = (),  # noqa: A002 - as the option
+    text: str | None = None,
+    on_setting: Callable[[Tried], None] = lambda _: None,
+    on_start: Callable[[Stoppable], None] = lambda _: None,
+    **options: Any,
+) -> Bench:
+    """Try 1, 2, 4 ... `max_workers` workers, with `batch` rows at once and with four times as many.
+
+    The table is only read: its first `rows` texts are copied, and the copy is removed afterwards. `on_setting` is
+    called after each setting. `options` are the fields of `embedmill.config.Settings`; the cache of vectors is not
+    used. Raises `UsageError`, `ModelError` and `StoreError`.
+    """
+    for name, value in (("batch", batch), ("max_workers", max_workers), ("rows", rows)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}: give 1 or more")
+    chosen = settings(options)
+    opened = open_table(chosen.store, table, id=id, text=text, longest=LONGEST_TEXT, metrics_only=True)
+    try:
+        name, texts = opened.name, opened.sample(rows)
+    finally:
+        opened.close()
+    texts = [each for each in texts if each.strip() and len(each) <= LONGEST_TEXT]
+    if not texts:
+        raise UsageError(f"{name} has no texts to measure with: fill it first, or name the column with --text")
+    stop = _Stop()
+    on_start(stop)
+    tried: list[Tried] = []
+    for workers, size in _settings(batch, max_workers):
+        if stop.asked:
+            break
+        with copied(chosen.store, texts) as copy:
+            report = _run(copy, settings(options | {"workers": workers, "cache": False}), size, stop)
+        if report.interrupted:
+            break
+        tried.append(_tried(report, workers, size, tried[0].rows_per_second if tried else None))
+        on_setting(tried[-1])
+    return Bench(name, len(texts), tried, interrupted=stop.asked)
+
+
+class _Stop:
+    """Ends what runs now, and all that would come after."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._running: Stoppable | None = None
+
+    def stop(self) -> None:
+        self.asked = True
+        if self._running is not None:
+            self._running.stop()
+
+    def watch(self, running: Stoppable) -> None:
+        self._running = running
+        if self.asked:
+            running.stop()
+
+
+def _settings(batch: int, max_workers: int) -> Iterator[tuple[int, int]]:
+    workers = [1]
+    while 2 * workers[-1] < max_workers:
+        workers.append(2 * workers[-1])
+    if workers[-1] != max_workers:
+        workers.append(max_workers)
+    for size in (batch, _LARGER * batch):
+        for number in workers:
+            yield number, size
+
+
+def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport:
+    """Fill the copy; the model is loaded before the clock runs."""
+    with ExitStack() as stack:
+        embedder, executor, _, _ = parts(chosen, stack)
+        table = open_table(
+            copy.url,
+            copy.table,
+            create=True,
+            schema=copy.schema,
+            longest=LONGEST_TEXT,
+            index=IndexOptions("none"),
+        )
+        stack.callback(table.close)
+        warm = Batch(("a",), (np.asarray(embedder.encode(["a"])[0]),))
+        for _ in executor.run([warm] * executor.workers):
+            pass
+        ingestor = Ingestor(table, embedder, executor, batch=batch, batch_size=chosen.batch_size, width=width(chosen))
+        stop.watch(ingestor)
+        return ingestor.run()
+
+
+def _tried(report: IngestReport, workers: int, batch: int, first: float | None) -> Tried:
+    speed = report.chunks / report.seconds
+    stages = report.stages
+    return Tried(
+        workers=workers,
+        batch=batch,
+        rows_per_second=round(speed, 1),
+        speed_up=round(speed / (first or speed), 2),
+        reading=round((stages["read"] + stages["tokenise"]) / report.seconds, 3),
+        model=round((stages["embed"] - stages["wait for rows"] - stages["wait for writers"]) / report.seconds, 3),
+        writing=round(stages["write"] / report.seconds, 3),
+    )

@@ -1,0 +1,67 @@
+"""Tables to try things on, which are gone afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+NAME: Final = "texts"
+"""Of the table: columns ``id`` and ``text``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Where texts have been copied to."""
+
+    url: str
+    table: str
+    schema: str  # for what embedmill notes
+
+
+@contextmanager
+def copied(url: str, texts: Sequence[str]) -> Iterator[Copy]:
+    """A new table with these texts in the same kind of database; a schema, or a file, of its own.
+
+    Raises `StoreError` where this user may not create it.
+    """
+    with _in_postgres(url, texts) if url.startswith("postgres") else _in_sqlite(texts) as copy:
+        yield copy
+
+
+@contextmanager
+def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
+    from embedmill.postgres.connecting import connect, told
+
+    from psycopg import sql  # isort: skip - after the module that says what to install
+
+    schema = f"embedmill_bench_{secrets.token_hex(4)}"
+    name = sql.Identifier(schema, NAME)
+    with connect(url) as connection:
+        with told(url):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        try:
+            with told(url):
+                connection.execute(sql.SQL("CREATE TABLE {} (id integer PRIMARY KEY, text text NOT NULL)").format(name))
+                with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN").format(name)) as copy:
+                    for row in enumerate(texts, 1):
+                        copy.write_row(row)
+            yield Copy(url, f"{schema}.{NAME}", schema)
+        finally:
+            with told(url):
+                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+
+
+@contextmanager
+def _in_sqlite(texts: Sequence[str]) -> Iterator[Copy]:
+    with tempfile.TemporaryDirectory(prefix="embedmill-bench-") as folder:
+        path = Path(folder) / "copy.db"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"CREATE TABLE {NAME} (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
+            connection.executemany(f"INSERT INTO {NAME} VALUES (?, ?)", enumerate(texts, 1))  # noqa: S608 - a constant
+        yield Copy(f"sqlite:{path}", NAME, "")

@@ -1,0 +1,56 @@
+"""`embedmill bench ingest`: what it measures, and that it leaves no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cli_runs import Shell
+from troubled import SMALL_MODEL
+
+
+@pytest.fixture
+def shell(tmp_path: Path, database: str) -> Shell:
+    return Shell(tmp_path, EMBEDMILL_STORE=database, EMBEDMILL_MODEL=str(SMALL_MODEL))
+
+
+def contents(database: str) -> list[tuple[object, ...]]:
+    """Every relation of the user's, and the rows of the table."""
+    with psycopg.connect(database) as connection:
+        relations = connection.execute(
+            """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname !~ '^(pg_|information_schema)' ORDER BY 1, 2"""
+        ).fetchall()
+        return relations + connection.execute("SELECT * FROM sentences ORDER BY id").fetchall()
+
+
+def test_settings_are_tried_on_a_copy(shell: Shell, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE sentences (id integer PRIMARY KEY, text text, embedding vector(5))")
+        connection.execute("INSERT INTO sentences SELECT g, 'sentence number ' || g FROM generate_series(1, 300) g")
+        connection.execute("INSERT INTO sentences VALUES (301, ''), (302, NULL)")
+    before = contents(database)
+    found = shell.json("bench", "ingest", "sentences", "--batch", "20", "--max-workers", "3", "--rows", "250")
+    assert (found["table"], found["rows"]) == ("public.sentences", 250)
+    assert [(each["workers"], each["batch"]) for each in found["tried"]] == [
+        (workers, batch) for batch in (20, 80) for workers in (1, 2, 3)
+    ]
+    assert found["tried"][0]["speed_up"] == 1
+    assert all(each["rows_per_second"] > 0 and each["model"] > 0 for each in found["tried"])
+    assert found["best"] in found["tried"]
+    assert contents(database) == before
+    people = shell.run("bench", "ingest", "sentences", "--max-workers", "1", "--rows", "50")
+    assert people.returncode == 0
+    assert people.stdout.splitlines()[-1].startswith("best: embedmill ingest public.sentences ")
+    assert contents(database) == before
+
+
+def test_a_table_without_texts_cannot_be_measured(shell: Shell, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE sentences (id integer PRIMARY KEY, text text)")
+    done = shell.run("bench", "ingest", "sentences")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "public.sentences has no texts to measure with" in done.stderr
+    assert shell.run("bench", "ingest", "sentences", "--batch", "0").returncode == 2
