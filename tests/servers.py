@@ -55,7 +55,7 @@ class Server:
 class OwnServer(Server):
     """A server of our own, which tests may also stop, start and reconfigure."""
 
-    def __init__(self) -> None:
+    def __init__(self, configuration: str = _CONFIGURATION) -> None:
         # Its users are others than root, and its folders must be open to them.
         self.folder = Path(tempfile.mkdtemp(prefix="embedmill-postgres-"))
         self.folder.chmod(0o755)
@@ -66,7 +66,7 @@ class OwnServer(Server):
         data.mkdir()
         self._server = PostgresServer(data, cleanup_mode="stop")
         self._server.ensure_pgdata_inited()
-        self.configure(_CONFIGURATION)
+        self.configure(configuration)
         self._server.start()
         super().__init__(self._server.get_uri())
 
@@ -86,7 +86,7 @@ class OwnServer(Server):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start() -> Server:
-    """The server to test with."""
+def start(configuration: str = _CONFIGURATION) -> Server:
+    """The server to test with; the configuration is that of a server of our own."""
     dsn = os.environ.get("EMBEDMILL_TEST_DSN")
-    return Server(dsn) if dsn else OwnServer()
+    return Server(dsn) if dsn else OwnServer(configuration)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Final
 
 from embedmill.batching import batches
 from embedmill.interfaces import Embedder, Executor, Table
 from embedmill.records import Batch
+from embedmill.reporting import table_report
 from embedmill.rows import IngestReport
 
 _SAMPLE: Final = 500  # texts that are embedded to learn the machine's speed: a few seconds on two cores
@@ -29,34 +31,16 @@ def estimate(table: Table, embedder: Embedder, executor: Executor) -> IngestRepo
             pass
         share = stands.left / len(texts)
         seconds, tokens = share * (time.perf_counter() - loaded), round(share * sum(call.tokens for call in calls))
-    text, vector = table.columns
-    skipped = {"NULL": stands.without_text, "vector of unknown origin": stands.foreign}
-    return IngestReport(
-        documents=stands.rows,
+    return table_report(
+        table,
+        stands,
+        Counter(chunks=stands.left, embedded=stands.left, tokens=tokens),
+        embedder,
+        executor,
+        stages={},
+        seconds=time.perf_counter() - started,
         unchanged=stands.rows - stands.left,
         removed=0,
-        chunks=stands.left,
-        embedded=stands.left,
-        cached=0,
-        duplicates=0,
-        truncated=0,
-        failed=0,
-        tokens=tokens,
-        seconds=round(time.perf_counter() - started, 3),
-        model=embedder.name,
-        space=embedder.fingerprint.space.id,
-        precision=embedder.fingerprint.precision,
-        executor=executor.name,
-        workers=executor.workers,
-        restarts=executor.restarts,
-        retries=executor.retries,
-        store=table.url,
-        stages={},
-        skipped={reason: number for reason, number in skipped.items() if number},
-        failures=stands.failures,
         dry_run=True,
         estimated_seconds=round(seconds, 1),
-        table=table.name,
-        text=text,
-        vector=vector,
     )

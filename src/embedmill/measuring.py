@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from embedmill.interfaces import Table
 from embedmill.metrics import measure
 from embedmill.overlap import ordered, prefetch
 from embedmill.records import TokenIds, text_hash
+from embedmill.reporting import table_report
 from embedmill.rows import IngestProgress, IngestReport, Key, Metrics
 
 _FIRST_PAGE: Final = 250  # rows
@@ -75,42 +77,18 @@ class MetricsRun:
 
         measured = measure_rows(table, self._encode, show, self._stopping.is_set)
         seconds = time.perf_counter() - started
-        without = {"NULL": stands.without_text} if stands.without_text else {}
-        return IngestReport(
-            documents=stands.rows,
+        return table_report(
+            table,
+            stands,
+            Counter(measured=measured),
+            None,
+            None,
+            stages={},
+            seconds=seconds,
             unchanged=stands.rows - measured,
-            seconds=round(seconds, 3),
-            store=table.url,
-            skipped=without,
+            removed=0,
             interrupted=self._stopping.is_set(),
-            table=table.name,
-            text=table.columns[0],
-            measured=measured,
-            **_NO_VECTORS,
         )
-
-
-_NO_VECTORS: Final[dict[str, Any]] = (
-    dict.fromkeys(
-        (
-            "removed",
-            "chunks",
-            "embedded",
-            "cached",
-            "duplicates",
-            "truncated",
-            "failed",
-            "tokens",
-            "workers",
-            "restarts",
-            "retries",
-            "failures",
-        ),
-        0,
-    )
-    | dict.fromkeys(("model", "space", "precision", "executor"), "")
-    | {"stages": {}}
-)
 
 
 def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:
