@@ -38,7 +38,10 @@ def test_settings_are_tried_on_a_copy(shell: Shell, database: str) -> None:
         (workers, batch) for batch in (20, 80) for workers in (1, 2, 3)
     ]
     assert found["tried"][0]["speed_up"] == 1
-    assert all(each["rows_per_second"] > 0 and each["model"] > 0 for each in found["tried"])
+    for each in found["tried"]:
+        assert each["rows_per_second"] > 0
+        assert all(0 <= each[stage] <= 1 for stage in ("reading", "model", "writing"))
+        assert each["reading"] + each["model"] + each["writing"] == pytest.approx(1, abs=0.002)
     assert found["best"] in found["tried"]
     assert contents(database) == before
     people = shell.run("bench", "ingest", "sentences", "--max-workers", "1", "--rows", "50")

@@ -107,6 +107,7 @@ class Writers:
         self.wanted = 0
         self.most = 0
         self.busy = 0.0  # seconds, of all threads together
+        self._flushing = 0.0  # seconds that were waited for at the end of a pass
         self.widen(width.writers)
 
     @property
@@ -135,7 +136,7 @@ class Writers:
         for thread in self._threads.values():
             thread.join()
         self._state.seconds["write"] = self.busy
-        self._state.seconds["wait for writers"] = self.waited_for
+        self._state.seconds["wait for writers"] = self.waited_for + self._flushing
 
     # From the model's side
 
@@ -161,8 +162,10 @@ class Writers:
 
     def flush(self) -> None:
         """Wait until all is written."""
+        started = time.perf_counter()
         self._hand_over()
         self._queue.drain()
+        self._flushing += time.perf_counter() - started
 
     def _hand_over(self) -> None:
         if self._filled:

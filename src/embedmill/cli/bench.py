@@ -105,6 +105,6 @@ def _table(bench: Bench) -> str:
         for each in bench.tried
     ]
     best = bench.best
-    lines.append(f"each over {bench.rows:,} rows of {bench.table}; stages work at once: their shares may pass 100 %")
+    lines.append(f"each over {bench.rows:,} rows of {bench.table}; shares of the time by what was waited for")
     lines.append(f"best: embedmill ingest {bench.table} {best.batch} --workers {best.workers}")
     return "\n".join(lines)

@@ -34,8 +34,8 @@ class Tried:
     batch: int
     rows_per_second: float
     speed_up: float  # against the first setting
-    reading: float  # shares of the time: each stage's own, of all its threads together, so that they may add up to
-    model: float  # more than 1 where stages work at once, which is what they should do
+    reading: float  # shares of the time, by what the run was waiting for: all stages work at once, and the
+    model: float  # slowest is the one that counts
     writing: float
 
 
@@ -160,13 +160,14 @@ def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport:
 
 def _tried(report: IngestReport, workers: int, batch: int, first: float | None) -> Tried:
     speed = report.chunks / report.seconds
-    stages = report.stages
+    reading = report.stages["wait for rows"] / report.seconds
+    writing = report.stages["wait for writers"] / report.seconds
     return Tried(
         workers=workers,
         batch=batch,
         rows_per_second=round(speed, 1),
         speed_up=round(speed / (first or speed), 2),
-        reading=round((stages["read"] + stages["tokenise"]) / report.seconds, 3),
-        model=round((stages["embed"] - stages["wait for rows"] - stages["wait for writers"]) / report.seconds, 3),
-        writing=round(stages["write"] / report.seconds, 3),
+        reading=round(reading, 3),
+        model=round(1 - reading - writing, 3),
+        writing=round(writing, 3),
     )
