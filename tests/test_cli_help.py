@@ -14,7 +14,7 @@ from embedmill.cli import app
 from embedmill.config import EXECUTORS, PRECISIONS, Settings
 from embedmill.models import ModelFiles
 
-CONTRACT = {"index", "search", "status", "models", "doctor", "retry-failed"}
+CONTRACT = {"index", "search", "status", "verify", "models", "doctor", "retry-failed"}
 CACHE = {"stats", "prune", "clear"}
 
 

@@ -1,38 +1,67 @@
-"""What every store promises. A new store joins by an opener in `OPENERS`."""
+"""What every store promises. A new store joins by a line in `PLACES`."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from embedmill.errors import SpaceMismatch, StoreBusy, StoreError
+from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.interfaces import Store
 from embedmill.records import DocumentState
 from embedmill.stores import open_store
+from servers import Server
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
 
 Open = Callable[..., Store]
 
-OPENERS: dict[str, Callable[[Path], str]] = {  # scheme -> the URL of a new store
-    "sqlite": lambda folder: f"sqlite:{folder}/store/index.db",
+_numbers = itertools.count()
+
+
+def sqlite_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("place")
+    return {"url": f"sqlite:{folder}/store/index.db"}
+
+
+def postgres_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {"url": request.getfixturevalue("own_database"), "schema": f"store {next(_numbers)}"}
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # scheme -> where a new store may be
+    "sqlite": sqlite_place,
+    "postgresql": postgres_place,
 }
 
 
-@pytest.fixture(params=OPENERS)
-def open_(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same store again and again, with the arguments of `open_store`."""
-    url = OPENERS[request.param](tmp_path)
+@pytest.fixture(scope="module")
+def own_database(server: Server) -> Iterator[str]:
+    """A database for the stores of these tests, each in a schema of its own."""
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The arguments of `open_store` that name a store; there is none yet."""
+    return PLACES[request.param](request)
+
+
+@pytest.fixture
+def open_(place: dict[str, str]) -> Iterator[Open]:
+    """Opens the same store again and again, with the other arguments of `open_store`."""
     opened: list[Store] = []
 
     def open_it(**arguments: Any) -> Store:
-        opened.append(open_store(url, **arguments))
+        opened.append(open_store(**place, **arguments))
         return opened[-1]
 
     yield open_it
@@ -405,16 +434,25 @@ def test_two_runs_on_one_store_exclude_each_other(store: Store, open_: Open) -> 
     open_().close()
 
 
-def test_reading_needs_a_store_and_writes_nothing(open_: Open, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+def test_reading_needs_a_store_and_writes_nothing(open_: Open, place: dict[str, str]) -> None:
+    with pytest.raises(StoreNotFound, match=r"no (store at|schema) .*embedmill index"):
         open_(write=False)
-    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+    with pytest.raises(StoreNotFound, match=r"no (store at|schema) .*embedmill index"):
         open_(create=False)
-    assert list(tmp_path.iterdir()) == []
+    assert traces(place) == []
     open_().close()
+    assert traces(place)
     reader = open_(write=False)
     with pytest.raises(StoreError, match="opened for reading"):
         reader.replace([replacement("/a", ["one"])])
+
+
+def traces(place: dict[str, str]) -> list[Any]:
+    """What there is where a store may be."""
+    if "schema" in place:
+        with psycopg.connect(place["url"]) as connection:
+            return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [place["schema"]]).fetchall()
+    return list(Path(place["url"].removeprefix("sqlite:")).parent.parent.rglob("*"))
 
 
 def test_a_closed_store_says_so(store: Store) -> None:
@@ -431,12 +469,12 @@ NAMES = st.sampled_from(["/d/a", "/d/b", "/d/sub/c", "/e/a"])
 TEXTS = st.lists(st.sampled_from(["one", "two", "three", "same"]), max_size=4)
 
 
-@pytest.mark.parametrize("scheme", OPENERS)
-def test_a_store_equals_its_model_whatever_is_done(scheme: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("scheme", PLACES)
+def test_a_store_equals_its_model_whatever_is_done(scheme: str, request: pytest.FixtureRequest) -> None:
     class Model(RuleBasedStateMachine):
         @initialize()
         def begin(self) -> None:
-            self.url = OPENERS[scheme](tmp_path_factory.mktemp("model"))
+            self.place = PLACES[scheme](request)
             self.whole: dict[str, list[str]] = {}
             self.ledger: dict[str, DocumentState] = {}
             self.failed: dict[tuple[str, int], int] = {}
@@ -445,7 +483,7 @@ def test_a_store_equals_its_model_whatever_is_done(scheme: str, tmp_path_factory
         def open_store(self) -> None:
             self.staged: dict[str, list[str]] = {}
             self.seen: set[str] = set()
-            self.store = open_store(self.url)
+            self.store = open_store(**self.place)
             self.store.bind(fingerprint(), "model")
 
         @rule()

@@ -68,9 +68,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {name, f"{name}.lock"}
 
 
-@pytest.mark.parametrize(
-    "url", ["postgres://me:secret@host/db", "secret", "sqlite:", "sqlite::memory:", "", "SQLITE:x"]
-)
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "secret", "sqlite:", "sqlite::memory:", "", "SQLITE:x"])
 def test_a_wrong_url_is_told_without_its_password(url: str) -> None:
     with pytest.raises(UsageError) as told:
         open_store(url)

@@ -36,6 +36,7 @@ class Settings:
     max_documents_per_worker: int | None = None  # texts after which a worker process is replaced; None: the preset's
     batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
     store: str = "sqlite:.embedmill/index.db"
+    schema: str = "embedmill"  # where in a PostgreSQL database the store lies; means nothing to others
     cache: bool = True
     chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads
     include: tuple[str, ...] = ()
@@ -184,6 +185,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_documents_per_worker": _count(1, 1 << 32),
     "batch_size": _count(1, 1024),
     "store": _text,
+    "schema": _text,
     "cache": _switch,
     "chunk_tokens": _count(16, 1 << 20),
     "include": _patterns,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedmill.cli import cache, doctor, index, models, parser, search, status
+from embedmill.cli import cache, doctor, index, models, parser, search, status, verify
 
 app = parser.group(
     name="embedmill",
@@ -37,7 +37,7 @@ def _embedmill(
     return 0
 
 
-for group in (index, search, status, models, doctor, cache):
+for group in (index, search, status, verify, models, doctor, cache):
     group.register(app)
 
 

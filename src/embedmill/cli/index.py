@@ -17,6 +17,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill index docs src",
         "embedmill index . --include '*.md' --exclude drafts/",
         "embedmill index ~/notes --store sqlite:notes.db --dry-run",
+        "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
         "embedmill index corpus --executor processes --workers 4",
         notes=options.SETTINGS_NOTE,
     )(index)
@@ -40,6 +41,7 @@ def index(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
+    schema: options.Schema = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
     include: options.Include = None,
@@ -71,6 +73,7 @@ def index(
         max_documents_per_worker=max_documents_per_worker,
         batch_size=batch_size,
         store=store,
+        schema=schema,
         cache=cache,
         chunk_tokens=chunk_tokens,
         include=include,
@@ -81,7 +84,7 @@ def index(
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, **flags)
-    return run(job, source, store=chosen.store, as_json=as_json, quiet=quiet)
+    return run(job, source, chosen, as_json=as_json, quiet=quiet)
 
 
 def retry_failed(
@@ -94,6 +97,7 @@ def retry_failed(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
+    schema: options.Schema = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
     as_json: options.AsJson = False,
@@ -119,8 +123,9 @@ def retry_failed(
         max_documents_per_worker=max_documents_per_worker,
         batch_size=batch_size,
         store=store,
+        schema=schema,
         cache=cache,
         chunk_tokens=chunk_tokens,
     )
     job = partial(api.retry_failed, **flags)
-    return run(job, None, store=settings(flags).store, as_json=as_json, quiet=quiet)
+    return run(job, None, settings(flags), as_json=as_json, quiet=quiet)

@@ -95,7 +95,20 @@ BatchSize = Annotated[
 ]
 Store = Annotated[
     str | None,
-    _option("--store", metavar="URL", help="Where the vectors are kept. Default: sqlite:.embedmill/index.db."),
+    _option(
+        "--store",
+        metavar="URL",
+        help="Where the vectors are kept: sqlite:PATH or postgresql://USER@HOST/DATABASE. "
+        "Default: sqlite:.embedmill/index.db.",
+    ),
+]
+Schema = Annotated[
+    str | None,
+    _option(
+        "--schema",
+        metavar="NAME",
+        help="Where in a PostgreSQL database the store lies; created by the first run. Default: embedmill.",
+    ),
 ]
 Cache = Annotated[
     bool | None,

@@ -16,11 +16,12 @@ from embedmill.records import Failure, Progress, Report
 from embedmill.stores import open_store
 
 if TYPE_CHECKING:
+    from embedmill.config import Settings
     from embedmill.interfaces import Source
 
 
-def run(job: Callable[..., Report], source: Source | None, *, store: str, as_json: bool, quiet: bool) -> int:
-    """Do the job, which fills the store, with progress and signals; report on it and give the exit code.
+def run(job: Callable[..., Report], source: Source | None, chosen: Settings, *, as_json: bool, quiet: bool) -> int:
+    """Do the job, which fills the chosen store, with progress and signals; report on it and give the exit code.
 
     `source` is listed for the total that progress is measured by; None where that is not known.
     """
@@ -43,11 +44,11 @@ def run(job: Callable[..., Report], source: Source | None, *, store: str, as_jso
     if report.dry_run or not report.failures:
         return exits.DONE
     if not as_json and not quiet:
-        output.say(summary.failed(_first_failures(store), report.failures))
+        output.say(summary.failed(_first_failures(chosen), report.failures))
     output.complain(f"error: {counted(report.failures, 'failure')} left in the store: see embedmill status --failures")
     return exits.SOME_FAILED
 
 
-def _first_failures(store: str) -> list[Failure]:
-    with closing(open_store(store, write=False)) as opened:
+def _first_failures(chosen: Settings) -> list[Failure]:
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
         return list(itertools.islice(opened.failures(), summary.FAILURES_SHOWN))

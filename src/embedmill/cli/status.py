@@ -24,6 +24,7 @@ def register(commands: typer.Typer) -> None:
 
 def status(
     store: options.Store = None,
+    schema: options.Schema = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
@@ -38,17 +39,17 @@ def status(
     from embedmill.config import settings
     from embedmill.stores import open_store
 
-    url = settings(options.given(store=store)).store
-    with closing(open_store(url, write=False)) as opened:
-        held = opened.status()
+    chosen = settings(options.given(store=store, schema=schema))
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+        url, held = output.masked(opened.url), opened.status()
         failed = list(opened.failures()) if failures else []
     if as_json:
         listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
-        output.emit(asdict(held) | {"store": output.masked(url)} | listed)
+        output.emit(asdict(held) | {"store": url} | listed)
         return exits.DONE
     space = f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""
     rows = [
-        ("store", f"{output.masked(url)} ({in_bytes(held.bytes)})"),
+        ("store", f"{url} ({in_bytes(held.bytes)})"),
         ("documents", f"{held.documents:,}"),
         ("chunks", f"{held.chunks:,}"),
         ("failures", f"{held.failures:,}"),

@@ -46,12 +46,17 @@ def connect(url: str, **settings: str) -> Connection:
     Raises `StoreError` where the server cannot be reached or refuses, and `UsageError` for a malformed URL.
     """
     with told(url):
-        connection = psycopg.connect(parameters(url), autocommit=True, prepare_threshold=None)
-        try:
-            configure(connection, **settings)
-        except BaseException:
-            connection.close()
-            raise
+        return dial(url, **settings)
+
+
+def dial(url: str, **settings: str) -> Connection:
+    """As `connect`, but raises what psycopg raises: for what is tried again (see `embedmill.postgres.patience`)."""
+    connection = psycopg.connect(parameters(url), autocommit=True, prepare_threshold=None)
+    try:
+        configure(connection, **settings)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
