@@ -16,7 +16,7 @@ from embedmill.stores.exact import disagreements
 from embedmill.stores.verifying import MISCOUNTED, Held, check_binding, check_chunks, check_counts
 
 _CHUNKS = """
-    SELECT d.name, c.idx, c.hash, c.context, c.text, v.vector
+    SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END
     FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
 """
 

@@ -40,9 +40,7 @@ _INDEX: Final = """
 """
 
 
-def search(
-    db: Connection, query: Vector, k: int, glob: str | None, *, exact: bool, index_from: int = INDEXED_FROM
-) -> list[Hit]:
+def search(db: Connection, query: Vector, k: int, glob: str | None, *, exact: bool) -> list[Hit]:
     """The `k` visible chunks with the largest inner product, best first; among equals the one stored earlier.
 
     `db` is in a transaction that sees one state throughout.
@@ -54,22 +52,28 @@ def search(
         approximate = approximate and chunks > _FEW
     if approximate:
         _configure(db, k)
-        hits = _nearest(db, _APPROXIMATE, query, k, documents)
+        hits = _nearest(db, APPROXIMATE, query, k, documents)
         # The index stops looking when it has seen some 20,000 rows; too few of them may have fitted.
         if len(hits) == k:
             return hits
-    return _nearest(db, _EXACT, query, k, documents)
+    return _nearest(db, EXACT, query, k, documents)
 
 
 def is_indexed(db: Connection) -> bool:
-    """Whether there is an index for searches."""
-    return bool(_row(db, _INDEX)[0])
+    """Whether there is an index that searches can use."""
+    return _can_index(db) and bool(_row(db, _INDEX)[0])
+
+
+def _can_index(db: Connection) -> bool:
+    """Whether this pgvector can go on with an index until enough rows fit, which it does from 0.8 on."""
+    (version,) = _row(db, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    return tuple(int(part) for part in version.split(".")[:2]) >= (0, 8)
 
 
 def build_index(db: Connection, dimension: int) -> bool:
     """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
     (chunks,) = _row(db, "SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
-    if chunks <= INDEXED_FROM or dimension > LARGEST_INDEXED or is_indexed(db):
+    if chunks <= INDEXED_FROM or dimension > LARGEST_INDEXED or not _can_index(db) or is_indexed(db):
         return False
     memory = min(max(int(chunks) * (4 * dimension + 500) // 1_000_000, _LEAST_MEMORY), _MOST_MEMORY)
     for processes in (_PARALLEL, "0"):  # in a container, memory that processes share may be short
@@ -78,7 +82,7 @@ def build_index(db: Connection, dimension: int) -> bool:
                 _set(db, maintenance_work_mem=f"{memory}MB", max_parallel_maintenance_workers=processes)
                 db.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
                 db.execute("ANALYZE documents, chunks")
-        except (errors.InsufficientResources, errors.UndefinedObject, errors.FeatureNotSupported) as error:
+        except (errors.DiskFull, errors.OutOfMemory) as error:
             reason = error
         else:
             return True
@@ -107,8 +111,8 @@ def _fitting(db: Connection, glob: str) -> tuple[list[int], int]:
 
 
 # The index serves no other order than that of its operator alone: by the score, which is its negative, is exact.
-_APPROXIMATE: Final = "ORDER BY c.vector <#> {query}"
-_EXACT: Final = "ORDER BY score DESC, c.id"
+APPROXIMATE: Final = "ORDER BY c.vector <#> {query}"
+EXACT: Final = "ORDER BY score DESC, c.id"
 
 _NEAREST: Final = """
     SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context
@@ -123,18 +127,23 @@ _NEAREST: Final = """
 """
 
 
-def _nearest(db: Connection, order: str, query: Vector, k: int, documents: Sequence[int] | None) -> list[Hit]:
-    given = sql.SQL("%(query)s::vector")
-    composed = sql.SQL(_NEAREST).format(
-        query=given,
-        order=sql.SQL(order).format(query=given),
-        filter=sql.SQL("true" if documents is None else "c.document = ANY(%(documents)b::bigint[])"),
+def composed(order: str, k: int, *, filtered: bool) -> sql.Composed:
+    """The statement that finds the nearest, with `query` and, where filtered, `documents` still to be given."""
+    query = sql.SQL("%(query)s::vector")
+    return sql.SQL(_NEAREST).format(
+        query=query,
+        order=sql.SQL(order).format(query=query),
+        filter=sql.SQL("c.document = ANY(%(documents)b::bigint[])" if filtered else "true"),
         k=sql.Literal(k),
     )
-    values: dict[str, Any] = {"query": text_of(query), "documents": documents}
+
+
+def _nearest(db: Connection, order: str, query: Vector, k: int, documents: Sequence[int] | None) -> list[Hit]:
+    statement = composed(order, k, filtered=documents is not None)
+    values = {"query": text_of(query), "documents": documents}
     return [
         Hit(text.read(name), index, start, end, line, end_line, score, text.read(words), text.read(context))
-        for name, index, start, end, line, end_line, score, words, context in db.execute(composed, values)
+        for name, index, start, end, line, end_line, score, words, context in db.execute(statement, values)
     ]
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_GRACE: Final = "2s"
+_GRACE: Final = "1s"
 """For the lock of another writer: the server takes a moment to notice that a client was killed."""
 
 
@@ -86,7 +86,7 @@ class Place:
         self.enter(connection)
         # A client that is killed must not hold the lock until an index is built. Only some servers can look.
         connection.execute(
-            """SELECT set_config(name, '5s', false) FROM pg_settings
+            """SELECT set_config(name, '500ms', false) FROM pg_settings
                WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
         )
         return connection
