@@ -122,7 +122,17 @@ def imported(shell: Shell, *arguments: object) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-HEAVY = {"huggingface_hub", "openvino", "pydantic", "rich", "tokenizers", "platformdirs", "psutil", "markitdown"}
+HEAVY = {
+    "huggingface_hub",
+    "openvino",
+    "pydantic",
+    "rich",
+    "tokenizers",
+    "platformdirs",
+    "psutil",
+    "markitdown",
+    "psycopg",
+}
 
 
 def test_help_imports_next_to_nothing(shell: Shell) -> None:

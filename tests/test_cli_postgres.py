@@ -13,8 +13,8 @@ import pytest
 from cli_runs import Shell, obey_permissions
 from proxies import Proxy
 from samples import prose
+from servers import ask
 from store_children import kill, replacing
-from test_store_postgres import ask
 from troubled import SMALL_MODEL
 
 
@@ -139,6 +139,16 @@ def test_a_password_is_never_printed(shell: Shell, database: str) -> None:
         assert done.returncode in (1, 2) and "Traceback" in done.stderr
         told += [done.stdout, done.stderr]
     assert not any("hushhush" in text for text in told)
+
+
+def test_without_the_extra_the_line_that_installs_it_is_printed(shell: Shell) -> None:
+    hidden = shell.folder / "hidden"
+    (hidden / "psycopg").mkdir(parents=True)
+    (hidden / "psycopg/__init__.py").write_text("raise ImportError")
+    path = f"{hidden}:{shell.environment['PYTHONPATH']}"
+    done = shell.run("status", env=shell.environment | {"PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: PostgreSQL needs an optional package: pip install 'embedmill[postgres]'\n"
 
 
 def test_a_run_whose_connections_are_cut_completes(shell: Shell, database: str) -> None:

@@ -6,8 +6,10 @@ import itertools
 import random
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -431,6 +433,31 @@ def test_a_reader_sees_each_transaction_as_it_is_made(store: Store, open_: Open)
 
 
 # Runs and readers
+
+
+def test_readers_beside_a_writer_see_whole_versions_only(store: Store, open_: Open) -> None:
+    names = [f"/d/{number}" for number in range(5)]
+    ended = threading.Event()
+    seen: list[set[str]] = []
+
+    def read(reader: Store) -> None:
+        while not ended.is_set():
+            found = contents(reader)
+            assert not found or found.keys() == set(names)
+            seen.append({text.split()[0] for chunks in found.values() for _, text in chunks})
+            assert sum(map(len, found.values())) in (0, 20)
+
+    with ThreadPoolExecutor(2) as threads:
+        reading = [threads.submit(read, open_(write=False)) for _ in range(2)]
+        try:
+            for version in range(40):
+                store.replace([replacement(name, [f"{version} {index}" for index in range(4)]) for name in names])
+        finally:
+            ended.set()
+        for each in reading:
+            each.result(30)
+    assert all(len(versions) <= 1 for versions in seen)
+    assert len(set().union(*seen)) > 1
 
 
 def test_two_runs_on_one_store_exclude_each_other(store: Store, open_: Open) -> None:

@@ -31,7 +31,7 @@ class Place:
         self.url = url
         self.schema = schemas.check_name(schema)
         self.shown = shown(url)
-        self._path = ""  # the search path, known once pgvector's schema is
+        self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
 
     def open_reader(self) -> Connection:
         """A connection that can only read, and sees one state in each transaction.
@@ -53,7 +53,7 @@ class Place:
 
     def _reading(self, connection: Connection) -> Connection:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        self.enter(connection)
+        self._enter(connection)
         return connection
 
     def open_writer(self, *, create: bool) -> Connection:
@@ -83,7 +83,7 @@ class Place:
         return self._writing(dial(self.url))
 
     def _writing(self, connection: Connection) -> Connection:
-        self.enter(connection)
+        self._enter(connection)
         # A client that is killed must not hold the lock until an index is built. Only some servers can look.
         connection.execute(
             """SELECT set_config(name, '500ms', false) FROM pg_settings
@@ -91,7 +91,7 @@ class Place:
         )
         return connection
 
-    def enter(self, connection: Connection) -> None:
+    def _enter(self, connection: Connection) -> None:
         """Make the schema's names, and pgvector's, mean what they say."""
         names = [sql.Identifier(name).as_string(connection) for name in (self.schema, self._extension)]
         connection.execute("SELECT set_config('search_path', %s, false)", [", ".join(names)])
