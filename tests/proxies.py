@@ -15,11 +15,11 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         given = conninfo.conninfo_to_dict(url)
-        self._server = str(Path(str(given["host"])) / f".s.PGSQL.{given.get('port', 5432)}")
+        self._host, self._port = str(given["host"]), int(given.get("port", 5432))
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
-        user = given.get("user", "")
-        self.url = f"postgresql://{user}@127.0.0.1:{port}/{given['dbname']}?sslmode=disable&gssencmode=disable"
+        login = ":".join(str(given[part]) for part in ("user", "password") if given.get(part))
+        self.url = f"postgresql://{login}@127.0.0.1:{port}/{given['dbname']}?sslmode=disable&gssencmode=disable"
         self.lose_answers = 0
         """To how many of the next COMMITs the answer gets lost, and the connection with it."""
         self.lost = 0
@@ -31,12 +31,18 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                server = self._connect()
                 self._pairs.append((client, server))
                 doomed = threading.Event()
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._hand, args=(*ends, client, doomed), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if not self._host.startswith("/"):
+            return socket.create_connection((self._host, self._port))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(Path(self._host) / f".s.PGSQL.{self._port}"))
+        return server
 
     def _hand(
         self, source: socket.socket, target: socket.socket, client: socket.socket, doomed: threading.Event

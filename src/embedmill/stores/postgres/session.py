@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from embedmill.errors import StoreBusy, StoreError
@@ -17,8 +17,6 @@ from embedmill.postgres.patience import Patience
 from psycopg import IsolationLevel, errors, sql  # isort: skip - after the module that says what to install
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 _GRACE: Final = "1s"
 """For the lock of another writer: the server takes a moment to notice that a client was killed."""
@@ -39,22 +37,22 @@ class Place:
         Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
         """
         connection = connect(self.url, default_transaction_read_only="on")
-        try:
+        with told(self.url), _closed_on_error(connection):
             schemas.require(connection, self.url, self.schema)
-            self._find_vector(connection)
-            return self._reading(connection)
-        except BaseException:
-            connection.close()
-            raise
+            self._extension = require_vector(connection, self.url)
+            self._reading(connection)
+        return connection
 
     def reopen_reader(self) -> Connection:
         """The same after the connection was lost; raises what psycopg raises."""
-        return self._reading(dial(self.url, default_transaction_read_only="on"))
+        connection = dial(self.url, default_transaction_read_only="on")
+        with _closed_on_error(connection):
+            self._reading(connection)
+        return connection
 
-    def _reading(self, connection: Connection) -> Connection:
+    def _reading(self, connection: Connection) -> None:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         self._enter(connection)
-        return connection
 
     def open_writer(self, *, create: bool) -> Connection:
         """A connection that holds the lock of the store's writer; the schema is brought up to date.
@@ -62,56 +60,66 @@ class Place:
         Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
         """
         connection = connect(self.url)
-        try:
+        with told(self.url), _closed_on_error(connection):
             _require_unicode(connection, self.url)
-            with told(self.url):
-                there = schemas.version(connection, self.schema, self.url)
-            if not there and not create:
+            if not create and not schemas.version(connection, self.schema, self.url):
                 schemas.require(connection, self.url, self.schema)
             self._take_over(connection)
-            self._find_vector(connection)
+            self._extension = require_vector(connection, self.url)
             schemas.migrate(connection, self.url, self.schema, self._extension)
-            with told(self.url):
-                self._writing(connection)
-        except BaseException:
-            connection.close()
-            raise
+            self._writing(connection)
         return connection
 
-    def reopen_writer(self) -> Connection:
-        """The same after the connection was lost, without the lock yet; raises what psycopg raises."""
-        return self._writing(dial(self.url))
+    def reopen_writer(self, run: int) -> Connection:
+        """The same after the connection was lost, for the run of this number; raises what psycopg raises.
 
-    def _writing(self, connection: Connection) -> Connection:
+        The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
+        begun meanwhile.
+        """
+        connection = dial(self.url)
+        with _closed_on_error(connection):
+            self._writing(connection)
+            (current,) = _row(connection, "SELECT run FROM writer")
+            if current != run:
+                raise self.superseded()
+            self._lock(connection)
+        return connection
+
+    def superseded(self) -> StoreBusy:
+        """The error of a run that has lost the store to another."""
+        return StoreBusy(
+            f"another run has taken the store {self.shown} (schema {self.schema}) while this one had no connection: "
+            "wait until it has ended, then run again"
+        )
+
+    def _writing(self, connection: Connection) -> None:
         self._enter(connection)
         # A client that is killed must not hold the lock until an index is built. Only some servers can look.
         connection.execute(
             """SELECT set_config(name, '500ms', false) FROM pg_settings
                WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
         )
-        return connection
 
     def _enter(self, connection: Connection) -> None:
         """Make the schema's names, and pgvector's, mean what they say."""
         names = [sql.Identifier(name).as_string(connection) for name in (self.schema, self._extension)]
         connection.execute("SELECT set_config('search_path', %s, false)", [", ".join(names)])
 
-    def lock(self, connection: Connection) -> None:
+    def _lock(self, connection: Connection) -> None:
         """Take the writer's lock; raises `errors.LockNotAvailable` where that takes too long."""
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"embedmill writer {self.schema}"])
 
     def _take_over(self, connection: Connection) -> None:
         """Take the lock, or say who has it."""
-        with told(self.url):
-            try:
-                with connection.transaction():
-                    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
-                    self.lock(connection)
-            except errors.LockNotAvailable as error:
-                raise StoreBusy(
-                    f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
-                    "wait until it has ended"
-                ) from error
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
+                self._lock(connection)
+        except errors.LockNotAvailable as error:
+            raise StoreBusy(
+                f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
+                "wait until it has ended"
+            ) from error
 
     def _writer(self, connection: Connection) -> str:
         """Who writes, in words."""
@@ -124,8 +132,14 @@ class Place:
             return "another process"
         return f"process {row[1]} on {row[0]} (since {row[2]:%Y-%m-%d %H:%M})"
 
-    def _find_vector(self, connection: Connection) -> None:
-        self._extension = require_vector(connection, self.url)
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _require_unicode(connection: Connection, url: str) -> None:
@@ -145,7 +159,7 @@ class Session:
         self._place = place
         self._patience = Patience(place.url, patience)
         self._using = threading.Lock()
-        self._connection: Connection | None = place.open_reader()
+        self._connection = place.open_reader()
         self._closed = False
 
     def __call__(self, work: Callable[[Connection], T]) -> T:
@@ -156,7 +170,7 @@ class Session:
             return self._patience(lambda: self._try(work))
 
     def _try(self, work: Callable[[Connection], T]) -> T:
-        if self._connection is None or self._connection.closed:
+        if self._connection.closed:
             self._connection = self._place.reopen_reader()
         with self._connection.transaction():
             return work(self._connection)
@@ -165,8 +179,7 @@ class Session:
         """Close the connection; may be called twice."""
         with self._using:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
+            self._connection.close()
 
 
 class Run:
@@ -181,7 +194,7 @@ class Run:
         self._place = place
         self._patience = Patience(place.url, patience)
         self._using = threading.Lock()
-        self._connection: Connection | None = place.open_writer(create=create)
+        self._connection = place.open_writer(create=create)
         self._closed = False
         self._step = 0
         try:
@@ -206,7 +219,7 @@ class Run:
     def _step_by(self, work: Callable[[Connection], int], db: Connection) -> int:
         run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
         if run != self.number:
-            raise self._superseded()
+            raise self._place.superseded()
         if step > self._step:  # it was done, and only the answer got lost
             return int(answer)
         answer = work(db)
@@ -222,37 +235,16 @@ class Run:
             raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
 
     def _try(self, work: Callable[[Connection], T]) -> T:
-        if self._connection is None or self._connection.closed:
-            self._connection = None
-            self._connection = self._again()
+        if self._connection.closed:
+            self._connection = self._place.reopen_writer(self.number)
         with self._connection.transaction():
             return work(self._connection)
-
-    def _again(self) -> Connection:
-        """A new connection with the lock. The server may take a while to see that the old one is dead."""
-        connection = self._place.reopen_writer()
-        try:
-            (run,) = _row(connection, "SELECT run FROM writer")
-            if run != self.number:
-                raise self._superseded()
-            self._place.lock(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _superseded(self) -> StoreBusy:
-        return StoreBusy(
-            f"another run has taken the store {self._place.shown} (schema {self._place.schema}) while this one had no "
-            "connection: wait until it has ended, then run again"
-        )
 
     def close(self) -> None:
         """Let the next run in; may be called twice."""
         with self._using:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
+            self._connection.close()
 
 
 def _begin(connection: Connection) -> int:
