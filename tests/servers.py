@@ -86,6 +86,13 @@ class OwnServer(Server):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def ask(url: str, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows of a statement of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+
 def start(configuration: str = _CONFIGURATION) -> Server:
     """The server to test with; the configuration is that of a server of our own."""
     dsn = os.environ.get("EMBEDMILL_TEST_DSN")

@@ -14,7 +14,7 @@ from embedmill.cli import app
 from embedmill.config import EXECUTORS, PRECISIONS, Settings
 from embedmill.models import ModelFiles
 
-CONTRACT = {"index", "search", "ingest", "status", "models", "doctor", "retry-failed"}
+CONTRACT = {"index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
 CACHE = {"stats", "prune", "clear"}
 
 
@@ -123,7 +123,17 @@ def imported(shell: Shell, *arguments: object) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-HEAVY = {"huggingface_hub", "openvino", "pydantic", "rich", "tokenizers", "platformdirs", "psutil", "markitdown"}
+HEAVY = {
+    "huggingface_hub",
+    "openvino",
+    "pydantic",
+    "rich",
+    "tokenizers",
+    "platformdirs",
+    "psutil",
+    "markitdown",
+    "psycopg",
+}
 
 
 def test_help_imports_next_to_nothing(shell: Shell) -> None:

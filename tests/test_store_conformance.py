@@ -1,38 +1,75 @@
-"""What every store promises. A new store joins by an opener in `OPENERS`."""
+"""What every store promises. A new store joins by a line in `PLACES`."""
 
 from __future__ import annotations
 
+import itertools
+import random
+import re
+import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from embedmill.errors import SpaceMismatch, StoreBusy, StoreError
+from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.interfaces import Store
 from embedmill.records import DocumentState
 from embedmill.stores import open_store
+from servers import Server
+from store_children import kill, replacing
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
 
 Open = Callable[..., Store]
 
-OPENERS: dict[str, Callable[[Path], str]] = {  # scheme -> the URL of a new store
-    "sqlite": lambda folder: f"sqlite:{folder}/store/index.db",
+_numbers = itertools.count()
+
+
+def sqlite_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("place")
+    return {"url": f"sqlite:{folder}/store/index.db"}
+
+
+def postgres_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {"url": request.getfixturevalue("own_database"), "schema": f"store {next(_numbers)}"}
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # scheme -> where a new store may be
+    "sqlite": sqlite_place,
+    "postgresql": postgres_place,
 }
 
 
-@pytest.fixture(params=OPENERS)
-def open_(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same store again and again, with the arguments of `open_store`."""
-    url = OPENERS[request.param](tmp_path)
+@pytest.fixture(scope="module")
+def own_database(server: Server) -> Iterator[str]:
+    """A database for the stores of these tests, each in a schema of its own."""
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The arguments of `open_store` that name a store; there is none yet."""
+    return PLACES[request.param](request)
+
+
+@pytest.fixture
+def open_(place: dict[str, str]) -> Iterator[Open]:
+    """Opens the same store again and again, with the other arguments of `open_store`."""
     opened: list[Store] = []
 
     def open_it(**arguments: Any) -> Store:
-        opened.append(open_store(url, **arguments))
+        opened.append(open_store(**place, **arguments))
         return opened[-1]
 
     yield open_it
@@ -361,6 +398,7 @@ def test_search_orders_by_inner_product_and_keeps_ties_stable(store: Store) -> N
     assert [(hit.document, hit.chunk) for hit in store.search(query, 20)] == order[:20]
     assert len(store.search(query, 10_000)) == 900
     assert store.search(query, 0) == []
+    assert store.search(query, 50, exact=True) == hits
 
 
 def test_search_among_the_documents_that_a_glob_fits(store: Store) -> None:
@@ -397,6 +435,31 @@ def test_a_reader_sees_each_transaction_as_it_is_made(store: Store, open_: Open)
 # Runs and readers
 
 
+def test_readers_beside_a_writer_see_whole_versions_only(store: Store, open_: Open) -> None:
+    names = [f"/d/{number}" for number in range(5)]
+    ended = threading.Event()
+    seen: list[set[str]] = []
+
+    def read(reader: Store) -> None:
+        while not ended.is_set():
+            found = contents(reader)
+            assert not found or found.keys() == set(names)
+            seen.append({text.split()[0] for chunks in found.values() for _, text in chunks})
+            assert sum(map(len, found.values())) in (0, 20)
+
+    with ThreadPoolExecutor(2) as threads:
+        reading = [threads.submit(read, open_(write=False)) for _ in range(2)]
+        try:
+            for version in range(40):
+                store.replace([replacement(name, [f"{version} {index}" for index in range(4)]) for name in names])
+        finally:
+            ended.set()
+        for each in reading:
+            each.result(30)
+    assert all(len(versions) <= 1 for versions in seen)
+    assert len(set().union(*seen)) > 1
+
+
 def test_two_runs_on_one_store_exclude_each_other(store: Store, open_: Open) -> None:
     with pytest.raises(StoreBusy, match="wait"):
         open_()
@@ -405,24 +468,154 @@ def test_two_runs_on_one_store_exclude_each_other(store: Store, open_: Open) -> 
     open_().close()
 
 
-def test_reading_needs_a_store_and_writes_nothing(open_: Open, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+def test_reading_needs_a_store_and_writes_nothing(open_: Open, place: dict[str, str]) -> None:
+    with pytest.raises(StoreNotFound, match=r"no (store at|schema) .*embedmill index"):
         open_(write=False)
-    with pytest.raises(StoreError, match=r"no store at .*embedmill index"):
+    with pytest.raises(StoreNotFound, match=r"no (store at|schema) .*embedmill index"):
         open_(create=False)
-    assert list(tmp_path.iterdir()) == []
+    assert traces(place) == []
     open_().close()
+    assert traces(place)
     reader = open_(write=False)
     with pytest.raises(StoreError, match="opened for reading"):
         reader.replace([replacement("/a", ["one"])])
 
 
+def traces(place: dict[str, str]) -> list[Any]:
+    """What there is where a store may be."""
+    if "schema" in place:
+        with psycopg.connect(place["url"]) as connection:
+            return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [place["schema"]]).fetchall()
+    return list(Path(place["url"].removeprefix("sqlite:")).parent.parent.rglob("*"))
+
+
 def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     store.close()
-    for use in (store.status, lambda: store.replace([]), lambda: list(store.failures())):
+    for use in (
+        store.status,
+        lambda: store.replace([]),
+        lambda: list(store.failures()),
+        lambda: list(store.verify()),
+    ):
         with pytest.raises(StoreError, match="closed"):
             use()
+
+
+# Kills
+
+
+def test_a_kill_at_any_moment_leaves_each_document_whole_in_one_version(open_: Open, place: dict[str, str]) -> None:
+    """Flaws 5 and 7: "processed" is written before the vectors; the ledger says done and documents miss."""
+    moments = random.Random(7)
+    for _ in range(8):
+        writer = replacing(place)
+        time.sleep(moments.uniform(0, 0.15))
+        kill(writer)
+        reader = open_(write=False)
+        assert list(reader.verify()) == []
+        found = contents(reader)
+        assert all(len({text.split()[0] for _, text in chunks}) == 1 for chunks in found.values())
+        assert all([index for index, _ in chunks] == list(range(10)) for chunks in found.values())
+        assert (reader.status().documents, reader.status().chunks) == (len(found), 10 * len(found))
+        reader.close()
+    store = open_()
+    store.bind(fingerprint(), "model")
+    names = [f"/d/{number}" for number in range(40)]
+    store.replace([replacement(name, [f"{name} {index}" for index in range(10)]) for name in names[:20]])
+    store.see(names)
+    assert store.remove_unseen(["/d/"]) == 0
+    assert staged_versions(place) == 0
+    assert contents(store).keys() == set(found) | set(names[:20])
+    assert list(store.verify()) == []
+
+
+def staged_versions(place: dict[str, str]) -> int:
+    """Versions of documents that nobody sees."""
+    return int(statement(place, "SELECT count(*) FROM documents WHERE NOT complete")[0][0])
+
+
+def statement(place: dict[str, str], query: str) -> list[tuple[Any, ...]]:
+    """Execute a statement behind the store's back."""
+    if "schema" not in place:
+        with closing(sqlite3.connect(place["url"].removeprefix("sqlite:"), isolation_level=None)) as db:
+            return db.execute(query).fetchall()
+    with psycopg.connect(place["url"], autocommit=True) as connection:
+        connection.execute("SELECT set_config('search_path', quote_ident(%s) || ', public', false)", [place["schema"]])
+        cursor = connection.execute(query)
+        return cursor.fetchall() if cursor.description else []
+
+
+# Soundness
+
+
+def test_a_sound_store_has_no_problems(store: Store, open_: Open) -> None:
+    assert list(store.verify()) == []
+    store.replace([replacement("/a", ["one", "two\0"], failures=[failure("/a", 2)]), replacement("/b", [])])
+    store.replace([replacement("/c", [], failures=[failure("/c", index) for index in range(3)])])
+    store.stage("/huge", [record("/huge", 7, "part")], "bf16")
+    store.fail("/unread", [failure("/unread", -1)])
+    store.prepare_search()
+    store.search(vector("one"), 3)
+    assert list(store.verify()) == []
+    assert list(open_(write=False).verify()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE documents SET chunks = 7 WHERE name = '/b'", ["/b: the ledger says 7 chunks, and there are 3"]),
+        (
+            "DELETE FROM chunks WHERE idx = 1 AND document IN (SELECT id FROM documents WHERE name = '/b')",
+            [
+                "/b: the ledger says 3 chunks, and there are 2",
+                "/b: 1 of its 3 chunks have neither a row nor a failure",
+            ],
+        ),
+        ("DELETE FROM failures WHERE idx = 2", ["/a: 1 of its 4 chunks have neither a row nor a failure"]),
+        ("UPDATE chunks SET text = 'other' WHERE text = 'five'", ["/b: chunk 1: its hash is not that of its text"]),
+        ("UPDATE chunks SET context = 'x' WHERE text = 'five'", ["/b: chunk 1: its hash is not that of its text"]),
+        (
+            "UPDATE {vectors} SET vector = {twice} WHERE {five}",
+            ["/b: chunk 1: its vector is unsound: .*length is 2, not 1"],
+        ),
+        ("UPDATE {vectors} SET vector = {zeros} WHERE {five}", ["/b: chunk 1: its vector is unsound: .*zeros"]),
+        ("DELETE FROM meta {where}", ["the store holds chunks, but is bound to no space"]),
+    ],
+)
+def test_what_is_not_sound_is_told(store: Store, place: dict[str, str], damage: str, said: list[str]) -> None:
+    store.replace(
+        [
+            replacement("/a", ["one", "two"], failures=[failure("/a", 2), failure("/a", 3)]),
+            replacement("/b", ["four", "five", "six"]),
+        ]
+    )
+    store.prepare_search()
+    statement(place, damage.format(**_words(place)))
+    found = list(store.verify())
+    assert len(found) >= len(said)
+    for line in said:
+        assert any(re.fullmatch(line, each) for each in found), found
+    assert not any("\n" in each for each in found)
+
+
+def _words(place: dict[str, str]) -> dict[str, str]:
+    """What the two databases say differently."""
+    twice, zeros = 2 * vector("five"), np.zeros(DIMENSION, np.float32)
+    if "schema" in place:
+        vectors = {"twice": f"'{twice.tolist()}'", "zeros": f"'{zeros.tolist()}'"}
+        return vectors | {"vectors": "chunks", "five": "text = 'five'", "where": ""}
+    vectors = {"twice": f"x'{twice.tobytes().hex()}'", "zeros": f"x'{zeros.tobytes().hex()}'"}
+    five = "chunk = (SELECT id FROM chunks WHERE text = 'five')"
+    return vectors | {"vectors": "vectors", "five": five, "where": "WHERE key <> 'generation'"}
+
+
+def test_a_store_is_verified_as_it_was_when_that_began(store: Store) -> None:
+    store.replace([replacement(f"/{number}", [f"{number}"]) for number in range(3000)])
+    lines = store.verify()
+    store.replace([replacement(f"/{number}", [f"new {number}"]) for number in range(0, 3000, 2)])
+    assert list(lines) == []
+    assert store.status().documents == 3000
 
 
 # All of it together, against a model in plain Python
@@ -431,12 +624,12 @@ NAMES = st.sampled_from(["/d/a", "/d/b", "/d/sub/c", "/e/a"])
 TEXTS = st.lists(st.sampled_from(["one", "two", "three", "same"]), max_size=4)
 
 
-@pytest.mark.parametrize("scheme", OPENERS)
-def test_a_store_equals_its_model_whatever_is_done(scheme: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("scheme", PLACES)
+def test_a_store_equals_its_model_whatever_is_done(scheme: str, request: pytest.FixtureRequest) -> None:
     class Model(RuleBasedStateMachine):
         @initialize()
         def begin(self) -> None:
-            self.url = OPENERS[scheme](tmp_path_factory.mktemp("model"))
+            self.place = PLACES[scheme](request)
             self.whole: dict[str, list[str]] = {}
             self.ledger: dict[str, DocumentState] = {}
             self.failed: dict[tuple[str, int], int] = {}
@@ -445,7 +638,7 @@ def test_a_store_equals_its_model_whatever_is_done(scheme: str, tmp_path_factory
         def open_store(self) -> None:
             self.staged: dict[str, list[str]] = {}
             self.seen: set[str] = set()
-            self.store = open_store(self.url)
+            self.store = open_store(**self.place)
             self.store.bind(fingerprint(), "model")
 
         @rule()

@@ -20,7 +20,7 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
 from embedmill.records import Batch
-from embedmill.stores import local_files, open_store
+from embedmill.stores import local_files, open_store, shown
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
@@ -98,19 +98,19 @@ def index(
         if dry_run:
             store: Store | None = None
             with suppress(StoreNotFound):
-                store = _opened(chosen.store, stack, write=False)
+                store = _opened(chosen, stack, write=False)
                 _check_space(store, embedder)
             return plan(
                 source,
                 store,
                 embedder,
                 executor,
-                url=chosen.store,
+                url=store.url if store else shown(chosen.store),
                 cache=cache,
                 chunking=chunking,
                 on_progress=on_progress,
             )
-        store = _opened(chosen.store, stack, write=True)
+        store = _opened(chosen, stack, write=True)
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
@@ -133,7 +133,7 @@ def retry_failed(
 
     chosen = settings(options)
     with ExitStack() as stack:
-        store = _opened(chosen.store, stack, write=True, create=False)
+        store = _opened(chosen, stack, write=True, create=False)
         bound = store.status().model
         if "model" not in options and bound is not None:
             chosen = settings(options | {"model": bound})
@@ -162,13 +162,19 @@ class Searcher(Closing):
     `StoreError` where there is no store and `SpaceMismatch` where the model is another than the store's.
     """
 
-    def __init__(self, store: str | None = None, *, model: str | None = None, precision: str = "f32") -> None:
-        url = settings({"store": store}).store
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        schema: str | None = None,
+        model: str | None = None,
+        precision: str = "f32",
+    ) -> None:
         with ExitStack() as stack:
-            self._store = _opened(url, stack, write=False)
+            self._store = _opened(settings({"store": store, "schema": schema}), stack, write=False)
             status = self._store.status()
             if status.model is None:
-                raise StoreError(f"store {url} is empty: run `embedmill index` first")
+                raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
             self._embedder = load_embedder(model or status.model, precision=precision, streams=1)
             stack.callback(self._embedder.close)
             _check_space(self._store, self._embedder)
@@ -180,14 +186,17 @@ class Searcher(Closing):
         with suppress(Exception):  # the search meets the same error, where it can be reported
             self._embedder.load()
 
-    def search(self, query: str, *, k: int = 10, glob: str | None = None) -> list[Hit]:
-        """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches."""
+    def search(self, query: str, *, k: int = 10, glob: str | None = None, exact: bool = False) -> list[Hit]:
+        """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches.
+
+        `exact` compares every chunk, also where the store has an index that is faster.
+        """
         if k < 1:
             raise UsageError(f"k is {k}: ask for at least one hit")
         if not query.strip():
             raise UsageError("the query is empty: say what to look for")
         self._store.prepare_search()
-        return self._store.search(self._vector(query), k, glob)
+        return self._store.search(self._vector(query), k, glob, exact=exact)
 
     def _vector(self, query: str) -> Vector:
         (ids,) = self._embedder.encode([query], task="query", truncate=False)
@@ -204,14 +213,21 @@ class Searcher(Closing):
 
 
 def search(
-    query: str, *, store: str | None = None, k: int = 10, glob: str | None = None, model: str | None = None
+    query: str,
+    *,
+    store: str | None = None,
+    schema: str | None = None,
+    k: int = 10,
+    glob: str | None = None,
+    exact: bool = False,
+    model: str | None = None,
 ) -> list[Hit]:
     """The `k` chunks nearest to a query, best first: the command ``embedmill search``.
 
     Opens the store and loads the model each time; for many queries keep a `Searcher`. Errors are its.
     """
-    with Searcher(store, model=model) as searcher:
-        return searcher.search(query, k=k, glob=glob)
+    with Searcher(store, schema=schema, model=model) as searcher:
+        return searcher.search(query, k=k, glob=glob, exact=exact)
 
 
 def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
@@ -276,8 +292,8 @@ def _processes(chosen: Settings) -> Executor:
     return pool(chosen.workers) if chosen.workers else TunedPool(pool, candidates(machine.cores()))
 
 
-def _opened(url: str, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
-    store = open_store(url, write=write, create=create)
+def _opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
+    store = open_store(chosen.store, write=write, create=create, schema=chosen.schema, db_timeout=chosen.db_timeout)
     stack.callback(store.close)
     return store
 

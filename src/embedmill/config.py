@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ class Settings:
     max_documents_per_worker: int | None = None  # texts after which a worker process is replaced; None: the preset's
     batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
     store: str = "sqlite:.embedmill/index.db"
+    schema: str = "embedmill"  # where in a PostgreSQL database the store lies; means nothing to others
+    db_timeout: float = 60.0  # seconds that a lost connection or a lock is borne: a restart takes some ten
     cache: bool = True
     chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads
     include: tuple[str, ...] = ()
@@ -147,6 +150,16 @@ def _workers(value: Any) -> int | None:
     return None if value == "auto" else _number(value, 1, machine.most_workers())
 
 
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds <= 1e6:
+        raise ValueError("expected seconds, as in 60 or 0.5")
+    return seconds
+
+
 def _switch(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -184,6 +197,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_documents_per_worker": _count(1, 1 << 32),
     "batch_size": _count(1, 1024),
     "store": _text,
+    "schema": _text,
+    "db_timeout": _seconds,
     "cache": _switch,
     "chunk_tokens": _count(16, 1 << 20),
     "include": _patterns,

@@ -26,9 +26,6 @@ LONGEST_TEXT: Final = 100_000
 """Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
 for a longer one, which is rather a file than a row."""
 
-DB_TIMEOUT: Final = 60.0
-"""Seconds: a server's restart takes some ten, a failover some thirty."""
-
 OnProgress = Callable[[IngestProgress], None]
 OnStart = Callable[[Stoppable], None]
 
@@ -48,7 +45,6 @@ def ingest(
     truncate: bool = True,
     max_text: int = LONGEST_TEXT,
     index: IndexOptions | None = None,
-    db_timeout: float = DB_TIMEOUT,
     dry_run: bool = False,
     on_progress: OnProgress = lambda _: None,
     on_start: OnStart = lambda _: None,
@@ -61,7 +57,7 @@ def ingest(
     is not there, with `halfvec` in half precision. `overwrite` embeds rows too whose vector is of another model or of
     unknown origin, `again` those that have failed, with the model that the table was filled with. Texts of more than
     `max_text` characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
-    `metrics` writes ``<table>_metrics`` too. What fails for reasons that pass is tried again for `db_timeout` seconds.
+    `metrics` writes ``<table>_metrics`` too.
 
     `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
     ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()` that ends the
@@ -73,19 +69,19 @@ def ingest(
         raise UsageError(f"batch is {batch}: give at least one row")
     chosen = settings(options)
     with ExitStack() as stack:
-        opened = open_table(
-            chosen.store,
-            table,
-            id=id,
-            text=text,
-            vector=vector,
-            create=create,
-            halfvec=halfvec,
-            longest=max_text,
-            index=index,
-            db_timeout=db_timeout,
+        opened = stack.enter_context(
+            _opened(
+                table,
+                chosen,
+                id=id,
+                text=text,
+                vector=vector,
+                create=create,
+                halfvec=halfvec,
+                longest=max_text,
+                index=index,
+            )
         )
-        stack.callback(opened.close)
         if again and "model" not in options and (bound := opened.status().model):
             chosen = settings(options | {"model": bound})
         embedder, executor, cache, _ = parts(chosen, stack)
@@ -111,7 +107,6 @@ def measure(
     *,
     id: Sequence[str] = (),  # noqa: A002 - as the option
     text: str | None = None,
-    db_timeout: float = DB_TIMEOUT,
     on_progress: OnProgress = lambda _: None,
     on_start: OnStart = lambda _: None,
     **options: Any,
@@ -122,27 +117,29 @@ def measure(
     and errors are those of `ingest`.
     """
     chosen = settings(options)
-    with _opened(table, chosen, id=id, text=text, metrics_only=True, db_timeout=db_timeout) as opened:
+    with _opened(table, chosen, id=id, text=text, metrics_only=True) as opened:
         run = MetricsRun(opened, _tokenizer(chosen.model))
         on_start(run)
         return run.run(on_progress)
 
 
-def table_status(table: str, *, store: str | None = None, vector: str | None = None) -> TableStatus:
+def table_status(table: str, *, vector: str | None = None, **options: Any) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
-    with _opened(table, settings({"store": store}), vector=vector) as opened:
+    with _opened(table, settings(options), vector=vector) as opened:
         return opened.status()
 
 
-def table_failures(table: str, *, store: str | None = None, vector: str | None = None) -> Iterator[RowFailure]:
+def table_failures(table: str, *, vector: str | None = None, **options: Any) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
-    with _opened(table, settings({"store": store}), vector=vector) as opened:
+    with _opened(table, settings(options), vector=vector) as opened:
         yield from opened.failures()
 
 
 @contextmanager
-def _opened(table: str, chosen: Settings, **options: Any) -> Iterator[Table]:
-    opened = open_table(chosen.store, table, longest=LONGEST_TEXT, **options)
+def _opened(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
+    opened = open_table(
+        chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
+    )
     try:
         yield opened
     finally:

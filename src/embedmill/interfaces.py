@@ -213,11 +213,17 @@ class Store(Protocol):
     def status(self) -> StoreStatus:
         """What the store holds."""
 
-    def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
-        """The `k` chunks with the largest inner product, best first; ties in a stable order."""
+    def search(self, vector: Vector, k: int, glob: str | None = None, *, exact: bool = False) -> list[Hit]:
+        """The `k` chunks with the largest inner product, best first; ties in a stable order.
+
+        A store that has an approximate index uses it unless `exact`.
+        """
 
     def prepare_search(self) -> None:
         """Do now what the first search would have to do before it can answer."""
+
+    def verify(self) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory."""
 
     def close(self) -> None:
         """Release the store; may be called twice."""

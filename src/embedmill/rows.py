@@ -97,6 +97,7 @@ class IndexOptions:
 class TableStatus:
     """What is known of a table that has been ingested."""
 
+    store: str  # the database, without a password
     table: str
     text: str  # column
     vector: str  # column

@@ -19,6 +19,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill index docs src",
         "embedmill index . --include '*.md' --exclude drafts/",
         "embedmill index ~/notes --store sqlite:notes.db --dry-run",
+        "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
         "embedmill index corpus --executor processes --workers 4",
         notes=options.SETTINGS_NOTE,
     )(index)
@@ -43,6 +44,8 @@ def index(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
+    schema: options.Schema = None,
+    db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
     include: options.Include = None,
@@ -74,6 +77,8 @@ def index(
         max_documents_per_worker=max_documents_per_worker,
         batch_size=batch_size,
         store=store,
+        schema=schema,
+        db_timeout=db_timeout,
         cache=cache,
         chunk_tokens=chunk_tokens,
         include=include,
@@ -84,7 +89,7 @@ def index(
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, **flags)
-    return run_on_store(job, source, store=chosen.store, as_json=as_json, quiet=quiet)
+    return run_on_store(job, source, chosen, as_json=as_json, quiet=quiet)
 
 
 def retry_failed(
@@ -102,6 +107,8 @@ def retry_failed(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
+    schema: options.Schema = None,
+    db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
     as_json: options.AsJson = False,
@@ -127,6 +134,8 @@ def retry_failed(
         max_documents_per_worker=max_documents_per_worker,
         batch_size=batch_size,
         store=store,
+        schema=schema,
+        db_timeout=db_timeout,
         cache=cache,
         chunk_tokens=chunk_tokens,
     )
@@ -136,6 +145,6 @@ def retry_failed(
         if chunk_tokens is not None:
             raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
         again = partial(ingest, table, vector=vector, again=True, **flags)
-        return run_on_table(again, table, store=store, vector=vector, as_json=as_json, quiet=quiet)
+        return run_on_table(again, table, vector, flags, as_json=as_json, quiet=quiet)
     job = partial(api.retry_failed, **flags)
-    return run_on_store(job, None, store=settings(flags).store, as_json=as_json, quiet=quiet)
+    return run_on_store(job, None, settings(flags), as_json=as_json, quiet=quiet)

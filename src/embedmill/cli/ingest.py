@@ -124,14 +124,6 @@ def ingest(
     max_text: Annotated[
         str, _option("--max-text", metavar="N", help="Texts of more characters fail. Default: 100000.")
     ] = "100000",
-    db_timeout: Annotated[
-        str,
-        _option(
-            "--db-timeout",
-            metavar="SECONDS",
-            help="How long a lost connection, or a lock, is borne before the run is given up. Default: 60.",
-        ),
-    ] = "60",
     model: options.Model = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
@@ -141,6 +133,8 @@ def ingest(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
+    schema: options.Schema = None,
+    db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -167,12 +161,13 @@ def ingest(
         max_documents_per_worker=max_documents_per_worker,
         batch_size=batch_size,
         store=store,
+        schema=schema,
+        db_timeout=db_timeout,
         cache=cache,
     )
-    about: dict[str, Any] = {"id": key or [], "text": text, "db_timeout": options.seconds(db_timeout, "--db-timeout")}
     job: Callable[..., IngestReport]
     if metrics_only:
-        job = partial(ingestion.measure, table, **about, **shared)
+        job = partial(ingestion.measure, table, id=key or [], text=text, **shared)
     else:
         wanted = IndexOptions(
             index,
@@ -184,6 +179,8 @@ def ingest(
             ingestion.ingest,
             table,
             options.whole_number(batch, "BATCH") if batch is not None else BATCH,
+            id=key or [],
+            text=text,
             vector=vector,
             create=create,
             halfvec=halfvec,
@@ -193,21 +190,28 @@ def ingest(
             max_text=options.whole_number(max_text, "--max-text"),
             index=wanted,
             dry_run=dry_run,
-            **about,
             **shared,
         )
-    return run_on_table(job, table, store=store, vector=vector, as_json=as_json, quiet=quiet)
+    return run_on_table(job, table, vector, shared, as_json=as_json, quiet=quiet)
 
 
-def run_on_table(job: Any, table: str, *, store: str | None, vector: str | None, as_json: bool, quiet: bool) -> int:
-    """Do the job, which fills a table; report on it and give the exit code."""
+def run_on_table(
+    job: Callable[..., IngestReport],
+    table: str,
+    vector: str | None,
+    shared: dict[str, Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Do the job, which fills a table; report on it and give the exit code. `shared` are the settings given."""
     from embedmill.cli import tables
     from embedmill.cli.runs import run
     from embedmill.cli.summary import FAILURES_SHOWN
     from embedmill.ingestion import table_failures
 
     def first_failures() -> list[str]:
-        found = itertools.islice(table_failures(table, store=store, vector=vector), FAILURES_SHOWN)
+        found = itertools.islice(table_failures(table, vector=vector, **shared), FAILURES_SHOWN)
         return [tables.describe(table, failure) for failure in found]
 
     return run(

@@ -5,7 +5,6 @@ None stands for "not given": `embedmill.config.settings` then asks the environme
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import typer
@@ -105,7 +104,28 @@ BatchSize = Annotated[
 ]
 Store = Annotated[
     str | None,
-    _option("--store", metavar="URL", help="Where the vectors are kept. Default: sqlite:.embedmill/index.db."),
+    _option(
+        "--store",
+        metavar="URL",
+        help="Where the vectors are kept: sqlite:PATH or postgresql://USER@HOST/DATABASE. "
+        "Default: sqlite:.embedmill/index.db.",
+    ),
+]
+Schema = Annotated[
+    str | None,
+    _option(
+        "--schema",
+        metavar="NAME",
+        help="Where in a PostgreSQL database the store lies; created by the first run. Default: embedmill.",
+    ),
+]
+DbTimeout = Annotated[
+    str | None,
+    _option(
+        "--db-timeout",
+        metavar="SECONDS",
+        help="How long a lost connection to PostgreSQL, or a lock, is borne before the run is given up. Default: 60.",
+    ),
 ]
 Cache = Annotated[
     bool | None,
@@ -161,14 +181,3 @@ def whole_number(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{option}: {text!r} does not fit: expected a whole number from 1 up")
     return int(text)
-
-
-def seconds(text: str, option: str) -> float:
-    """A length of time above zero; raises `UsageError`, which names the option."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1e6:
-        raise UsageError(f"{option}: {text!r} does not fit: expected seconds, as in 60 or 0.5")
-    return value

@@ -16,6 +16,7 @@ from embedmill.records import Report
 from embedmill.stores import open_store
 
 if TYPE_CHECKING:
+    from embedmill.config import Settings
     from embedmill.interfaces import Source
 
 AnyReport = TypeVar("AnyReport", bound=Report)
@@ -62,11 +63,13 @@ def run(
     return exits.SOME_FAILED
 
 
-def run_on_store(job: Callable[..., Report], source: Source | None, *, store: str, as_json: bool, quiet: bool) -> int:
-    """`run` a job that fills a store."""
+def run_on_store(
+    job: Callable[..., Report], source: Source | None, chosen: Settings, *, as_json: bool, quiet: bool
+) -> int:
+    """`run` a job that fills the chosen store."""
 
     def first_failures() -> list[str]:
-        with closing(open_store(store, write=False)) as opened:
+        with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
             first = itertools.islice(opened.failures(), summary.FAILURES_SHOWN)
             return [summary.describe(failure) for failure in first]
 

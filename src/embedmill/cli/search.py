@@ -24,7 +24,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
         "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
         notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
-        "--store is also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
+        "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
     )(search)
 
 
@@ -39,8 +39,13 @@ def search(
             "--glob", metavar="PATTERN", help="Only documents whose path fits, as in '*.md' or 'src/**/*.py'."
         ),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster."),
+    ] = False,
     model: options.StoreModel = None,
     store: options.Store = None,
+    schema: options.Schema = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -54,8 +59,8 @@ def search(
     count = options.whole_number(limit, "--limit")
     from embedmill.api import Searcher
 
-    with Searcher(store, model=model) as searcher:
-        hits = searcher.search(query, k=count, glob=glob)
+    with Searcher(store, schema=schema, model=model) as searcher:
+        hits = searcher.search(query, k=count, glob=glob, exact=exact)
     if as_json:
         output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})
     elif hits:

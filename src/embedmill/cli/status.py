@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ def status(
     ] = None,
     vector: Vector = None,
     store: options.Store = None,
+    schema: options.Schema = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
@@ -41,23 +42,25 @@ def status(
     """Show what a store holds, or how a table stands."""
     output.configure(quiet=quiet, verbose=verbose)
     if name is not None:
-        return _of_table(name, store, vector, failures=failures, as_json=as_json, quiet=quiet)
+        return _of_table(
+            name, vector, options.given(store=store, schema=schema), failures=failures, as_json=as_json, quiet=quiet
+        )
     from embedmill.cli.summary import describe
     from embedmill.cli.wording import counted, in_bytes, table
     from embedmill.config import settings
     from embedmill.stores import open_store
 
-    url = settings(options.given(store=store)).store
-    with closing(open_store(url, write=False)) as opened:
-        held = opened.status()
+    chosen = settings(options.given(store=store, schema=schema))
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+        url, held = output.masked(opened.url), opened.status()
         failed = list(opened.failures()) if failures else []
     if as_json:
         listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
-        output.emit(asdict(held) | {"store": output.masked(url)} | listed)
+        output.emit(asdict(held) | {"store": url} | listed)
         return exits.DONE
     space = f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""
     rows = [
-        ("store", f"{output.masked(url)} ({in_bytes(held.bytes)})"),
+        ("store", f"{url} ({in_bytes(held.bytes)})"),
         ("documents", f"{held.documents:,}"),
         ("chunks", f"{held.chunks:,}"),
         ("failures", f"{held.failures:,}"),
@@ -74,20 +77,20 @@ def status(
     return exits.DONE
 
 
-def _of_table(name: str, store: str | None, vector: str | None, *, failures: bool, as_json: bool, quiet: bool) -> int:
+def _of_table(
+    name: str, vector: str | None, shared: dict[str, Any], *, failures: bool, as_json: bool, quiet: bool
+) -> int:
     from embedmill.cli.tables import describe, standing
     from embedmill.cli.wording import counted
-    from embedmill.config import settings
     from embedmill.ingestion import table_failures, table_status
 
-    held = table_status(name, store=store, vector=vector)
-    failed = list(table_failures(name, store=store, vector=vector)) if failures else []
-    url = settings(options.given(store=store)).store
+    held = table_status(name, vector=vector, **shared)
+    failed = list(table_failures(name, vector=vector, **shared)) if failures else []
     if as_json:
         listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
-        output.emit(asdict(held) | {"store": output.masked(url)} | listed)
+        output.emit(asdict(held) | listed)
         return exits.DONE
-    output.say(standing(held, url))
+    output.say(standing(held))
     for failure in failed:
         tries = f" ({counted(failure.attempts, 'attempt')})"
         output.say(output.one_line(describe(name, failure)) + tries)

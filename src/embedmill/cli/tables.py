@@ -68,7 +68,7 @@ def describe(name: str, failure: RowFailure) -> str:
     return masked(f"{name} {', '.join(failure.key)}: {failure.cause.type}: {failure.cause.message}")
 
 
-def standing(status: TableStatus, store: str) -> str:
+def standing(status: TableStatus) -> str:
     """How a table stands."""
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
@@ -86,6 +86,6 @@ def standing(status: TableStatus, store: str) -> str:
             ("model", status.model or "none yet"),
             ("space", status.space or ""),
             ("index", status.index or "none"),
-            ("store", masked(store)),
+            ("store", status.store),
         ]
     )

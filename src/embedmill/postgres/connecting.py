@@ -39,6 +39,14 @@ _SETTINGS: Final = {
     "tcp_keepalives_count": "3",
 }
 
+_ALIVE: Final = {
+    # And a server whose machine died by the client, instead of after a quarter of an hour.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds that what was sent may stay without an answer
+}
+
 
 def connect(url: str, **settings: str) -> Connection:
     """Open a connection in autocommit mode; `settings` are of the session, beside those that every session has.
@@ -46,12 +54,17 @@ def connect(url: str, **settings: str) -> Connection:
     Raises `StoreError` where the server cannot be reached or refuses, and `UsageError` for a malformed URL.
     """
     with told(url):
-        connection = psycopg.connect(parameters(url), autocommit=True, prepare_threshold=None)
-        try:
-            configure(connection, **settings)
-        except BaseException:
-            connection.close()
-            raise
+        return dial(url, **settings)
+
+
+def dial(url: str, **settings: str) -> Connection:
+    """As `connect`, but raises what psycopg raises: for what is tried again (see `embedmill.postgres.patience`)."""
+    connection = psycopg.connect(parameters(url), autocommit=True, prepare_threshold=None)
+    try:
+        configure(connection, **settings)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -64,7 +77,7 @@ def parameters(url: str) -> str:
             "the store's URL is malformed: give postgresql://user:password@host:port/database, with other "
             "characters than letters and digits percent-encoded"
         ) from None
-    defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"}
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"} | _ALIVE
     return conninfo.make_conninfo("", **(defaults | given | {"client_encoding": "UTF8"}))
 
 

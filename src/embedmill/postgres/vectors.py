@@ -6,7 +6,7 @@ dimension, int16 zero, then float32 or float16 numbers, all big-endian.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,14 +18,18 @@ TRAILER: Final = b"\xff\xff"
 _NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
 
 
-def copy_buffer(columns: Mapping[str, NDArray[Any]], *, vector: str = "vector") -> bytes:
+def copy_buffer(
+    columns: Mapping[str, NDArray[Any]], texts: Mapping[str, Sequence[str]] | None = None, *, vector: str = "vector"
+) -> bytes:
     """What ``COPY table (columns) FROM STDIN (FORMAT BINARY)`` is sent: header, a record for each row, trailer.
 
     `columns` are in the table's order: int64 ``(n,)`` for ``bigint``, int32 ``(n,)`` for ``integer``, bytes of one
     length ``(n,)`` (``S16``) for ``bytea``, and float32 ``(n, dimension)`` for the type that `vector` names: "vector"
-    or "halfvec". Raises `ValueError` for other arrays.
+    or "halfvec". `texts` are the columns of the type ``text``, which come after the others. Raises `ValueError` for
+    other arrays.
     """
-    rows = {len(values) for values in columns.values()}
+    texts = texts or {}
+    rows = {len(values) for values in (*columns.values(), *texts.values())}
     if len(rows) != 1:
         raise ValueError(f"columns of different lengths: {sorted(rows)}")
     fields: list[tuple[Any, ...]] = [("columns", ">i2")]
@@ -37,7 +41,7 @@ def copy_buffer(columns: Mapping[str, NDArray[Any]], *, vector: str = "vector") 
         else:
             fields.append((name, _scalar(values.dtype)))
     records = np.zeros(rows.pop(), np.dtype(fields))
-    records["columns"] = len(columns)
+    records["columns"] = len(columns) + len(texts)
     for name, values in columns.items():
         size = records.dtype[name].itemsize
         if values.ndim == 2:
@@ -45,7 +49,30 @@ def copy_buffer(columns: Mapping[str, NDArray[Any]], *, vector: str = "vector") 
             size += 4
         records[f"{name} size"] = size
         records[name] = values
-    return b"".join([HEADER, records.tobytes(), TRAILER])
+    data = records.tobytes()
+    body: Iterable[bytes | memoryview] = _followed(data, records.itemsize, texts) if texts else [data]
+    return b"".join([HEADER, *body, TRAILER])
+
+
+def _followed(data: bytes, size: int, texts: Mapping[str, Sequence[str]]) -> Iterator[bytes | memoryview]:
+    """The records, each followed by its texts."""
+    whole = memoryview(data)
+    for row, fields in enumerate(zip(*texts.values(), strict=True)):
+        yield whole[row * size : (row + 1) * size]
+        for text in fields:
+            encoded = text.encode()
+            yield len(encoded).to_bytes(4, "big")
+            yield encoded
+
+
+def read_vector(data: bytes) -> NDArray[np.float32]:
+    """A ``vector`` as the server sends it in binary form: ``(dimension,)``."""
+    return np.frombuffer(data, ">f4", offset=4).astype(np.float32)
+
+
+def text_of(vector: NDArray[np.float32]) -> str:
+    """A vector as pgvector reads it in text form, without loss."""
+    return str(vector.tolist())
 
 
 def _scalar(dtype: np.dtype[Any]) -> str:

@@ -10,39 +10,73 @@ from embedmill.interfaces import Store
 from embedmill.stores import sqlite
 
 DEFAULT_URL = "sqlite:.embedmill/index.db"
+DEFAULT_SCHEMA = "embedmill"
+DB_TIMEOUT = 60.0
 
 
 class Opener(Protocol):
     """Opens the stores of one scheme; see `open_store`."""
 
-    def __call__(self, url: str, *, write: bool, create: bool) -> Store:
+    def __call__(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Store:
         """Open this store."""
+
+
+def _open_postgres(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Store:
+    from embedmill.stores import postgres  # an extra, and slow to import
+
+    return postgres.open_url(url, write=write, create=create, schema=schema, db_timeout=db_timeout)
+
+
+def _no_files(url: str) -> list[str]:
+    return []
 
 
 OPENERS: dict[str, Opener] = {
     "sqlite": sqlite.open_url,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }
 
 LOCAL_FILES: dict[str, Callable[[str], list[str]]] = {
     "sqlite": sqlite.local_files,
+    "postgresql": _no_files,
+    "postgres": _no_files,
 }
 
 
-def open_store(url: str = DEFAULT_URL, *, write: bool = True, create: bool = True) -> Store:
+def open_store(
+    url: str = DEFAULT_URL,
+    *,
+    write: bool = True,
+    create: bool = True,
+    schema: str = DEFAULT_SCHEMA,
+    db_timeout: float = DB_TIMEOUT,
+) -> Store:
     """Open a store.
 
     `write` takes the store's writer lock until `close`; readers work meanwhile. `create` begins a new store
-    where there is none, and means nothing to a reader: reading never creates a store.
+    where there is none, and means nothing to a reader: reading never creates a store. `schema` is where in a
+    PostgreSQL database the store lies, and `db_timeout` the seconds for which a lost connection to it is made anew;
+    other stores have no use for them.
 
-    Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, and
-    `StoreError` where there is no store or it cannot be used.
+    Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, `MissingExtra` where
+    a package that the store needs is not installed, and `StoreError` where there is no store or it cannot be used.
     """
-    return OPENERS[_scheme(url)](url, write=write, create=create)
+    return OPENERS[_scheme(url)](url, write=write, create=create, schema=schema, db_timeout=db_timeout)
 
 
 def local_files(url: str) -> list[str]:
     """The files of this machine that hold a store, absolute: a source must not take them for documents."""
     return LOCAL_FILES[_scheme(url)](url)
+
+
+def shown(url: str) -> str:
+    """The URL of a store as it may stand in a report, before there is a store: without a password."""
+    if _scheme(url) == "sqlite":
+        return url
+    from embedmill.postgres import connecting
+
+    return connecting.shown(url)
 
 
 def _scheme(url: str) -> str:

@@ -146,6 +146,32 @@ class ExactSearch:
         return _View(generation, matrix, live, strays, held)
 
 
+def disagreements(connection: sqlite3.Connection, path: Path, generation: bytes, dimension: int) -> Iterator[str]:
+    """Where a matrix that is taken for current is not what the store holds, a line each."""
+    matrix = open_matrix(path, dimension)
+    if matrix is None:
+        return
+    try:
+        if matrix.generation != generation:
+            return
+        visible: Documents = np.fromiter(connection.execute(_VISIBLE), np.dtype((np.int64, 3)))
+        if not np.array_equal(visible, matrix.documents):
+            yield f"{path}: it has other documents than the store: remove that file, it is made anew"
+            return
+        first = 0
+        for _, block in _read(
+            connection, [(int(visible[0, 0]), int(visible[-1, 0]))] if len(visible) else [], dimension
+        ):
+            part = slice(first, first + len(block.chunks))
+            first = part.stop
+            same = np.array_equal(block.chunks, matrix.chunks[part])
+            if not same or not np.array_equal(block.vectors, matrix.vectors[part]):
+                yield f"{path}: it has other vectors than the store: remove that file, it is made anew"
+                return
+    finally:
+        matrix.close()
+
+
 def _find(visible: Documents, matrix: Matrix | None) -> tuple[Mask, Ids]:
     """Which of the documents the matrix has, in this very version, and at which place among its documents."""
     if matrix is None or not len(matrix.documents):

@@ -7,21 +7,23 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
+from embedmill.errors import StoreError, StoreNotFound, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores import rows, unseen
 from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
 from embedmill.stores.globs import compile_glob
+from embedmill.stores.inspection import problems
 from embedmill.stores.lock import WriterLock
 from embedmill.stores.matrix import DamagedMatrix, Ids
+from embedmill.stores.spaces import check_shape, finite, mismatch
 
 
 def local_files(url: str) -> list[str]:
@@ -30,8 +32,11 @@ def local_files(url: str) -> list[str]:
     return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
 
 
-def open_url(url: str, *, write: bool, create: bool) -> SqliteStore:
-    """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.stores.open_store`."""
+def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> SqliteStore:
+    """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.stores.open_store`.
+
+    A file holds one store, and is always there: `schema` and `db_timeout` mean nothing here.
+    """
     return SqliteStore(_path(url), write=write, create=create)
 
 
@@ -100,13 +105,8 @@ class SqliteStore:
                 db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
                 rows.mark_changed(db)
             else:
-                before = json.loads(bound["fields"])
-                differing = [name for name, value in asdict(space).items() if before.get(name) != value]
-                raise SpaceMismatch(
-                    f"store {self.path} holds vectors of {bound['model']} (space {bound['space']}), "
-                    f"not of {model} (space {space.id}, with other {', '.join(differing)}): "
-                    "give another --store and index into that"
-                )
+                fields = json.loads(bound["fields"])
+                raise mismatch(str(self.path), bound["model"], bound["space"], fields, space, model)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -243,22 +243,19 @@ class SqliteStore:
             bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
         )
 
-    def search(self, vector: Vector, k: int, glob: str | None = None) -> list[Hit]:
+    def search(self, vector: Vector, k: int, glob: str | None = None, *, exact: bool = False) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
 
         Searches one snapshot of the store, whatever is written meanwhile; with `glob` only documents whose id
-        fits (see `embedmill.stores.globs`). Raises `ValueError` for a vector that is not finite or not of the
-        store's dimension.
+        fits (see `embedmill.stores.globs`). Every search is exact, whatever `exact` says. Raises `ValueError` for
+        a vector that is not finite or not of the store's dimension.
         """
-        query = np.ascontiguousarray(vector, np.float32)
-        if not np.isfinite(query).all():
-            raise ValueError("the query's vector is not finite")
+        query = finite(vector)
         with self._snapshot() as db:
             dimension = rows.facts(db).get("dimension")
             if dimension is None or k < 1:
                 return []
-            if query.shape != (dimension,):
-                raise ValueError(f"the query's vector has shape {query.shape}, the store's have ({dimension},)")
+            check_shape(query, dimension)
             documents = None
             if glob is not None:
                 fits = compile_glob(glob).match
@@ -305,6 +302,18 @@ class SqliteStore:
             dimension = rows.facts(db).get("dimension")
             if dimension is not None:
                 self._search.prepare(db, dimension)
+
+    def verify(self) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        Looks at one snapshot of the store, whatever is written meanwhile: at the file's own structure, at each
+        document, chunk and vector, and at the matrix for searches.
+        """
+        with self._snapshot():
+            pass  # raises where it is closed
+        with told(self.path), closing(open_reader(self.path)) as db:  # the caller may use the store meanwhile
+            db.execute("BEGIN")
+            yield from problems(db, self._search.path)
 
     def close(self) -> None:
         """Release the store; may be called twice."""

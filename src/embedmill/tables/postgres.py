@@ -225,6 +225,7 @@ class PostgresTable(Closing):
         with self._reading:
             indexes = self._patience(lambda: self._index.existing(self._connection()), self._reconnect)
         return TableStatus(
+            store=self.url,
             table=self.target.title,
             text=self.target.text,
             vector=self.target.vector,

@@ -1,0 +1,67 @@
+"""What may be wrong with an SQLite store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedmill.records import Vector
+from embedmill.stores import rows
+from embedmill.stores.exact import disagreements
+from embedmill.stores.verifying import MISCOUNTED, Held, check_binding, check_chunks, check_counts
+
+_CHUNKS = """
+    SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END
+    FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
+"""
+
+
+def problems(db: sqlite3.Connection, matrix: Path) -> Iterator[str]:
+    """All that is wrong, a line each; `db` is in a transaction."""
+    try:
+        damage = [line for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
+        if damage:  # what it shows is then not worth looking at
+            yield from (f"the file is damaged: {' '.join(str(line).split())}" for line in damage)
+            return
+        yield from _of_rows(db, matrix)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        yield f"the file is damaged: {error}"
+
+
+def _of_rows(db: sqlite3.Connection, matrix: Path) -> Iterator[str]:
+    facts = rows.facts(db)
+    try:
+        fields = json.loads(facts.get("fields", "null"))
+    except ValueError:
+        fields = {}
+    dimension = facts.get("dimension")
+    found = check_binding(facts.get("space"), fields, dimension, rows.has_chunks(db))
+    yield from found
+    yield from check_counts(db.execute(MISCOUNTED))
+    (lost,) = db.execute("SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)").fetchone()
+    if lost:
+        yield f"vectors that belong to no chunk: {lost:,}"
+    held = (
+        Held(name, index, digest, context, text, _vector(blob))
+        for name, index, digest, context, text, blob in db.execute(_CHUNKS)
+    )
+    unsound = bool(found)
+    for problem in check_chunks(held, dimension, bool((fields or {}).get("normalize"))):
+        unsound = True
+        yield problem
+    if dimension is not None and not unsound:
+        yield from disagreements(db, matrix, facts["generation"], dimension)
+
+
+def _vector(blob: Any) -> Vector | None:
+    if blob is None:
+        return None
+    whole = len(blob) - len(blob) % 4
+    return np.frombuffer(blob[:whole] if whole == len(blob) else b"", "<f4").astype(np.float32, copy=False)

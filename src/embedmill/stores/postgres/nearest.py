@@ -1,0 +1,159 @@
+"""Search in a PostgreSQL store: exact, or through an index of pgvector's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from embedmill.postgres.connecting import Connection
+from embedmill.postgres.vectors import text_of
+from embedmill.records import Hit, Vector
+from embedmill.stores.globs import compile_glob
+from embedmill.stores.postgres import text
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+
+log = logging.getLogger(__name__)
+
+INDEXED_FROM: Final = 10_000
+"""Chunks above which an index is built: below, an exact search takes some 10 ms."""
+
+LARGEST_INDEXED: Final = 2000
+"""Dimensions of a ``vector`` that pgvector can index."""
+
+_FEW: Final = 10_000
+"""Chunks of the documents that a glob fits up to which they are compared one by one."""
+
+_FILTERED: Final = 10_000  # documents read at a time
+
+_PARALLEL: Final = "4"  # processes that build the index at once; the server's own limits hold too
+
+_LEAST_MEMORY, _MOST_MEMORY = 64, 2048
+"""Megabytes for building the index. With less than the graph needs it takes several times as long."""
+
+_INDEX: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+        WHERE i.indrelid = 'chunks'::regclass AND a.amname = 'hnsw' AND i.indisvalid
+    )
+"""
+
+
+def search(db: Connection, query: Vector, k: int, glob: str | None, *, exact: bool) -> list[Hit]:
+    """The `k` visible chunks with the largest inner product, best first; among equals the one stored earlier.
+
+    `db` is in a transaction that sees one state throughout.
+    """
+    documents: list[int] | None = None
+    approximate = not exact and is_indexed(db)
+    if glob is not None:
+        documents, chunks = _fitting(db, glob)
+        approximate = approximate and chunks > _FEW
+    if approximate:
+        _configure(db, k)
+        hits = _nearest(db, APPROXIMATE, query, k, documents)
+        # The index stops looking when it has seen some 20,000 rows; too few of them may have fitted.
+        if len(hits) == k:
+            return hits
+    return _nearest(db, EXACT, query, k, documents)
+
+
+def is_indexed(db: Connection) -> bool:
+    """Whether there is an index that searches can use."""
+    return _can_index(db) and bool(_row(db, _INDEX)[0])
+
+
+def _can_index(db: Connection) -> bool:
+    """Whether this pgvector can go on with an index until enough rows fit, which it does from 0.8 on."""
+    (version,) = _row(db, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    return tuple(int(part) for part in version.split(".")[:2]) >= (0, 8)
+
+
+def build_index(db: Connection, dimension: int) -> bool:
+    """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
+    (chunks,) = _row(db, "SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
+    if chunks <= INDEXED_FROM or dimension > LARGEST_INDEXED or not _can_index(db) or is_indexed(db):
+        return False
+    memory = min(max(int(chunks) * (4 * dimension + 500) // 1_000_000, _LEAST_MEMORY), _MOST_MEMORY)
+    for processes in (_PARALLEL, "0"):  # in a container, memory that processes share may be short
+        try:
+            with db.transaction():
+                _set(db, maintenance_work_mem=f"{memory}MB", max_parallel_maintenance_workers=processes)
+                db.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
+                db.execute("ANALYZE documents, chunks")
+        except (errors.DiskFull, errors.OutOfMemory) as error:
+            reason = error
+        else:
+            return True
+    log.warning("no index for searches could be built (%s): they stay exact", " ".join(str(reason).split()))
+    return False
+
+
+def _configure(db: Connection, k: int) -> None:
+    # Strict order goes on with the index until k rows fit, best first.
+    _set(db, **{"hnsw.ef_search": str(min(1000, max(40, 2 * k))), "hnsw.iterative_scan": "strict_order"})
+
+
+def _fitting(db: Connection, glob: str) -> tuple[list[int], int]:
+    """The documents whose name fits, and how many chunks they have."""
+    fits = compile_glob(glob).match
+    documents: list[int] = []
+    total = 0
+    with db.cursor("embedmill_documents") as cursor:  # on the server: the names of all do not fit into memory
+        cursor.itersize = _FILTERED
+        cursor.execute("SELECT id, name, chunks FROM documents WHERE complete AND chunks > 0")
+        for number, name, chunks in cursor:
+            if fits(text.read(name)):
+                documents.append(number)
+                total += chunks
+    return documents, total
+
+
+# The index serves no other order than that of its operator alone: by the score, which is its negative, is exact.
+APPROXIMATE: Final = "ORDER BY c.vector <#> {query}"
+EXACT: Final = "ORDER BY score DESC, c.id"
+
+_NEAREST: Final = """
+    SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context
+    FROM (
+        SELECT c.id, -(c.vector <#> {query}) AS score
+        FROM chunks c JOIN documents d ON d.id = c.document AND d.complete
+        WHERE {filter}
+        {order}
+        LIMIT {k}
+    ) n JOIN chunks c ON c.id = n.id JOIN documents d ON d.id = c.document
+    ORDER BY n.score DESC, c.id
+"""
+
+
+def composed(order: str, k: int, *, filtered: bool) -> sql.Composed:
+    """The statement that finds the nearest, with `query` and, where filtered, `documents` still to be given."""
+    query = sql.SQL("%(query)s::vector")
+    return sql.SQL(_NEAREST).format(
+        query=query,
+        order=sql.SQL(order).format(query=query),
+        filter=sql.SQL("c.document = ANY(%(documents)b::bigint[])" if filtered else "true"),
+        k=sql.Literal(k),
+    )
+
+
+def _nearest(db: Connection, order: str, query: Vector, k: int, documents: Sequence[int] | None) -> list[Hit]:
+    statement = composed(order, k, filtered=documents is not None)
+    values = {"query": text_of(query), "documents": documents}
+    return [
+        Hit(text.read(name), index, start, end, line, end_line, score, text.read(words), text.read(context))
+        for name, index, start, end, line, end_line, score, words, context in db.execute(statement, values)
+    ]
+
+
+def _set(db: Connection, **settings: str) -> None:
+    """Settings for the rest of the transaction."""
+    for name, value in settings.items():
+        db.execute("SELECT set_config(%s, %s, true)", [name, value])
+
+
+def _row(db: Connection, query: str) -> tuple[Any, ...]:
+    row = db.execute(query).fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,267 @@
+"""Connections of a store that are made anew where they were lost, and what makes a run's writes happen exactly once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from embedmill.errors import StoreBusy, StoreError
+from embedmill.postgres import schema as schemas
+from embedmill.postgres.connecting import Connection, connect, dial, require_vector, shown, told
+from embedmill.postgres.patience import Patience
+
+from psycopg import IsolationLevel, errors, sql  # isort: skip - after the module that says what to install
+
+T = TypeVar("T")
+
+_GRACE: Final = "1s"
+"""For the lock of another writer: the server takes a moment to notice that a client was killed."""
+
+
+class Place:
+    """A schema of a database, and the connections to it."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.url = url
+        self.schema = schemas.check_name(schema)
+        self.shown = shown(url)
+        self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
+
+    def open_reader(self) -> Connection:
+        """A connection that can only read, and sees one state in each transaction.
+
+        Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
+        """
+        connection = connect(self.url, default_transaction_read_only="on")
+        with told(self.url), _closed_on_error(connection):
+            schemas.require(connection, self.url, self.schema)
+            self._extension = require_vector(connection, self.url)
+            self._reading(connection)
+        return connection
+
+    def reopen_reader(self) -> Connection:
+        """The same after the connection was lost; raises what psycopg raises."""
+        connection = dial(self.url, default_transaction_read_only="on")
+        with _closed_on_error(connection):
+            self._reading(connection)
+        return connection
+
+    def _reading(self, connection: Connection) -> None:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        self._enter(connection)
+
+    def open_writer(self, *, create: bool) -> Connection:
+        """A connection that holds the lock of the store's writer; the schema is brought up to date.
+
+        Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
+        """
+        connection = connect(self.url)
+        with told(self.url), _closed_on_error(connection):
+            _require_unicode(connection, self.url)
+            if not create and not schemas.version(connection, self.schema, self.url):
+                schemas.require(connection, self.url, self.schema)
+            self._take_over(connection)
+            self._extension = require_vector(connection, self.url)
+            schemas.migrate(connection, self.url, self.schema, self._extension)
+            self._writing(connection)
+        return connection
+
+    def reopen_writer(self, run: int) -> Connection:
+        """The same after the connection was lost, for the run of this number; raises what psycopg raises.
+
+        The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
+        begun meanwhile.
+        """
+        connection = dial(self.url)
+        with _closed_on_error(connection):
+            self._writing(connection)
+            (current,) = _row(connection, "SELECT run FROM writer")
+            if current != run:
+                raise self.superseded()
+            self._lock(connection)
+        return connection
+
+    def superseded(self) -> StoreBusy:
+        """The error of a run that has lost the store to another."""
+        return StoreBusy(
+            f"another run has taken the store {self.shown} (schema {self.schema}) while this one had no connection: "
+            "wait until it has ended, then run again"
+        )
+
+    def _writing(self, connection: Connection) -> None:
+        self._enter(connection)
+        # A client that is killed must not hold the lock until an index is built. Only some servers can look.
+        connection.execute(
+            """SELECT set_config(name, '500ms', false) FROM pg_settings
+               WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
+        )
+
+    def _enter(self, connection: Connection) -> None:
+        """Make the schema's names, and pgvector's, mean what they say."""
+        names = [sql.Identifier(name).as_string(connection) for name in (self.schema, self._extension)]
+        connection.execute("SELECT set_config('search_path', %s, false)", [", ".join(names)])
+
+    def _lock(self, connection: Connection) -> None:
+        """Take the writer's lock; raises `errors.LockNotAvailable` where that takes too long."""
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"embedmill writer {self.schema}"])
+
+    def _take_over(self, connection: Connection) -> None:
+        """Take the lock, or say who has it."""
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
+                self._lock(connection)
+        except errors.LockNotAvailable as error:
+            raise StoreBusy(
+                f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
+                "wait until it has ended"
+            ) from error
+
+    def _writer(self, connection: Connection) -> str:
+        """Who writes, in words."""
+        query = sql.SQL("SELECT host, process, since FROM {}").format(sql.Identifier(self.schema, "writer"))
+        try:
+            row = connection.execute(query).fetchone()
+        except errors.UndefinedTable:  # it has only begun
+            row = None
+        if row is None or row[0] is None:
+            return "another process"
+        return f"process {row[1]} on {row[0]} (since {row[2]:%Y-%m-%d %H:%M})"
+
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _require_unicode(connection: Connection, url: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{shown(url)}: the database's encoding is {encoding}, which cannot hold every text: "
+            "create one with ENCODING 'UTF8' and give it as --store"
+        )
+
+
+class Session:
+    """One connection for reading, made anew where it was lost; what is asked of it is asked again then."""
+
+    def __init__(self, place: Place, patience: float) -> None:
+        """`patience`: seconds for which what passes by itself is tried again."""
+        self._place = place
+        self._patience = Patience(place.url, patience)
+        self._using = threading.Lock()
+        self._connection = place.open_reader()
+        self._closed = False
+
+    def __call__(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, given the connection in a transaction; it may be called several times."""
+        with self._using:
+            if self._closed:
+                raise StoreError(f"store {self._place.shown} is closed")
+            return self._patience(lambda: self._try(work))
+
+    def _try(self, work: Callable[[Connection], T]) -> T:
+        if self._connection.closed:
+            self._connection = self._place.reopen_reader()
+        with self._connection.transaction():
+            return work(self._connection)
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        with self._using:
+            self._closed = True
+            self._connection.close()
+
+
+class Run:
+    """The one writer of a store, from its opening to its end: each of its transactions happens exactly once.
+
+    A transaction that was lost with its connection is made again; one whose COMMIT was done, though the
+    answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
+    """
+
+    def __init__(self, place: Place, patience: float, *, create: bool) -> None:
+        """Raises what `Place.open_writer` raises."""
+        self._place = place
+        self._patience = Patience(place.url, patience)
+        self._using = threading.Lock()
+        self._connection = place.open_writer(create=create)
+        self._closed = False
+        self._step = 0
+        try:
+            with told(place.url):
+                self.number = _begin(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def transaction(self, work: Callable[[Connection], int]) -> int:
+        """What `work` returns, given the connection in a transaction; it may be called again, and counts once."""
+        with self._using:
+            answer = self._do(lambda db: self._step_by(work, db))
+            self._step += 1
+            return answer
+
+    def note(self, work: Callable[[Connection], object]) -> None:
+        """Do what may be done twice."""
+        with self._using:
+            self._do(work)
+
+    def _step_by(self, work: Callable[[Connection], int], db: Connection) -> int:
+        run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
+        if run != self.number:
+            raise self._place.superseded()
+        if step > self._step:  # it was done, and only the answer got lost
+            return int(answer)
+        answer = work(db)
+        db.execute("UPDATE writer SET step = %s, answer = %s", [self._step + 1, answer])
+        return answer
+
+    def _do(self, work: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise StoreError(f"store {self._place.shown} is closed")
+        try:
+            return self._patience(lambda: self._try(work))
+        except UnicodeEncodeError as error:
+            raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
+
+    def _try(self, work: Callable[[Connection], T]) -> T:
+        if self._connection.closed:
+            self._connection = self._place.reopen_writer(self.number)
+        with self._connection.transaction():
+            return work(self._connection)
+
+    def close(self) -> None:
+        """Let the next run in; may be called twice."""
+        with self._using:
+            self._closed = True
+            self._connection.close()
+
+
+def _begin(connection: Connection) -> int:
+    """Begin a run; the lock is held. Returns its number."""
+    with connection.transaction():
+        (number,) = _row(
+            connection,
+            "UPDATE writer SET run = run + 1, host = %s, process = %s, since = now(), step = 0 RETURNING run",
+            [socket.gethostname(), os.getpid()],
+        )
+        connection.execute("DELETE FROM seen")
+        connection.execute("INSERT INTO seen VALUES (%s, '')", [number])
+    return int(number)
+
+
+def _row(connection: Connection, query: str, values: list[Any] | None = None) -> tuple[Any, ...]:
+    row = connection.execute(query, values).fetchone()
+    if row is None:
+        raise StoreError("the table writer of the store is empty: this is a bug")
+    return row

@@ -1,0 +1,38 @@
+"""Whether vectors can be compared with those of a store, told alike by every store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from embedmill.errors import SpaceMismatch
+from embedmill.fingerprint import Space
+from embedmill.records import Vector
+
+
+def mismatch(
+    store: str, held: str, held_space: str, fields: Mapping[str, Any], space: Space, model: str
+) -> SpaceMismatch:
+    """The error of a store whose vectors are of the model `held`, in the space of these fields."""
+    differing = [name for name, value in asdict(space).items() if fields.get(name) != value]
+    return SpaceMismatch(
+        f"store {store} holds vectors of {held} (space {held_space}), not of {model} (space {space.id}, "
+        f"with other {', '.join(differing)}): give another --store and index into that"
+    )
+
+
+def finite(vector: Vector) -> Vector:
+    """A query's vector, contiguous; raises `ValueError` where a number is not finite."""
+    query = np.ascontiguousarray(vector, np.float32)
+    if not np.isfinite(query).all():
+        raise ValueError("the query's vector is not finite")
+    return query
+
+
+def check_shape(query: Vector, dimension: int) -> None:
+    """Raise `ValueError` for a query's vector that is not of the store's dimension."""
+    if query.shape != (dimension,):
+        raise ValueError(f"the query's vector has shape {query.shape}, the store's have ({dimension},)")

@@ -1,0 +1,378 @@
+"""The PostgreSQL store: lost connections, the server's own trouble, schemas and rights."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import sql
+
+from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.stores import open_store
+from embedmill.stores.postgres import PostgresStore, text
+from proxies import Proxy
+from servers import OwnServer, Server, ask
+from store_children import kill, replacing
+from store_samples import failure, fingerprint, record, replacement, state, vector
+
+
+def bound(url: str, **arguments: Any) -> PostgresStore:
+    store = PostgresStore(url, **arguments)
+    store.bind(fingerprint(), "model")
+    return store
+
+
+def contents(store: PostgresStore) -> dict[str, list[str]]:
+    found: dict[str, dict[int, str]] = {}
+    for hit in store.search(vector("anything"), 10_000, exact=True):
+        found.setdefault(hit.document, {})[hit.chunk] = hit.text
+    return {name: [chunks[index] for index in sorted(chunks)] for name, chunks in found.items()}
+
+
+# Text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\0\u2400\u241b")))
+def test_any_text_can_be_written_and_read_back(given: str) -> None:
+    assert text.read(text.write(given)) == given
+    assert "\0" not in text.write(given)
+
+
+@given(st.text("ab\0\u2400\u241b"), st.text("ab\0\u2400\u241b"))
+def test_written_texts_begin_with_each_other_as_the_texts_do(one: str, other: str) -> None:
+    assert text.write(one).startswith(text.write(other)) == one.startswith(other)
+
+
+def test_texts_without_nul_stand_in_the_table_as_they_are(database: str) -> None:
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["Ä 'quoted' \\x00 \U0001f600", "a\0b \u2400"])])
+    found = ask(database, "SELECT text FROM embedmill.chunks ORDER BY idx")
+    assert [row[0] for row in found] == ["Ä 'quoted' \\x00 \U0001f600", "a\u2400b \u241b\u2400"]
+
+
+def test_a_name_that_is_not_unicode_is_told(database: str) -> None:
+    with closing(bound(database)) as store:
+        with pytest.raises(StoreError, match=r"not valid Unicode: '/a\\udcff': rename"):
+            store.replace([replacement("/b", ["one"]), replacement("/a\udcff", ["one"])])
+        assert store.status().documents == 0
+
+
+def test_people_find_with_sql_what_a_search_finds(database: str) -> None:
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["one", "two"]), replacement("/b", ["three"])])
+    found = ask(
+        database,
+        """SELECT d.name, c.text, c.line, c.tokens
+           FROM embedmill.documents d JOIN embedmill.chunks c ON c.document = d.id
+           WHERE d.complete ORDER BY c.vector <#> %s::vector LIMIT 1""",
+        str(vector("two").tolist()),
+    )
+    assert found == [("/a", "two", 2, 7)]
+
+
+# Lost connections
+
+
+@contextmanager
+def cutting(url: str, least: float, most: float) -> Iterator[list[int]]:
+    """Meanwhile all connections to a database are cut at random moments; tells how many were."""
+    ended = threading.Event()
+    cuts: list[int] = []
+
+    def cut() -> None:
+        moments = random.Random(3)
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not ended.wait(moments.uniform(least, most)):
+                found = connection.execute(
+                    """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+                ).fetchall()
+                cuts.extend(1 for (done,) in found if done)
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    try:
+        yield cuts
+    finally:
+        ended.set()
+        thread.join()
+
+
+def write_much(store: PostgresStore, steps: int) -> dict[str, list[str]]:
+    """Writes of every kind; returns what the store is to hold then. Each step fails once at "/failing"."""
+    expected: dict[str, list[str]] = {}
+    for step in range(steps):
+        staged, *others = (f"/d/{(step * 7 + number) % 20}" for number in range(4))
+        store.stage(staged, [record(staged, index, f"{step} {index}") for index in range(3)], "f32")
+        store.see([f"/seen/{step}"])
+        store.replace(
+            [
+                replacement(staged, [f"{step} {index}" for index in range(3, 6)], first=3),
+                *(replacement(name, [f"{step} {index}" for index in range(6)]) for name in others),
+            ]
+        )
+        store.fail("/failing", [failure("/failing", -1)])
+        store.touch([state(others[0], "".join(f"{step} {index}" for index in range(6)), mtime_ns=step)])
+        assert store.states([staged, "/none"]).keys() == {staged}
+        assert store.vectors([record("", 0, f"{step} 2").hash], "f32")
+        for name in (staged, *others):
+            expected[name] = [f"{step} {index}" for index in range(6)]
+    return expected
+
+
+def check_complete(store: PostgresStore, expected: dict[str, list[str]], steps: int) -> None:
+    """Nothing was lost, nothing doubled."""
+    assert contents(store) == expected
+    assert [each.attempts for each in store.failures()] == [steps]
+    assert list(store.verify()) == []
+    store.replace([replacement("/gone/a", ["x"])])
+
+
+def test_a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing(database: str) -> None:
+    """Findings: a failing batch fetched again for ever; a restart that queues all active batches again."""
+    steps = 60
+    with closing(bound(database)) as store:
+        store.replace([replacement(f"/seen/{step}", ["x"]) for step in range(steps)])
+        store.close()
+        store = bound(database)
+        with cutting(database, 0.1, 0.4) as cuts:
+            expected = write_much(store, steps)
+            removed = store.remove_unseen(["/"])
+        assert len(cuts) >= 4
+        assert removed == 0
+        seen = {f"/seen/{step}": ["x"] for step in range(steps)}
+        check_complete(store, expected | seen, steps)
+        store.close()
+    with closing(bound(database)) as store:
+        assert store.remove_unseen(["/seen/"]) == steps
+
+
+def test_a_commit_whose_answer_gets_lost_is_not_made_twice(database: str) -> None:
+    proxy = Proxy(database)
+    try:
+        with closing(bound(proxy.url)) as store:
+            proxy.lose_answers = 1
+            store.stage("/huge", [record("/huge", 0, "a")], "f32")
+            proxy.lose_answers = 1
+            store.stage("/huge", [record("/huge", 1, "b")], "f32")
+            proxy.lose_answers = 1
+            store.replace([replacement("/huge", ["c"], first=2)])
+            proxy.lose_answers = 1
+            store.fail("/bad", [failure("/bad", -1)])
+            assert contents(store) == {"/huge": ["a", "b", "c"]}
+            assert [each.attempts for each in store.failures()] == [1]
+            store.replace([replacement("/gone", ["x"])])
+            store.close()
+        with closing(bound(proxy.url)) as store:
+            store.see(["/huge", "/bad"])
+            proxy.lose_answers = 1
+            assert store.remove_unseen(["/"]) == 1
+            assert proxy.lost == 5
+            assert list(store.verify()) == []
+    finally:
+        proxy.close()
+
+
+def test_a_run_that_lost_the_store_to_another_writes_no_more(database: str) -> None:
+    proxy = Proxy(database)
+    slow = bound(proxy.url, patience=10)
+    proxy.close()  # no way to the server from now on; the server sees that and frees the lock
+    with closing(bound(database)) as other:
+        other.replace([replacement("/a", ["of the other"])])
+    again = Proxy(database)
+    slow._run._place.url = again.url  # the way is free again
+    with closing(slow), pytest.raises(StoreBusy, match=r"another run has taken the store.*run again"):
+        slow.replace([replacement("/a", ["of the slow one"])])
+    again.close()
+    with closing(open_store(database, write=False)) as reader:
+        assert contents(reader) == {"/a": ["of the other"]}
+
+
+def test_patience_ends(database: str) -> None:
+    proxy = Proxy(database)
+    with closing(bound(proxy.url, patience=0.5)) as store:
+        proxy.close()
+        for use in (lambda: store.replace([replacement("/a", ["one"])]), store.status):
+            with pytest.raises(StoreError, match=r"postgresql://.*tried for 0\.5 s"):
+                use()
+
+
+@pytest.fixture
+def own_server(server: Server) -> OwnServer:
+    if not isinstance(server, OwnServer):
+        pytest.skip("the server is not ours to restart")
+    return server
+
+
+def test_a_restart_of_the_server_loses_nothing(own_server: OwnServer, database: str) -> None:
+    steps = 30
+    with closing(bound(database)) as store:
+        done: list[dict[str, list[str]]] = []
+        writer = threading.Thread(target=lambda: done.append(write_much(store, steps)))
+        writer.start()
+        time.sleep(0.05)
+        own_server.stop()
+        own_server.start()
+        writer.join(60)
+        check_complete(store, done[0], steps)
+
+
+def test_a_server_that_crashes_does_not_take_for_vanished_what_it_forgot(
+    own_server: OwnServer, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(bound(database)) as store:
+        store.replace([replacement(f"/d/{name}", [name]) for name in "abc"])
+    with closing(bound(database)) as store:
+        store.see(["/d/a", "/d/b"])
+        with psycopg.connect(database) as victim:
+            os.kill(victim.info.backend_pid, signal.SIGKILL)
+        store.see(["/d/b"])
+        assert store.remove_unseen(["/d/"]) == 0
+        assert "has crashed during this run" in caplog.text
+        assert store.status().documents == 3
+        assert list(store.verify()) == []
+    with closing(bound(database)) as store:
+        store.see(["/d/a", "/d/b"])
+        assert store.remove_unseen(["/d/"]) == 1
+
+
+# Several at once
+
+
+def test_a_second_run_is_told_who_holds_the_store_and_death_frees_it(database: str) -> None:
+    holder = replacing({"url": database, "schema": "embedmill"})
+    with pytest.raises(StoreBusy, match=rf"process {holder.pid} on .* \(schema embedmill\): wait until"):
+        PostgresStore(database)
+    PostgresStore(database, write=False).close()
+    PostgresStore(database, "another").close()
+    kill(holder)
+    PostgresStore(database).close()
+
+
+def test_reads_do_not_wait_for_a_write_in_progress(database: str) -> None:
+    with closing(bound(database)) as store, closing(PostgresStore(database, write=False)) as reader:
+        store.replace([replacement("/a", ["one"])])
+
+        def work(db: Any) -> int:
+            db.execute("DELETE FROM documents")
+            assert contents(store) == contents(reader) == {"/a": ["one"]}
+            return 0
+
+        store._write(work)
+        assert contents(reader) == {}
+
+
+# Schemas
+
+
+@pytest.mark.parametrize("name", ["Odd Name", 'q"uo"te', "x; DROP SCHEMA public CASCADE; --", "ü%s{}", "select"])
+def test_a_schema_may_have_any_name(database: str, name: str) -> None:
+    with closing(bound(database, schema=name)) as store:
+        store.replace([replacement("/a", ["one"])])
+    with closing(open_store(database, schema=name, write=False)) as reader:
+        assert reader.search(vector("one"), 1)[0].text == "one"
+    schemas = ask(database, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^information'")
+    assert {row[0] for row in schemas} == {"public", name}
+    assert ask(database, "SELECT 1 FROM pg_extension WHERE extname = 'vector'")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 64, "pg_own", "a\0b"])
+def test_a_name_that_no_schema_can_have_is_refused(database: str, name: str) -> None:
+    with pytest.raises(UsageError, match="schema"):
+        PostgresStore(database, name)
+
+
+def test_pgvector_may_lie_in_any_schema(database: str) -> None:
+    ask(database, 'CREATE SCHEMA "Own Extensions"')
+    ask(database, 'ALTER EXTENSION vector SET SCHEMA "Own Extensions"')
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["one"])])
+        assert store.search(vector("one"), 1)[0].text == "one"
+        assert list(store.verify()) == []
+
+
+def test_an_older_schema_is_brought_up_to_date_by_a_run_only(database: str) -> None:
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["one"])])
+    ask(database, "DELETE FROM embedmill.migrations WHERE number = 2")
+    ask(database, "DROP TABLE embedmill.chunks, embedmill.documents, embedmill.meta, embedmill.writer")
+    ask(database, "DROP TABLE embedmill.seen, embedmill.failures")
+    with pytest.raises(StoreError, match=r"older embedmill.*embedmill index"):
+        PostgresStore(database, write=False)
+    PostgresStore(database, create=False).close()
+    PostgresStore(database, write=False).close()
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(server: Server) -> None:
+    name = "embedmill_latin"
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'").format(sql.Identifier(name))
+        )
+    url = server.url(name)
+    try:
+        with pytest.raises(StoreError, match=r"encoding is LATIN1.*ENCODING 'UTF8'"):
+            PostgresStore(url)
+        assert ask(url, "SELECT 1 FROM pg_namespace WHERE nspname = 'embedmill'") == []
+    finally:
+        server.drop(url)
+
+
+# Users and passwords
+
+
+@pytest.fixture
+def guest(server: Server, database: str) -> Iterator[str]:
+    """A user who may connect, and nothing else."""
+    name = f"guest_{os.getpid()}"
+    ask(server.dsn, f"CREATE ROLE {name} LOGIN")
+    yield name
+    ask(database, f"DROP OWNED BY {name}")
+    ask(server.dsn, f"DROP ROLE {name}")
+
+
+def test_a_user_without_rights_is_told_what_to_do(server: Server, database: str, guest: str) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(database)["dbname"])
+    url = server.url(name, user=guest)
+    with pytest.raises(StoreNotFound, match="embedmill index"):
+        PostgresStore(url, write=False)
+    with pytest.raises(StoreError, match="GRANT CREATE ON DATABASE"):
+        PostgresStore(url)
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["one"])])
+    with pytest.raises(StoreError, match=r"permission denied.*ask the owner"):
+        PostgresStore(url, write=False)
+    ask(database, f"GRANT USAGE ON SCHEMA embedmill TO {guest}")
+    ask(database, f"GRANT SELECT ON ALL TABLES IN SCHEMA embedmill TO {guest}")
+    with closing(PostgresStore(url, write=False)) as reader:
+        assert contents(reader) == {"/a": ["one"]}
+        assert list(reader.verify()) == []
+
+
+def test_a_password_is_never_told(database: str) -> None:
+    proxy = Proxy(database)
+    if psycopg.conninfo.conninfo_to_dict(proxy.url).get("password"):
+        pytest.skip("the server wants the right password")
+    try:
+        url = proxy.url.replace("@", ":hush%20hush@", 1)
+        with closing(bound(url, patience=0.2)) as store:
+            assert "hush" not in store.url
+            with pytest.raises(StoreBusy) as busy:
+                PostgresStore(url)
+            proxy.close()
+            with pytest.raises(StoreError) as lost:
+                store.status()
+        for told in (busy, lost):
+            assert "hush" not in str(told.value)
+    finally:
+        proxy.close()
