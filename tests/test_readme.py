@@ -35,6 +35,32 @@ def test_the_python_about_processes_runs() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_python_about_tables_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "tables.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    code = code.replace("/tmp/example", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "2 0\n")
+
+
+def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
+    """All but the first, which makes the environment that the tests run in."""
+    (lines,) = re.findall(r"<!-- table -->\n```\n.*?\n(.*?)```", README, re.DOTALL)
+    lines = lines.replace(".venv/bin/embedmill", f"{sys.executable} -m embedmill")
+    lines = lines.replace(".venv/bin/python", sys.executable)
+    end = f"{sys.executable} examples/postgres.py stop"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # where the server's files lie
+    tmp_path.chmod(0o755)
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", lines], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+    finally:
+        subprocess.run(end.split(), cwd=ROOT, env=environment, check=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"\d\d\d rows filled in ", done.stdout)
+
+
 def test_the_settings_are_read(tmp_path: Path) -> None:
     (example,) = blocks("toml")
     (tmp_path / "embedmill.toml").write_text(example)
@@ -48,7 +74,7 @@ def test_the_commands_exist(command: str) -> None:
         [sys.executable, "-m", "embedmill", command, "--help"], env=os.environ, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert "Examples:" in done.stdout or command == "cache"
+    assert "Examples:" in done.stdout or command in ("bench", "cache")
 
 
 def test_ci_runs_the_line_for_the_tests() -> None:
