@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from embedmill.errors import UsageError
+from embedmill.errors import StoreError, UsageError
 
 TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage", "chunk", "description")
 """Names of columns that hold what is to be embedded, the most telling first."""
 
 VECTOR_NAME: Final = "embedding"
 """The name of the vector column where none is given and several, or none, are there."""
+
+_METRICS: Final = ("characters", "words", "tokens", "frequency", "text_hash", "text_digest")
+"""The columns of a table of metrics beside those of the key."""
+
+_LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,31 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
     raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
 
 
+def choose_key(
+    columns: Sequence[Column], unique: Sequence[tuple[bool, list[str]]], given: Sequence[str], table: str
+) -> list[str]:
+    """The names of the columns that tell rows apart: those given, else those of the primary key.
+
+    `unique` are the table's unique indexes that tell every row: whether it is the primary key's, and its columns in
+    order. Raises `UsageError` where none of them fits.
+    """
+    if given:
+        wanted = {named(columns, name, "--id", table).name for name in given}
+        fitting = [names for _, names in unique if set(names) == wanted]
+        if not fitting:
+            raise UsageError(
+                f"--id: {table} has no unique index on {', '.join(given)} whose columns are NOT NULL: rows could not "
+                "be told apart; name the columns of one, or create it"
+            )
+        return fitting[0]
+    for is_primary, names in unique:
+        if is_primary:
+            return names
+    usable = "; ".join(", ".join(names) for _, names in unique)
+    hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
+    raise UsageError(f"{table} has no primary key: name the columns that tell its rows apart with --id: {hint}")
+
+
 def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | None, table: str) -> Column:
     """The column to embed: the one given, the only one with text, or the one with the most telling name.
 
@@ -129,6 +159,32 @@ def choose_vector(
             "or add one with --create"
         )
     return column
+
+
+def metrics_name(table: str) -> str:
+    """``<table>_metrics``, within the 63 bytes that a name may have in PostgreSQL."""
+    room = _LONGEST_NAME - len("_metrics")
+    return table.encode()[:room].decode(errors="ignore") + "_metrics"
+
+
+def check_metrics_keys(keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where a key column has the name of a metric, so that one table cannot hold both."""
+    taken = [name for name in keys if name in _METRICS]
+    if taken:
+        raise StoreError(
+            f"{table}: its key column {taken[0]} has the name of a column of {table}_metrics: rename it, or give "
+            "--no-metrics"
+        )
+
+
+def check_metrics_table(found: Iterable[str], keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where the table of metrics, which has these columns, is another's."""
+    missing = {*keys, *_METRICS} - set(found)
+    if missing:
+        raise StoreError(
+            f"{table}_metrics is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "
+            "--no-metrics"
+        )
 
 
 def no_such_table(name: str, where: str, others: Sequence[str]) -> UsageError:
