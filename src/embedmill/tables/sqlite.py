@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final
 
 from embedmill.closing import Closing
-from embedmill.errors import RowsRefused, SpaceMismatch, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, Vector
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus, shown
-from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, path_of, starts_otherwise
+from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming, sqlite_registry, sqlite_runs
+from embedmill.tables import sqlite_statements as standing
 from embedmill.tables.registered import Registered
-from embedmill.tables.sqlite_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, Standing, Statements, bound
-from embedmill.tables.sqlite_target import column_names, find, folded
+from embedmill.tables.sqlite_contents import digest, is_text, unfit
+from embedmill.tables.sqlite_database import PAGE, Database
+from embedmill.tables.sqlite_metrics import SqliteMetrics
+from embedmill.tables.sqlite_metrics_statements import MetricsStatements
+from embedmill.tables.sqlite_parts import bound
+from embedmill.tables.sqlite_statements import Statements
+from embedmill.tables.sqlite_target import column_names, find
 
 log = logging.getLogger(__name__)
 
 DB_TIMEOUT: Final = 60.0  # seconds; longer than a checkpoint or a backup holds a file
 
-_PAGE: Final = 1000
-"""Rows that are read, or changed, at once: some 5 ms. Without a write-ahead log nobody can write meanwhile."""
-
-_CACHE_KIB: Final = 16_384  # of memory; the default of 2 MB holds few of the pages of the indexes
-
-_REMEDIES: Final = {
-    **REMEDIES,
-    sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup",
-    sqlite3.SQLITE_NOTADB: ": it is no SQLite database; give another --store",
-}
-
 _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
 """Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
+
+
+_Seen = tuple[Any, ...]
+"""A row as it was when it was looked at: how it stands, content, its mark's id, run and hash, and its key."""
 
 
 class SqliteTable(Closing):
@@ -73,21 +69,16 @@ class SqliteTable(Closing):
             raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
         if index is not None and index.method == "hnsw":
             raise UsageError("--index hnsw is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
-        self.path = path_of(url)
         self._longest = longest
-        self._db_timeout = db_timeout
         self._registered: Registered | None = None
         self._run: sqlite_runs.Run | None = None
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
         self._overwrite = self._again = False
-        self._lock = threading.RLock()
-        self._db: sqlite3.Connection | None = self._open()
+        self._database = Database(path_of(url), db_timeout)
         try:
-            with self._told():
-                self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                self._refuse_store(self._db)
+            with self._database.reading() as db:
                 self.target = find(
-                    self._db,
+                    db,
                     self.url,
                     name,
                     keys=id,
@@ -97,29 +88,14 @@ class SqliteTable(Closing):
                     needs_vector=not metrics_only,
                 )
         except BaseException:
-            self._db.close()
+            self._database.close()
             raise
-        self._statements = self._with_marks(0)
-
-    def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
-            raise StoreNotFound(f"there is no database at {self.path}: check --store; a table must be there before")
-        if starts_otherwise(self.path):
-            raise StoreError(f"{self.path} is no SQLite database: give another --store")
-        with self._told():
-            db = connect(self.path, "mode=rw", timeout=self._db_timeout)
-            db.text_factory = _text
-            return db
-
-    def _refuse_store(self, db: sqlite3.Connection) -> None:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        if application == APPLICATION_ID:
-            raise UsageError(f"{self.path} is a store of `embedmill index`, not a database with a table to fill")
+        self._use_marks(0)
 
     @property
     def url(self) -> str:
         """``sqlite:PATH``."""
-        return f"sqlite:{self.path}"
+        return self._database.url
 
     @property
     def name(self) -> str:
@@ -141,15 +117,16 @@ class SqliteTable(Closing):
         """
         if not overwrite:
             self._check_dimension(fingerprint.space.dimension, model)
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             if self.target.missing and self.target.vector not in column_names(db, self.target.name):
                 db.execute(self._statements.create_vector)
-            self._registered = sqlite_registry.bind(db, self.path, self.target, fingerprint, model, overwrite=overwrite)
-            self._statements = self._with_marks(self._registered.id)
-            sqlite_runs.remove_dead(self.path)
+            self._registered = sqlite_registry.bind(
+                db, self._database.path, self.target, fingerprint, model, overwrite=overwrite
+            )
+            self._use_marks(self._registered.id)
+            sqlite_runs.remove_dead(self._database.path)
             self._begin_run(db, self._registered.id)
-        with self._reading() as db:
-            (unknown,) = db.execute(self._statements.count_unknown).fetchone()
+        ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
         self._parameters["space"] = fingerprint.space.id
         self._overwrite, self._again = overwrite, again
         if unknown:
@@ -161,7 +138,7 @@ class SqliteTable(Closing):
         while self._run is None:
             number = sqlite_registry.next_run(db, table)
             with suppress(FileExistsError):  # of a database that was put back from a backup
-                self._run = sqlite_runs.Run(self.path, table, number)
+                self._run = sqlite_runs.Run(self._database.path, table, number)
                 self._parameters["run"] = number
 
     def _check_dimension(self, dimension: int, model: str) -> None:
@@ -189,15 +166,8 @@ class SqliteTable(Closing):
 
     def _values(self) -> Iterator[tuple[str, int]]:
         """Type and size of what is in the vector column, NULL left out."""
-        after: Key | None = None
-        while True:
-            with self._reading() as db:
-                values = {"limit": _PAGE} | bound(after or ())
-                page = db.execute(self._statements.values(after), values).fetchall()
+        for page in self._database.pages(self._statements.values, None, 2):
             yield from ((kind, size) for kind, size, *_ in page if kind != "null")
-            if len(page) < _PAGE:
-                return
-            after = page[-1][2:]
 
     # Rows that need a vector
 
@@ -205,100 +175,82 @@ class SqliteTable(Closing):
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
         self._give_back_dead()
         while True:
-            seen: list[_Seen] = []
-            for page in self._pages(self._statements.standings, after, limit):
-                for row in page:
-                    after = row.key
-                    if self._is_due(row):
-                        seen.append(row)
-                        if len(seen) == limit:
-                            break
-                if len(seen) == limit:
-                    break
+            seen = self._due(after, limit)
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
                 return claimed
+            after = seen[-1][5:]
+
+    def _due(self, after: Key | None, limit: int) -> list[_Seen]:
+        """The next rows that nobody holds and that need a vector."""
+        seen: list[_Seen] = []
+        for page in self._standings(after, limit):
+            for row in page:
+                if self._is_due(row):
+                    seen.append(row)
+                    if len(seen) == limit:
+                        return seen
+        return seen
+
+    def _is_due(self, row: _Seen) -> bool:
+        stands: int = row[0]
+        if stands == standing.WRITTEN:
+            return bool(digest(row[1]) != row[4])
+        if stands == standing.FAILED:
+            tried = row[3] == self._parameters["run"]
+            return (self._again and not tried) or bool(digest(row[1]) != row[4])
+        return stands == standing.DUE or (stands == standing.FOREIGN and self._overwrite)
 
     def _claim(self, seen: Sequence[_Seen]) -> list[Row]:
         """Those of the rows that no other run has claimed since they were seen."""
         rows: list[Row] = []
         if not seen:
             return rows
-        with self._transaction() as db:
-            for row in seen:
-                digest = _digest(row.content)
-                values = {"run": self._parameters["run"], "hash": digest}
-                if row.mark is None:
-                    new = db.execute(self._statements.claim_new(row.key), values | bound(row.key))
-                    mark = new.lastrowid if new.rowcount == 1 else None
+        with self._database.transaction() as db:
+            for _, content, mark, run, hash_, *key_list in seen:
+                key = tuple(key_list)
+                values = {"run": self._parameters["run"], "hash": digest(content)}
+                if mark is None:
+                    new = db.execute(self._statements.claim_new(key), values | bound(key))
+                    claimed, mark = new.rowcount == 1, new.lastrowid
                 else:
-                    values |= {"mark": row.mark, "seen_run": row.run, "seen_hash": row.hash}
-                    mark = row.mark if db.execute(self._statements.claim, values).rowcount == 1 else None
-                if mark is not None:
-                    rows.append(self._row(mark, row))
+                    values |= {"mark": mark, "seen_run": run, "seen_hash": hash_}
+                    claimed = db.execute(self._statements.claim, values).rowcount == 1
+                if claimed:
+                    cause = unfit(content, self._longest)
+                    rows.append(Row(mark, key, "" if cause else content, cause))
         return rows
-
-    def _row(self, mark: int, seen: _Seen) -> Row:
-        text = seen.content
-        if isinstance(text, bytes):
-            cause = Cause("NotText", f"the value is a BLOB of {len(text):,} bytes, not a text")
-        elif len(text) > self._longest:
-            cause = Cause(
-                "TooLong", f"the text has {len(text):,} characters, at most {self._longest:,} are taken: see --max-text"
-            )
-        elif not _is_unicode(text):
-            cause = Cause("NotUnicode", "the text is not valid UTF-8")
-        else:
-            return Row(mark, seen.key, text)
-        return Row(mark, seen.key, "", cause)
-
-    def _is_due(self, row: _Seen) -> bool:
-        match row.standing:
-            case Standing.WRITTEN:
-                return _digest(row.content) != row.hash
-            case Standing.DUE:
-                return True
-            case Standing.FOREIGN:
-                return self._overwrite
-            case Standing.FAILED:
-                tried = self._parameters["run"] == row.run
-                return (self._again and not tried) or _digest(row.content) != row.hash
-            case _:
-                return False
 
     def _give_back_dead(self) -> None:
         """What runs that died have held is anybody's."""
-        with self._reading() as db:
-            holders = [number for (number,) in db.execute(self._statements.holders, self._parameters)]
+        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
         table = self._registered.id if self._registered else 0
         for number in holders:
-            if not sqlite_runs.lives(self.path, table, number):
-                with self._transaction() as db:
+            if not sqlite_runs.lives(self._database.path, table, number):
+                with self._database.transaction() as db:
                     db.execute(self._statements.give_back, {"run": number})
 
     def held_elsewhere(self) -> int:
         """How many rows other living runs hold."""
         self._give_back_dead()
-        with self._reading() as db:
-            return int(db.execute(self._statements.held_elsewhere, self._parameters).fetchone()[0])
+        return int(self._database.fetch(self._statements.held_elsewhere, self._parameters)[0][0])
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
-        known = self._known()
-        statement = self._statements.standings if known else self._statements.bare_standings
         rows = left = without = foreign = failures = 0
-        for page in self._pages(statement, None, _PAGE):
+        for page in self._standings(None, PAGE):
             for row in page:
-                if row.standing == Standing.WITHOUT_TEXT:
+                stands = row[0]
+                if stands == standing.WITHOUT_TEXT:
                     without += 1
                     continue
                 rows += 1
                 due = self._is_due(row)
                 # What this run has done already counts as left: so it was when the run began.
-                ours = row.run is not None and row.run == self._parameters["run"]
-                left += due or ours or row.standing == Standing.HELD
-                foreign += row.standing == Standing.FOREIGN
-                failures += row.standing == Standing.FAILED and not ours and not due
+                ours = row[3] == self._parameters["run"]
+                left += due or ours or stands == standing.HELD
+                foreign += stands == standing.FOREIGN
+                failures += stands == standing.FAILED and not ours and not due
         return Counts(rows, left, without, foreign, failures)
 
     def status(self) -> TableStatus:
@@ -317,17 +269,16 @@ class SqliteTable(Closing):
 
     def sample(self, limit: int) -> list[str]:
         """Some of its texts."""
-        with self._reading() as db:
-            found = db.execute(self._statements.sample, {"limit": limit}).fetchall()
-        return [text for (text,) in found if isinstance(text, str) and _is_unicode(text)]
+        found = self._database.fetch(self._statements.sample, {"limit": limit})
+        return [text for (text,) in found if is_text(text)]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
         if self._registered is None and self.target.vector and not self.target.missing:
-            with self._reading() as db:
-                self._registered = sqlite_registry.find(db, self.path, self.target)
+            with self._database.reading() as db:
+                self._registered = sqlite_registry.find(db, self._database.path, self.target)
                 if self._registered is not None:
-                    self._statements = self._with_marks(self._registered.id)
+                    self._use_marks(self._registered.id)
                     self._parameters["space"] = self._registered.space
         return self._registered
 
@@ -340,28 +291,30 @@ class SqliteTable(Closing):
         `RowsRefused` where the database refuses the data.
         """
         try:
-            with self._transaction() as db:
-                return sum(not self._write(db, filled) for filled in rows)
+            with self._database.transaction() as db:
+                fresh = [filled for filled in rows if self._write(db, filled)]
+                measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
+                self._metrics.write_of_marks(db, measured)
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and code(error.__cause__) in _REFUSED:
                 raise RowsRefused(str(error)) from error.__cause__
             raise
+        return len(rows) - len(fresh)
 
     def _write(self, db: sqlite3.Connection, filled: Filled) -> bool:
+        """Write a vector, if it is that of the present text; whether it was."""
         statements, mark = self._statements, {"mark": filled.row.mark, "run": self._parameters["run"]}
-        content, digest = db.execute(statements.present, mark).fetchone() or (None, None)
-        fresh = content is not None and _digest(content) == digest
+        present = self._database.fetch(statements.present, mark)  # none: the row is gone, or no longer ours
+        fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
             values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
-            fresh = db.execute(statements.fill, values).rowcount == 1  # a trigger may have said no
+            fresh = db.execute(statements.fill_vector, values).rowcount == 1  # a trigger may have said no
         db.execute(statements.settle, mark | {"space": self._parameters["space"] if fresh else None})
-        if fresh and filled.metrics is not None:
-            db.execute(statements.measure_mark, {"mark": filled.row.mark} | _numbers(filled.metrics))
         return fresh
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             db.executemany(
                 self._statements.fail,
                 (
@@ -382,15 +335,13 @@ class SqliteTable(Closing):
         self._give_back_dead()
         after, removed = 0, 0
         while True:
-            with self._reading() as db:
-                values = {"after": after, "limit": _PAGE}
-                page = db.execute(self._statements.textless, values).fetchall()
+            page = self._database.fetch(self._statements.textless, {"after": after, "limit": PAGE})
             if not page:
                 return removed
             after = page[-1][0]
             textless = [(mark, has_vector) for mark, is_textless, has_vector in page if is_textless]
             if textless:
-                with self._transaction() as db:
+                with self._database.transaction() as db:
                     for mark, has_vector in textless:
                         if has_vector and not self.target.vector_not_null:
                             db.execute(self._statements.clear, {"mark": mark})
@@ -403,7 +354,7 @@ class SqliteTable(Closing):
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
         if self._registered is not None and not self._registered.filled:
-            with self._transaction() as db:
+            with self._database.transaction() as db:
                 sqlite_registry.note_filled(db, self._registered.id)
 
     @property
@@ -415,180 +366,49 @@ class SqliteTable(Closing):
 
     def prepare_metrics(self) -> None:
         """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""
-        naming.check_metrics_keys([folded(name) for name in self.target.key_names], self.name)
-        with self._reading() as db:
-            there = column_names(db, self._statements.metrics)
-        if not there:
-            with self._transaction() as db:
-                db.execute(self._statements.create_metrics)
-                there = column_names(db, self._statements.metrics)
-        naming.check_metrics_table(map(folded, there), [folded(name) for name in self.target.key_names], self.name)
+        self._metrics.prepare()
 
     def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
-        found: list[tuple[Key, str]] = []
-        while len(found) < limit:
-            with self._reading() as db:
-                values = {"limit": _PAGE} | bound(after or ())
-                page = db.execute(self._statements.measured(after), values).fetchall()
-            for content, digest, *key in page:
-                after = tuple(key)
-                if isinstance(content, str) and _digest(content) != digest and _is_unicode(content):
-                    found.append((after, content))
-                    if len(found) == limit:
-                        break
-            if len(page) < _PAGE:
-                break
-        return found
+        return self._metrics.missing(after, limit)
 
     def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-        with self._transaction() as db:
-            for key, digest, metrics in rows:
-                db.execute(self._statements.measure(key), bound(key) | {"hash": digest} | _numbers(metrics))
+        self._metrics.write(rows)
 
     def finish_metrics(self) -> None:
         """Count how often each text stands in the table; forget rows that are gone."""
-        with self._reading() as db:
-            db.execute(DROP_FREQUENCIES)
-            db.execute(CREATE_FREQUENCIES)
-        after, pages = -math.inf, []
-        while page := self._metrics_page(after):
-            last = page[-1][0]
-            gone = [{"number": number} for number, is_textless in page if is_textless]
-            if gone:
-                with self._transaction() as db:
-                    db.executemany(self._statements.remove_metrics, gone)
-            limits = {"after": after, "last": last}
-            with self._reading() as db:
-                db.execute(self._statements.count_texts, limits)
-            pages.append(limits)
-            after = last
-        for limits in pages:
-            with self._reading() as db:
-                wrong = db.execute(self._statements.miscounted, limits).fetchall()
-            if wrong:
-                with self._transaction() as db:
-                    db.executemany(
-                        self._statements.write_frequency,
-                        ({"number": number, "frequency": frequency} for number, frequency in wrong),
-                    )
-
-    def _metrics_page(self, after: float) -> list[tuple[int, int]]:
-        with self._reading() as db:
-            return db.execute(self._statements.metrics_page, {"after": after, "limit": _PAGE}).fetchall()
+        self._metrics.finish()
 
     # What is known
 
     def failures(self) -> Iterator[RowFailure]:
         """The rows that have failed, in the order of their keys."""
-        after: Key | None = None
-        while self._known() is not None:
-            with self._reading() as db:
-                values = {"limit": _PAGE} | bound(after or ())
-                page = db.execute(self._statements.failures(after), values).fetchall()
+        if self._known() is None:
+            return
+        for page in self._database.pages(self._statements.failures, None, 3):
             for cause, message, attempts, *key in page:
-                after = tuple(key)
-                yield RowFailure(shown(after), Cause(cause, message), attempts)
-            if len(page) < _PAGE:
-                return
+                yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
-        with self._lock:
-            if self._run is not None:
-                self._run.end()
-                self._run = None
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        if self._run is not None:
+            self._run.end()
+            self._run = None
+        self._database.close()
 
-    # The connection
+    # Parts
 
-    def _with_marks(self, number: int) -> Statements:
-        return Statements(self.target, sqlite_registry.marks(number), naming.metrics_name(self.target.name))
+    def _use_marks(self, number: int) -> None:
+        names = (self.target, sqlite_registry.marks(number), naming.metrics_name(self.target.name))
+        self._statements = Statements(*names)
+        self._metrics = SqliteMetrics(self._database, MetricsStatements(*names))
 
-    def _pages(self, statement: Callable[[Key | None], str], after: Key | None, limit: int) -> Iterator[list[_Seen]]:
-        """All rows behind a key; pages grow, since where few rows are due many are looked at."""
-        while True:
-            with self._reading() as db:
-                values = self._parameters | {"limit": limit} | bound(after or ())
-                page = [_Seen._make((*row[:5], row[5:])) for row in db.execute(statement(after), values)]
-            yield page
-            if len(page) < limit:
-                return
-            after = page[-1].key
-            limit = max(limit, min(2 * limit, _PAGE))
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """For one statement, whose rows are all fetched at once: as long as one is open, others cannot write."""
-        with self._lock, self._told():
-            if self._db is None:
-                raise StoreError(f"table {self.name} is closed")
-            yield self._db
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")  # one that began by reading could not become a writing one
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """The border: whatever SQLite raises leaves as a `StoreError` that names the database."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if code(error) == sqlite3.SQLITE_BUSY:
-                raise StoreBusy(
-                    f"{self.url} is locked by another process (tried for {self._db_timeout:g} s: --db-timeout): run "
-                    "again when it has ended"
-                ) from error
-            raise StoreError(f"{self.url}: {error}{_REMEDIES.get(code(error), '')}") from error
-
-
-class _Seen(NamedTuple):
-    """A row as it was when it was looked at."""
-
-    standing: int
-    content: str | bytes
-    mark: int | None
-    run: int | None
-    hash: bytes | None
-    key: Key
-
-
-def _text(value: bytes) -> str:
-    """As Python reads the names of files: what is not valid UTF-8 becomes surrogates, and can be given back."""
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
-
-
-def _digest(content: str | bytes) -> bytes:
-    """SHA-256 of a text, as `embedmill.records.text_hash` makes it; another for a BLOB of the same bytes."""
-    if isinstance(content, bytes):
-        return hashlib.sha256(b"BLOB\0" + content).digest()
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).digest()
+    def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
+        """How the rows behind a key stand (see `sqlite_statements.Statements.standings`)."""
+        statement = self._statements.standings if self._known() else self._statements.bare_standings
+        return self._database.pages(statement, after, 5, first=first, values=self._parameters)
 
 
 def _blob(vector: Vector) -> bytes:
     return vector.astype("<f4", copy=False).tobytes()
-
-
-def _numbers(metrics: Metrics) -> dict[str, Any]:
-    return {
-        "characters": metrics.characters,
-        "words": metrics.words,
-        "tokens": metrics.tokens,
-        "digest": metrics.digest,
-    }
