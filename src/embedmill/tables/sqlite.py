@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from embedmill.closing import Closing
@@ -23,7 +24,7 @@ from embedmill.tables.sqlite_metrics import SqliteMetrics
 from embedmill.tables.sqlite_metrics_statements import MetricsStatements
 from embedmill.tables.sqlite_parts import bound
 from embedmill.tables.sqlite_statements import Statements
-from embedmill.tables.sqlite_target import column_names, find
+from embedmill.tables.sqlite_target import column_names, find, folded
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +119,10 @@ class SqliteTable(Closing):
         if not overwrite:
             self._check_dimension(fingerprint.space.dimension, model)
         with self._database.transaction() as db:
-            if self.target.missing and self.target.vector not in column_names(db, self.target.name):
-                db.execute(self._statements.create_vector)
+            if self.target.missing:
+                if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
+                    db.execute(self._statements.create_vector)
+                self.target = replace(self.target, missing=False)
             self._registered = sqlite_registry.bind(
                 db, self._database.path, self.target, fingerprint, model, overwrite=overwrite
             )
@@ -294,7 +297,8 @@ class SqliteTable(Closing):
             with self._database.transaction() as db:
                 fresh = [filled for filled in rows if self._write(db, filled)]
                 measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
-                self._metrics.write_of_marks(db, measured)
+                if measured:
+                    self._metrics.write_of_marks(db, measured)
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and code(error.__cause__) in _REFUSED:
                 raise RowsRefused(str(error)) from error.__cause__

@@ -82,7 +82,6 @@ class Parts:
             "vector": f"t.{quoted(target.vector)}" if target.vector else "NULL",
             "filled": quoted(target.vector),
             "keys": ", ".join(keys),
-            "first_key": f"t.{keys[0]}",
             "table_keys": ", ".join(f"t.{key}" for key in keys),
             "mark_keys": ", ".join(f"key{number}" for number in self._numbers),
             "keys_of_marks": ", ".join(f"m.key{number}" for number in self._numbers),
