@@ -70,7 +70,7 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
 
     Raises `UsageError`, which lists the columns.
     """
-    plain = given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
+    plain = unquoted(given)
     for wanted in (given, plain):
         for column in columns:
             if column.name == wanted:
@@ -79,6 +79,11 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
     if len(alike) == 1:
         return alike[0]
     raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+
+
+def unquoted(given: str) -> str:
+    """A name without the quotes that a user may have put around it."""
+    return given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
 
 
 def choose_key(

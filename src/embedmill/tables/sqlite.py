@@ -145,32 +145,27 @@ class SqliteTable(Closing):
                 self._parameters["run"] = number
 
     def _check_dimension(self, dimension: int, model: str) -> None:
-        present = self._dimension()
-        if present not in (None, dimension):
-            raise SpaceMismatch(
-                f"{self.name}.{self.target.vector} has vectors of {present:,} dimensions, those of {model} have "
-                f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
-                "--overwrite"
-            )
-
-    def _dimension(self) -> int | None:
-        """That of the first vector; None where there is none yet. Raises `SpaceMismatch` for other values."""
-        if not self.target.vector or self.target.missing:
-            return None
-        kind, size = next(self._values(), ("", 0))
-        if not kind:
-            return None
-        if kind != "blob" or size % 4 or not size:
+        kind, size = self._first_vector()
+        if kind not in ("null", "blob") or size % 4:
             raise SpaceMismatch(
                 f"{self.name}.{self.target.vector} holds values that are no vectors (float32, as sqlite-vec reads "
                 "them): name another column with --vector (--create adds it), or give --overwrite"
             )
-        return size // 4
+        if kind == "blob" and size != 4 * dimension:
+            raise SpaceMismatch(
+                f"{self.name}.{self.target.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
+                f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
+                "--overwrite"
+            )
 
-    def _values(self) -> Iterator[tuple[str, int]]:
-        """Type and size of what is in the vector column, NULL left out."""
-        for page in self._database.pages(self._statements.values, None, 2):
-            yield from ((kind, size) for kind, size, *_ in page if kind != "null")
+    def _first_vector(self) -> tuple[str, int]:
+        """Type and size of the first value in the vector column; "null" where there is none."""
+        if self.target.vector and not self.target.missing:
+            for page in self._database.pages(self._statements.values, None, 2):
+                for kind, size, *_ in page:
+                    if kind != "null":
+                        return kind, size
+        return "null", 0
 
     # Rows that need a vector
 
@@ -258,20 +253,21 @@ class SqliteTable(Closing):
 
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""
-        known = self._known()
+        known, (kind, size) = self._known(), self._first_vector()
         return TableStatus(
+            store=self.url,
             table=self.name,
             text=self.target.text,
             vector=self.target.vector,
             counts=self.counts(),
             model=known.model if known else None,
             space=known.space if known else None,
-            dimension=self._dimension(),
+            dimension=size // 4 if kind == "blob" else None,
             index="",
         )
 
     def sample(self, limit: int) -> list[str]:
-        """Some of its texts."""
+        """Its first texts, in the order of their keys."""
         found = self._database.fetch(self._statements.sample, {"limit": limit})
         return [text for (text,) in found if is_text(text)]
 
@@ -313,7 +309,7 @@ class SqliteTable(Closing):
         if fresh:
             values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
             fresh = db.execute(statements.fill_vector, values).rowcount == 1  # a trigger may have said no
-        db.execute(statements.settle, mark | {"space": self._parameters["space"] if fresh else None})
+        db.execute(statements.settle if fresh else statements.release, self._parameters | mark)
         return fresh
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:

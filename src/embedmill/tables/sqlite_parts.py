@@ -79,7 +79,7 @@ class Parts:
             "text": text,
             # A number is embedded as it is written; a BLOB is no text, and left as it is.
             "content": f"CASE WHEN typeof({text}) IN ('text', 'blob') THEN {text} ELSE CAST({text} AS TEXT) END",
-            "vector": f"t.{quoted(target.vector)}" if target.vector else "NULL",
+            "vector": f"t.{quoted(target.vector)}" if target.vector and not target.missing else "NULL",
             "filled": quoted(target.vector),
             "keys": ", ".join(keys),
             "table_keys": ", ".join(f"t.{key}" for key in keys),

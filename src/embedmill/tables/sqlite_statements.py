@@ -44,8 +44,8 @@ class Statements(Parts):
 
     @cached_property
     def sample(self) -> str:
-        """Some contents."""
-        return self.fill("SELECT {content} FROM {table} AS t WHERE {text} IS NOT NULL LIMIT :limit")
+        """The first contents, in the order of their keys."""
+        return self.fill(_SAMPLE)
 
     # Rows that need a vector
 
@@ -95,8 +95,13 @@ class Statements(Parts):
 
     @cached_property
     def settle(self) -> str:
-        """Note that a row is done, or is to be claimed anew."""
+        """Note that a row is done."""
         return self.fill(_SETTLE)
+
+    @cached_property
+    def release(self) -> str:
+        """Give a row back whose text has changed since it was claimed: it is claimed anew."""
+        return self.fill("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
 
     @cached_property
     def fail(self) -> str:
@@ -147,6 +152,10 @@ CREATE TABLE IF NOT EXISTS {marks} (
 """
 _CREATE_HELD: Final = "CREATE INDEX IF NOT EXISTS {held} ON {marks} (run) WHERE held"
 _CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {failed} ON {marks} ({mark_keys}) WHERE cause IS NOT NULL"
+
+_SAMPLE: Final = """
+SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
+"""
 
 _VALUES: Final = """
 SELECT typeof({vector}), coalesce(length({vector}), 0), {table_keys}

@@ -186,9 +186,10 @@ _AFFINITIES: Final = [
 
 def _spelled(columns: Sequence[_Found], name: str) -> str:
     """The name as the table spells it; as it is where there is no such column."""
-    for column in columns:
-        if folded(column.name) == folded(name):
-            return column.name
+    for wanted in (name, naming.unquoted(name)):
+        for column in columns:
+            if folded(column.name) == folded(wanted):
+                return column.name
     return name
 
 
