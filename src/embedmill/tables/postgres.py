@@ -412,10 +412,10 @@ class PostgresTable(Closing):
         if self._known() is None:
             return
         with self._pool.connection() as connection, connection.transaction():
-            cursor = connection.cursor("embedmill_failures")  # of the server: there may be many
-            cursor.execute(self._statements.failures)
-            for cause, message, attempts, *key in cursor:
-                yield RowFailure(tuple(key), Cause(cause, message), attempts)
+            with connection.cursor("embedmill_failures") as cursor:  # of the server: there may be many
+                cursor.execute(self._statements.failures)
+                for cause, message, attempts, *key in cursor:
+                    yield RowFailure(tuple(key), Cause(cause, message), attempts)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
