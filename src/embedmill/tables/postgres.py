@@ -16,6 +16,7 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection, configure, connect, parameters, shown
+from embedmill.postgres.names import Name
 from embedmill.postgres.patience import DB_TIMEOUT, Patience
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
@@ -355,7 +356,7 @@ class PostgresTable(Closing):
 
     def _create_metrics(self) -> None:
         connection = self._connection()
-        metrics = self._statements.metrics
+        metrics = sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))
         naming.check_metrics_keys(self.target.keys, self.target.title)
         with suppress(errors.UniqueViolation):  # another run is creating it
             connection.execute(self._statements.create_metrics)
@@ -411,11 +412,14 @@ class PostgresTable(Closing):
         """The rows that have failed, in the order of their keys."""
         if self._known() is None:
             return
-        with self._pool.connection() as connection, connection.transaction():
-            with connection.cursor("embedmill_failures") as cursor:  # of the server: there may be many
-                cursor.execute(self._statements.failures)
-                for cause, message, attempts, *key in cursor:
-                    yield RowFailure(tuple(key), Cause(cause, message), attempts)
+        with (
+            self._pool.connection() as connection,
+            connection.transaction(),
+            connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
+        ):
+            cursor.execute(self._statements.failures)
+            for cause, message, attempts, *key in cursor:
+                yield RowFailure(tuple(key), Cause(cause, message), attempts)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
@@ -428,7 +432,7 @@ class PostgresTable(Closing):
     # Connections
 
     def _with_marks(self, number: int) -> Statements:
-        metrics = sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))
+        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
         return Statements(self.target, self._registry.marks(number), metrics)
 
     def _connection(self) -> Connection:

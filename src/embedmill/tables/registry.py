@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres.connecting import Connection
+from embedmill.postgres.names import Name
 from embedmill.tables.registered import Registered
 from embedmill.tables.statements import Statements
 from embedmill.tables.target import Target
@@ -22,11 +23,11 @@ class Registry:
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self._tables = sql.Identifier(schema, "tables")
+        self._tables = Name(schema, "tables")
 
     def marks(self, number: int) -> sql.Identifier:
         """The table of a table's marks."""
-        return sql.Identifier(self.schema, f"marks_{number}")
+        return Name(self.schema, f"marks_{number}")
 
     def find(self, connection: Connection, target: Target) -> Registered | None:
         """The entry of a table and its vector column."""
