@@ -50,7 +50,7 @@ def parts(name: str) -> list[tuple[str, bool]]:
         else:
             part, dot, after = rest.partition(".")
             rest, quoted = dot + after, False
-        if not part or "\0" in part:
+        if not _is_name(part):
             raise UsageError(f"table {name!r}: give TABLE or SCHEMA.TABLE, with odd names in double quotes")
         found.append((part, quoted))
         if not rest:
@@ -154,6 +154,8 @@ def choose_vector(
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")
     if create and wanted not in there:
+        if not _is_name(wanted) or len(wanted.encode()) > _LONGEST_NAME:
+            raise UsageError(f"--vector: {wanted!r} is no name for a column: give one of 1 to {_LONGEST_NAME} bytes")
         return wanted
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
@@ -197,6 +199,14 @@ def no_such_table(name: str, where: str, others: Sequence[str]) -> UsageError:
     near = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the name and --store"
     return UsageError(f"there is no table {name} in {where}{hint}")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a database could know it: names from the command line need not be valid Unicode."""
+    try:
+        return bool(text.encode()) and "\0" not in text
+    except UnicodeEncodeError:
+        return False
 
 
 def _names(columns: Sequence[Column]) -> str:
