@@ -53,6 +53,9 @@ class Place:
         """A trigger that writes the ids of changed rows to the table "changes"."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Nothing to close where each statement has a connection of its own."""
+
     def open(self, name: str = "docs", **options: Any) -> Table:
         return open_table(self.url, name, **({"longest": 1000, "db_timeout": 10.0} | options))
 
@@ -101,13 +104,16 @@ class PostgresPlace(Place):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            if values:
-                statement = statement.replace("%", "%%").replace("?", "%s")
-            found = connection.execute(statement, values or None)  # type: ignore[arg-type]
-            return found.fetchall() if found.description else []
+        if values:
+            statement = statement.replace("%", "%%").replace("?", "%s")
+        found = self._connection.execute(statement, values or None)  # type: ignore[arg-type]
+        return found.fetchall() if found.description else []
 
     def vectors(self, name: str = "docs", column: str = "embedding", order: str = "id") -> list[np.ndarray | None]:
         rows = self.execute(f"SELECT {column}::real[] FROM {name} ORDER BY {order}")

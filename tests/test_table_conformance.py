@@ -27,10 +27,13 @@ PLACES = {"sqlite": SqlitePlace, "postgresql": PostgresPlace}
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
-        return SqlitePlace(tmp_path / "app.db")
-    return PostgresPlace(request.getfixturevalue("database"))
+        place: Place = SqlitePlace(tmp_path / "app.db")
+    else:
+        place = PostgresPlace(request.getfixturevalue("database"))
+    yield place
+    place.close()
 
 
 def stands(place: Place) -> Counts:
@@ -756,13 +759,11 @@ _FILL = """
 import sys
 from table_places import PostgresPlace, SqlitePlace, ingest
 from troubled import TroubledEmbedder
-url = sys.argv[1]
-kind = PostgresPlace if url.startswith("postgresql") else SqlitePlace
-place = kind.__new__(kind)
-place.url = url
+place = PostgresPlace(sys.argv[1]) if sys.argv[1].startswith("postgresql") else SqlitePlace(sys.argv[1][7:])
 print("ready", flush=True)
 sys.stdin.readline()
 ingest(place, TroubledEmbedder(), vector="own")
+place.close()
 """
 
 
