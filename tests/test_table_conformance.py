@@ -146,8 +146,13 @@ def test_texts_arrive_as_they_are(place: Place, text: str) -> None:
 # Several runs
 
 
-def test_runs_share_the_rows_and_no_row_is_claimed_twice(place: Place) -> None:
+@pytest.mark.parametrize("before", ["", "UPDATE docs SET body = 'other ' || body", "UPDATE docs SET embedding = NULL"])
+def test_runs_share_the_rows_and_no_row_is_claimed_twice(place: Place, before: str) -> None:
     place.docs(*(f"text {number}" for number in range(120)))
+    if before:
+        run(place, limit=100)
+        place.execute(before)
+    expected = Counter(text for (text,) in place.execute("SELECT body FROM docs"))
     runs = [bound(place) for _ in range(3)]
     found: list[list[Row]] = [[], [], []]
 
@@ -165,7 +170,7 @@ def test_runs_share_the_rows_and_no_row_is_claimed_twice(place: Place) -> None:
         thread.join()
     for each in runs:
         each.close()
-    assert Counter(row.text for rows in found for row in rows) == Counter(f"text {number}" for number in range(120))
+    assert Counter(row.text for rows in found for row in rows) == expected
     assert all(each is not None for each in place.vectors())
 
 
@@ -196,6 +201,7 @@ def python(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -425,6 +431,31 @@ def test_the_first_fill_ends_with_a_run_that_came_to_its_end(place: Place) -> No
         table.note_filled()
     with bound(place) as table:
         assert not table.first_fill
+
+
+def test_what_is_known_of_a_table(place: Place) -> None:
+    place.docs("one", "bad two", None, vectors=False)
+    with place.open(create=True) as table:
+        status = table.status()
+        assert (status.model, status.space, status.dimension, status.index) == (None, None, None, "")
+        assert status.counts.rows == 2
+        assert table.sample(1) == ["one"]
+        assert table.sample(5) == ["one", "bad two"]
+    run(place, create=True)
+    with place.open() as table:
+        status = table.status()
+    assert status.counts == Counts(rows=2, left=0, without_text=1, foreign=0, failures=1)
+    assert (status.text, status.vector, status.store, status.table) == ("body", "embedding", table.url, table.name)
+    assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
+
+
+def test_a_closed_table_says_so(place: Place) -> None:
+    place.docs("one")
+    table = bound(place)
+    table.close()
+    table.close()
+    with pytest.raises(StoreError, match="closed"):
+        table.claim(None, 1)
 
 
 # Metrics
@@ -767,30 +798,18 @@ place.close()
 """
 
 
-def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(place: Place) -> None:
+def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(
+    place: Place, embedder: TroubledEmbedder
+) -> None:
     place.docs(*(f"text {number} " * (1 + number % 9) for number in range(400)), vectors=False)
-    vectors = "BLOB" if isinstance(place, SqlitePlace) else "vector(32)"
-    place.execute(f"ALTER TABLE docs ADD COLUMN own {vectors}")
+    place.execute(f"ALTER TABLE docs ADD COLUMN own {'BLOB' if isinstance(place, SqlitePlace) else 'vector(32)'}")
     place.log_changes("docs")
-    holder = bound_to_real_model(place)
+    holder = place.open(vector="own")
+    holder.bind(embedder.fingerprint, "troubled")
     assert len(holder.claim(None, 50)) == 50
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _FILL, place.url],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    processes = [python(_FILL, place.url) for _ in range(2)]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        say(process)
     deadline = time.monotonic() + 60
     while len(place.execute("SELECT id FROM changes")) < 350 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -803,10 +822,38 @@ def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(place
     assert all(each is not None for each in place.vectors(column="own"))
 
 
-def bound_to_real_model(place: Place):  # type: ignore[no-untyped-def]
-    from troubled import small_embedder
+@pytest.mark.timeout(120)
+def test_killed_at_any_moment_the_next_run_completes(place: Place) -> None:
+    """findings 5, 7 and 14: what is written is not repeated, what is not is not lost."""
+    place.docs(*(f"text {number} " * (1 + number % 40) for number in range(600)), vectors=False)
+    place.execute(f"ALTER TABLE docs ADD COLUMN own {'BLOB' if isinstance(place, SqlitePlace) else 'vector(32)'}")
+    place.log_changes("docs")
+    killed = 0
+    for enough in (20, 150, 300):
+        process = python(_FILL, place.url)
+        say(process)
+        while process.poll() is None and len(place.execute("SELECT id FROM changes")) < enough:
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    assert killed
+    embedder = TroubledEmbedder()
+    report = ingest(place, embedder, vector="own")
+    assert report.failures == 0
+    assert Counter(place.execute("SELECT id FROM changes")) == Counter((number,) for number in range(1, 601))
+    given = [body for (body,) in place.execute("SELECT body FROM docs ORDER BY id")]
+    expected = embedder.embed(given)
+    for found, wanted in zip(place.vectors(column="own"), expected, strict=True):
+        assert found is not None
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert metrics(place) == plain(given, lambda text: len(embedder.encode([text], truncate=False)[0]))
 
-    table = place.open(vector="own")
-    embedder = small_embedder()
-    table.bind(embedder.fingerprint, "troubled")
-    return table
+
+def say(process: subprocess.Popen[str]) -> None:
+    """Let it begin, once it is ready."""
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("\n")
+    process.stdin.flush()
