@@ -26,7 +26,7 @@ from embedmill.measuring import measure_rows
 from embedmill.metrics import measure
 from embedmill.records import Cause, Vector
 from embedmill.reporting import table_report
-from embedmill.rows import IngestProgress, IngestReport, Key, Row
+from embedmill.rows import IngestProgress, IngestReport, Key, Row, shown
 
 BATCH: Final = 500
 """Rows that are claimed, and written, at once: some 0.8 MB of vectors of 384 numbers. Fewer cost round trips, more
@@ -240,7 +240,7 @@ class Ingestor:
             stages=state.seconds,
             seconds=time.perf_counter() - state.started,
             unchanged=max(stands.rows - stands.left, 0),
-            last_key=", ".join(state.last.key) if state.last else "",
+            last_key=", ".join(shown(state.last.key)) if state.last else "",
             writers=writers.most,
             **outcome,
         )

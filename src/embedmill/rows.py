@@ -8,8 +8,13 @@ from typing import Final
 from embedmill.errors import UsageError
 from embedmill.records import Cause, Report, Vector, text_hash
 
-Key = tuple[str, ...]
-"""What tells a row: the values of its key columns, as the database writes them as text."""
+Key = tuple[str | int | float | bytes, ...]
+"""What tells a row: the values of its key columns. PostgreSQL gives them as text, SQLite as they are."""
+
+
+def shown(key: Key) -> tuple[str, ...]:
+    """A key for people."""
+    return tuple(f"x'{value.hex()}'" if isinstance(value, bytes) else str(value) for value in key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Counts:
 class RowFailure:
     """A row that has no vector of its present text, and why."""
 
-    key: Key
+    key: tuple[str, ...]  # for people
     cause: Cause
     attempts: int
 

@@ -6,13 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from embedmill.errors import StoreBusy, StoreError, StoreNotFound
+from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
-
-APPLICATION_ID = 0x656D6D6C  # "emml": tells a store from any other SQLite file
 
 BUSY_TIMEOUT = 30.0  # seconds; only checkpoints and other readers ever hold the file, for moments
 
@@ -33,23 +31,17 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # Errors of the module itself, such as the use of a closed connection, carry no code.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_BUSY:
+        if code(error) == sqlite3.SQLITE_BUSY:
             raise StoreBusy(f"store {path} is locked by another process: wait until it has ended") from error
-        raise StoreError(f"store {path}: {error}{_REMEDIES.get(code, '')}") from error
+        raise StoreError(f"store {path}: {error}{_REMEDIES.get(code(error), '')}") from error
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
 
 
 _REMEDIES = {
-    sqlite3.SQLITE_FULL: ": free some space and run again; what was finished is stored",
-    sqlite3.SQLITE_IOERR: ": check the disk and the space left on it",
+    **REMEDIES,
     sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup, or index into a new --store",
     sqlite3.SQLITE_NOTADB: ": not an SQLite file; give another --store",
-    sqlite3.SQLITE_READONLY: ": check the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: ": check the permissions of the file and its folder",
-    sqlite3.SQLITE_PERM: ": check the permissions of the file and its folder",
 }
 
 
@@ -57,7 +49,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """Open for writing, beginning a new store where there is none. The caller holds the `WriterLock`."""
     refuse_foreign_file(path)
     with told(path):
-        connection = _connect(path, "mode=rwc")
+        connection = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
         try:
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # heeded only before the first write
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -143,16 +135,7 @@ def _schema(connection: sqlite3.Connection, path: Path, newest: int) -> int:
 
 def refuse_foreign_file(path: Path) -> None:
     """SQLite would take an empty or a short file for a new database, and complains of others late."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(16)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreError(
-            f"store {path} cannot be read: {error.strerror}: check the path and the permissions"
-        ) from error
-    if magic and magic != b"SQLite format 3\0":
+    if starts_otherwise(path):
         raise StoreError(f"{path} is not an embedmill store: give another --store")
 
 
@@ -166,25 +149,14 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
     if not path.with_name(path.name + "-wal").exists():
         accesses.append("mode=ro&immutable=1")
     for access in accesses:
-        connection = _connect(path, access)
+        connection = connect(path, access, timeout=BUSY_TIMEOUT)
         try:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except sqlite3.Error as error:
             connection.close()
-            forbidden = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+            forbidden = code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
             if not forbidden or access == accesses[-1]:
                 raise
         else:
             break
     return connection
-
-
-def _connect(path: Path, access: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?{access}",  # "?", "#" and "%" mean something in a URI
-        uri=True,
-        timeout=BUSY_TIMEOUT,
-        isolation_level=None,  # transactions begin where the code says BEGIN
-        check_same_thread=False,  # each connection has a lock of its own
-        cached_statements=256,
-    )

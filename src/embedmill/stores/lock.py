@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 
 from embedmill.errors import StoreBusy, StoreError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _acquire(descriptor: int) -> None:
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the pid, which others must be able to read
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-else:
-    import fcntl
-
-    def _acquire(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+from embedmill.sqlite.locking import acquire
 
 
 class WriterLock:
@@ -36,7 +23,7 @@ class WriterLock:
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}: check the permissions") from error
         try:
-            _acquire(self._file.fileno())
+            acquire(self._file.fileno())
         except OSError as error:
             self._file.seek(0)
             holder = self._file.read(20).decode("ascii", "replace").strip()

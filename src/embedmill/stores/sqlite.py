@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from embedmill.errors import StoreError, StoreNotFound, UsageError
+from embedmill.errors import StoreError, StoreNotFound
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
+from embedmill.sqlite.files import path_of
 from embedmill.stores import rows, unseen
 from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
@@ -28,7 +29,7 @@ from embedmill.stores.spaces import check_shape, finite, mismatch
 
 def local_files(url: str) -> list[str]:
     """The files that hold the store of a URL, absolute: those there are and those there may be."""
-    path = _path(url).resolve()
+    path = path_of(url).resolve()
     return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
 
 
@@ -37,14 +38,7 @@ def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: fl
 
     A file holds one store, and is always there: `schema` and `db_timeout` mean nothing here.
     """
-    return SqliteStore(_path(url), write=write, create=create)
-
-
-def _path(url: str) -> Path:
-    path = Path(url.partition(":")[2])
-    if not path.name or path.name == ":memory:":
-        raise UsageError(f"{url} names no file: give sqlite:PATH")
-    return path.expanduser()
+    return SqliteStore(path_of(url), write=write, create=create)
 
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from embedmill.interfaces import Table
 def open_table(url: str, name: str, **options: Any) -> Table:
     """Find a table in a database, and choose its columns; changes nothing yet.
 
-    `options` are those of the table's class (`embedmill.tables.postgres.PostgresTable`). Raises `UsageError` for a URL
+    `options` are those of the table's class (`embedmill.tables.postgres.PostgresTable`,
+    `embedmill.tables.sqlite.SqliteTable`). Raises `UsageError` for a URL
     that no database knows and for a table or column that is not there, does not fit or is not clear; `StoreError` where
     the database cannot be used.
     """
@@ -20,5 +21,9 @@ def open_table(url: str, name: str, **options: Any) -> Table:
         from embedmill.tables.postgres import PostgresTable
 
         return PostgresTable(url, name, **options)
+    if scheme == "sqlite" and colon:
+        from embedmill.tables.sqlite import SqliteTable
+
+        return SqliteTable(url, name, **options)
     shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
     raise UsageError(f"no tables are known in {shown}: give --store postgresql://... or sqlite:...")

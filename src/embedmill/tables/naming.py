@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from embedmill.errors import UsageError
+from embedmill.errors import StoreError, UsageError
 
 TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage", "chunk", "description")
 """Names of columns that hold what is to be embedded, the most telling first."""
 
 VECTOR_NAME: Final = "embedding"
 """The name of the vector column where none is given and several, or none, are there."""
+
+_METRICS: Final = ("characters", "words", "tokens", "frequency", "text_hash", "text_digest")
+"""The columns of a table of metrics beside those of the key."""
+
+_LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ def parts(name: str) -> list[tuple[str, bool]]:
         else:
             part, dot, after = rest.partition(".")
             rest, quoted = dot + after, False
-        if not part or "\0" in part:
+        if not _is_name(part):
             raise UsageError(f"table {name!r}: give TABLE or SCHEMA.TABLE, with odd names in double quotes")
         found.append((part, quoted))
         if not rest:
@@ -65,7 +70,7 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
 
     Raises `UsageError`, which lists the columns.
     """
-    plain = given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
+    plain = unquoted(given)
     for wanted in (given, plain):
         for column in columns:
             if column.name == wanted:
@@ -74,6 +79,36 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
     if len(alike) == 1:
         return alike[0]
     raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+
+
+def unquoted(given: str) -> str:
+    """A name without the quotes that a user may have put around it."""
+    return given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
+
+
+def choose_key(
+    columns: Sequence[Column], unique: Sequence[tuple[bool, list[str]]], given: Sequence[str], table: str
+) -> list[str]:
+    """The names of the columns that tell rows apart: those given, else those of the primary key.
+
+    `unique` are the table's unique indexes that tell every row: whether it is the primary key's, and its columns in
+    order. Raises `UsageError` where none of them fits.
+    """
+    if given:
+        wanted = {named(columns, name, "--id", table).name for name in given}
+        fitting = [names for _, names in unique if set(names) == wanted]
+        if not fitting:
+            raise UsageError(
+                f"--id: {table} has no unique index on {', '.join(given)} whose columns are NOT NULL: rows could not "
+                "be told apart; name the columns of one, or create it"
+            )
+        return fitting[0]
+    for is_primary, names in unique:
+        if is_primary:
+            return names
+    usable = "; ".join(", ".join(names) for _, names in unique)
+    hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
+    raise UsageError(f"{table} has no primary key: name the columns that tell its rows apart with --id: {hint}")
 
 
 def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | None, table: str) -> Column:
@@ -119,6 +154,8 @@ def choose_vector(
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")
     if create and wanted not in there:
+        if not _is_name(wanted) or len(wanted.encode()) > _LONGEST_NAME:
+            raise UsageError(f"--vector: {wanted!r} is no name for a column: give one of 1 to {_LONGEST_NAME} bytes")
         return wanted
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
@@ -131,11 +168,45 @@ def choose_vector(
     return column
 
 
+def metrics_name(table: str) -> str:
+    """``<table>_metrics``, within the 63 bytes that a name may have in PostgreSQL."""
+    room = _LONGEST_NAME - len("_metrics")
+    return table.encode()[:room].decode(errors="ignore") + "_metrics"
+
+
+def check_metrics_keys(keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where a key column has the name of a metric, so that one table cannot hold both."""
+    taken = [name for name in keys if name in _METRICS]
+    if taken:
+        raise StoreError(
+            f"{table}: its key column {taken[0]} has the name of a column of {table}_metrics: rename it, or give "
+            "--no-metrics"
+        )
+
+
+def check_metrics_table(found: Iterable[str], keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where the table of metrics, which has these columns, is another's."""
+    missing = {*keys, *_METRICS} - set(found)
+    if missing:
+        raise StoreError(
+            f"{table}_metrics is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "
+            "--no-metrics"
+        )
+
+
 def no_such_table(name: str, where: str, others: Sequence[str]) -> UsageError:
     """The error for a table that is not there; names the ones that are spelled alike."""
     near = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the name and --store"
     return UsageError(f"there is no table {name} in {where}{hint}")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a database could know it: names from the command line need not be valid Unicode."""
+    try:
+        return bool(text.encode()) and "\0" not in text
+    except UnicodeEncodeError:
+        return False
 
 
 def _names(columns: Sequence[Column]) -> str:

@@ -16,12 +16,15 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection, configure, connect, parameters, shown
+from embedmill.postgres.names import Name
 from embedmill.postgres.patience import DB_TIMEOUT, Patience
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
+from embedmill.tables import naming
 from embedmill.tables.index import VectorIndex
-from embedmill.tables.registry import Registered, Registry
+from embedmill.tables.registered import Registered
+from embedmill.tables.registry import Registry
 from embedmill.tables.statements import MEASURED, STAGING, Statements
 from embedmill.tables.target import check_dimension, create_column, find
 
@@ -353,20 +356,15 @@ class PostgresTable(Closing):
 
     def _create_metrics(self) -> None:
         connection = self._connection()
-        metrics = self._statements.metrics
+        metrics = sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))
+        naming.check_metrics_keys(self.target.keys, self.target.title)
         with suppress(errors.UniqueViolation):  # another run is creating it
             connection.execute(self._statements.create_metrics)
-        wanted = {*self.target.keys, "characters", "words", "tokens", "frequency", "text_hash", "text_digest"}
         found = connection.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
             [metrics.as_string(connection)],
         )
-        missing = wanted - {name for (name,) in found}
-        if missing:
-            raise StoreError(
-                f"{self.target.title}_metrics is no table of embedmill's (it has no {', '.join(sorted(missing))}): "
-                "rename it, or give --no-metrics"
-            )
+        naming.check_metrics_table([name for (name,) in found], self.target.keys, self.target.title)
 
     def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
@@ -414,8 +412,11 @@ class PostgresTable(Closing):
         """The rows that have failed, in the order of their keys."""
         if self._known() is None:
             return
-        with self._pool.connection() as connection, connection.transaction():
-            cursor = connection.cursor("embedmill_failures")  # of the server: there may be many
+        with (
+            self._pool.connection() as connection,
+            connection.transaction(),
+            connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
+        ):
             cursor.execute(self._statements.failures)
             for cause, message, attempts, *key in cursor:
                 yield RowFailure(tuple(key), Cause(cause, message), attempts)
@@ -431,7 +432,7 @@ class PostgresTable(Closing):
     # Connections
 
     def _with_marks(self, number: int) -> Statements:
-        metrics = sql.Identifier(self.target.schema, _metrics_name(self.target.name))
+        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
         return Statements(self.target, self._registry.marks(number), metrics)
 
     def _connection(self) -> Connection:
@@ -499,11 +500,5 @@ class _Counted(psycopg.Connection[tuple[Any, ...]]):
             raise
 
 
-def _key(after: Key | None) -> dict[str, str]:
+def _key(after: Key | None) -> dict[str, Any]:
     return {f"key{number}": value for number, value in enumerate(after or (), 1)}
-
-
-def _metrics_name(table: str) -> str:
-    """``<table>_metrics``, within the 63 bytes of a name."""
-    room = 63 - len("_metrics")
-    return table.encode()[:room].decode(errors="ignore") + "_metrics"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from embedmill.errors import SpaceMismatch
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres.connecting import Connection
+from embedmill.postgres.names import Name
+from embedmill.tables.registered import Registered
 from embedmill.tables.statements import Statements
 from embedmill.tables.target import Target
 
@@ -17,26 +18,16 @@ from psycopg import sql  # isort: skip - after the module that says what to inst
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A table's entry."""
-
-    id: int
-    space: str | None
-    model: str | None
-    filled: bool  # a run has come to its end
-
-
 class Registry:
     """The tables of one schema of embedmill's."""
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self._tables = sql.Identifier(schema, "tables")
+        self._tables = Name(schema, "tables")
 
     def marks(self, number: int) -> sql.Identifier:
         """The table of a table's marks."""
-        return sql.Identifier(self.schema, f"marks_{number}")
+        return Name(self.schema, f"marks_{number}")
 
     def find(self, connection: Connection, target: Target) -> Registered | None:
         """The entry of a table and its vector column."""
@@ -60,11 +51,7 @@ class Registry:
             query = sql.SQL("SELECT id, space, model, filled FROM {} WHERE id = %s").format(self._tables)
             found = Registered(*(connection.execute(query, [number]).fetchone() or ()))
             if found.space not in (None, space.id) and not overwrite and self._has_vectors(connection, found):
-                raise SpaceMismatch(
-                    f"{target.title}.{target.vector} holds vectors of {found.model} (space {found.space}), not of "
-                    f"{model} (space {space.id}): give that --model, --overwrite to embed all rows again, or another "
-                    "--vector"
-                )
+                raise found.mismatch(f"{target.title}.{target.vector}", model, space.id)
             if found.space != space.id:
                 connection.execute(
                     sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),

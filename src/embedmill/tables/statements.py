@@ -14,6 +14,7 @@ from typing import Final
 
 from psycopg import sql
 
+from embedmill.postgres.names import Name
 from embedmill.tables.target import Target
 
 STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
@@ -36,11 +37,11 @@ class Statements:
 
     @property
     def _keys(self) -> list[sql.Identifier]:
-        return [sql.Identifier(name) for name in self.target.keys]
+        return [Name(name) for name in self.target.keys]
 
     @property
     def _hash(self) -> sql.Composed:
-        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(sql.Identifier(self.target.text))
+        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(Name(self.target.text))
 
     def _same(
         self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
@@ -62,13 +63,13 @@ class Statements:
         """A statement with the names it needs in place."""
         target = self.target
         return sql.SQL(text).format(
-            table=target.table,
+            table=Name(target.schema, target.name),
             marks=self.marks,
             metrics=self.metrics,
             staging=STAGING,
             measured=MEASURED,
-            text=sql.Identifier(target.text),
-            vector=sql.Identifier(target.vector),
+            text=Name(target.text),
+            vector=Name(target.vector),
             hash=self._hash,
             keys=_listed("{}", self._keys),
             table_keys=_listed("t.{}", self._keys),
@@ -88,7 +89,7 @@ class Statements:
             table_is_mark=self._same("t", self._keys, "m", self._mark_keys),
             table_is_metrics=self._same("t", self._keys, "m", self._keys),
             claimed_is_page=self._same("c", self._mark_keys, "p", self._mark_keys),
-            needed=sql.SQL(_NEEDED).format(vector=sql.Identifier(target.vector), hash=self._hash, living=_LIVING),
+            needed=sql.SQL(_NEEDED).format(vector=Name(target.vector), hash=self._hash, living=_LIVING),
             living=_LIVING,
         )
 

@@ -1,0 +1,21 @@
+"""Locks on files that the kernel lets go of when their process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def acquire(descriptor: int) -> None:
+        """Lock an open file for this opening of it alone; raises `OSError` where another holds the lock."""
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the content, which others must be able to read
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def acquire(descriptor: int) -> None:
+        """Lock an open file for this opening of it alone; raises `OSError` where another holds the lock."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

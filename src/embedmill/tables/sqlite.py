@@ -1,0 +1,414 @@
+"""An SQLite table whose rows get vectors."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from embedmill.closing import Closing
+from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
+from embedmill.fingerprint import Fingerprint
+from embedmill.records import Cause, Vector
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus, shown
+from embedmill.sqlite.files import code, path_of
+from embedmill.tables import naming, sqlite_registry, sqlite_runs
+from embedmill.tables import sqlite_statements as standing
+from embedmill.tables.registered import Registered
+from embedmill.tables.sqlite_contents import digest, is_text, unfit
+from embedmill.tables.sqlite_database import PAGE, Database
+from embedmill.tables.sqlite_metrics import SqliteMetrics
+from embedmill.tables.sqlite_metrics_statements import MetricsStatements
+from embedmill.tables.sqlite_parts import bound
+from embedmill.tables.sqlite_statements import Statements
+from embedmill.tables.sqlite_target import column_names, find, folded
+
+log = logging.getLogger(__name__)
+
+DB_TIMEOUT: Final = 60.0  # seconds; longer than a checkpoint or a backup holds a file
+
+_REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
+"""Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
+
+
+_Seen = tuple[Any, ...]
+"""A row as it was when it was looked at: how it stands, content, its mark's id, run and hash, and its key."""
+
+
+class SqliteTable(Closing):
+    """A `Table` in an SQLite file.
+
+    A run is a number and a locked file beside the database. What a run has claimed is its own until the kernel lets go
+    of that lock. All reads and transactions are short, so that the application can write meanwhile; its journal mode is
+    left as it is.
+
+    Every method waits up to `db_timeout` seconds for a lock that others hold, and then raises `StoreBusy`; it raises
+    `StoreError` where the file cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        id: Sequence[str] = (),  # noqa: A002 - as the option
+        text: str | None = None,
+        vector: str | None = None,
+        create: bool = False,
+        halfvec: bool = False,
+        schema: str = "",  # there are none here
+        longest: int,
+        db_timeout: float = DB_TIMEOUT,
+        index: IndexOptions | None = None,
+        metrics_only: bool = False,
+    ) -> None:
+        """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
+        if halfvec:
+            raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
+        if index is not None and index.method == "hnsw":
+            raise UsageError("--index hnsw is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
+        self._longest = longest
+        self._registered: Registered | None = None
+        self._run: sqlite_runs.Run | None = None
+        self._parameters: dict[str, Any] = {"run": 0, "space": None}
+        self._overwrite = self._again = False
+        self._database = Database(path_of(url), db_timeout)
+        try:
+            with self._database.reading() as db:
+                self.target = find(
+                    db,
+                    self.url,
+                    name,
+                    keys=id,
+                    text=text,
+                    vector=vector,
+                    create=create,
+                    needs_vector=not metrics_only,
+                )
+        except BaseException:
+            self._database.close()
+            raise
+        self._use_marks(0)
+
+    @property
+    def url(self) -> str:
+        """``sqlite:PATH``."""
+        return self._database.url
+
+    @property
+    def name(self) -> str:
+        """The table, as the database spells it."""
+        return self.target.name
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns that are read and filled."""
+        return self.target.text, self.target.vector
+
+    # Beginning
+
+    def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
+        """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
+
+        `overwrite` takes rows with vectors of another origin too, `again` those that have failed. Raises
+        `SpaceMismatch` where the column holds vectors of another space or dimension.
+        """
+        if not overwrite:
+            self._check_dimension(fingerprint.space.dimension, model)
+        with self._database.transaction() as db:
+            if self.target.missing:
+                if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
+                    db.execute(self._statements.create_vector)
+                self.target = replace(self.target, missing=False)
+            self._registered = sqlite_registry.bind(
+                db, self._database.path, self.target, fingerprint, model, overwrite=overwrite
+            )
+            self._use_marks(self._registered.id)
+            sqlite_runs.remove_dead(self._database.path)
+            self._begin_run(db, self._registered.id)
+        ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
+        self._parameters["space"] = fingerprint.space.id
+        self._overwrite, self._again = overwrite, again
+        if unknown:
+            log.warning(
+                "%s: %s rows have NULL in their key and are left out: they cannot be told apart", self.name, unknown
+            )
+
+    def _begin_run(self, db: sqlite3.Connection, table: int) -> None:
+        while self._run is None:
+            number = sqlite_registry.next_run(db, table)
+            with suppress(FileExistsError):  # of a database that was put back from a backup
+                self._run = sqlite_runs.Run(self._database.path, table, number)
+                self._parameters["run"] = number
+
+    def _check_dimension(self, dimension: int, model: str) -> None:
+        kind, size = self._first_vector()
+        if kind not in ("null", "blob") or size % 4:
+            raise SpaceMismatch(
+                f"{self.name}.{self.target.vector} holds values that are no vectors (float32, as sqlite-vec reads "
+                "them): name another column with --vector (--create adds it), or give --overwrite"
+            )
+        if kind == "blob" and size != 4 * dimension:
+            raise SpaceMismatch(
+                f"{self.name}.{self.target.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
+                f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
+                "--overwrite"
+            )
+
+    def _first_vector(self) -> tuple[str, int]:
+        """Type and size of the first value in the vector column; "null" where there is none."""
+        if self.target.vector and not self.target.missing:
+            for page in self._database.pages(self._statements.values, None, 2):
+                for kind, size, *_ in page:
+                    if kind != "null":
+                        return kind, size
+        return "null", 0
+
+    # Rows that need a vector
+
+    def claim(self, after: Key | None, limit: int) -> list[Row]:
+        """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
+        self._give_back_dead()
+        while True:
+            seen = self._due(after, limit)
+            claimed = self._claim(seen)
+            if claimed or len(seen) < limit:
+                return claimed
+            after = seen[-1][5:]
+
+    def _due(self, after: Key | None, limit: int) -> list[_Seen]:
+        """The next rows that nobody holds and that need a vector."""
+        seen: list[_Seen] = []
+        for page in self._standings(after, limit):
+            for row in page:
+                if self._is_due(row):
+                    seen.append(row)
+                    if len(seen) == limit:
+                        return seen
+        return seen
+
+    def _is_due(self, row: _Seen) -> bool:
+        stands: int = row[0]
+        if stands == standing.WRITTEN:
+            return bool(digest(row[1]) != row[4])
+        if stands == standing.FAILED:
+            tried = row[3] == self._parameters["run"]
+            return (self._again and not tried) or bool(digest(row[1]) != row[4])
+        return stands == standing.DUE or (stands == standing.FOREIGN and self._overwrite)
+
+    def _claim(self, seen: Sequence[_Seen]) -> list[Row]:
+        """Those of the rows that no other run has claimed since they were seen."""
+        rows: list[Row] = []
+        if not seen:
+            return rows
+        with self._database.transaction() as db:
+            for _, content, mark, run, hash_, *key_list in seen:
+                key = tuple(key_list)
+                values = {"run": self._parameters["run"], "hash": digest(content)}
+                if mark is None:
+                    new = db.execute(self._statements.claim_new(key), values | bound(key))
+                    claimed, mark = new.rowcount == 1, new.lastrowid
+                else:
+                    values |= {"mark": mark, "seen_run": run, "seen_hash": hash_}
+                    claimed = db.execute(self._statements.claim, values).rowcount == 1
+                if claimed:
+                    cause = unfit(content, self._longest)
+                    rows.append(Row(mark, key, "" if cause else content, cause))
+        return rows
+
+    def _give_back_dead(self) -> None:
+        """What runs that died have held is anybody's."""
+        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
+        table = self._registered.id if self._registered else 0
+        for number in holders:
+            if not sqlite_runs.lives(self._database.path, table, number):
+                with self._database.transaction() as db:
+                    db.execute(self._statements.give_back, {"run": number})
+
+    def held_elsewhere(self) -> int:
+        """How many rows other living runs hold."""
+        self._give_back_dead()
+        return int(self._database.fetch(self._statements.held_elsewhere, self._parameters)[0][0])
+
+    def counts(self) -> Counts:
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+        rows = left = without = foreign = failures = 0
+        for page in self._standings(None, PAGE):
+            for row in page:
+                stands = row[0]
+                if stands == standing.WITHOUT_TEXT:
+                    without += 1
+                    continue
+                rows += 1
+                due = self._is_due(row)
+                # What this run has done already counts as left: so it was when the run began.
+                ours = row[3] == self._parameters["run"]
+                left += due or ours or stands == standing.HELD
+                foreign += stands == standing.FOREIGN
+                failures += stands == standing.FAILED and not ours and not due
+        return Counts(rows, left, without, foreign, failures)
+
+    def status(self) -> TableStatus:
+        """What is known of the table; reads all of it."""
+        known, (kind, size) = self._known(), self._first_vector()
+        return TableStatus(
+            store=self.url,
+            table=self.name,
+            text=self.target.text,
+            vector=self.target.vector,
+            counts=self.counts(),
+            model=known.model if known else None,
+            space=known.space if known else None,
+            dimension=size // 4 if kind == "blob" else None,
+            index="",
+        )
+
+    def sample(self, limit: int) -> list[str]:
+        """Its first texts, in the order of their keys."""
+        found = self._database.fetch(self._statements.sample, {"limit": limit})
+        return [text for (text,) in found if is_text(text)]
+
+    def _known(self) -> Registered | None:
+        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
+        if self._registered is None and self.target.vector and not self.target.missing:
+            with self._database.reading() as db:
+                self._registered = sqlite_registry.find(db, self._database.path, self.target)
+                if self._registered is not None:
+                    self._use_marks(self._registered.id)
+                    self._parameters["space"] = self._registered.space
+        return self._registered
+
+    # Writing: from several threads
+
+    def write(self, rows: Sequence[Filled]) -> int:
+        """Write these rows' vectors and metrics, all in one transaction, or none.
+
+        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
+        `RowsRefused` where the database refuses the data.
+        """
+        try:
+            with self._database.transaction() as db:
+                fresh = [filled for filled in rows if self._write(db, filled)]
+                measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
+                if measured:
+                    self._metrics.write_of_marks(db, measured)
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and code(error.__cause__) in _REFUSED:
+                raise RowsRefused(str(error)) from error.__cause__
+            raise
+        return len(rows) - len(fresh)
+
+    def _write(self, db: sqlite3.Connection, filled: Filled) -> bool:
+        """Write a vector, if it is that of the present text; whether it was."""
+        statements, mark = self._statements, {"mark": filled.row.mark, "run": self._parameters["run"]}
+        present = self._database.fetch(statements.present, mark)  # none: the row is gone, or no longer ours
+        fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
+        if fresh:
+            values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
+            fresh = db.execute(statements.fill_vector, values).rowcount == 1  # a trigger may have said no
+        db.execute(statements.settle if fresh else statements.release, self._parameters | mark)
+        return fresh
+
+    def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
+        """Put on record why these rows have no vector; they are not tried again by themselves."""
+        with self._database.transaction() as db:
+            db.executemany(
+                self._statements.fail,
+                (
+                    {
+                        "mark": row.mark,
+                        "run": self._parameters["run"],
+                        "cause": cause.type,
+                        "message": cause.message.encode("utf-8", "replace").decode(),
+                    }
+                    for row, cause in failures
+                ),
+            )
+
+    # The end
+
+    def tidy(self) -> int:
+        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
+        self._give_back_dead()
+        after, removed = 0, 0
+        while True:
+            page = self._database.fetch(self._statements.textless, {"after": after, "limit": PAGE})
+            if not page:
+                return removed
+            after = page[-1][0]
+            textless = [(mark, has_vector) for mark, is_textless, has_vector in page if is_textless]
+            if textless:
+                with self._database.transaction() as db:
+                    for mark, has_vector in textless:
+                        if has_vector and not self.target.vector_not_null:
+                            db.execute(self._statements.clear, {"mark": mark})
+                        removed += db.execute(self._statements.remove_mark, {"mark": mark}).rowcount
+
+    def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
+        """There is none to be built: sqlite-vec scans the vectors."""
+        return ""
+
+    def note_filled(self) -> None:
+        """Note that a run has come to its end: the next one is no first fill."""
+        if self._registered is not None and not self._registered.filled:
+            with self._database.transaction() as db:
+                sqlite_registry.note_filled(db, self._registered.id)
+
+    @property
+    def first_fill(self) -> bool:
+        """Whether no run had come to its end before this one."""
+        return self._registered is None or not self._registered.filled
+
+    # Metrics
+
+    def prepare_metrics(self) -> None:
+        """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""
+        self._metrics.prepare()
+
+    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+        return self._metrics.missing(after, limit)
+
+    def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+        self._metrics.write(rows)
+
+    def finish_metrics(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+        self._metrics.finish()
+
+    # What is known
+
+    def failures(self) -> Iterator[RowFailure]:
+        """The rows that have failed, in the order of their keys."""
+        if self._known() is None:
+            return
+        for page in self._database.pages(self._statements.failures, None, 3):
+            for cause, message, attempts, *key in page:
+                yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
+
+    def close(self) -> None:
+        """End the run: what it holds is given back. May be called twice."""
+        if self._run is not None:
+            self._run.end()
+            self._run = None
+        self._database.close()
+
+    # Parts
+
+    def _use_marks(self, number: int) -> None:
+        names = (self.target, sqlite_registry.marks(number), naming.metrics_name(self.target.name))
+        self._statements = Statements(*names)
+        self._metrics = SqliteMetrics(self._database, MetricsStatements(*names))
+
+    def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
+        """How the rows behind a key stand (see `sqlite_statements.Statements.standings`)."""
+        statement = self._statements.standings if self._known() else self._statements.bare_standings
+        return self._database.pages(statement, after, 5, first=first, values=self._parameters)
+
+
+def _blob(vector: Vector) -> bytes:
+    return vector.astype("<f4", copy=False).tobytes()

@@ -1,0 +1,36 @@
+"""What stands in a text column of SQLite's, where any row may hold any type."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from embedmill.records import Cause
+
+Content = str | bytes
+"""A text, maybe with surrogates in place of what is not valid UTF-8; or a BLOB."""
+
+_SURROGATE: Final = re.compile("[\udc80-\udcff]")
+
+
+def digest(content: Content) -> bytes:
+    """SHA-256 of a text, as `embedmill.records.text_hash` makes it; another for a BLOB of the same bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(b"BLOB\0" + content).digest()
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).digest()
+
+
+def is_text(content: Content) -> bool:
+    """Whether it is a text, and valid."""
+    return isinstance(content, str) and (content.isascii() or _SURROGATE.search(content) is None)
+
+
+def unfit(content: Content, longest: int) -> Cause | None:
+    """Why it cannot be embedded, as far as its type and length say."""
+    if isinstance(content, bytes):
+        return Cause("NotText", f"the value is a BLOB of {len(content):,} bytes, not a text")
+    if len(content) > longest:
+        message = f"the text has {len(content):,} characters, at most {longest:,} are taken: see --max-text"
+        return Cause("TooLong", message)
+    return None if is_text(content) else Cause("NotUnicode", "the text is not valid UTF-8")

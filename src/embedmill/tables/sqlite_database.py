@@ -1,0 +1,138 @@
+"""The user's SQLite file: opened as it is, read and changed a little at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.rows import Key
+from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
+from embedmill.tables.sqlite_parts import bound
+
+PAGE: Final = 1000
+"""Rows that are read, or changed, at once: some 5 ms. Without a write-ahead log nobody can write meanwhile."""
+
+_CACHE_KIB: Final = 16_384  # of memory; the default of 2 MB holds few of the pages of the indexes
+
+_REMEDIES: Final = {
+    **REMEDIES,
+    sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup",
+    sqlite3.SQLITE_NOTADB: ": it is no SQLite database; give another --store",
+}
+
+
+class Database:
+    """One connection, used by several threads in turn. Creates no file, and leaves the journal mode as it is."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        """Open; locks of others are waited for up to `timeout` seconds.
+
+        Raises `StoreNotFound` where there is no file, `UsageError` for a store of embedmill's, `StoreError` for a file
+        that is no database or cannot be read.
+        """
+        self.path = path
+        self.url = f"sqlite:{path}"
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        if not path.exists():
+            raise StoreNotFound(f"there is no database at {path}: check --store; a table must be there before")
+        if starts_otherwise(path):
+            raise StoreError(f"{path} is no SQLite database: give another --store")
+        with self._told():
+            self._connection = connect(path, "mode=rw", timeout=timeout)
+        try:
+            with self.reading() as db:
+                db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                (application,) = db.execute("PRAGMA application_id").fetchone()
+            if application == APPLICATION_ID:
+                raise UsageError(f"{path} is a store of `embedmill index`, not a database with a table to fill")
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For statements whose rows are all fetched at once: as long as one is open, nobody may be able to write."""
+        with self._lock, self._told():
+            if self._connection is None:
+                raise StoreError(f"{self.url} is closed")
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is done is written, or nothing."""
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")  # one that began by reading could not become a writing one
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def fetch(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows of a statement; texts that are not valid UTF-8 come with surrogates (PEP 383)."""
+        with self.reading() as db:
+            try:
+                return db.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if code(error):
+                    raise
+                # The module's own: it cannot decode a text. What can takes twice as long, and is seldom needed.
+                db.text_factory = _text
+                return db.execute(statement, values).fetchall()
+
+    def pages(
+        self,
+        statement: Callable[[Key | None], str],
+        after: Key | None,
+        key_from: int,
+        *,
+        first: int = PAGE,
+        values: Mapping[str, Any] | None = None,
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a statement for those behind a key, in short reads; none is open while a page is looked at.
+
+        The key stands in the rows from column `key_from` on. The first page has `first` rows; they grow, since where
+        few rows are of use many are looked at.
+        """
+        limit = first
+        while True:
+            page = self.fetch(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
+            if page:
+                yield page
+            if len(page) < limit:
+                return
+            after = page[-1][key_from:]
+            limit = max(limit, min(2 * limit, PAGE))
+
+    def close(self) -> None:
+        """May be called twice."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The border: whatever SQLite raises leaves as a `StoreError` that names the database."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if code(error) == sqlite3.SQLITE_BUSY:
+                raise StoreBusy(
+                    f"{self.url} is locked by another process (tried for {self._timeout:g} s: --db-timeout): run "
+                    "again when it has ended"
+                ) from error
+            raise StoreError(f"{self.url}: {error}{_REMEDIES.get(code(error), '')}") from error
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,110 @@
+"""The table of metrics beside an SQLite table."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from embedmill.rows import Key, Metrics
+from embedmill.tables import naming
+from embedmill.tables.sqlite_contents import digest, is_text
+from embedmill.tables.sqlite_database import PAGE, Database
+from embedmill.tables.sqlite_metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
+from embedmill.tables.sqlite_parts import bound
+from embedmill.tables.sqlite_target import column_names, folded
+
+
+class SqliteMetrics:
+    """``<table>_metrics``. A frequency that is NULL says that texts are to be counted."""
+
+    def __init__(self, database: Database, statements: MetricsStatements) -> None:
+        self._database = database
+        self._statements = statements
+
+    def prepare(self) -> None:
+        """Create the table where there is none. Raises `StoreError` where the name is taken."""
+        target = self._statements.target
+        keys = [folded(name) for name in target.key_names]
+        naming.check_metrics_keys(keys, target.name)
+        with self._database.reading() as db:
+            there = column_names(db, self._statements.metrics)
+        if not there:
+            with self._database.transaction() as db:
+                db.execute(self._statements.create_metrics)
+                there = column_names(db, self._statements.metrics)
+        naming.check_metrics_table(map(folded, there), keys, target.name)
+
+    def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+        found: list[tuple[Key, str]] = []
+        for page in self._database.pages(self._statements.measured, after, 2):
+            for row in page:
+                content = row[0]
+                if (row[1] is None or digest(content) != row[1]) and is_text(content):
+                    found.append((row[2:], content))
+                    if len(found) == limit:
+                        return found
+        return found
+
+    def write_of_marks(self, db: sqlite3.Connection, rows: Sequence[tuple[int, Metrics]]) -> None:
+        """Write the metrics of rows by their marks, in the caller's transaction; the hash is the mark's."""
+        db.executemany(self._statements.measure_mark, [{"mark": mark} | _numbers(metrics) for mark, metrics in rows])
+
+    def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+        with self._database.transaction() as db:
+            for key, text_hash, metrics in rows:
+                db.execute(self._statements.measure(key), bound(key) | {"hash": text_hash} | _numbers(metrics))
+
+    def finish(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+        for page in self._pages():
+            gone = [{"number": number} for number, is_textless in page if is_textless]
+            if gone:
+                with self._database.transaction() as db:
+                    db.executemany(self._statements.remove_metrics, gone)
+                    db.execute(self._statements.count_again)
+        ((uncounted,),) = self._database.fetch(self._statements.has_uncounted, {})
+        if uncounted:
+            self._count()
+
+    def _count(self) -> None:
+        """In a table of this connection's, and a page at a time: neither memory nor patience are without end."""
+        with self._database.reading() as db:
+            db.execute(DROP_FREQUENCIES)
+            db.execute(CREATE_FREQUENCIES)
+        limits: list[dict[str, float]] = []
+        for page in self._pages():
+            limits.append({"first": page[0][0], "last": page[-1][0]})
+            with self._database.reading() as db:
+                db.execute(self._statements.count_texts, limits[-1])
+        for each in limits:
+            wrong = self._database.fetch(self._statements.miscounted, each)
+            if wrong:
+                values = [{"number": number, "frequency": frequency} for number, frequency in wrong]
+                with self._database.transaction() as db:
+                    db.executemany(self._statements.write_frequency, values)
+        with self._database.reading() as db:
+            db.execute(DROP_FREQUENCIES)
+
+    def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
+        """The numbers of the metrics, each with whether its row is gone or has no text any more."""
+        after: float = -math.inf
+        while True:
+            page = self._database.fetch(self._statements.metrics_page, {"after": after, "limit": PAGE})
+            if not page:
+                return
+            yield page
+            after = page[-1][0]
+
+
+def _numbers(metrics: Metrics) -> dict[str, Any]:
+    """Metrics as a statement's parameters."""
+    return {
+        "characters": metrics.characters,
+        "words": metrics.words,
+        "tokens": metrics.tokens,
+        "digest": metrics.digest,
+    }

@@ -1,0 +1,238 @@
+"""The SQL of a run over an SQLite table."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from embedmill.rows import Key
+from embedmill.tables.sqlite_parts import Parts, declared
+
+# How a row stands, in the first column of `Statements.standings`.
+WITHOUT_TEXT: Final = 0
+FOREIGN: Final = 1  # has a vector that embedmill did not write
+HELD: Final = 2
+FAILED: Final = 3
+DUE: Final = 4  # has no vector, or one of another space
+WRITTEN: Final = 5
+
+
+class Statements(Parts):
+    """Of one table, its vectors and its marks."""
+
+    # What is known of the rows
+
+    @cached_property
+    def create_marks(self) -> list[str]:
+        """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
+        columns = ", ".join(f"key{number} {declared(key)} NOT NULL" for number, key in enumerate(self.target.keys, 1))
+        return [self.fill(each, columns=columns) for each in (_CREATE_MARKS, _CREATE_HELD, _CREATE_FAILED)]
+
+    @cached_property
+    def create_vector(self) -> str:
+        """Add the column for the vectors."""
+        return self.fill("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
+
+    def values(self, after: Key | None) -> str:
+        """A page of rows: type and size of what is in the vector column, keys."""
+        return self.fill(_VALUES, behind=self.behind(after))
+
+    @cached_property
+    def count_unknown(self) -> str:
+        """Rows that cannot be told apart."""
+        return self.fill("SELECT count(*) FROM {table} AS t WHERE {unknown}")
+
+    @cached_property
+    def sample(self) -> str:
+        """The first contents, in the order of their keys."""
+        return self.fill(_SAMPLE)
+
+    # Rows that need a vector
+
+    def standings(self, after: Key | None) -> str:
+        """A page of rows: how it stands, content, the mark's id, run and hash, keys."""
+        return self.fill(_STANDINGS, behind=self.behind(after))
+
+    def bare_standings(self, after: Key | None) -> str:
+        """The same where no marks are known."""
+        return self.fill(_BARE_STANDINGS, behind=self.behind(after))
+
+    @cached_property
+    def claim(self) -> str:
+        """Claim a row by the mark that was seen."""
+        return self.fill(_CLAIM)
+
+    def claim_new(self, key: Key) -> str:
+        """Claim a row that had no mark."""
+        return self.fill(_CLAIM_NEW, given=self.given(key))
+
+    @cached_property
+    def holders(self) -> str:
+        """The runs that hold rows."""
+        return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
+
+    @cached_property
+    def give_back(self) -> str:
+        """Give back what a dead run held."""
+        return self.fill("UPDATE {marks} SET held = 0 WHERE held AND run = :run")
+
+    @cached_property
+    def held_elsewhere(self) -> str:
+        """How many rows other runs hold."""
+        return self.fill("SELECT count(*) FROM {marks} AS m WHERE m.held AND m.run <> :run")
+
+    # Writing
+
+    @cached_property
+    def present(self) -> str:
+        """What a row that this run holds contains now; the hash of what was claimed."""
+        return self.fill(_PRESENT)
+
+    @cached_property
+    def fill_vector(self) -> str:
+        """Write a vector."""
+        return self.fill(_FILL)
+
+    @cached_property
+    def settle(self) -> str:
+        """Note that a row is done."""
+        return self.fill(_SETTLE)
+
+    @cached_property
+    def release(self) -> str:
+        """Give a row back whose text has changed since it was claimed: it is claimed anew."""
+        return self.fill("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
+
+    @cached_property
+    def fail(self) -> str:
+        """Put a failure on record."""
+        return self.fill(_FAIL)
+
+    def failures(self, after: Key | None) -> str:
+        """A page of failures, in the order of their keys."""
+        place = f"AND ({self.names['keys_of_marks']}) > ({self.given(after)})" if after else ""
+        return self.fill(_FAILURES, behind=place)
+
+    @cached_property
+    def has_vectors(self) -> str:
+        """Whether any row has a vector of a space."""
+        return self.fill("SELECT EXISTS (SELECT 1 FROM {marks} AS m WHERE m.space = :space)")
+
+    # The end
+
+    @cached_property
+    def textless(self) -> str:
+        """A page of marks; of each whether its row is gone, or has no text any more."""
+        return self.fill(_TEXTLESS)
+
+    @cached_property
+    def clear(self) -> str:
+        """Take a vector whose text is NULL now."""
+        return self.fill(_CLEAR)
+
+    @cached_property
+    def remove_mark(self) -> str:
+        """Remove the mark of a row that is gone, or has no text any more."""
+        return self.fill(_REMOVE_MARK)
+
+
+_CREATE_MARKS: Final = """
+CREATE TABLE IF NOT EXISTS {marks} (
+    id       INTEGER PRIMARY KEY,
+    {columns},
+    hash     BLOB    NOT NULL,            -- SHA-256 of the text that was claimed, embedded, or has failed
+    space    TEXT,                        -- of the row's vector; NULL until it is written
+    run      INTEGER NOT NULL,            -- that holds the row, or was the last to
+    held     INTEGER NOT NULL,            -- as long as that run lives
+    cause    TEXT,                        -- the kind of error of a row that has failed, else NULL
+    message  TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,  -- at this text that have failed
+    UNIQUE ({mark_keys})
+)
+"""
+_CREATE_HELD: Final = "CREATE INDEX IF NOT EXISTS {held} ON {marks} (run) WHERE held"
+_CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {failed} ON {marks} ({mark_keys}) WHERE cause IS NOT NULL"
+
+_SAMPLE: Final = """
+SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
+"""
+
+_VALUES: Final = """
+SELECT typeof({vector}), coalesce(length({vector}), 0), {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+# The numbers are those above.
+_STANDINGS: Final = """
+SELECT CASE WHEN {text} IS NULL THEN 0
+            WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN 4 ELSE 1 END
+            WHEN m.held THEN 2
+            WHEN m.cause IS NOT NULL THEN 3
+            WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
+            ELSE 5 END,
+       {content}, m.id, m.run, m.hash, {table_keys}
+FROM {table} AS t {by_key} LEFT JOIN {marks} AS m ON {table_is_mark}
+WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+_BARE_STANDINGS: Final = """
+SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END, NULL, NULL, NULL, NULL, {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+# Only as the mark was seen: another run may have claimed the row since, and even have written it. What is known of a
+# failure is kept, so that a text that kills its run is not tried again by the next.
+_CLAIM: Final = """
+UPDATE {marks} SET
+    run = :run, held = 1, space = NULL,
+    cause = CASE WHEN hash = :hash THEN cause END,
+    message = CASE WHEN hash = :hash THEN message END,
+    attempts = CASE WHEN hash = :hash THEN attempts ELSE 0 END,
+    hash = :hash
+WHERE id = :mark AND NOT held AND run = :seen_run AND hash = :seen_hash
+"""
+
+_CLAIM_NEW: Final = """
+INSERT INTO {marks} ({mark_keys}, hash, run, held) VALUES ({given}, :hash, :run, 1) ON CONFLICT DO NOTHING
+"""
+
+_PRESENT: Final = """
+SELECT {content}, m.hash FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.id = :mark AND m.held AND m.run = :run
+"""
+
+_FILL: Final = """
+UPDATE {table} AS t SET {filled} = :vector
+WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
+"""
+
+_SETTLE: Final = """
+UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0
+WHERE id = :mark AND held AND run = :run
+"""
+
+_FAIL: Final = """
+UPDATE {marks} SET held = 0, cause = :cause, message = :message, attempts = attempts + 1
+WHERE id = :mark AND held AND run = :run
+"""
+
+_FAILURES: Final = """
+SELECT m.cause, m.message, m.attempts, {keys_of_marks} FROM {marks} AS m INDEXED BY {failed}
+WHERE m.cause IS NOT NULL {behind} ORDER BY {keys_of_marks} LIMIT :limit
+"""
+
+_TEXTLESS: Final = """
+SELECT m.id, {text} IS NULL, m.space IS NOT NULL AND {vector} IS NOT NULL
+FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
+WHERE m.id > :after AND NOT m.held ORDER BY m.id LIMIT :limit
+"""
+
+_CLEAR: Final = """
+UPDATE {table} AS t SET {filled} = NULL
+WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {text} IS NULL
+"""
+
+_REMOVE_MARK: Final = """
+DELETE FROM {marks} AS m WHERE m.id = :mark AND NOT m.held
+AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_mark} AND {text} IS NOT NULL)
+"""

@@ -1,0 +1,209 @@
+"""Databases with the user's tables in them, and runs over these without a model."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from embedmill.executors.inline import InlineExecutor
+from embedmill.flow import Width
+from embedmill.ingesting import Ingestor
+from embedmill.interfaces import Embedder, Table
+from embedmill.measuring import measure_rows
+from embedmill.metrics import measure
+from embedmill.records import Cause
+from embedmill.rows import Filled, IngestReport, Key, Row
+from embedmill.tables import open_table
+from store_samples import DIMENSION, fingerprint, vector
+
+
+class Place:
+    """A database. What differs between the kinds is said here, and nowhere in the tests of both."""
+
+    url: str
+    vector: str
+    """The type of a vector column."""
+    blob: str
+    """The type of a column of bytes."""
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Do what the user's application does; values stand for "?"."""
+        raise NotImplementedError
+
+    def vectors(self, name: str = "docs", column: str = "embedding", order: str = "id") -> list[np.ndarray | None]:
+        """All vectors, in the order of the keys; None where there is none."""
+        raise NotImplementedError
+
+    def encode(self, numbers: np.ndarray) -> Any:
+        """A vector as the user's application would write it."""
+        raise NotImplementedError
+
+    def refuse(self, name: str, text: str) -> None:
+        """A trigger that lets nobody change rows of this text."""
+        raise NotImplementedError
+
+    def log_changes(self, name: str) -> None:
+        """A trigger that writes the ids of changed rows to the table "changes"."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing to close where each statement has a connection of its own."""
+
+    def open(self, name: str = "docs", **options: Any) -> Table:
+        return open_table(self.url, name, **({"longest": 1000, "db_timeout": 10.0} | options))
+
+    def docs(self, *texts: str | None, vectors: bool = True) -> None:
+        """A table "docs" with these texts; their ids are 1, 2, 3 ..."""
+        column = f", embedding {self.vector}" if vectors else ""
+        self.execute(f"CREATE TABLE docs (id bigint PRIMARY KEY, body text, note text{column})")
+        for number, text in enumerate(texts, 1):
+            self.execute("INSERT INTO docs (id, body, note) VALUES (?, ?, ?)", number, text, f"note {number}")
+
+
+class SqlitePlace(Place):
+    vector = "BLOB"
+    blob = "BLOB"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:{path}"
+        sqlite3.connect(path).close()
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
+            return db.execute(statement, values).fetchall()
+
+    def vectors(self, name: str = "docs", column: str = "embedding", order: str = "id") -> list[np.ndarray | None]:
+        rows = self.execute(f"SELECT {column} FROM {name} ORDER BY {order}")
+        return [None if blob is None else np.frombuffer(blob, "<f4") for (blob,) in rows]
+
+    def encode(self, numbers: np.ndarray) -> Any:
+        return numbers.astype("<f4").tobytes()
+
+    def refuse(self, name: str, text: str) -> None:
+        self.execute(
+            f"CREATE TRIGGER refuse BEFORE UPDATE ON {name} WHEN old.body = '{text}' "
+            "BEGIN SELECT RAISE(ABORT, 'not this row'); END"
+        )
+
+    def log_changes(self, name: str) -> None:
+        self.execute("CREATE TABLE changes (id bigint)")
+        self.execute(f"CREATE TRIGGER log AFTER UPDATE ON {name} BEGIN INSERT INTO changes VALUES (new.id); END")
+
+
+class PostgresPlace(Place):
+    vector = f"vector({DIMENSION})"
+    blob = "bytea"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        if values:
+            statement = statement.replace("%", "%%").replace("?", "%s")
+        found = self._connection.execute(statement, values or None)  # type: ignore[arg-type]
+        return found.fetchall() if found.description else []
+
+    def vectors(self, name: str = "docs", column: str = "embedding", order: str = "id") -> list[np.ndarray | None]:
+        rows = self.execute(f"SELECT {column}::real[] FROM {name} ORDER BY {order}")
+        return [None if numbers is None else np.array(numbers, np.float32) for (numbers,) in rows]
+
+    def encode(self, numbers: np.ndarray) -> Any:
+        return str(numbers.tolist())
+
+    def refuse(self, name: str, text: str) -> None:
+        self.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF old.body = '{text}' THEN RAISE EXCEPTION 'not this row'; END IF; RETURN new; END $$"
+        )
+        self.execute(f"CREATE TRIGGER refuse BEFORE UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION refuse()")
+
+    def log_changes(self, name: str) -> None:
+        self.execute("CREATE TABLE changes (id bigint)")
+        self.execute(
+            "CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO changes VALUES (new.id); RETURN new; END $$"
+        )
+        self.execute(f"CREATE TRIGGER log AFTER UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION log()")
+
+
+# Runs without a model
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    written: list[Row]
+    failed: list[Row]
+    removed: int
+    left_out: int
+
+
+def bound(place: Place, name: str = "docs", *, again: bool = False, overwrite: bool = False, **options: Any) -> Table:
+    """An open table whose run has begun."""
+    table = place.open(name, **options)
+    table.bind(fingerprint(), "model", again=again, overwrite=overwrite)
+    return table
+
+
+def filled(row: Row, *, measured: bool = False) -> Filled:
+    return Filled(row, vector(row.text), measure(row.text, 7) if measured else None)
+
+
+def claimed(table: Table, limit: int = 3) -> list[Row]:
+    """All that a run can claim, page by page."""
+    rows: list[Row] = []
+    after: Key | None = None
+    while page := table.claim(after, limit):
+        assert len(page) <= limit
+        rows += page
+        after = page[-1].key
+    return rows
+
+
+def run(place: Place, name: str = "docs", *, metrics: bool = False, limit: int = 3, **options: Any) -> Outcome:
+    """A whole run. Texts with "bad" in them fail."""
+    table = bound(place, name, **options)
+    try:
+        if metrics:
+            table.prepare_metrics()
+        rows = claimed(table, limit)
+        failed = [row for row in rows if row.cause or "bad" in row.text]
+        written = [row for row in rows if row not in failed]
+        left_out = table.write([filled(row, measured=metrics) for row in written]) if written else 0
+        if failed:
+            table.fail([(row, row.cause or Cause("Bad", "it is bad")) for row in failed])
+        removed = table.tidy()
+        if metrics:
+            measure_rows(table, None, lambda *_: None, lambda: False)
+        table.note_filled()
+    finally:
+        table.close()
+    return Outcome(written, failed, removed, left_out)
+
+
+def texts(rows: Sequence[Row]) -> list[str]:
+    return [row.text for row in rows]
+
+
+def ingest(place: Place, embedder: Embedder, name: str = "docs", *, writers: int = 2, **options: Any) -> IngestReport:
+    """A whole run with a model."""
+    chosen = {key: options.pop(key) for key in ("overwrite", "again") if key in options}
+    table = place.open(name, **options)
+    try:
+        ingestor = Ingestor(table, embedder, InlineExecutor(embedder), batch=20, width=Width(2, writers))
+        return ingestor.run(**chosen)
+    finally:
+        table.close()

@@ -1,0 +1,248 @@
+"""Tables against a model of them in plain Python, whatever users and runs do to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from embedmill.interfaces import Table
+from embedmill.records import Cause
+from embedmill.rows import Counts, Row
+from store_samples import vector
+from table_places import Place, PostgresPlace, SqlitePlace, bound, filled
+
+KEYS = st.integers(1, 6)
+TEXTS = st.sampled_from(["one", "two", "three", None])
+RUNS = st.integers(0, 1)
+
+FOREIGN = "foreign"
+"""Stands for the vector that a user has written."""
+
+
+@dataclass
+class Mark:
+    """What is known of a row."""
+
+    text: str
+    run: int  # the number of the run that holds it, or was the last to
+    held: bool = True
+    written: bool = False
+    attempts: int = 0
+    failed: bool = False
+
+
+@dataclass
+class Run:
+    """A run that is open: its number, what it holds, how it was begun."""
+
+    number: int
+    table: Table
+    again: bool
+    overwrite: bool
+    rows: list[Row]
+
+
+class Model(RuleBasedStateMachine):
+    place: Place
+
+    @initialize()
+    def begin(self) -> None:
+        self.texts: dict[int, str | None] = {}
+        self.vectors: dict[int, str | None] = {}  # the text that a vector is of
+        self.marks: dict[int, Mark] = {}
+        self.runs: dict[int, Run] = {}
+        self.number = 0
+        self.place.docs()
+        bound(self.place).close()
+
+    # What users do
+
+    @rule(key=KEYS, text=TEXTS)
+    def put(self, key: int, text: str | None) -> None:
+        if key in self.texts:
+            self.place.execute("UPDATE docs SET body = ? WHERE id = ?", text, key)
+        else:
+            self.place.execute("INSERT INTO docs (id, body) VALUES (?, ?)", key, text)
+            self.vectors[key] = None
+        self.texts[key] = text
+
+    @rule(key=KEYS)
+    def delete(self, key: int) -> None:
+        self.place.execute("DELETE FROM docs WHERE id = ?", key)
+        self.texts.pop(key, None)
+        self.vectors.pop(key, None)
+
+    @rule(key=KEYS, text=st.sampled_from([FOREIGN, None]))
+    def write_or_clear_the_vector(self, key: int, text: str | None) -> None:
+        value = None if text is None else self.place.encode(vector(text))
+        self.place.execute("UPDATE docs SET embedding = ? WHERE id = ?", value, key)
+        if key in self.vectors:
+            self.vectors[key] = text
+
+    # What runs do
+
+    @rule(slot=RUNS, again=st.booleans(), overwrite=st.booleans())
+    def open(self, slot: int, again: bool, overwrite: bool) -> None:
+        self.close(slot)
+        self.number += 1
+        table = bound(self.place, again=again, overwrite=overwrite)
+        self.runs[slot] = Run(self.number, table, again, overwrite, [])
+
+    @rule(slot=RUNS)
+    def close(self, slot: int) -> None:
+        run = self.runs.pop(slot, None)
+        if run is not None:
+            run.table.close()
+            for mark in self.marks.values():
+                if mark.run == run.number:
+                    mark.held = False
+
+    @precondition(lambda self: self.runs)
+    @rule(slot=RUNS, after=st.integers(0, 6), limit=st.integers(1, 4))
+    def claim(self, slot: int, after: int, limit: int) -> None:
+        run = self.runs.get(slot)
+        if run is None:
+            return
+        found = run.table.claim(
+            (after if isinstance(self.place, SqlitePlace) else str(after),) if after else None, limit
+        )
+        expected = [key for key in sorted(self.texts) if key > after and self.is_due(key, run)][:limit]
+        assert [(int(row.key[0]), row.text) for row in found] == [(key, self.texts[key]) for key in expected]
+        run.rows += found
+        for key in expected:
+            text, mark = self.texts[key], self.marks.get(key)
+            assert text is not None
+            same = mark is not None and mark.text == text
+            self.marks[key] = Mark(
+                text,
+                run.number,
+                attempts=mark.attempts if mark and same else 0,
+                failed=bool(mark and same and mark.failed),
+            )
+
+    def is_due(self, key: int, run: Run) -> bool:
+        text, mark = self.texts[key], self.marks.get(key)
+        if text is None:
+            return False
+        if mark is None:
+            return self.vectors[key] is None or run.overwrite
+        if mark.held:
+            return False
+        if mark.failed:
+            return mark.text != text or (run.again and mark.run != run.number)
+        return not mark.written or self.vectors[key] is None or mark.text != text
+
+    @precondition(lambda self: any(run.rows for run in self.runs.values()))
+    @rule(slot=RUNS, size=st.integers(1, 4))
+    def write(self, slot: int, size: int) -> None:
+        run = self.runs.get(slot)
+        if run is None or not run.rows:
+            return
+        rows, run.rows = run.rows[:size], run.rows[size:]
+        left_out = 0
+        for row in rows:
+            key = int(row.key[0])
+            mark = self.marks[key]
+            mark.held = False
+            if self.texts.get(key) == row.text:
+                self.vectors[key] = row.text
+                mark.written, mark.failed, mark.attempts = True, False, 0
+            else:
+                left_out += 1
+        assert run.table.write([filled(row) for row in rows]) == left_out
+
+    @precondition(lambda self: any(run.rows for run in self.runs.values()))
+    @rule(slot=RUNS, size=st.integers(1, 4))
+    def fail(self, slot: int, size: int) -> None:
+        run = self.runs.get(slot)
+        if run is None or not run.rows:
+            return
+        rows, run.rows = run.rows[:size], run.rows[size:]
+        for row in rows:
+            mark = self.marks[int(row.key[0])]
+            mark.held, mark.failed, mark.attempts = False, True, mark.attempts + 1
+        run.table.fail([(row, Cause("Bad", row.text)) for row in rows])
+
+    @rule(slot=RUNS)
+    def tidy(self, slot: int) -> None:
+        run = self.runs.get(slot)
+        if run is None:
+            return
+        gone = [key for key, mark in self.marks.items() if self.texts.get(key) is None and not mark.held]
+        for key, mark in self.marks.items():
+            if key in self.texts and self.texts[key] is None and mark.written:
+                self.vectors[key] = None
+        for key in gone:
+            del self.marks[key]
+        assert run.table.tidy() == len(gone)
+
+    # What must be so
+
+    @invariant()
+    def is_as_the_model(self) -> None:
+        stored = self.place.vectors()
+        for key, found in zip(sorted(self.texts), stored, strict=True):
+            text = self.vectors[key]
+            assert (found is None) == (text is None)
+            if found is not None and text is not None:
+                np.testing.assert_array_equal(found, vector(text))
+        for run in self.runs.values():
+            assert run.table.counts() == self.counts(run)
+            held = sum(mark.held and mark.run != run.number for mark in self.marks.values())
+            assert run.table.held_elsewhere() == held
+            assert [(failure.key, failure.attempts, failure.cause.message) for failure in run.table.failures()] == [
+                ((str(key),), mark.attempts, mark.text) for key, mark in sorted(self.marks.items()) if mark.failed
+            ]
+
+    def counts(self, run: Run) -> Counts:
+        with_text = [key for key, text in self.texts.items() if text is not None]
+        marks = {key: self.marks.get(key) for key in with_text}
+        due = {key: self.is_due(key, run) for key in with_text}
+        return Counts(
+            rows=len(with_text),
+            left=sum(
+                due[key] or (mark is not None and (mark.held or mark.run == run.number)) for key, mark in marks.items()
+            ),
+            without_text=len(self.texts) - len(with_text),
+            foreign=sum(mark is None and self.vectors[key] is not None for key, mark in marks.items()),
+            failures=sum(
+                mark is not None and mark.failed and mark.run != run.number and not due[key]
+                for key, mark in marks.items()
+            ),
+        )
+
+    def teardown(self) -> None:
+        for slot in list(self.runs):
+            self.close(slot)
+        self.place.close()
+
+
+FEW = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_an_sqlite_table_equals_its_model(tmp_path_factory: pytest.TempPathFactory) -> None:
+    class OfSqlite(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            folder: Path = tmp_path_factory.mktemp("model")
+            self.place = SqlitePlace(folder / "app.db")
+
+    run_machine(OfSqlite, settings=FEW)
+
+
+def test_a_postgresql_table_equals_its_model(database: str) -> None:
+    class OfPostgres(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = PostgresPlace(database)
+            self.place.execute("DROP TABLE IF EXISTS docs")
+            self.place.execute("DROP SCHEMA IF EXISTS embedmill CASCADE")
+
+    run_machine(OfPostgres, settings=settings(FEW, max_examples=15))  # each takes half a second
