@@ -24,16 +24,23 @@ class Server:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
+        self._template: str | None = None  # a database that others are copies of: faster than an extension for each
 
     def create(self) -> str:
         """The URL of a new database, with pgvector."""
+        if self._template is None:
+            self._template = self._new("template1")
+            with psycopg.connect(self._template, autocommit=True) as connection:
+                connection.execute("CREATE EXTENSION vector")
+        return self._new(str(conninfo.conninfo_to_dict(self._template)["dbname"]))
+
+    def _new(self, template: str) -> str:
         name = f"embedmill_{secrets.token_hex(6)}"
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        url = self.url(name)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE EXTENSION vector")
-        return url
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        return self.url(name)
 
     def drop(self, url: str) -> None:
         name = str(conninfo.conninfo_to_dict(url)["dbname"])
@@ -49,7 +56,9 @@ class Server:
         return f"postgresql://{login}/{database}?{options}"
 
     def close(self) -> None:
-        """Nothing: the server is not ours."""
+        """Leave nothing behind."""
+        if self._template is not None:
+            self.drop(self._template)
 
 
 class OwnServer(Server):
