@@ -164,6 +164,7 @@ class Ingestor:
             state.seconds["wait for rows"] += pages.waited_to_get
         state.counts["chunks"] -= matching.unsettled()  # of a run that was stopped: the next one counts them
         writers.flush()
+        state.tell()
 
     def _known(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
         return self._cache.get_many(hashes, self._embedder.fingerprint) if self._cache and hashes else {}
