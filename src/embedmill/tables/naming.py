@@ -28,8 +28,9 @@ class Column:
     name: str
     type: str  # as it is written in SQL
     is_text: bool
-    is_vector: bool
+    is_vector: bool  # and may be filled
     not_null: bool = False
+    generated: bool = False
 
 
 def parts(name: str) -> list[tuple[str, bool]]:
@@ -119,7 +120,9 @@ def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | Non
     if given is not None:
         column = named(columns, given, "--text", table)
         if not column.is_text:
-            raise UsageError(f"--text: {table}.{column.name} is {column.type}, not text: name another column")
+            raise UsageError(
+                f"--text: {table}.{column.name} is {column.type or 'of no type'}, not text: name another column"
+            )
         return column
     texts = [column for column in columns if column.is_text]
     candidates = [column for column in texts if column.name not in keys] or texts
@@ -161,10 +164,8 @@ def choose_vector(
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
     column = named(columns, wanted, "--vector", table)
     if not column.is_vector:
-        raise UsageError(
-            f"--vector: {table}.{column.name} is {column.type or 'of no type'}, not {kinds}: name another column, "
-            "or add one with --create"
-        )
+        what = "generated" if column.generated else f"{column.type or 'of no type'}, not {kinds}"
+        raise UsageError(f"--vector: {table}.{column.name} is {what}: name another column, or add one with --create")
     return column
 
 

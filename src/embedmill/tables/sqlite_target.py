@@ -153,7 +153,8 @@ class _Found:
         """
         may_be_text = self.affinity == "TEXT" or (text is not None and self.affinity == "NUMERIC") or not self.type
         is_vector = self.affinity == _ANY and self.name == vector and not self.generated
-        return Column(self.name, self.type, may_be_text and not is_vector, is_vector, self.not_null)
+        is_text = may_be_text and (text is not None or not is_vector)
+        return Column(self.name, self.type, is_text, is_vector, self.not_null, self.generated)
 
 
 def _columns(db: sqlite3.Connection, table: str) -> list[_Found]:
@@ -233,10 +234,11 @@ def _unique(db: sqlite3.Connection, table: str, columns: Sequence[_Found]) -> li
 
 
 def _check_collations(db: sqlite3.Connection, unique: _Unique, table: str) -> None:
-    known = {folded(name) for (name,) in db.execute("SELECT name FROM pragma_collation_list")}
     for key in unique.keys:
-        if folded(key.collation) not in known:
+        try:
+            db.execute(f"SELECT '' = '' COLLATE {quoted(key.collation)}")
+        except sqlite3.OperationalError as error:
             raise UsageError(
                 f"{table}.{key.name} is ordered by {key.collation}, which only the application knows: name the columns "
                 "of another unique index with --id"
-            )
+            ) from error

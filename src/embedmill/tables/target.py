@@ -175,7 +175,7 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
         [oid],
     )
     return [
-        Column(name, kind, is_text, is_vector and not generated, not_null)
+        Column(name, kind, is_text, is_vector and not generated, not_null, bool(generated))
         for name, kind, is_text, not_null, generated, is_vector in rows
     ]
 
