@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,20 @@ class PostgresPlace(Place):
     def close(self) -> None:
         self._connection.close()
 
+    def clear(self) -> None:
+        """Drop what earlier tests have made: many times quicker than a new database."""
+        self._connection.execute("DROP SCHEMA IF EXISTS embedmill CASCADE")
+        for kind, query in (
+            ("VIEW", "SELECT viewname FROM pg_views WHERE schemaname = 'public'"),
+            ("TABLE", "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"),
+            ("FUNCTION", _FUNCTIONS),
+        ):
+            for (name,) in self._connection.execute(query).fetchall():
+                drop = psycopg.sql.SQL("DROP {} {} CASCADE").format(
+                    psycopg.sql.SQL(kind), psycopg.sql.Identifier("public", name)
+                )
+                self._connection.execute(drop)
+
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         if values:
             statement = statement.replace("%", "%%").replace("?", "%s")
@@ -136,6 +151,20 @@ class PostgresPlace(Place):
             "$$ BEGIN INSERT INTO changes VALUES (new.id); RETURN new; END $$"
         )
         self.execute(f"CREATE TRIGGER log AFTER UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION log()")
+
+
+_FUNCTIONS = """
+    SELECT proname FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+"""
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory, where there is such: these tests write often, and wait for the disk each time."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 # Runs without a model

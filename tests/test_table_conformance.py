@@ -1,4 +1,4 @@
-"""What every table promises whose rows get vectors. A new kind joins by a place in `PLACES`."""
+"""What every table promises whose rows get vectors. A new kind joins by a name in `PLACES`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,21 +18,32 @@ import pytest
 from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
 from embedmill.records import Cause, text_hash
 from embedmill.rows import Counts, Row, RowFailure, shown
+from servers import Server
 from store_samples import DIMENSION, fingerprint, vector
-from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, run, texts
+from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, quick_folder, run, texts
 from troubled import RAISES, ZERO, TroubledEmbedder
 
-PLACES = {"sqlite": SqlitePlace, "postgresql": PostgresPlace}
+PLACES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[str]:
+    """A database for all tests of this file, each of which clears it."""
+    url = server.create()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "sqlite":
-        place: Place = SqlitePlace(tmp_path / "app.db")
-    else:
-        place = PostgresPlace(request.getfixturevalue("database"))
-    yield place
-    place.close()
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with quick_folder() as folder:
+        if request.param == "sqlite":
+            yield SqlitePlace(folder / "app.db")
+        else:
+            place = PostgresPlace(request.getfixturevalue("shared"))
+            place.clear()
+            yield place
+            place.close()
 
 
 def stands(place: Place) -> Counts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,7 +15,7 @@ from embedmill.interfaces import Table
 from embedmill.records import Cause
 from embedmill.rows import Counts, Row
 from store_samples import vector
-from table_places import Place, PostgresPlace, SqlitePlace, bound, filled
+from table_places import Place, PostgresPlace, SqlitePlace, bound, filled, quick_folder
 
 KEYS = st.integers(1, 6)
 TEXTS = st.sampled_from(["one", "two", "three", None])
@@ -227,14 +226,16 @@ class Model(RuleBasedStateMachine):
 FEW = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def test_an_sqlite_table_equals_its_model(tmp_path_factory: pytest.TempPathFactory) -> None:
-    class OfSqlite(Model):
-        def __init__(self) -> None:
-            super().__init__()
-            folder: Path = tmp_path_factory.mktemp("model")
-            self.place = SqlitePlace(folder / "app.db")
+def test_an_sqlite_table_equals_its_model() -> None:
+    with quick_folder() as folder:
+        numbers = itertools.count()
 
-    run_machine(OfSqlite, settings=FEW)
+        class OfSqlite(Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.place = SqlitePlace(folder / f"{next(numbers)}.db")
+
+        run_machine(OfSqlite, settings=FEW)
 
 
 def test_a_postgresql_table_equals_its_model(database: str) -> None:
@@ -242,7 +243,6 @@ def test_a_postgresql_table_equals_its_model(database: str) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.place = PostgresPlace(database)
-            self.place.execute("DROP TABLE IF EXISTS docs")
-            self.place.execute("DROP SCHEMA IF EXISTS embedmill CASCADE")
+            self.place.clear()
 
     run_machine(OfPostgres, settings=settings(FEW, max_examples=15))  # each takes half a second
