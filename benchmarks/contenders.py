@@ -63,7 +63,7 @@ def race(
     """
     with tempfile.TemporaryDirectory() as folder:
         exported = str(Path(folder, "model"))
-        # Once, and before the clock runs: it takes ten seconds, and nobody exports a model at every start.
+        # Once, and before the clock runs: who cares for speed does not export a model at every start.
         versions = _ask(python, "prepare", model=model, limit=_LIMIT, folder=exported)[1]
         peers = [_peer(python, key, exported, threads) for key in WAYS]
         reference = _reference(python, model, threads, texts, Path(folder))

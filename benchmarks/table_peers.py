@@ -28,7 +28,7 @@ import psycopg
 from numpy.typing import NDArray
 
 _BATCH = 8  # texts that the model reads at once: the fastest where more are given and sorted by length
-_UNSORTED = 16  # where they are read in the table's order: a little faster than 8 or 32
+_UNSORTED = 16  # where they are read in the table's order: a little faster than 8, and as fast as 32
 _TOGETHER = 500  # rows embedded and written at once: embedmill's default
 _WAITING = 64  # rows that CocoIndex embeds at once, as its own embedder does: it writes the last ones meanwhile
 _DIMENSION = 384
@@ -84,7 +84,7 @@ def script(url: str, model: str, threads: int, folder: str) -> int:
 
 
 def langchain(url: str, model: str, threads: int, folder: str) -> int:
-    """LangChain's ``index`` into its PGVectorStore, with a record manager in the same database."""
+    """LangChain's ``index`` with a record manager in the same database; its older store, PGVector, is as fast."""
     from langchain_classic.indexes import SQLRecordManager
     from langchain_core.documents import Document
     from langchain_core.indexing import index
@@ -148,7 +148,7 @@ class Target(NamedTuple):
 
 
 def cocoindex(url: str, model: str, threads: int, folder: str) -> int:
-    """CocoIndex from a table source to a table target; its own embedder cannot choose the backend, a function can."""
+    """CocoIndex from a table to a table; its own embedder cannot choose the backend, a function of ours can."""
     import asyncpg
     import cocoindex as coco
     from cocoindex.connectors import postgres
