@@ -2,7 +2,8 @@
 
 The server is that of ``EMBEDMILL_TEST_DSN``, or one from PyPI that is started for the benchmark, in its own defaults:
 what it says is written has reached the disk. The parts: writing alone, against what people write by hand; a whole run
-against embedding alone; a database that answers late; a second run; two processes; metrics alone.
+against embedding alone; a database that answers late; a second run; two processes; metrics alone; the peers, where
+their Python is given.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from contenders import Contender, race
 from processes import Engine, embedmill, environment, run
 from results import Bar, Run, median, options, ratios, table, tell
 from texts import mixed_chunks, short_texts
 
+from embedmill import machine
 from embedmill.fingerprint import Fingerprint, Space
 from embedmill.models import locate
 from embedmill.rows import Filled
@@ -33,13 +36,13 @@ from proxy import Proxy
 
 import servers
 
-_WRITTEN, _ROWS, _FINISHED, _MEASURED = 20_000, 5_000, 20_000, 100_000  # what the bars are about
+_WRITTEN, _ROWS, _FINISHED, _MEASURED, _PEER_ROWS = 20_000, 5_000, 20_000, 100_000, 2_000  # what the bars are about
 _DIMENSION = 384
 _TOGETHER = 500  # rows in a transaction, for all contenders: embedmill's default
 _DELAY = 0.02  # seconds, for each round trip
 _WARM_UP = 64  # texts
 
-_PARTS = ("writing", "whole", "latency", "again", "two", "metrics")
+_PARTS = ("writing", "whole", "latency", "again", "two", "metrics", "peers")
 
 Seconds = dict[str, list[float]]
 
@@ -51,6 +54,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=_ROWS, help="of about 140 tokens (default: %(default)s)")
     parser.add_argument("--finished", type=int, default=_FINISHED, help="rows run over again (default: %(default)s)")
     parser.add_argument("--measured", type=int, default=_MEASURED, help="rows (default: %(default)s)")
+    parser.add_argument("--peers", help="the Python that has the peers (see README.md); without it they are left out")
+    parser.add_argument("--peer-rows", type=int, default=_PEER_ROWS, help="for each (default: %(default)s)")
     arguments = parser.parse_args()
     benchmark = Run("ingest", arguments)
     server = servers.start(configuration="")
@@ -59,6 +64,8 @@ def main() -> None:
         rows: list[tuple[str, str, str]] = []
         figures: dict[str, object] = {}
         for part in arguments.only:
+            if part == "peers" and not arguments.peers:
+                continue
             found = _MEASURES[part](arguments, server)
             bars += found[0]
             rows += found[1]
@@ -364,6 +371,36 @@ def _metrics(arguments: Namespace, server: servers.Server) -> Found:
     return [bar], _rows("", seconds, len(texts)), {"seconds": seconds}
 
 
+def _peers(arguments: Namespace, server: servers.Server) -> Found:
+    """Whole processes, from their start to their end, over the same rows; and once more over the unchanged table."""
+    texts = mixed_chunks(arguments.peer_rows)
+    workers = () if arguments.threads == machine.cores() else ("--workers", str(arguments.threads))
+
+    def ingest(url: str, folder: str) -> tuple[float, int]:
+        took, report = _ingest(arguments, url, *workers)
+        return took, report["embedded"]
+
+    ours = Contender("embedmill", ingest, "SELECT id, embedding FROM sentences")
+    model = str(locate(arguments.model).folder)
+    settings = {"model": model, "threads": arguments.threads, "rounds": arguments.rounds}
+    found = race(ours, arguments.peers, texts, server, _filled, **settings)
+    bars = []
+    for name in (name for name in found.first if name != ours.name):
+        against = ratios(found.first[name], found.first[ours.name])
+        bars.append(
+            Bar(
+                f"a whole ingest of {_PEER_ROWS:,} rows, against {name}",
+                1,
+                median(against) if arguments.peer_rows >= _PEER_ROWS else None,
+                at_least=True,
+                unit=" times",
+                note=f"{min(against):.2f} to {max(against):.2f}",
+            )
+        )
+    rows = _rows("the whole process: ", found.first, len(texts)) + _rows("a second run: ", found.again, len(texts))
+    return bars, rows, {"versions": found.versions, "seconds": found.first, "seconds again": found.again}
+
+
 _MEASURES: dict[str, Callable[[Namespace, servers.Server], Found]] = {
     "writing": _writing,
     "whole": _whole,
@@ -371,6 +408,7 @@ _MEASURES: dict[str, Callable[[Namespace, servers.Server], Found]] = {
     "again": _again,
     "two": _two,
     "metrics": _metrics,
+    "peers": _peers,
 }
 
 
