@@ -70,13 +70,12 @@ def dial(url: str, **settings: str) -> Connection:
 
 def parameters(url: str) -> str:
     """What psycopg is given for a URL. Raises `UsageError` for a malformed one."""
-    try:
-        given = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # its message quotes the URL, password and all
+    given = _parts(url)
+    if given is None:
         raise UsageError(
             "the store's URL is malformed: give postgresql://user:password@host:port/database, with other "
             "characters than letters and digits percent-encoded"
-        ) from None
+        )
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"} | _ALIVE
     return conninfo.make_conninfo("", **(defaults | given | {"client_encoding": "UTF8"}))
 
@@ -90,13 +89,24 @@ def configure(connection: Connection, **settings: str) -> None:
 
 def shown(url: str) -> str:
     """The URL without its password and without what may hide one: for reports and messages."""
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    parts = _parts(url)
+    if parts is None:
         return "postgresql:..."
     user = f"{parts['user']}@" if parts.get("user") else ""
     port = f":{parts['port']}" if parts.get("port") else ""
     return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', '')}"
+
+
+def _parts(url: str) -> dict[str, Any] | None:
+    """What the URL consists of; None for a malformed one, whose parts may hold the password."""
+    try:
+        given = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its message quotes the URL, password and all
+        return None
+    # libpq ends a password at the first "@" or "/", and takes the rest of it for a host, a port or a database.
+    host, port, name = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
+    misread = "@" in host[1:] or not re.fullmatch("[0-9,]*", port) or ("@" in name and "%40" not in url)
+    return None if misread else dict(given)
 
 
 @contextmanager
