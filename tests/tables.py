@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import signal
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, LiteralString, cast
+from unittest import mock
 
 import numpy as np
 import psycopg
 from psycopg import sql
 
 from cli_runs import Shell
+from embedmill.cli import exits
 from troubled import SMALL_MODEL, small_embedder
 
-DIMENSION = 5  # of SMALL_MODEL's vectors
+DIMENSION = 32  # of SMALL_MODEL's vectors
 TRACEBACK = "Traceback"
 
-_WORDS = "garden vector search store index rose bread water light paper stone river".split()
+_WORDS = ["garden", "vector", "search", "store", "index", "rose", "bread", "water", "light", "paper", "stone", "river"]
 
 
 def text(number: int) -> str:
@@ -26,9 +32,9 @@ def text(number: int) -> str:
     return f"{_WORDS[number % 12]} {_WORDS[number // 12 % 12]} number {number}"
 
 
-def shell(folder: Path, url: str, **settings: str) -> Shell:
+def shell(folder: Path, url: str, kind: type[Shell] = Shell, **settings: str) -> Shell:
     """Where to run commands on a database, with the small model and a cache of its own."""
-    return Shell(
+    return kind(
         folder,
         **{
             "EMBEDMILL_STORE": url,
@@ -38,6 +44,26 @@ def shell(folder: Path, url: str, **settings: str) -> Shell:
         }
         | settings,
     )
+
+
+class Within(Shell):
+    """Runs commands in this process: for many short ones. Signals are not for it."""
+
+    def run(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            chdir(self.folder),
+        ):
+            try:
+                code = exits.run([str(argument) for argument in arguments])
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def ask(url: str, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
@@ -71,7 +97,7 @@ def _first_two(columns: str) -> str:
 
 
 def vectors(texts: Sequence[str]) -> np.ndarray[Any, Any]:
-    """What the small model makes of texts, computed anew, ``(n, 5)``."""
+    """What the small model makes of texts, computed anew, ``(n, 32)``."""
     embedder = small_embedder()
     try:
         return embedder.embed(texts)
@@ -125,4 +151,4 @@ def user(url: str, *grants: str, options: str = "") -> Iterator[str]:
             ask(url, grant.format(quoted))
         yield url.replace("//postgres@", f"//{name}@")
     finally:
-        ask(url, f"DROP OWNED BY {quoted}; DROP ROLE {quoted}")
+        ask(url, f"REASSIGN OWNED BY {quoted} TO CURRENT_USER; DROP OWNED BY {quoted}; DROP ROLE {quoted}")

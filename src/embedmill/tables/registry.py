@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from embedmill.errors import SpaceMismatch
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres.connecting import Connection
+from embedmill.postgres.names import Name
 from embedmill.tables.statements import Statements
 from embedmill.tables.target import Target
 
@@ -32,11 +33,11 @@ class Registry:
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self._tables = sql.Identifier(schema, "tables")
+        self._tables = Name(schema, "tables")
 
-    def marks(self, number: int) -> sql.Identifier:
-        """The table of a table's marks."""
-        return sql.Identifier(self.schema, f"marks_{number}")
+    def marks(self, number: int) -> tuple[str, str]:
+        """The table of a table's marks: its schema and name."""
+        return self.schema, f"marks_{number}"
 
     def find(self, connection: Connection, target: Target) -> Registered | None:
         """The entry of a table and its vector column."""
@@ -59,9 +60,10 @@ class Registry:
             number = self._entry(connection, target)
             query = sql.SQL("SELECT id, space, model, filled FROM {} WHERE id = %s").format(self._tables)
             found = Registered(*(connection.execute(query, [number]).fetchone() or ()))
-            if found.space not in (None, space.id) and not overwrite and self._has_vectors(connection, found):
+            other = None if overwrite or found.space == space.id else self._other_space(connection, number, space.id)
+            if other:
                 raise SpaceMismatch(
-                    f"{target.title}.{target.vector} holds vectors of {found.model} (space {found.space}), not of "
+                    f"{target.title}.{target.vector} holds vectors of {_model(found, other)}, not of "
                     f"{model} (space {space.id}): give that --model, --overwrite to embed all rows again, or another "
                     "--vector"
                 )
@@ -109,13 +111,18 @@ class Registry:
             number = int(row[0])
             query = sql.SQL("UPDATE {} SET text = %s, keys = %s, key_types = %s WHERE id = %s").format(self._tables)
             connection.execute(query, [target.text, *keys, number])
-            if (row[1], row[2]) == keys:
-                return number
-            log.warning("%s has another key than before: its rows are looked at anew", target.title)
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(number)))
-        connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks)
+            if (row[1], row[2]) != keys:
+                log.warning("%s has another key than before: its rows are looked at anew", target.title)
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(*self.marks(number))))
+        connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks, {})
         return number
 
-    def _has_vectors(self, connection: Connection, found: Registered) -> bool:
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE space = %s)").format(self.marks(found.id))
-        return bool((connection.execute(query, [found.space]).fetchone() or (False,))[0])
+    def _other_space(self, connection: Connection, number: int, space: str) -> str | None:
+        """The id of another space that rows have vectors of."""
+        query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(Name(*self.marks(number)))
+        row = connection.execute(query, [space]).fetchone()
+        return None if row is None else str(row[0])
+
+
+def _model(found: Registered, space: str) -> str:
+    return f"{found.model} (space {space})" if found.space == space else f"another model (space {space})"
