@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from cli_runs import Shell
 from embedmill.cli import exits
@@ -66,6 +66,11 @@ class Within(Shell):
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
+def name_of(url: str) -> str:
+    """The database's name."""
+    return str(conninfo.conninfo_to_dict(url)["dbname"])
+
+
 def ask(url: str, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     """The rows that statements give, the last of them where there are several."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -82,18 +87,15 @@ def make(
     columns: str = "id bigint PRIMARY KEY, text text",
     vector: str = f"embedding vector({DIMENSION})",
     name: str = "sentences",
+    into: str = "id, text",
 ) -> None:
-    """A table whose first two columns are a number, counted from 1, and a text."""
+    """A table with columns for a number, counted from 1, and a text."""
     texts = [text(number) for number in range(1, rows + 1)] if isinstance(rows, int) else rows
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(cast(LiteralString, f"CREATE TABLE {name} ({', '.join(filter(None, [columns, vector]))})"))
-        with connection.cursor().copy(cast(LiteralString, f"COPY {name} ({_first_two(columns)}) FROM STDIN")) as copy:
+        with connection.cursor().copy(cast(LiteralString, f"COPY {name} ({into}) FROM STDIN")) as copy:
             for row in enumerate(texts, 1):
                 copy.write_row(row)
-
-
-def _first_two(columns: str) -> str:
-    return ", ".join(part.split()[0] for part in columns.split(",")[:2])
 
 
 def vectors(texts: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -143,7 +145,7 @@ def refused(done: Any, code: int, pattern: str) -> str:
 @contextmanager
 def user(url: str, *grants: str, options: str = "") -> Iterator[str]:
     """The URL of the same database for a new user, who has these rights; `{}` stands for the user's name."""
-    name = f"user_{psycopg.conninfo.conninfo_to_dict(url)['dbname']}"
+    name = f"user_{name_of(url)}"
     quoted = sql.Identifier(name).as_string(None)
     ask(url, f"CREATE ROLE {quoted} LOGIN PASSWORD 'hush hush' {options}")
     try:

@@ -16,6 +16,10 @@ VECTOR_NAME: Final = "embedding"
 """The name of the vector column where none is given and several, or none, are there."""
 
 
+LONGEST_NAME: Final = 63
+"""Bytes: PostgreSQL cuts longer ones silently."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table, as its database describes it."""
@@ -65,15 +69,24 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
 
     Raises `UsageError`, which lists the columns.
     """
-    plain = given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
+    found = _match(columns, given)
+    if found is None:
+        raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+    return found
+
+
+def _match(columns: Sequence[Column], given: str) -> Column | None:
+    plain = _unquoted(given)
     for wanted in (given, plain):
         for column in columns:
             if column.name == wanted:
                 return column
     alike = [column for column in columns if column.name.casefold() == plain.casefold()]
-    if len(alike) == 1:
-        return alike[0]
-    raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+    return alike[0] if len(alike) == 1 else None
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
 def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | None, table: str) -> Column:
@@ -118,8 +131,11 @@ def choose_vector(
             return vectors[0]
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")
-    if create and wanted not in there:
-        return wanted
+    if create and _match(columns, wanted) is None:
+        new = _unquoted(wanted)
+        if not 1 <= len(new.encode()) <= LONGEST_NAME or "\0" in new:
+            raise UsageError(f"--vector: {new!r} cannot be a column's name: give 1 to {LONGEST_NAME} bytes")
+        return new
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
     column = named(columns, wanted, "--vector", table)

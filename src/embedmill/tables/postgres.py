@@ -300,7 +300,7 @@ class PostgresTable(Closing):
 
     @property
     def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.target, self._index_options)
+        return VectorIndex(self._dsn, self.target, self._index_options, self._session.patience)
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
@@ -346,8 +346,12 @@ class PostgresTable(Closing):
         if self._known() is None:
             return
         query = self._statements.failures
-        with connect(self._dsn) as connection, told(self._dsn), connection.transaction():
-            cursor = connection.cursor("embedmill_failures")  # of the server: there may be many
+        with (
+            connect(self._dsn) as connection,
+            told(self._dsn),
+            connection.transaction(),
+            connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
+        ):
             cursor.execute(query, {})
             for cause, message, attempts, *key in cursor:
                 yield RowFailure(tuple(key), Cause(cause, message), attempts)

@@ -43,7 +43,7 @@ class Session(Closing):
 
     def __init__(self, url: str, timeout: float, prepare_writer: Callable[[Connection], object]) -> None:
         self._url = url
-        self._patience = Patience(url, timeout)
+        self.patience = Patience(url, timeout)
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
         self._prepare_writer = prepare_writer
         self._using = threading.RLock()
@@ -60,7 +60,7 @@ class Session(Closing):
             again()
 
         with self._using:
-            return self._patience(lambda: work(self._connection()), prepare)
+            return self.patience(lambda: work(self._connection()), prepare)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives in a transaction of its own, on a connection of the calling thread's own."""
@@ -69,7 +69,7 @@ class Session(Closing):
             with self._writers.lend() as connection, connection.transaction():
                 return work(connection)
 
-        return self._patience(transaction)
+        return self.patience(transaction)
 
     def look(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose."""
@@ -85,7 +85,7 @@ class Session(Closing):
             with connection:
                 return work(connection)
 
-        return self._patience(beside)
+        return self.patience(beside)
 
     def hold(self, lock: int, run: int) -> None:
         """Hold this run's lock as long as the session lasts, on a new connection too where the old one is lost."""
