@@ -1,22 +1,31 @@
-"""Names that hold a percent sign, in statements with parameters."""
+"""Names in statements that come with parameters."""
 
 from __future__ import annotations
 
-from psycopg import sql
-from psycopg.abc import AdaptContext
+import embedmill.postgres.connecting  # noqa: F401 - says what to install
+
+from psycopg import sql  # isort: skip
+from psycopg.abc import AdaptContext  # isort: skip
 
 
 class Name(sql.Identifier):
-    """A name, perhaps of several parts, in a statement that is executed with parameters, be they none.
+    r"""An identifier that may have a "%", which psycopg would take for the sign of a parameter.
 
-    psycopg looks for placeholders in such a statement, in the names too (and in no other, where this would be wrong).
+    It is written as PostgreSQL's documentation says («Lexical Structure», 4.1.1): ``U&"50\0025"``.
     """
 
     def as_bytes(self, context: AdaptContext | None = None) -> bytes:
-        """The quoted name, its percent signs doubled."""
-        return super().as_bytes(context).replace(b"%", b"%%")
+        """As `sql.Identifier`, but for names with a "%"."""
+        return b".".join(
+            sql.Identifier(part).as_bytes(context) if "%" not in part else _escaped(part) for part in self._obj
+        )
+
+
+def _escaped(part: str) -> bytes:
+    plain = part.replace("\\", "\\\\").replace('"', '""').replace("%", "\\0025")
+    return f'U&"{plain}"'.encode()
 
 
 def in_sql(text: str) -> sql.SQL:
-    """What the server itself has written as SQL, such as a type's name, in a statement with parameters."""
+    """What the server itself has written as SQL, such as a type's name, for a statement with parameters (or none)."""
     return sql.SQL(text.replace("%", "%%"))

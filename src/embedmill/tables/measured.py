@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -10,23 +9,13 @@ from typing import Final
 from embedmill.errors import StoreError
 from embedmill.postgres.connecting import Connection, shown
 from embedmill.rows import Key, Metrics
+from embedmill.tables import naming
 from embedmill.tables.session import Session
 from embedmill.tables.statements import MEASURED, Statements, place
-from embedmill.tables.target import Target
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
-_COLUMNS: Final = ("characters", "words", "tokens", "frequency", "text_hash", "text_digest")
 _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
-
-
-def metrics_of(target: Target) -> tuple[str, str]:
-    """The schema and name of a table's metrics; names that would be too long end in what tells them from others."""
-    name = f"{target.name}_metrics"
-    if len(name.encode()) > 63:
-        ending = f"_{hashlib.sha256(target.name.encode()).hexdigest()[:8]}_metrics"
-        name = target.name.encode()[: 63 - len(ending)].decode(errors="ignore") + ending
-    return target.schema, name
 
 
 class MetricsTable:
@@ -37,13 +26,14 @@ class MetricsTable:
         self._session = session
         self._statements = statements
         self._target = statements.target
-        self._table = sql.Identifier(*statements.metrics)
+        self._table = sql.Identifier(self._target.schema, naming.metrics_name(self._target.name))
 
     def prepare(self) -> None:
         """Create it where it is not there. Raises `StoreError` where its name is taken, or this user may not."""
         self._session.read(self._prepare)
 
     def _prepare(self, connection: Connection) -> None:
+        naming.check_metrics_keys(self._target.keys, self._target.title)
         found = self._columns(connection)
         if not found:
             try:
@@ -53,12 +43,7 @@ class MetricsTable:
                 raise self._may_not(connection, "create", "CREATE ON SCHEMA {schema}") from error
             found = self._columns(connection)
         name = self._table.as_string(connection)
-        missing = [column for column in (*self._target.keys, *_COLUMNS) if column not in found]
-        if missing:
-            raise StoreError(
-                f"{shown(self._url)}: {name} is no table of embedmill's (it has no {', '.join(missing)}): rename it, "
-                "or give --no-metrics"
-            )
+        naming.check_metrics_table(found, self._target.keys, self._target.title)
         (allowed,) = connection.execute(
             "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name", [name, _RIGHTS]
         ).fetchone() or (True,)

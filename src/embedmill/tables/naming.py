@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from embedmill.errors import UsageError
+from embedmill.errors import StoreError, UsageError
 
 TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage", "chunk", "description")
 """Names of columns that hold what is to be embedded, the most telling first."""
@@ -15,9 +16,10 @@ TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage
 VECTOR_NAME: Final = "embedding"
 """The name of the vector column where none is given and several, or none, are there."""
 
+_METRICS: Final = ("characters", "words", "tokens", "frequency", "text_hash", "text_digest")
+"""The columns of a table of metrics beside those of the key."""
 
-LONGEST_NAME: Final = 63
-"""Bytes: PostgreSQL cuts longer ones silently."""
+_LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
 
 
 def _match(columns: Sequence[Column], given: str) -> Column | None:
-    plain = _unquoted(given)
+    plain = unquoted(given)
     for wanted in (given, plain):
         for column in columns:
             if column.name == wanted:
@@ -85,8 +87,34 @@ def _match(columns: Sequence[Column], given: str) -> Column | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+def unquoted(given: str) -> str:
+    """A name without the quotes that a user may have put around it."""
+    return given[1:-1].replace('""', '"') if len(given) > 2 and given[0] == given[-1] == '"' else given
+
+
+def choose_key(
+    columns: Sequence[Column], unique: Sequence[tuple[bool, list[str]]], given: Sequence[str], table: str
+) -> list[str]:
+    """The names of the columns that tell rows apart: those given, else those of the primary key.
+
+    `unique` are the table's unique indexes that tell every row: whether it is the primary key's, and its columns in
+    order. Raises `UsageError` where none of them fits.
+    """
+    if given:
+        wanted = {named(columns, name, "--id", table).name for name in given}
+        fitting = [names for _, names in unique if set(names) == wanted]
+        if not fitting:
+            raise UsageError(
+                f"--id: {table} has no unique index on {', '.join(given)} whose columns are NOT NULL: rows could not "
+                "be told apart; name the columns of one, or create it"
+            )
+        return fitting[0]
+    for is_primary, names in unique:
+        if is_primary:
+            return names
+    usable = "; ".join(", ".join(names) for _, names in unique)
+    hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
+    raise UsageError(f"{table} has no primary key: name the columns that tell its rows apart with --id: {hint}")
 
 
 def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | None, table: str) -> Column:
@@ -132,9 +160,9 @@ def choose_vector(
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")
     if create and _match(columns, wanted) is None:
-        new = _unquoted(wanted)
-        if not 1 <= len(new.encode()) <= LONGEST_NAME or "\0" in new:
-            raise UsageError(f"--vector: {new!r} cannot be a column's name: give 1 to {LONGEST_NAME} bytes")
+        new = unquoted(wanted)
+        if not 1 <= len(new.encode()) <= _LONGEST_NAME or "\0" in new:
+            raise UsageError(f"--vector: {new!r} cannot be a column's name: give 1 to {_LONGEST_NAME} bytes")
         return new
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
@@ -145,6 +173,35 @@ def choose_vector(
             "or add one with --create"
         )
     return column
+
+
+def metrics_name(table: str) -> str:
+    """``<table>_metrics``, within the 63 bytes of a name in PostgreSQL; names that are cut differ as whole ones do."""
+    name = f"{table}_metrics"
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    ending = f"_{hashlib.sha256(table.encode()).hexdigest()[:8]}_metrics"
+    return table.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+
+
+def check_metrics_keys(keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where a key column has the name of a metric, so that one table cannot hold both."""
+    taken = [name for name in keys if name in _METRICS]
+    if taken:
+        raise StoreError(
+            f"{table}: its key column {taken[0]} has the name of a column of {table}_metrics: rename it, or give "
+            "--no-metrics"
+        )
+
+
+def check_metrics_table(found: Iterable[str], keys: Sequence[str], table: str) -> None:
+    """Raise `StoreError` where the table of metrics, which has these columns, is another's."""
+    missing = {*keys, *_METRICS} - set(found)
+    if missing:
+        raise StoreError(
+            f"{table}_metrics is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "
+            "--no-metrics"
+        )
 
 
 def no_such_table(name: str, where: str, others: Sequence[str]) -> UsageError:

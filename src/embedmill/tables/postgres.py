@@ -14,12 +14,14 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection, connect, reason, require_vector, shown, told
+from embedmill.postgres.names import Name
 from embedmill.postgres.patience import DB_TIMEOUT, passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
+from embedmill.tables import naming
 from embedmill.tables.index import VectorIndex
-from embedmill.tables.measured import MetricsTable, metrics_of
+from embedmill.tables.measured import MetricsTable
 from embedmill.tables.registry import Registered, Registry
 from embedmill.tables.rights import check_rights
 from embedmill.tables.session import Session
@@ -361,7 +363,9 @@ class PostgresTable(Closing):
         self._session.close()
 
     def _with_marks(self, number: int) -> Statements:
-        return Statements(self.target, self._registry.marks(number), metrics_of(self.target))
+        return Statements(
+            self.target, self._registry.marks(number), Name(self.target.schema, naming.metrics_name(self.target.name))
+        )
 
     def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
         return connection.execute(query, self._parameters).fetchone() or ()

@@ -35,9 +35,9 @@ class Registry:
         self.schema = schema
         self._tables = Name(schema, "tables")
 
-    def marks(self, number: int) -> tuple[str, str]:
-        """The table of a table's marks: its schema and name."""
-        return self.schema, f"marks_{number}"
+    def marks(self, number: int) -> sql.Identifier:
+        """The table of a table's marks."""
+        return Name(self.schema, f"marks_{number}")
 
     def find(self, connection: Connection, target: Target) -> Registered | None:
         """The entry of a table and its vector column."""
@@ -113,13 +113,13 @@ class Registry:
             connection.execute(query, [target.text, *keys, number])
             if (row[1], row[2]) != keys:
                 log.warning("%s has another key than before: its rows are looked at anew", target.title)
-                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(*self.marks(number))))
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(number)))
         connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks, {})
         return number
 
     def _other_space(self, connection: Connection, number: int, space: str) -> str | None:
         """The id of another space that rows have vectors of."""
-        query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(Name(*self.marks(number)))
+        query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(self.marks(number))
         row = connection.execute(query, [space]).fetchone()
         return None if row is None else str(row[0])
 

@@ -27,8 +27,8 @@ class Statements:
     """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
 
     target: Target
-    marks: tuple[str, str]  # schema and name
-    metrics: tuple[str, str]
+    marks: sql.Identifier
+    metrics: sql.Identifier
 
     # Parts
 
@@ -65,8 +65,8 @@ class Statements:
         target = self.target
         return sql.SQL(text).format(
             table=Name(target.schema, target.name),
-            marks=Name(*self.marks),
-            metrics=Name(*self.metrics),
+            marks=self.marks,
+            metrics=self.metrics,
             staging=STAGING,
             measured=MEASURED,
             text=Name(target.text),
@@ -103,9 +103,7 @@ class Statements:
             sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
         )
-        return sql.SQL(_CREATE_MARKS).format(
-            marks=Name(*self.marks), columns=columns, keys=_listed("{}", self._mark_keys)
-        )
+        return sql.SQL(_CREATE_MARKS).format(marks=self.marks, columns=columns, keys=_listed("{}", self._mark_keys))
 
     @cached_property
     def create_metrics(self) -> sql.Composed:
@@ -114,9 +112,7 @@ class Statements:
             sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(self._keys, self.target.key_types, strict=True)
         )
-        return sql.SQL(_CREATE_METRICS).format(
-            metrics=Name(*self.metrics), columns=columns, keys=_listed("{}", self._keys)
-        )
+        return sql.SQL(_CREATE_METRICS).format(metrics=self.metrics, columns=columns, keys=_listed("{}", self._keys))
 
     @cached_property
     def create_staging(self) -> sql.Composed:

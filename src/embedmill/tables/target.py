@@ -223,23 +223,8 @@ def _keys(
     connection: Connection, oid: int, columns: Sequence[Column], given: Sequence[str], title: str
 ) -> list[Column]:
     """The key's columns in the order of their unique index, which pages are read by."""
-    indexes: list[tuple[bool, list[str]]] = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
-    if given:
-        wanted = {naming.named(columns, name, "--id", title).name for name in given}
-        fitting = [names for _, names in indexes if set(names) == wanted]
-        if not fitting:
-            raise UsageError(
-                f"--id: {title} has no unique index on {', '.join(given)} whose columns are NOT NULL: rows could not "
-                "be told apart; name the columns of one, or create it"
-            )
-        names = fitting[0]
-    else:
-        primary = [names for is_primary, names in indexes if is_primary]
-        if not primary:
-            usable = "; ".join(", ".join(names) for _, names in indexes)
-            hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
-            raise UsageError(f"{title} has no primary key: name the columns that tell its rows apart with --id: {hint}")
-        names = primary[0]
+    unique: list[tuple[bool, list[str]]] = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    names = naming.choose_key(columns, unique, given, title)
     by_name = {column.name: column for column in columns}
     return [by_name[name] for name in names]
 
