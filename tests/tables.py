@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, LiteralString, cast
@@ -140,6 +141,16 @@ def refused(done: Any, code: int, pattern: str) -> str:
     assert all(note.startswith("warning: ") for note in notes), done.stderr
     assert line.startswith("error: ") and re.search(pattern, line), line
     return line
+
+
+def until(reached: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
+    """Wait for something to happen, as long as these processes run."""
+    deadline = time.monotonic() + 60
+    while not reached():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @contextmanager
