@@ -32,6 +32,7 @@ _PASSING: Final = (
     errors.CrashShutdown,
     errors.CannotConnectNow,
     errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
     errors.QueryCanceled,
 )
 

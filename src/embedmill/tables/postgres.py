@@ -25,8 +25,8 @@ from embedmill.tables.measured import MetricsTable
 from embedmill.tables.registry import Registered, Registry
 from embedmill.tables.rights import check_rights
 from embedmill.tables.session import Session
-from embedmill.tables.statements import STAGING, Statements, place
-from embedmill.tables.target import check_dimension, create_column, find
+from embedmill.tables.statements import STAGING, Statements, alone, place
+from embedmill.tables.target import check_dimension, check_unchanged, create_column, find
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
@@ -157,17 +157,20 @@ class PostgresTable(Closing):
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
-        query = self._statements.claim(after=after is not None)
+        query = alone(self._statements.claim(after=after is not None))
         values = self._parameters | {"limit": limit} | place(after)
 
         def work(connection: Connection) -> list[tuple[Any, ...]]:
-            with connection.pipeline(), connection.transaction():  # one round trip
-                # One after another: two runs would claim the same page, and one of them get nothing.
-                connection.execute(
-                    "SELECT pg_advisory_xact_lock((%(lock)s::bigint << 32) + %(table)s)", self._parameters
-                )
-                found = connection.execute(query, values)
-            return found.fetchall()
+            # All in one message: whatever becomes of us, the server does the whole of it, and keeps nobody waiting.
+            with psycopg.ClientCursor(connection) as cursor:
+                try:
+                    cursor.execute(query, values)
+                except psycopg.Error:
+                    connection.rollback()
+                    raise
+                for _ in "lock", "claim":
+                    cursor.nextset()
+                return cursor.fetchall()
 
         claimed = [self._row(*row) for row in self._session.read(work, self._give_back)]
         self._outstanding.update(row.mark for row in claimed)
@@ -185,7 +188,7 @@ class PostgresTable(Closing):
         self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
 
     def held_elsewhere(self) -> int:
-        """How many rows other living runs hold."""
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         return int(self._session.read(lambda connection: self._one(connection, self._statements.held_elsewhere))[0])
 
     def counts(self) -> Counts:
@@ -274,7 +277,11 @@ class PostgresTable(Closing):
         try:
             changed = self._session.write(work)
         except StoreError as error:
-            raise _as_refusal(error) or error from error.__cause__
+            refusal = _as_refusal(error)
+            if refusal is None:
+                raise
+            self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
+            raise refusal from error.__cause__
         self._outstanding.difference_update(filled.row.mark for filled in rows)
         return changed
 

@@ -17,7 +17,14 @@ import psycopg  # isort: skip - after the module that says what to install
 
 T = TypeVar("T")
 
-_PLANS: Final = {
+_OURS: Final = {
+    # What is read after a lock is what was there when it was taken.
+    "default_transaction_isolation": "read committed",
+    # A run that stands still in the midst of a transaction, as a machine that sleeps does, keeps nobody from the rows
+    # for longer: it has to begin that transaction anew.
+    "idle_in_transaction_session_timeout": "15s",
+}
+_PLANS: Final = _OURS | {
     # Pages and batches are looked up row by row through the key's index, however old the statistics of a table are
     # that is just being filled. Compiling such small queries would take longer than they do.
     "enable_hashjoin": "off",
@@ -76,7 +83,7 @@ class Session(Closing):
 
         def beside() -> T:
             try:
-                connection = dial(self._url, **self._timeout)
+                connection = dial(self._url, **_OURS, **self._timeout)
             except psycopg.OperationalError as error:
                 if not full(error):
                     raise

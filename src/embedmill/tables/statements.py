@@ -151,8 +151,11 @@ class Statements:
 
     @cached_property
     def held_elsewhere(self) -> sql.Composed:
-        """How many rows other living runs hold."""
-        return self._fill("SELECT count(*) FROM {marks} WHERE held AND run <> %(run)s AND run = ANY ({living})")
+        """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
+        return self._fill(
+            "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
+            "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"
+        )
 
     # Writing
 
@@ -220,6 +223,15 @@ class Statements:
     def remove_metrics(self) -> sql.Composed:
         """Remove the metrics of rows that are gone, or have no text any more."""
         return self._fill(_REMOVE_METRICS)
+
+
+def alone(claim: sql.Composed) -> sql.Composed:
+    """A claim as a transaction to be executed at once; gives the results of BEGIN, a lock, the claim, and COMMIT.
+
+    One claim after another: two runs would claim the same page, and one of them get nothing.
+    """
+    lock = sql.SQL("BEGIN; SELECT pg_advisory_xact_lock((%(lock)s::bigint << 32) + %(table)s);")
+    return sql.SQL("").join([lock, claim, sql.SQL("; COMMIT")])
 
 
 def place(after: Key | None) -> dict[str, str]:

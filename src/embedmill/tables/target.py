@@ -112,6 +112,14 @@ def check_dimension(target: Target, dimension: int, model: str) -> None:
         raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
 
 
+def check_unchanged(connection: Connection, target: Target) -> None:
+    """Raise `StoreError` where the column has been given another type since it was found."""
+    row = connection.execute("SELECT to_regclass(%s)::oid", [target.table.as_string(connection)]).fetchone()
+    kind, dimension = _vector_type(connection, row[0] if row else 0, target.vector)
+    if (kind, dimension) != (target.kind, target.dimension):
+        raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
+
+
 def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
     """Add the vector column. Raises `StoreError` where this user may not."""
     statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
@@ -215,7 +223,7 @@ def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, in
         [oid, column],
     ).fetchone()
     if row is None:
-        raise UsageError(f"column {column} is gone: run again")
+        raise StoreError(f"column {column} is gone: run again")
     return str(row[0]), row[1] if row[1] > 0 else None
 
 
