@@ -38,6 +38,7 @@ from embedmill.records import Document, Entry, Progress
     [
         ("postgresql://ann:secret@host/db", "postgresql://ann:***@host/db"),
         ("postgresql://ann:se:cr@et@host/db", "postgresql://ann:***@host/db"),
+        ("postgresql://ann:sec/ret@host/db", "postgresql://ann:***@host/db"),
         ("postgresql://:secret@host/db", "postgresql://:***@host/db"),
         ("no store at //ann:secret@host/db: run", "no store at //ann:***@host/db: run"),
         ("postgresql://host/db?user=ann&password=secret&x=1", "postgresql://host/db?user=ann&password=***&x=1"),

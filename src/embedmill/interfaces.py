@@ -272,7 +272,7 @@ class Table(Protocol):
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""
 
     def held_elsewhere(self) -> int:
-        """How many rows other living runs hold."""
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
 
     def write(self, rows: Sequence[Filled]) -> int:
         """Write these rows' vectors and metrics, all in one transaction, or none.

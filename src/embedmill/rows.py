@@ -95,7 +95,7 @@ class IndexOptions:
                 f"{max(4, 2 * self.m)} (twice --m) to 1,000"
             )
         if self.distance not in DISTANCES:
-            raise UsageError(f"--index-for: {self.distance!r} does not fit: expected {', '.join(DISTANCES)}")
+            raise UsageError(f"--distance: {self.distance!r} does not fit: expected {', '.join(DISTANCES)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,11 @@ from typing import Any, Final
 
 log = logging.getLogger("embedmill")
 
-_PASSWORD: Final = re.compile(r"(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+", re.IGNORECASE)
+_PASSWORD: Final = re.compile(
+    r"(?:(?<=postgresql://)|(?<=postgres://))([^\s/@:]*):\S*@"  # a slash in it, too
+    r"|(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+",
+    re.IGNORECASE,
+)
 
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that drive a terminal, or reorder what it shows."""
@@ -100,7 +104,7 @@ def complain(line: str, error: BaseException | None = None) -> None:
 
 def masked(text: str) -> str:
     """The text without the passwords of the URLs in it."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else "***", text)
+    return _PASSWORD.sub(lambda found: f"{found[found.lastindex]}:***@" if found.lastindex else "***", text)
 
 
 def one_line(text: str) -> str:

@@ -70,13 +70,12 @@ def dial(url: str, **settings: str) -> Connection:
 
 def parameters(url: str) -> str:
     """What psycopg is given for a URL. Raises `UsageError` for a malformed one."""
-    try:
-        given = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # its message quotes the URL, password and all
+    given = _parts(url)
+    if given is None:
         raise UsageError(
-            "the store's URL is malformed: give postgresql://user:password@host:port/database, with other "
-            "characters than letters and digits percent-encoded"
-        ) from None
+            "the store's URL is malformed: give postgresql://user@host:port/database, with the password, if any, after "
+            "user and a colon, and all but its letters and digits percent-encoded"
+        )
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"} | _ALIVE
     return conninfo.make_conninfo("", **(defaults | given | {"client_encoding": "UTF8"}))
 
@@ -90,13 +89,27 @@ def configure(connection: Connection, **settings: str) -> None:
 
 def shown(url: str) -> str:
     """The URL without its password and without what may hide one: for reports and messages."""
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    parts = _parts(url)
+    if parts is None:
         return "postgresql:..."
     user = f"{parts['user']}@" if parts.get("user") else ""
     port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', '')}"
+    host, name = parts.get("host", "localhost"), parts.get("dbname", "")
+    if host.startswith("/"):  # the folder of a socket
+        return f"postgresql://{user}{port}/{name}?host={host}"
+    return f"postgresql://{user}{host}{port}/{name}"
+
+
+def _parts(url: str) -> dict[str, Any] | None:
+    """What the URL consists of; None for a malformed one, whose parts may hold the password."""
+    try:
+        given = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its message quotes the URL, password and all
+        return None
+    # libpq ends a password at the first "@" or "/", and takes the rest of it for a host, a port or a database.
+    host, port, name = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
+    misread = "@" in host[1:] or not re.fullmatch("[0-9,]*", port) or ("@" in name and "%40" not in url)
+    return None if misread else dict(given)
 
 
 @contextmanager
@@ -110,12 +123,25 @@ def told(url: str) -> Iterator[None]:
 
 def translated(error: psycopg.Error, url: str) -> StoreError:
     """A database's error in one line, with a remedy."""
-    message = error.diag.message_primary or str(error)
-    message = " ".join(re.sub(r"(?i)^(connection failed: )+|FATAL:", "", message).split())
+    message = reason(error)
     remedy = next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "") or next(
         (text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), ""
     )
     return StoreError(f"{shown(url)}: {message}{remedy}")
+
+
+_FULL: Final = "clients already|connection slots|too many connections"
+
+
+def full(error: psycopg.Error) -> bool:
+    """Whether the server takes no more connections."""
+    return isinstance(error, errors.TooManyConnections) or re.search(_FULL, str(error)) is not None
+
+
+def reason(error: psycopg.Error) -> str:
+    """A database's error in one line, without saying where."""
+    message = error.diag.message_primary or str(error)
+    return " ".join(re.sub(r"(?i)^(connection failed: )+|FATAL:", "", message).split())
 
 
 _BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [
@@ -139,7 +165,7 @@ _BY_MESSAGE: Final = [
         ": check host and port in the store's URL, and that it runs",
     ),
     (r"no pg_hba.conf entry", ": let the server accept this user from here (pg_hba.conf)"),
-    (r"clients already|connection slots", ": end other sessions, or raise the server's max_connections"),
+    (_FULL, ": end other sessions, or raise the server's max_connections"),
     (r"closed|terminating connection|server closed", ": run again; what was finished is stored"),
 ]
 
@@ -150,7 +176,7 @@ def require_vector(connection: Connection, url: str) -> str:
     Raises `StoreError` where it is not installed on the server, or this user may not create it.
     """
     with told(url):
-        found = connection.execute(_VECTOR).fetchone()
+        found = find_vector(connection)
         if found is None:
             try:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -165,10 +191,16 @@ def require_vector(connection: Connection, url: str) -> str:
                 ) from error
             except errors.UniqueViolation:  # another session was quicker
                 pass
-            found = connection.execute(_VECTOR).fetchone()
+            found = find_vector(connection)
     if found is None:
         raise StoreError(f"{shown(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
-    return str(found[0])
+    return found
+
+
+def find_vector(connection: Connection) -> str | None:
+    """The schema that pgvector's types lie in; None where there is no such extension."""
+    found = connection.execute(_VECTOR).fetchone()
+    return None if found is None else str(found[0])
 
 
 _VECTOR: Final = """

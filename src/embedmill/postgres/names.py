@@ -24,3 +24,8 @@ class Name(sql.Identifier):
 def _escaped(part: str) -> bytes:
     plain = part.replace("\\", "\\\\").replace('"', '""').replace("%", "\\0025")
     return f'U&"{plain}"'.encode()
+
+
+def in_sql(text: str) -> sql.SQL:
+    """What the server itself has written as SQL, such as a type's name, for a statement with parameters (or none)."""
+    return sql.SQL(text.replace("%", "%%"))

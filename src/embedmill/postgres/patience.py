@@ -32,6 +32,7 @@ _PASSING: Final = (
     errors.CrashShutdown,
     errors.CannotConnectNow,
     errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
     errors.QueryCanceled,
 )
 
@@ -63,11 +64,13 @@ class Patience:
         """
         wait, deadline = _FIRST_WAIT, None
         while True:
+            began = time.monotonic()
             try:
                 return work()
             except psycopg.Error as error:
                 now = time.monotonic()
-                deadline = now + self.seconds if deadline is None else deadline
+                if deadline is None:  # a lock has been waited for already
+                    deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self.seconds
                 if not passes(error):
                     raise translated(error, self._url) from error
                 if now >= deadline:

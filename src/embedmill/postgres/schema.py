@@ -96,9 +96,12 @@ def _create(connection: Connection, url: str, schema: str) -> None:
                 )
             )
     except errors.InsufficientPrivilege as error:
+        create = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
+            sql.Identifier(schema), sql.Identifier(connection.info.user)
+        )
         raise StoreError(
-            f"{shown(url)}: this user may not create the schema {schema}: let its owner run GRANT CREATE ON DATABASE, "
-            "or give the --schema of one that you may create tables in"
+            f"{shown(url)}: this user may not create the schema {schema}, or not create tables in it: let an "
+            f"administrator run {create.as_string(connection)}, or give the --schema of one of your own"
         ) from error
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from embedmill.errors import StoreError, UsageError
-from embedmill.postgres.connecting import Connection, connect, shown, translated
+from embedmill.postgres.connecting import Connection, connect, dial, shown
+from embedmill.postgres.patience import Patience
 from embedmill.rows import DISTANCES, IndexOptions
 from embedmill.tables.target import Target
 
@@ -33,6 +35,11 @@ _LOOK_EVERY: Final = 0.5  # seconds
 
 _PARALLEL: Final = 7  # workers, beside the leader: more gain little
 
+_OF_THE_SERVER: Final = ["btree", "hash", "gin", "gist", "spgist", "brin"]
+"""Kinds of indexes that do not find near vectors."""
+
+_STOPPED: Final = "none: stopped before it was built"
+
 Show = Callable[[str, float | None], None]
 
 
@@ -44,13 +51,15 @@ class Existing:
     schema: str
     method: str
     valid: bool  # not the rest of a build that was killed
+    distance: str  # a key of `DISTANCES`, or "" for another
 
 
 class VectorIndex:
     """The index of one table's vectors."""
 
-    def __init__(self, url: str, target: Target, options: IndexOptions) -> None:
+    def __init__(self, url: str, target: Target, options: IndexOptions, patience: Patience) -> None:
         self._url = url
+        self._patience = patience
         self._target = target
         self._options = options
 
@@ -88,20 +97,21 @@ class VectorIndex:
                 )
 
     def existing(self, connection: Connection) -> list[Existing]:
-        """The indexes on the vector column, alone or in an expression."""
+        """The indexes for near vectors on the column, alone or in an expression."""
         rows = connection.execute(
-            """SELECT c.relname, n.nspname, m.amname, i.indisvalid
+            """SELECT c.relname, n.nspname, m.amname, i.indisvalid,
+                      (SELECT opcname FROM pg_opclass WHERE oid = i.indclass[0])
                FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
                JOIN pg_namespace n ON n.oid = c.relnamespace
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = %s
-               WHERE i.indrelid = %s::regclass
+               WHERE i.indrelid = %s::regclass AND m.amname <> ALL (%s)
                AND (a.attnum = ANY (i.indkey::smallint[])
                     OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                                AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
                ORDER BY c.relname""",
-            [self._target.vector, self._target.table.as_string(connection)],
+            [self._target.vector, self._target.table.as_string(connection), _OF_THE_SERVER],
         )
-        return [Existing(*row) for row in rows]
+        return [Existing(name, schema, method, valid, _distance(kind)) for name, schema, method, valid, kind in rows]
 
     def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         """Build the index if it is wanted and not there; what became of it, in a few words ("" for nothing).
@@ -110,38 +120,64 @@ class VectorIndex:
         """
         if self._options.method == "none" or (self._options.method == "auto" and not first_fill):
             return ""
-        with connect(self._url) as connection:
-            existing = self.existing(connection)
-            same = [index for index in existing if index.valid and index.method == "hnsw"]
-            others = [index for index in existing if index.valid and index.method != "hnsw"]
-            if same or (others and self._options.method == "auto"):
-                index = (same or others)[0]
-                return f"{index.method} {index.name} was there, kept"
-            if dimension > MOST_DIMENSIONS[self._target.kind]:
-                return f"none: {dimension:,} dimensions are too many for hnsw"
-            if self._target.dimension is None:
-                log.warning(
-                    "%s.%s has no dimension of its own, so that no index can be built: ALTER its type to %s(%d)",
-                    self._target.title,
-                    self._target.vector,
-                    self._target.kind,
-                    dimension,
-                )
-                return "none: the column has no dimension"
-            rows = self._rows(connection)
-            if self._options.method == "auto" and rows <= WORTH_IT:
-                return ""
-            for index in existing:
-                if not index.valid:  # the rest of a build that was killed
-                    connection.execute(
-                        sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.schema, index.name))
-                    )
-            try:
-                return self._build(connection, rows, dimension, show, stopped)
-            except errors.QueryCanceled:
-                return "none: stopped while it was built"
-            except psycopg.Error as error:
-                raise translated(error, self._url) from error
+
+        def attempt() -> str:
+            with dial(self._url) as connection:
+                try:
+                    return self._finish(connection, dimension, show, stopped)
+                except errors.QueryCanceled as error:
+                    if stopped():
+                        return _STOPPED
+                    raise StoreError(
+                        f"{shown(self._url)}: the index was cancelled while it was built: give --index hnsw to build it"
+                    ) from error
+
+        return self._patience(attempt)
+
+    def _finish(self, connection: Connection, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        _prepare(connection)
+        if not self._alone(connection, show, stopped):
+            return _STOPPED
+        explicit = self._options.method == "hnsw"
+        existing = self.existing(connection)
+        valid = [index for index in existing if index.valid]
+        same = [index for index in valid if index.method == "hnsw" and index.distance == self._options.distance]
+        if same or (valid and not explicit):
+            index = (same or valid)[0]
+            return f"{index.method} {index.name} was there, kept"
+        rows = self._rows(connection)
+        if not explicit and rows <= WORTH_IT:
+            return ""
+        if dimension > MOST_DIMENSIONS[self._target.kind]:
+            return f"none: {dimension:,} dimensions are too many for hnsw"
+        if self._target.dimension is None:
+            log.warning(
+                "%s.%s has no dimension of its own, so that no index can be built: ALTER its type to %s(%d)",
+                self._target.title,
+                self._target.vector,
+                self._target.kind,
+                dimension,
+            )
+            return "none: the column has no dimension"
+        for index in existing:
+            if not index.valid and index.method == "hnsw" and index.name.startswith(_stem(self._target, "_hnsw")):
+                self._drop(connection, index.name)  # the rest of a build that was killed
+        done = self._build(connection, rows, dimension, show, stopped)
+        return ", beside ".join([done, *(f"{index.method} {index.name}" for index in valid)])
+
+    def _alone(self, connection: Connection, show: Show, stopped: Callable[[], bool]) -> bool:
+        """Wait until no other run builds it; False if stopped before.
+
+        Looks again and again, since a build waits for every transaction that waits for it.
+        """
+        key = f"embedmill index {self._target.title}.{self._target.vector}"
+        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+        while not (connection.execute(query, [key]).fetchone() or (True,))[0]:
+            show("waiting for the index that another run builds", None)
+            if stopped():
+                return False
+            time.sleep(_LOOK_EVERY)
+        return True
 
     def _rows(self, connection: Connection) -> int:
         query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.table)
@@ -162,10 +198,6 @@ class VectorIndex:
             sql.Literal(self._options.ef_construction),
         )
         workers = min(max((os.cpu_count() or 1) - 1, 1), _PARALLEL)
-        connection.execute(
-            # It waits for others, as it should; and ends when we do, not when it is done.
-            "SELECT set_config('lock_timeout', '0', false), set_config('client_connection_check_interval', '1s', false)"
-        )
         self._ask_for_memory(connection, rows, dimension)
         for parallel in (workers, 0):
             connection.execute("SELECT set_config('max_parallel_maintenance_workers', %s, false)", [str(parallel)])
@@ -185,8 +217,8 @@ class VectorIndex:
         return f"hnsw {name} built over {rows:,} rows"
 
     def _drop(self, connection: Connection, name: str) -> None:
-        """Remove what a failed build has left."""
-        if connection.closed or connection.broken:
+        """Remove what a failed build has left; one that is not concurrent leaves nothing."""
+        if connection.closed or connection.broken or self._target.partitioned:
             return
         index = sql.Identifier(self._target.schema, name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
@@ -202,12 +234,30 @@ class VectorIndex:
         connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{wanted // 1024}kB"])
 
 
+def _distance(operators: str) -> str:
+    """What a class of operators of pgvector's measures."""
+    return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
+
+
+def _prepare(connection: Connection) -> None:
+    """A session that waits for others as long as it takes, and ends when we do, where the server can look for that."""
+    connection.execute(
+        """SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '0' ELSE '1s' END, false) FROM pg_settings
+           WHERE name = 'lock_timeout'
+           OR (name = 'client_connection_check_interval' AND version() LIKE '%%linux%%')""",
+        [],
+    )
+
+
+def _stem(target: Target, ending: str) -> str:
+    """``<table>_<vector>`` and the ending, within the 63 bytes of a name."""
+    return f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore") + ending
+
+
 def _free_name(connection: Connection, target: Target) -> str:
-    """``<table>_<vector>_hnsw``, cut to the 63 bytes of a name, and counted up where that is taken."""
+    """``<table>_<vector>_hnsw``, counted up where that is taken."""
     for number in range(1, 1000):
-        ending = "_hnsw" if number == 1 else f"_hnsw{number}"
-        stem = f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore")
-        name = stem + ending
+        name = _stem(target, "_hnsw" if number == 1 else f"_hnsw{number}")
         found: Any = connection.execute(
             "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE c.relname = %s AND n.nspname = %s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -71,15 +72,20 @@ def named(columns: Sequence[Column], given: str, option: str, table: str) -> Col
 
     Raises `UsageError`, which lists the columns.
     """
+    found = _match(columns, given)
+    if found is None:
+        raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+    return found
+
+
+def _match(columns: Sequence[Column], given: str) -> Column | None:
     plain = unquoted(given)
     for wanted in (given, plain):
         for column in columns:
             if column.name == wanted:
                 return column
     alike = [column for column in columns if column.name.casefold() == plain.casefold()]
-    if len(alike) == 1:
-        return alike[0]
-    raise UsageError(f"{option}: {table} has no column {given!r}; it has {_list(columns)}")
+    return alike[0] if len(alike) == 1 else None
 
 
 def unquoted(given: str) -> str:
@@ -156,10 +162,11 @@ def choose_vector(
             return vectors[0]
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")
-    if create and wanted not in there:
-        if not _is_name(wanted) or len(wanted.encode()) > _LONGEST_NAME:
-            raise UsageError(f"--vector: {wanted!r} is no name for a column: give one of 1 to {_LONGEST_NAME} bytes")
-        return wanted
+    if create and _match(columns, wanted) is None:
+        new = unquoted(wanted)
+        if not _is_name(new) or len(new.encode()) > _LONGEST_NAME:
+            raise UsageError(f"--vector: {new!r} cannot be a column's name: give 1 to {_LONGEST_NAME} bytes")
+        return new
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
     column = named(columns, wanted, "--vector", table)
@@ -170,9 +177,12 @@ def choose_vector(
 
 
 def metrics_name(table: str) -> str:
-    """``<table>_metrics``, within the 63 bytes that a name may have in PostgreSQL."""
-    room = _LONGEST_NAME - len("_metrics")
-    return table.encode()[:room].decode(errors="ignore") + "_metrics"
+    """``<table>_metrics``, within the 63 bytes of a name in PostgreSQL; names that are cut differ as whole ones do."""
+    name = f"{table}_metrics"
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    ending = f"_{hashlib.sha256(table.encode()).hexdigest()[:8]}_metrics"
+    return table.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
 
 
 def check_metrics_keys(keys: Sequence[str], table: str) -> None:

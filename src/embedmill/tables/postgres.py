@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,42 +13,31 @@ from embedmill.errors import RowsRefused, StoreError
 from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, configure, connect, parameters, shown
+from embedmill.postgres.connecting import Connection, connect, reason, require_vector, shown, told
 from embedmill.postgres.names import Name
-from embedmill.postgres.patience import DB_TIMEOUT, Patience
+from embedmill.postgres.patience import DB_TIMEOUT, passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
 from embedmill.tables import naming
 from embedmill.tables.index import VectorIndex
+from embedmill.tables.measured import MetricsTable
 from embedmill.tables.registered import Registered
 from embedmill.tables.registry import Registry
-from embedmill.tables.statements import MEASURED, STAGING, Statements
-from embedmill.tables.target import check_dimension, create_column, find
+from embedmill.tables.rights import check_rights
+from embedmill.tables.session import Session
+from embedmill.tables.statements import STAGING, Statements, alone, place
+from embedmill.tables.target import check_dimension, check_unchanged, create_column, find
 
 import psycopg  # isort: skip - after the module that says what to install
-from psycopg import errors, sql  # isort: skip
-from psycopg_pool import ConnectionPool  # isort: skip
+from psycopg import sql  # isort: skip
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-MOST_WRITERS: Final = 8  # connections that write at once
-
-_PLANS: Final = {
-    # Pages and batches are looked up row by row through the key's index, however old the statistics of a table are
-    # that is just being filled. Compiling such small queries would take longer than they do.
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-}
-_IN_ORDER: Final = _PLANS | {"enable_sort": "off"}
 
 _REFUSED: Final = ("22", "23", "44", "P0")
 """Classes of errors that one row may cause for all of its batch: data, constraints, views' checks, triggers."""
+
+_SERVER: Final = ("", "08", "53", "57", "58", "XX")
+"""Of errors of the server as a whole: connections, resources, administrators, the system, mistakes of its own."""
 
 
 class PostgresTable(Closing):
@@ -81,43 +68,35 @@ class PostgresTable(Closing):
         """Find the table; changes nothing yet. Texts of more than `longest` characters are not read."""
         self._index_options = index or IndexOptions()
         self._dsn = url
-        self._patience = Patience(url, db_timeout)
         self._longest = longest
         self._registry = Registry(schemas.check_name(schema))
         self._registered: Registered | None = None
         self._run = 0
         self._dimension = 0  # of the vectors, once the run has begun
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
-        self._reading = threading.RLock()
-        self._reader: Connection | None = connect(url, **_IN_ORDER)
         self._parameters: dict[str, Any] = {"overwrite": False, "again": False}
+        self._session = Session(
+            url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
+        )
         try:
-            self.target = find(
-                self._reader,
-                url,
-                name,
-                keys=id,
-                text=text,
-                vector=vector,
-                create=create,
-                halfvec=halfvec,
-                needs_vector=not metrics_only,
+            self.target = self._session.read(
+                lambda connection: find(
+                    connection,
+                    url,
+                    name,
+                    keys=id,
+                    text=text,
+                    vector=vector,
+                    create=create,
+                    halfvec=halfvec,
+                    needs_vector=not metrics_only,
+                )
             )
         except BaseException:
-            self._reader.close()
+            self._session.close()
             raise
         self._statements = self._with_marks(0)
-        self._pool = ConnectionPool(
-            parameters(url),
-            kwargs={"autocommit": True, "prepare_threshold": None},
-            connection_class=_Counted,
-            min_size=0,
-            max_size=MOST_WRITERS,
-            configure=self._prepare_writer,
-            timeout=10.0,
-            reconnect_timeout=10.0,
-            open=True,
-        )
+        self._metrics = MetricsTable(url, self._session, self._statements)
 
     @property
     def url(self) -> str:
@@ -146,54 +125,56 @@ class PostgresTable(Closing):
         check_dimension(self.target, dimension, model)
         self._index.check(dimension)
 
-        def begin() -> None:
-            connection = self._connection()
+        def begin(connection: Connection) -> None:
+            if not self.target.extension:
+                self.target = replace(self.target, extension=require_vector(connection, self._dsn))
+            if not self.target.missing:
+                check_rights(connection, self._dsn, self.target)
             schemas.migrate(connection, self._dsn, self._registry.schema, self.target.extension)
             if self.target.missing:
                 self.target = create_column(connection, self._dsn, self.target, dimension)
-            self._registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
-            self._statements = self._with_marks(self._registered.id)
+                check_rights(connection, self._dsn, self.target)
+            registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
+            self._registered = registered
+            self._statements = self._with_marks(registered.id)
             self._run = self._registry.next_run(connection)
+            lock = self._registry.lock(connection)
             self._parameters = {
                 "space": fingerprint.space.id,
                 "run": self._run,
-                "table": self._registered.id,
-                "lock": self._registry.lock(connection),
+                "table": registered.id,
+                "lock": lock,
                 "overwrite": overwrite,
                 "again": again,
                 "longest": self._longest,
             }
-            self._hold(connection)
+            self._session.hold(lock, self._run)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
 
-        with self._reading:
-            self._patience(begin, self._reconnect)
-
-    def _hold(self, connection: Connection) -> None:
-        connection.execute("SELECT pg_advisory_lock(%(lock)s::integer, %(run)s::integer)", self._parameters)
+        self._session.read(begin)
 
     # Rows that need a vector
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
-        query = self._statements.claim(after=after is not None)
-        values = self._parameters | {"limit": limit} | _key(after)
+        query = alone(self._statements.claim(after=after is not None))
+        values = self._parameters | {"limit": limit} | place(after)
 
-        def work() -> list[tuple[Any, ...]]:
-            connection = self._connection()
-            with connection.pipeline(), connection.transaction():  # one round trip
-                # One after another: two runs would claim the same page, and one of them get nothing.
-                connection.execute(
-                    "SELECT pg_advisory_xact_lock((%(lock)s::bigint << 32) + %(table)s)", self._parameters
-                )
-                found = connection.execute(query, values)
-            return found.fetchall()
+        def work(connection: Connection) -> list[tuple[Any, ...]]:
+            # All in one message: whatever becomes of us, the server does the whole of it, and keeps nobody waiting.
+            with psycopg.ClientCursor(connection) as cursor:
+                try:
+                    cursor.execute(query, values)
+                except psycopg.Error:
+                    connection.rollback()
+                    raise
+                for _ in "lock", "claim":
+                    cursor.nextset()
+                return cursor.fetchall()
 
-        with self._reading:
-            rows = self._patience(work, self._give_back)
-            claimed = [self._row(*row) for row in rows]
-            self._outstanding.update(row.mark for row in claimed)
+        claimed = [self._row(*row) for row in self._session.read(work, self._give_back)]
+        self._outstanding.update(row.mark for row in claimed)
         return claimed
 
     def _row(self, mark: int, size: int, text: str | None, *key: str) -> Row:
@@ -202,31 +183,28 @@ class PostgresTable(Closing):
             return Row(mark, key, "", Cause("TooLong", message))
         return Row(mark, key, text)
 
-    def _give_back(self, error: BaseException) -> None:
+    def _give_back(self) -> None:
         """After a claim whose answer is lost: what was claimed unknown to us is anybody's again."""
-        self._reconnect(error)
-        query = sql.SQL("UPDATE {} SET held = false WHERE held AND run = %s AND id <> ALL (%s::bigint[])").format(
-            self._statements.marks
-        )
-        self._patience(lambda: self._connection().execute(query, [self._run, list(self._outstanding)]), self._reconnect)
+        values = self._parameters | {"kept": list(self._outstanding)}
+        self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
 
     def held_elsewhere(self) -> int:
-        """How many rows other living runs hold."""
-        with self._reading:
-            return int(self._one(self._statements.held_elsewhere)[0])
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
+        return int(self._session.read(lambda connection: self._one(connection, self._statements.held_elsewhere))[0])
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
         if self._known() is None:
-            rows, without, filled = self._elsewhere(self._statements.count_rows)
+            rows, without, filled = self._session.look(
+                lambda connection: self._one(connection, self._statements.count_rows)
+            )
             return Counts(rows, rows - filled, without, filled, 0)
-        return Counts(*self._elsewhere(self._statements.counts))
+        return Counts(*self._session.look(lambda connection: self._one(connection, self._statements.counts)))
 
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""
         known, counts = self._known(), self.counts()
-        with self._reading:
-            indexes = self._patience(lambda: self._index.existing(self._connection()), self._reconnect)
+        indexes = self._session.read(self._index.existing)
         return TableStatus(
             store=self.url,
             table=self.target.title,
@@ -241,24 +219,23 @@ class PostgresTable(Closing):
 
     def sample(self, limit: int) -> list[str]:
         """Its first texts, in the order of their keys."""
-        with self._reading:
-            return [row[0] for row in self._connection().execute(self._statements.sample, {"limit": limit})]
+        query = self._statements.sample
+        rows = self._session.read(lambda connection: connection.execute(query, {"limit": limit}).fetchall())
+        return [text for (text,) in rows]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
         if self._registered is None and self.target.vector and not self.target.missing:
-            with self._reading:
-                connection = self._connection()
-                if schemas.version(connection, self._registry.schema, self._dsn) > 0:
-                    self._registered = self._registry.find(connection, self.target)
-                if self._registered is not None:
-                    self._statements = self._with_marks(self._registered.id)
-                    self._parameters |= {
-                        "space": self._registered.space,
-                        "run": 0,
-                        "lock": self._registry.lock(connection),
-                    }
+            self._session.read(self._look_up)
         return self._registered
+
+    def _look_up(self, connection: Connection) -> None:
+        if schemas.version(connection, self._registry.schema, self._dsn) > 0:
+            self._registered = self._registry.find(connection, self.target)
+        if self._registered is not None:
+            self._statements = self._with_marks(self._registered.id)
+            lock = self._registry.lock(connection)
+            self._parameters |= {"space": self._registered.space, "run": 0, "lock": lock}
 
     # Writing: from several threads
 
@@ -287,17 +264,25 @@ class PostgresTable(Closing):
         )
         fill = self._statements.fill(measured=bool(metrics))
 
-        def work() -> int:
-            with self._pool.connection() as connection, connection.transaction():
-                with connection.cursor().copy(copying) as copy:
-                    copy.write(buffer)
-                written = connection.execute(fill, self._parameters).rowcount
-                if written == len(rows):
-                    return 0
-                ids = {"ids": columns["mark"].tolist()}
-                return connection.execute(self._statements.release, self._parameters | ids).rowcount
+        def work(connection: Connection) -> int:
+            with connection.cursor().copy(copying) as copy:
+                copy.write(buffer)
+            written = connection.execute(fill, self._parameters).rowcount
+            if written == len(rows):
+                return 0
+            values = self._parameters | {"ids": columns["mark"].tolist()}
+            if connection.execute(self._statements.unchanged, values).fetchone() is not None:
+                raise RowsRefused("a trigger, rule or policy of the table leaves the row as it was: let it be updated")
+            return connection.execute(self._statements.release, values).rowcount
 
-        changed = self._accepted(lambda: self._patience(work))
+        try:
+            changed = self._session.write(work)
+        except StoreError as error:
+            refusal = _as_refusal(error)
+            if refusal is None:
+                raise
+            self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
+            raise refusal from error.__cause__
         self._outstanding.difference_update(filled.row.mark for filled in rows)
         return changed
 
@@ -308,7 +293,7 @@ class PostgresTable(Closing):
             "causes": [cause.type for _, cause in failures],
             "messages": [cause.message.replace("\0", "\ufffd") for _, cause in failures],
         }
-        self._patience(lambda: self._written(self._statements.fail, values))
+        self._session.write(lambda connection: connection.execute(self._statements.fail, values))
         self._outstanding.difference_update(row.mark for row, _ in failures)
 
     # The end
@@ -316,31 +301,30 @@ class PostgresTable(Closing):
     def tidy(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
-        def work() -> int:
-            with self._pool.connection() as connection, connection.transaction():
-                if not self.target.vector_not_null:
-                    connection.execute(self._statements.clear_without_text)
-                return connection.execute(self._statements.remove_marks, self._parameters).rowcount
+        def work(connection: Connection) -> int:
+            if not self.target.vector_not_null:
+                connection.execute(self._statements.clear_without_text, {})
+            return connection.execute(self._statements.remove_marks, self._parameters).rowcount
 
-        return self._patience(work)
+        return self._session.write(work)
 
     @property
     def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.target, self._index_options)
+        return VectorIndex(self._dsn, self.target, self._index_options, self._session.patience)
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
 
         `show` is told what is being done, and how much of that. When `stopped` says so, it is given up.
         """
+        self._session.let_go()  # a build may need what the server has left
         return self._index.finish(first_fill=self.first_fill, dimension=self._dimension, show=show, stopped=stopped)
 
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
         registered = self._registered
         if registered is not None:
-            with self._reading:
-                self._patience(lambda: self._registry.note_filled(self._connection(), registered.id), self._reconnect)
+            self._session.read(lambda connection: self._registry.note_filled(connection, registered.id))
 
     @property
     def first_fill(self) -> bool:
@@ -351,60 +335,19 @@ class PostgresTable(Closing):
 
     def prepare_metrics(self) -> None:
         """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""
-        with self._reading:
-            self._patience(self._create_metrics, self._reconnect)
-
-    def _create_metrics(self) -> None:
-        connection = self._connection()
-        metrics = sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))
-        naming.check_metrics_keys(self.target.keys, self.target.title)
-        with suppress(errors.UniqueViolation):  # another run is creating it
-            connection.execute(self._statements.create_metrics)
-        found = connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
-            [metrics.as_string(connection)],
-        )
-        naming.check_metrics_table([name for (name,) in found], self.target.keys, self.target.title)
+        self._metrics.prepare()
 
     def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
-        query = self._statements.unmeasured(after=after is not None)
-        values = {"limit": limit} | _key(after)
-        with self._reading:
-            rows = self._patience(lambda: self._connection().execute(query, values).fetchall(), self._reconnect)
-        return [(key, text) for text, *key_list in rows for key in (tuple(key_list),)]
+        return self._metrics.unmeasured(after, limit)
 
     def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-        columns = [f"key{number}" for number, _ in enumerate(self.target.keys, 1)]
-        columns += ["hash", "characters", "words", "tokens", "digest"]
-        copying = sql.SQL("COPY {} ({}) FROM STDIN").format(MEASURED, sql.SQL(", ").join(map(sql.Identifier, columns)))
-
-        def work() -> None:
-            with self._pool.connection() as connection, connection.transaction():
-                with connection.cursor().copy(copying) as copy:
-                    for key, digest, each in rows:
-                        copy.write_row((*key, digest, each.characters, each.words, each.tokens, each.digest))
-                connection.execute(self._statements.write_metrics)
-
-        self._patience(work)
+        self._metrics.write(rows)
 
     def finish_metrics(self) -> None:
         """Count how often each text stands in the table; forget rows that are gone."""
-
-        def work() -> None:
-            with self._pool.connection() as connection, connection.transaction():
-                # Two runs that end together would wait for each other's rows.
-                lock = f"embedmill metrics {self.target.title}"
-                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
-                # All rows at once: here the planner may choose.
-                connection.execute(
-                    "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
-                )
-                connection.execute(self._statements.remove_metrics)
-                connection.execute(self._statements.count_frequencies)
-
-        self._patience(work)
+        self._metrics.finish()
 
     # What is known
 
@@ -412,93 +355,37 @@ class PostgresTable(Closing):
         """The rows that have failed, in the order of their keys."""
         if self._known() is None:
             return
+        query = self._statements.failures
         with (
-            self._pool.connection() as connection,
+            connect(self._dsn) as connection,
+            told(self._dsn),
             connection.transaction(),
             connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
         ):
-            cursor.execute(self._statements.failures)
+            cursor.execute(query, {})
             for cause, message, attempts, *key in cursor:
                 yield RowFailure(tuple(key), Cause(cause, message), attempts)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
-        with self._reading:
-            self._pool.close(timeout=2.0)
-            if self._reader is not None:
-                self._reader.close()
-                self._reader = None
-
-    # Connections
+        self._session.close()
 
     def _with_marks(self, number: int) -> Statements:
-        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
-        return Statements(self.target, self._registry.marks(number), metrics)
-
-    def _connection(self) -> Connection:
-        if self._reader is None:
-            raise StoreError(f"table {self.target.title} is closed")
-        return self._reader
-
-    def _reconnect(self, error: BaseException) -> None:
-        """A new connection for claims, if the old one is lost; the run goes on under its number."""
-        connection = self._connection()
-        if not connection.closed and not connection.broken:
-            return
-        with suppress(StoreError, psycopg.Error):  # the next attempt meets the same
-            opened = connect(self._dsn, **_IN_ORDER)
-            try:
-                if self._run:
-                    self._hold(opened)
-            except BaseException:
-                opened.close()
-                raise
-            self._reader = opened
-
-    def _prepare_writer(self, connection: Connection) -> None:
-        configure(connection, **_PLANS)
-        connection.execute(self._statements.create_staging)
-
-    def _one(self, query: sql.Composed) -> tuple[Any, ...]:
-        return self._patience(
-            lambda: self._connection().execute(query, self._parameters).fetchone() or (), self._reconnect
+        return Statements(
+            self.target, self._registry.marks(number), Name(self.target.schema, naming.metrics_name(self.target.name))
         )
 
-    def _elsewhere(self, query: sql.Composed) -> tuple[Any, ...]:
-        """One row of a query over the whole table, on a connection of its own."""
-
-        def work() -> tuple[Any, ...]:
-            with connect(self._dsn) as connection:
-                return connection.execute(query, self._parameters).fetchone() or ()
-
-        return self._patience(work)
-
-    def _written(self, query: sql.Composed, values: dict[str, Any]) -> None:
-        with self._pool.connection() as connection:
-            connection.execute(query, values)
-
-    def _accepted(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except StoreError as error:
-            cause = error.__cause__
-            if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in _REFUSED:
-                raise RowsRefused(str(error)) from cause
-            raise
+    def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
+        return connection.execute(query, self._parameters).fetchone() or ()
 
 
-class _Counted(psycopg.Connection[tuple[Any, ...]]):
-    """A writer's connection; says so where the server has no room for it."""
-
-    @classmethod
-    def connect(cls, *arguments: Any, **options: Any) -> Any:
-        try:
-            return super().connect(*arguments, **options)
-        except psycopg.OperationalError as error:
-            if "too many" in str(error) or "connection slots" in str(error):
-                log.warning("the server takes no more connections: fewer writers go on (max_connections)")
-            raise
-
-
-def _key(after: Key | None) -> dict[str, Any]:
-    return {f"key{number}": value for number, value in enumerate(after or (), 1)}
+def _as_refusal(error: StoreError) -> RowsRefused | None:
+    """The error as one of single rows; None where it is not."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or passes(cause):
+        return None
+    kind = (cause.sqlstate or "")[:2]
+    # A trigger may raise any code, or fail of a mistake of its own: then the server tells the place.
+    if kind in _REFUSED or (cause.diag.context and kind not in _SERVER):
+        return RowsRefused(reason(cause))
+    return None

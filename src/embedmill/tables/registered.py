@@ -16,9 +16,10 @@ class Registered:
     model: str | None
     filled: bool  # a run has come to its end
 
-    def mismatch(self, column: str, model: str, space: str) -> SpaceMismatch:
-        """The error for another model than the one whose vectors the column holds."""
+    def mismatch(self, column: str, held: str, model: str, space: str) -> SpaceMismatch:
+        """The error for another model than the one whose vectors, of the space `held`, the column holds."""
+        other = self.model if held == self.space else "another model"
         return SpaceMismatch(
-            f"{column} holds vectors of {self.model} (space {self.space}), not of {model} (space {space}): give that "
-            "--model, --overwrite to embed all rows again, or another --vector"
+            f"{column} holds vectors of {other} (space {held}), not of {model} (space {space}): give that --model, "
+            "--overwrite to embed all rows again, or another --vector"
         )

@@ -50,8 +50,9 @@ class Registry:
             number = self._entry(connection, target)
             query = sql.SQL("SELECT id, space, model, filled FROM {} WHERE id = %s").format(self._tables)
             found = Registered(*(connection.execute(query, [number]).fetchone() or ()))
-            if found.space not in (None, space.id) and not overwrite and self._has_vectors(connection, found):
-                raise found.mismatch(f"{target.title}.{target.vector}", model, space.id)
+            other = None if overwrite or found.space == space.id else self._other_space(connection, number, space.id)
+            if other:
+                raise found.mismatch(f"{target.title}.{target.vector}", other, model, space.id)
             if found.space != space.id:
                 connection.execute(
                     sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
@@ -96,13 +97,14 @@ class Registry:
             number = int(row[0])
             query = sql.SQL("UPDATE {} SET text = %s, keys = %s, key_types = %s WHERE id = %s").format(self._tables)
             connection.execute(query, [target.text, *keys, number])
-            if (row[1], row[2]) == keys:
-                return number
-            log.warning("%s has another key than before: its rows are looked at anew", target.title)
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(number)))
-        connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks)
+            if (row[1], row[2]) != keys:
+                log.warning("%s has another key than before: its rows are looked at anew", target.title)
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(number)))
+        connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks, {})
         return number
 
-    def _has_vectors(self, connection: Connection, found: Registered) -> bool:
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE space = %s)").format(self.marks(found.id))
-        return bool((connection.execute(query, [found.space]).fetchone() or (False,))[0])
+    def _other_space(self, connection: Connection, number: int, space: str) -> str | None:
+        """The id of another space that rows have vectors of."""
+        query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(self.marks(number))
+        row = connection.execute(query, [space]).fetchone()
+        return None if row is None else str(row[0])

@@ -75,7 +75,7 @@ def bind(
     if found is not None and found.space not in (None, space.id) and not overwrite:
         (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
         if filled:
-            raise found.mismatch(f"{target.name}.{target.vector}", model, space.id)
+            raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space.id)
     if found is None or found.space != space.id:
         fields = json.dumps(asdict(space), sort_keys=True)
         db.execute(

@@ -1,8 +1,8 @@
 """The SQL of a run over a PostgreSQL table.
 
-Every name comes through `psycopg.sql.Identifier`, every value as a parameter. Keys are compared in their own types and
-leave and come as text, so that any type and any number of columns will do. Other users' rows are locked only while
-their vector is written.
+All are to be executed with parameters, be they none: every name comes through `Name`, every value as a parameter.
+Keys are compared in their own types and leave and come as text, so that any type and any number of columns will do.
+Other users' rows are locked only while their vector is written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Final
 
 from psycopg import sql
 
-from embedmill.postgres.names import Name
+from embedmill.postgres.names import Name, in_sql
+from embedmill.rows import Key
 from embedmill.tables.target import Target
 
 STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
@@ -33,7 +34,7 @@ class Statements:
 
     @property
     def _mark_keys(self) -> list[sql.Identifier]:
-        return [sql.Identifier(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
+        return [Name(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
 
     @property
     def _keys(self) -> list[sql.Identifier]:
@@ -54,7 +55,7 @@ class Statements:
     def _after(self) -> sql.Composable:
         """The rows behind the key that the parameters key1, key2 ... name."""
         given = [
-            sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), sql.SQL(kind))  # as format_type wrote it
+            sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
             for number, kind in enumerate(self.target.key_types, 1)
         ]
         return sql.SQL("({}) > ({})").format(_listed("t.{}", self._keys), sql.SQL(", ").join(given))
@@ -83,7 +84,7 @@ class Statements:
                 sql.SQL("t.{} AS {}").format(key, name) for key, name in zip(self._keys, self._mark_keys, strict=True)
             ),
             given_keys=sql.SQL(", ").join(
-                sql.SQL("s.{}::{}").format(name, sql.SQL(kind))
+                sql.SQL("s.{}::{}").format(name, in_sql(kind))
                 for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
             ),
             table_is_mark=self._same("t", self._keys, "m", self._mark_keys),
@@ -99,7 +100,7 @@ class Statements:
     def create_marks(self) -> sql.Composed:
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
         columns = sql.SQL(", ").join(
-            sql.SQL("{} {} NOT NULL").format(name, sql.SQL(kind))
+            sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
         )
         return sql.SQL(_CREATE_MARKS).format(marks=self.marks, columns=columns, keys=_listed("{}", self._mark_keys))
@@ -108,7 +109,7 @@ class Statements:
     def create_metrics(self) -> sql.Composed:
         """The table of metrics, with the key columns of the user's."""
         columns = sql.SQL(", ").join(
-            sql.SQL("{} {} NOT NULL").format(name, sql.SQL(kind))
+            sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(self._keys, self.target.key_types, strict=True)
         )
         return sql.SQL(_CREATE_METRICS).format(metrics=self.metrics, columns=columns, keys=_listed("{}", self._keys))
@@ -117,7 +118,7 @@ class Statements:
     def create_staging(self) -> sql.Composed:
         """Where a connection puts what it is about to write; emptied by each commit."""
         keys = sql.SQL(", ").join(sql.SQL("{} text").format(name) for name in self._mark_keys)
-        kind = self.target.vector_type if self.target.vector else sql.SQL("bytea")
+        kind = Name(self.target.extension, self.target.kind) if self.target.vector else sql.SQL("bytea")
         return sql.SQL(_CREATE_STAGING).format(kind=kind, keys=keys)
 
     # Rows that need a vector
@@ -150,8 +151,11 @@ class Statements:
 
     @cached_property
     def held_elsewhere(self) -> sql.Composed:
-        """How many rows other living runs hold."""
-        return self._fill("SELECT count(*) FROM {marks} WHERE held AND run <> %(run)s AND run = ANY ({living})")
+        """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
+        return self._fill(
+            "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
+            "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"
+        )
 
     # Writing
 
@@ -159,6 +163,16 @@ class Statements:
         """Write what is staged to table, metrics and marks, where the texts are still the same."""
         metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
         return sql.SQL("").join([self._fill(_FILL), metrics, self._fill(_FILLED)])
+
+    @cached_property
+    def unchanged(self) -> sql.Composed:
+        """Rows that are held still, though their texts are the same."""
+        return self._fill(_UNCHANGED)
+
+    @cached_property
+    def give_back(self) -> sql.Composed:
+        """Give up what is held but not among these marks."""
+        return self._fill("UPDATE {marks} SET held = false WHERE held AND run = %(run)s AND id <> ALL (%(kept)s)")
 
     @cached_property
     def release(self) -> sql.Composed:
@@ -211,6 +225,20 @@ class Statements:
         return self._fill(_REMOVE_METRICS)
 
 
+def alone(claim: sql.Composed) -> sql.Composed:
+    """A claim as a transaction to be executed at once; gives the results of BEGIN, a lock, the claim, and COMMIT.
+
+    One claim after another: two runs would claim the same page, and one of them get nothing.
+    """
+    lock = sql.SQL("BEGIN; SELECT pg_advisory_xact_lock((%(lock)s::bigint << 32) + %(table)s);")
+    return sql.SQL("").join([lock, claim, sql.SQL("; COMMIT")])
+
+
+def place(after: Key | None) -> dict[str, object]:
+    """The parameters that name the key which rows are looked for behind."""
+    return {f"key{number}": value for number, value in enumerate(after or (), 1)}
+
+
 def _listed(pattern: str, names: Sequence[sql.Identifier]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL(pattern).format(name) for name in names)
 
@@ -223,7 +251,7 @@ _LIVING: Final = sql.SQL("""
 """)
 
 _CREATE_MARKS: Final = """
-CREATE TABLE {marks} (
+CREATE TABLE IF NOT EXISTS {marks} (
     id       bigint  GENERATED ALWAYS AS IDENTITY UNIQUE,  -- what a staged vector names its row by
     {columns},
     hash     bytea   NOT NULL,                -- SHA-256 of the text that was claimed, embedded, or has failed
@@ -335,6 +363,11 @@ _FILL_METRICS: Final = """
 _FILLED: Final = """
 UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0
 FROM fresh f WHERE m.id = f.id AND m.held AND m.run = %(run)s
+"""
+
+_UNCHANGED: Final = """
+SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
+WHERE m.id = ANY (%(ids)s::bigint[]) AND m.held AND m.run = %(run)s AND {hash} = m.hash LIMIT 1
 """
 
 _RELEASE: Final = """

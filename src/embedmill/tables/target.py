@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
-from embedmill.postgres.connecting import Connection, require_vector, shown, told
+from embedmill.postgres.connecting import Connection, find_vector, shown, told
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
 
@@ -26,12 +26,12 @@ class Target:
     schema: str
     name: str
     keys: tuple[str, ...]  # the columns of a unique index, in its order
-    key_types: tuple[str, ...]  # as they are written in SQL
+    key_types: tuple[str, ...]  # as they are written in SQL wherever one looks from, with their collation
     text: str
     vector: str
     kind: str  # of the vectors: "vector" or "halfvec"
     dimension: int | None  # of the column; None where it takes any
-    extension: str  # the schema of pgvector's types
+    extension: str  # the schema of pgvector's types; "" where it is not there yet, or not needed
     partitioned: bool
     vector_not_null: bool
     missing: bool = False  # the vector column is still to be created
@@ -46,11 +46,6 @@ class Target:
         """``schema.table``, for people."""
         return f"{self.schema}.{self.name}"
 
-    @property
-    def vector_type(self) -> sql.Composable:
-        """The type of the vectors, without a dimension."""
-        return sql.Identifier(self.extension, self.kind)
-
 
 def find(
     connection: Connection,
@@ -64,7 +59,7 @@ def find(
     halfvec: bool = False,
     needs_vector: bool = True,
 ) -> Target:
-    """Find the table and choose its columns; changes nothing but that it may create pgvector's extension.
+    """Find the table and choose its columns; changes nothing.
 
     Raises `UsageError` where table or columns are not there, do not fit or are not clear.
     """
@@ -72,15 +67,15 @@ def find(
         oid, schema, table, relation = _table(connection, url, name)
         title = f"{schema}.{table}"
         if relation not in ("r", "p"):
-            raise UsageError(f"{title} is {_RELATIONS.get(relation, 'no table')}: give the table that it is made from")
+            raise UsageError(f"{title} is {_RELATIONS[relation]}")
         columns = _columns(connection, oid)
         chosen_keys = _keys(connection, oid, columns, keys, title)
         chosen_text = naming.choose_text(columns, [key.name for key in chosen_keys], text, title)
-        types = {key.name: key.type for key in chosen_keys}
+        types = _full_types(connection, oid, [key.name for key in chosen_keys])
         extension = ""
         column: Column | str = ""
         if needs_vector:
-            extension = require_vector(connection, url)
+            extension = find_vector(connection) or ""
             column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
     target = Target(
         schema=schema,
@@ -117,10 +112,21 @@ def check_dimension(target: Target, dimension: int, model: str) -> None:
         raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
 
 
+def check_unchanged(connection: Connection, target: Target) -> None:
+    """Raise `StoreError` where the column has been given another type since it was found."""
+    row = connection.execute("SELECT to_regclass(%s)::oid", [target.table.as_string(connection)]).fetchone()
+    kind, dimension = _vector_type(connection, row[0] if row else 0, target.vector)
+    if (kind, dimension) != (target.kind, target.dimension):
+        raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
+
+
 def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
     """Add the vector column. Raises `StoreError` where this user may not."""
     statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
-        target.table, sql.Identifier(target.vector), target.vector_type, sql.Literal(dimension)
+        target.table,
+        sql.Identifier(target.vector),
+        sql.Identifier(target.extension, target.kind),
+        sql.Literal(dimension),
     )
     try:
         connection.execute(statement)
@@ -160,7 +166,11 @@ _OTHERS: Final = """
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
 
-_RELATIONS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+_RELATIONS: Final = {
+    "v": "a view: give the table that it is made from",
+    "m": "a materialized view: give the table that it is made from",
+    "f": "a foreign table: give the --store that it lies in",
+}
 
 
 def _columns(connection: Connection, oid: int) -> list[Column]:
@@ -180,6 +190,26 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
     ]
 
 
+def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, str]:
+    """The types of columns, with their schema and, where it is another than the type's own, their collation."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path TO ''")
+        rows = connection.execute(
+            """SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+                      CASE WHEN a.attcollation <> t.typcollation THEN quote_ident(n.nspname) END,
+                      quote_ident(c.collname)
+               FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+               LEFT JOIN pg_collation c ON c.oid = a.attcollation
+               LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
+               WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
+            [oid, list(columns)],
+        ).fetchall()
+    found = {
+        name: kind + (f" COLLATE {schema}.{collation}" if schema else "") for name, kind, schema, collation in rows
+    }
+    return {name: found[name] for name in columns}
+
+
 def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None]:
     row = connection.execute(
         """SELECT t.typname, a.atttypmod FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -187,7 +217,7 @@ def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, in
         [oid, column],
     ).fetchone()
     if row is None:
-        raise UsageError(f"column {column} is gone: run again")
+        raise StoreError(f"column {column} is gone: run again")
     return str(row[0]), row[1] if row[1] > 0 else None
 
 
