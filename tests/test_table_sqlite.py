@@ -462,6 +462,12 @@ def test_an_index_may_compare_otherwise_than_its_columns(place: SqlitePlace) -> 
     for name in ("b", "A", "C"):
         place.execute("INSERT INTO docs (name, body) VALUES (?, ?)", name, f"text {name}")
     assert texts(run(place, id=["name"], text="body", limit=1).written) == ["text A", "text b", "text C"]
+    assert run(place, id=["name"], text="body", limit=1).written == []
+    place.execute("CREATE TABLE mixed (a TEXT, b INT, body TEXT, embedding BLOB, PRIMARY KEY (a, b DESC))")
+    for a, b in ((a, b) for a in "xyz" for b in range(3)):
+        place.execute("INSERT INTO mixed (a, b, body) VALUES (?, ?, ?)", a, b, f"text {a} {b}")
+    expected = [f"text {a} {b}" for a in "xyz" for b in range(3)]
+    assert texts(run(place, "mixed", text="body", limit=2).written) == expected
 
 
 def test_a_collation_of_the_application_is_refused(place: SqlitePlace) -> None:
@@ -523,12 +529,25 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
             *(statements.failures(after) for after in (None, key)),
             statements.textless,
             statements.present,
+            statements.holders,
+            statements.held_elsewhere,
             metrics.metrics_page,
         ):
             plan = " / ".join(step for *_, step in place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
             assert "TEMP B-TREE" not in plan, statement
             assert " / SCAN" not in plan, "each row's mark is looked up"
-        for statement in (statements.fill_vector, statements.clear, statements.remove_mark, statements.claim):
+        held = (
+            statements.give_back,
+            statements.fill_vector,
+            statements.clear,
+            statements.remove_mark,
+            statements.claim,
+        )
+        if len(key) > 1:
+            for statement in (statements.standings(key), metrics.measured(key), statements.failures(key)):
+                plan = str(place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
+                assert ">(?,?)" in plan, "all of the key is looked up, not only its first column"
+        for statement in held:
             plan = " / ".join(step for *_, step in place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
             assert "SCAN" not in plan, statement
 
@@ -593,6 +612,28 @@ def test_a_full_text_index_is_kept_in_step(place: SqlitePlace) -> None:
     run(place)
     assert place.execute("SELECT rowid FROM found WHERE found MATCH 'two'") == [(2,)]
     place.execute("INSERT INTO found (found) VALUES ('integrity-check')")
+
+
+def test_a_function_that_only_the_application_has(place: SqlitePlace) -> None:
+    place.docs("one")
+    place.execute("CREATE TRIGGER ours AFTER UPDATE ON docs BEGIN SELECT our_function(new.id); END")
+    with pytest.raises(
+        StoreError, match=r"no such function: our_function: a trigger, an index .* only the application"
+    ):
+        run(place)
+
+
+def test_large_texts_are_read_in_small_pages(place: SqlitePlace) -> None:
+    """finding 2: nothing needs to fit in memory."""
+    place.docs(*(f"{number} " * 200_000 for number in range(60)))
+    with bound(place, longest=10**6) as table:
+        assert isinstance(table, SqliteTable)
+        sizes = [len(page) for page in table._standings(None, 20)]
+        assert sum(sizes) == 60
+        assert sizes[0] == 20
+        assert max(sizes[1:]) <= 10
+        assert sizes[-2] <= 5
+        assert len(claimed(table, 50)) == table.counts().rows == 60
 
 
 def test_key_columns_with_the_names_of_the_rowid(place: SqlitePlace) -> None:

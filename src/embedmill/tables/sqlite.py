@@ -407,7 +407,7 @@ class SqliteTable(Closing):
     def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
         """How the rows behind a key stand (see `sqlite_statements.Statements.standings`)."""
         statement = self._statements.standings if self._known() else self._statements.bare_standings
-        return self._database.pages(statement, after, 5, first=first, values=self._parameters)
+        return self._database.pages(statement, after, 5, first=first, content=1, values=self._parameters)
 
 
 def _blob(vector: Vector) -> bytes:

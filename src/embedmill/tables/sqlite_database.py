@@ -17,6 +17,12 @@ from embedmill.tables.sqlite_parts import bound
 PAGE: Final = 1000
 """Rows that are read, or changed, at once: some 5 ms. Without a write-ahead log nobody can write meanwhile."""
 
+_FIRST_PAGE: Final = 100
+"""Rows of a page of which it is not known how large they are."""
+
+_LARGE: Final = 4_000_000
+"""Characters of a page that is not to become larger."""
+
 _CACHE_KIB: Final = 16_384  # of memory; the default of 2 MB holds few of the pages of the indexes
 
 _REMEDIES: Final = {
@@ -40,10 +46,10 @@ class Database:
         self._timeout = timeout
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        if not path.exists():
-            raise StoreNotFound(f"there is no database at {path}: check --store; a table must be there before")
         if starts_otherwise(path):
             raise StoreError(f"{path} is no SQLite database: give another --store")
+        if not path.exists():
+            raise StoreNotFound(f"there is no database at {path}: check --store; a table must be there before")
         with self._told():
             self._connection = connect(path, "mode=rw", timeout=timeout)
         try:
@@ -96,14 +102,16 @@ class Database:
         key_from: int,
         *,
         first: int = PAGE,
+        content: int | None = None,
         values: Mapping[str, Any] | None = None,
     ) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of a statement for those behind a key, in short reads; none is open while a page is looked at.
 
-        The key stands in the rows from column `key_from` on. The first page has `first` rows; they grow, since where
-        few rows are of use many are looked at.
+        The key stands in the rows from column `key_from` on, a text or BLOB of any length in the column `content`. The
+        first page has at most `first` rows; they grow, since where few rows are of use many are looked at, unless they
+        are large.
         """
-        limit = first
+        limit = first if content is None else min(first, _FIRST_PAGE)
         while True:
             page = self.fetch(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
             if page:
@@ -111,7 +119,10 @@ class Database:
             if len(page) < limit:
                 return
             after = page[-1][key_from:]
-            limit = max(limit, min(2 * limit, PAGE))
+            if content is not None and sum(len(row[content] or "") for row in page) > _LARGE:
+                limit = max(limit // 2, 1)
+            else:
+                limit = max(limit, min(2 * limit, PAGE))
 
     def close(self) -> None:
         """May be called twice."""
@@ -131,7 +142,10 @@ class Database:
                     f"{self.url} is locked by another process (tried for {self._timeout:g} s: --db-timeout): run "
                     "again when it has ended"
                 ) from error
-            raise StoreError(f"{self.url}: {error}{_REMEDIES.get(code(error), '')}") from error
+            remedy = _REMEDIES.get(code(error), "")
+            if "no such function" in str(error):
+                remedy = ": a trigger, an index or a column needs it, and only the application has it: do without there"
+            raise StoreError(f"{self.url}: {error}{remedy}") from error
 
 
 def _text(value: bytes) -> str:

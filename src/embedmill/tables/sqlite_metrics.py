@@ -39,7 +39,7 @@ class SqliteMetrics:
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
         found: list[tuple[Key, str]] = []
-        for page in self._database.pages(self._statements.measured, after, 2):
+        for page in self._database.pages(self._statements.measured, after, 2, content=0):
             for row in page:
                 content = row[0]
                 if (row[1] is None or digest(content) != row[1]) and is_text(content):

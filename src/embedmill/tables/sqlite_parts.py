@@ -60,8 +60,13 @@ class Parts:
 
     @property
     def _ordered(self) -> list[str]:
-        """The key's columns as their index orders them."""
-        return [f"t.{quoted(key.name)} COLLATE {quoted(key.collation)}" for key in self.target.keys]
+        """The key's columns as their index orders them. A COLLATE in vain would keep SQLite from using all of it."""
+        return [
+            f"t.{quoted(key.name)} COLLATE {quoted(key.collation)}"
+            if self.target.own_order
+            else f"t.{quoted(key.name)}"
+            for key in self.target.keys
+        ]
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -26,7 +26,9 @@ class Run:
         except FileExistsError:
             raise
         except OSError as error:
-            raise StoreError(f"cannot write {self._path}: {error.strerror}: check the permissions") from error
+            raise StoreError(
+                f"cannot write {self._path}: {error.strerror}: check the permissions and the space left"
+            ) from error
         try:
             acquire(self._descriptor)
         except OSError as error:

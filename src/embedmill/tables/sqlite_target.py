@@ -36,6 +36,7 @@ class Target:
     name: str
     keys: tuple[KeyColumn, ...]  # in the order of their unique index
     index: str  # its name; "" where the key is the rowid
+    own_order: bool  # the index compares otherwise than its columns do by themselves
     text: str
     vector: str  # "" where none is needed
     vector_not_null: bool
@@ -82,6 +83,7 @@ def find(
         name=table,
         keys=by.keys,
         index=by.index,
+        own_order=_has_own_order(db, table, by),
         text=chosen_text,
         vector=vector_name,
         vector_not_null=isinstance(filled, Column) and filled.not_null,
@@ -242,3 +244,14 @@ def _check_collations(db: sqlite3.Connection, unique: _Unique, table: str) -> No
                 f"{table}.{key.name} is ordered by {key.collation}, which only the application knows: name the columns "
                 "of another unique index with --id"
             ) from error
+
+
+def _has_own_order(db: sqlite3.Connection, table: str, unique: _Unique) -> bool:
+    """Whether collations have to be named for the order of the index. No pragma tells a column's own."""
+    if not unique.index:
+        return False
+    order = ", ".join(f"t.{quoted(name)}" for name in unique.names)
+    plan = db.execute(
+        f"EXPLAIN QUERY PLAN SELECT 1 FROM {quoted(table)} AS t INDEXED BY {quoted(unique.index)} ORDER BY {order}"  # noqa: S608
+    )
+    return any("TEMP B-TREE" in step for *_, step in plan.fetchall())
