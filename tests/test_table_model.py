@@ -31,7 +31,7 @@ class Mark:
 
     text: str
     run: int  # the number of the run that holds it, or was the last to
-    held: bool = True
+    held: bool = True  # even if that run has ended since
     written: bool = False
     attempts: int = 0
     failed: bool = False
@@ -99,9 +99,6 @@ class Model(RuleBasedStateMachine):
         run = self.runs.pop(slot, None)
         if run is not None:
             run.table.close()
-            for mark in self.marks.values():
-                if mark.run == run.number:
-                    mark.held = False
 
     @precondition(lambda self: self.runs)
     @rule(slot=RUNS, after=st.integers(0, 6), limit=st.integers(1, 4))
@@ -126,13 +123,16 @@ class Model(RuleBasedStateMachine):
                 failed=bool(mark and same and mark.failed),
             )
 
+    def is_held(self, mark: Mark) -> bool:
+        return mark.held and mark.run in [run.number for run in self.runs.values()]
+
     def is_due(self, key: int, run: Run) -> bool:
         text, mark = self.texts[key], self.marks.get(key)
         if text is None:
             return False
         if mark is None:
             return self.vectors[key] is None or run.overwrite
-        if mark.held:
+        if self.is_held(mark):
             return False
         if mark.failed:
             return mark.text != text or (run.again and mark.run != run.number)
@@ -174,7 +174,7 @@ class Model(RuleBasedStateMachine):
         run = self.runs.get(slot)
         if run is None:
             return
-        gone = [key for key, mark in self.marks.items() if self.texts.get(key) is None and not mark.held]
+        gone = [key for key, mark in self.marks.items() if self.texts.get(key) is None and not self.is_held(mark)]
         for key, mark in self.marks.items():
             if key in self.texts and self.texts[key] is None and mark.written:
                 self.vectors[key] = None
@@ -194,8 +194,11 @@ class Model(RuleBasedStateMachine):
                 np.testing.assert_array_equal(found, vector(text))
         for run in self.runs.values():
             assert run.table.counts() == self.counts(run)
-            held = sum(mark.held and mark.run != run.number for mark in self.marks.values())
-            assert run.table.held_elsewhere() == held
+            assert run.table.held_elsewhere() == sum(
+                mark.held and mark.run != run.number and (self.is_held(mark) or self.is_due(key, run))
+                for key, mark in self.marks.items()
+                if key in self.texts
+            )
             assert [(failure.key, failure.attempts, failure.cause.message) for failure in run.table.failures()] == [
                 ((str(key),), mark.attempts, mark.text) for key, mark in sorted(self.marks.items()) if mark.failed
             ]
@@ -207,7 +210,8 @@ class Model(RuleBasedStateMachine):
         return Counts(
             rows=len(with_text),
             left=sum(
-                due[key] or (mark is not None and (mark.held or mark.run == run.number)) for key, mark in marks.items()
+                due[key] or (mark is not None and (self.is_held(mark) or mark.run == run.number))
+                for key, mark in marks.items()
             ),
             without_text=len(self.texts) - len(with_text),
             foreign=sum(mark is None and self.vectors[key] is not None for key, mark in marks.items()),

@@ -156,6 +156,20 @@ def test_a_database_put_back_from_a_backup_does_not_confuse_runs(place: SqlitePl
             assert other.held_elsewhere() == 1
 
 
+def test_a_run_that_begins_between_two_looks_keeps_what_it_claims(place: SqlitePlace) -> None:
+    place.docs("one", "two", "three")
+    killed_run(place)
+    with bound(place) as table, bound(place) as other:
+        assert isinstance(table, SqliteTable)
+        seen = table._due(None, 9)
+        later = table._standings(None, 9)
+        assert len(seen) == 3
+        assert len(other.claim(None, 9)) == 3
+        assert table._claim(seen) == []
+        assert [row for page in later for row in page if table._is_due(row)] == []
+        assert table.held_elsewhere() == 3
+
+
 # What others do with the file meanwhile
 
 
@@ -523,31 +537,34 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
         key = tuple("k" for _ in table.target.keys)
         statements, metrics = table._statements, table._metrics._statements
         for statement in (
-            *(statements.standings(after) for after in (None, key)),
+            *(statements.standings(after, [7]) for after in (None, key)),
             *(metrics.measured(after) for after in (None, key)),
             *(statements.values(after) for after in (None, key)),
             *(statements.failures(after) for after in (None, key)),
-            statements.textless,
+            statements.textless([7]),
             statements.present,
             statements.holders,
-            statements.held_elsewhere,
+            statements.held_elsewhere([7]),
+            statements.left_behind([7]),
             metrics.metrics_page,
         ):
             plan = " / ".join(step for *_, step in place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
             assert "TEMP B-TREE" not in plan, statement
             assert " / SCAN" not in plan, "each row's mark is looked up"
-        held = (
-            statements.give_back,
+        changes = (
             statements.fill_vector,
             statements.clear,
-            statements.remove_mark,
+            statements.remove_mark([7]),
             statements.claim,
         )
+        for statement in (statements.holders, statements.held_elsewhere([7]), statements.left_behind([7])):
+            plan = str(place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
+            assert "embedmill_marks_1_held" in plan, "only what is held is looked at"
         if len(key) > 1:
-            for statement in (statements.standings(key), metrics.measured(key), statements.failures(key)):
+            for statement in (statements.standings(key, []), metrics.measured(key), statements.failures(key)):
                 plan = str(place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
                 assert ">(?,?)" in plan, "all of the key is looked up, not only its first column"
-        for statement in held:
+        for statement in changes:
             plan = " / ".join(step for *_, step in place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
             assert "SCAN" not in plan, statement
 

@@ -35,7 +35,7 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 
 
 _Seen = tuple[Any, ...]
-"""A row as it was when it was looked at: how it stands, content, its mark's id, run and hash, and its key."""
+"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether it is held, hash, and key."""
 
 
 class SqliteTable(Closing):
@@ -171,13 +171,12 @@ class SqliteTable(Closing):
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
-        self._give_back_dead()
         while True:
             seen = self._due(after, limit)
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
                 return claimed
-            after = seen[-1][5:]
+            after = seen[-1][6:]
 
     def _due(self, after: Key | None, limit: int) -> list[_Seen]:
         """The next rows that nobody holds and that need a vector."""
@@ -193,10 +192,10 @@ class SqliteTable(Closing):
     def _is_due(self, row: _Seen) -> bool:
         stands: int = row[0]
         if stands == standing.WRITTEN:
-            return bool(digest(row[1]) != row[4])
+            return bool(digest(row[1]) != row[5])
         if stands == standing.FAILED:
             tried = row[3] == self._parameters["run"]
-            return (self._again and not tried) or bool(digest(row[1]) != row[4])
+            return (self._again and not tried) or bool(digest(row[1]) != row[5])
         return stands == standing.DUE or (stands == standing.FOREIGN and self._overwrite)
 
     def _claim(self, seen: Sequence[_Seen]) -> list[Row]:
@@ -205,33 +204,32 @@ class SqliteTable(Closing):
         if not seen:
             return rows
         with self._database.transaction() as db:
-            for _, content, mark, run, hash_, *key_list in seen:
+            for _, content, mark, run, held, hash_, *key_list in seen:
                 key = tuple(key_list)
                 values = {"run": self._parameters["run"], "hash": digest(content)}
                 if mark is None:
                     new = db.execute(self._statements.claim_new(key), values | bound(key))
                     claimed, mark = new.rowcount == 1, new.lastrowid
                 else:
-                    values |= {"mark": mark, "seen_run": run, "seen_hash": hash_}
+                    values |= {"mark": mark, "seen_run": run, "seen_held": held, "seen_hash": hash_}
                     claimed = db.execute(self._statements.claim, values).rowcount == 1
                 if claimed:
                     cause = unfit(content, self._longest)
                     rows.append(Row(mark, key, "" if cause else content, cause))
         return rows
 
-    def _give_back_dead(self) -> None:
-        """What runs that died have held is anybody's."""
-        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
+    def _dead(self) -> list[int]:
+        """The runs that have held rows when they died: these are anybody's. Who is dead remains so."""
         table = self._registered.id if self._registered else 0
-        for number in holders:
-            if not sqlite_runs.lives(self._database.path, table, number):
-                with self._database.transaction() as db:
-                    db.execute(self._statements.give_back, {"run": number})
+        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
+        return [number for number in holders if not sqlite_runs.lives(self._database.path, table, number)]
 
     def held_elsewhere(self) -> int:
-        """How many rows other living runs hold."""
-        self._give_back_dead()
-        return int(self._database.fetch(self._statements.held_elsewhere, self._parameters)[0][0])
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
+        dead = self._dead()
+        ((held,),) = self._database.fetch(self._statements.held_elsewhere(dead), self._parameters)
+        left = self._database.fetch(self._statements.left_behind(dead), self._parameters | {"limit": PAGE})
+        return int(held) + sum(map(self._is_due, left))
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
@@ -332,10 +330,10 @@ class SqliteTable(Closing):
 
     def tidy(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
-        self._give_back_dead()
+        dead = self._dead()
         after, removed = 0, 0
         while True:
-            page = self._database.fetch(self._statements.textless, {"after": after, "limit": PAGE})
+            page = self._database.fetch(self._statements.textless(dead), {"after": after, "limit": PAGE})
             if not page:
                 return removed
             after = page[-1][0]
@@ -345,7 +343,7 @@ class SqliteTable(Closing):
                     for mark, has_vector in textless:
                         if has_vector and not self.target.vector_not_null:
                             db.execute(self._statements.clear, {"mark": mark})
-                        removed += db.execute(self._statements.remove_mark, {"mark": mark}).rowcount
+                        removed += db.execute(self._statements.remove_mark(dead), {"mark": mark}).rowcount
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """There is none to be built: sqlite-vec scans the vectors."""
@@ -406,8 +404,14 @@ class SqliteTable(Closing):
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
         """How the rows behind a key stand (see `sqlite_statements.Statements.standings`)."""
-        statement = self._statements.standings if self._known() else self._statements.bare_standings
-        return self._database.pages(statement, after, 5, first=first, content=1, values=self._parameters)
+        statement = self._statements.bare_standings
+        if self._known():
+            dead = self._dead()
+
+            def statement(after: Key | None) -> str:
+                return self._statements.standings(after, dead)
+
+        return self._database.pages(statement, after, 6, first=first, content=1, values=self._parameters)
 
 
 def _blob(vector: Vector) -> bytes:

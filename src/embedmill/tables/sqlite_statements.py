@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Final
 
@@ -49,9 +50,16 @@ class Statements(Parts):
 
     # Rows that need a vector
 
-    def standings(self, after: Key | None) -> str:
-        """A page of rows: how it stands, content, the mark's id, run and hash, keys."""
-        return self.fill(_STANDINGS, behind=self.behind(after))
+    def standings(self, after: Key | None, dead: Iterable[int]) -> str:
+        """A page of rows: how it stands, content, the mark's id, run, whether held, and hash, keys.
+
+        What the `dead` runs held is anybody's; a run that is not known to be dead may have begun just now.
+        """
+        return self.fill(_STANDING + _STANDINGS, behind=self.behind(after), dead=_list(dead))
+
+    def left_behind(self, dead: Iterable[int]) -> str:
+        """The same of rows that dead runs held."""
+        return self.fill(_STANDING + _LEFT_BEHIND, dead=_list(dead))
 
     def bare_standings(self, after: Key | None) -> str:
         """The same where no marks are known."""
@@ -68,18 +76,12 @@ class Statements(Parts):
 
     @cached_property
     def holders(self) -> str:
-        """The runs that hold rows."""
+        """The other runs that hold rows, or did when they died."""
         return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
 
-    @cached_property
-    def give_back(self) -> str:
-        """Give back what a dead run held."""
-        return self.fill("UPDATE {marks} SET held = 0 WHERE held AND run = :run")
-
-    @cached_property
-    def held_elsewhere(self) -> str:
-        """How many rows other runs hold."""
-        return self.fill("SELECT count(*) FROM {marks} AS m WHERE m.held AND m.run <> :run")
+    def held_elsewhere(self, dead: Iterable[int]) -> str:
+        """How many rows other living runs hold."""
+        return self.fill(_HELD_ELSEWHERE, dead=_list(dead))
 
     # Writing
 
@@ -120,20 +122,22 @@ class Statements(Parts):
 
     # The end
 
-    @cached_property
-    def textless(self) -> str:
-        """A page of marks; of each whether its row is gone, or has no text any more."""
-        return self.fill(_TEXTLESS)
+    def textless(self, dead: Iterable[int]) -> str:
+        """A page of marks that nobody holds; of each whether its row is gone, or has no text any more."""
+        return self.fill(_TEXTLESS, dead=_list(dead))
 
     @cached_property
     def clear(self) -> str:
         """Take a vector whose text is NULL now."""
         return self.fill(_CLEAR)
 
-    @cached_property
-    def remove_mark(self) -> str:
-        """Remove the mark of a row that is gone, or has no text any more."""
-        return self.fill(_REMOVE_MARK)
+    def remove_mark(self, dead: Iterable[int]) -> str:
+        """Remove the mark of a row that is gone, or has no text any more, if still nobody holds it."""
+        return self.fill(_REMOVE_MARK, dead=_list(dead))
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 _CREATE_MARKS: Final = """
@@ -163,20 +167,34 @@ FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limi
 """
 
 # The numbers are those above.
-_STANDINGS: Final = """
+_STANDING: Final = """
 SELECT CASE WHEN {text} IS NULL THEN 0
             WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN 4 ELSE 1 END
-            WHEN m.held THEN 2
+            WHEN m.held AND m.run NOT IN ({dead}) THEN 2
             WHEN m.cause IS NOT NULL THEN 3
             WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
             ELSE 5 END,
-       {content}, m.id, m.run, m.hash, {table_keys}
+       {content}, m.id, m.run, m.held, m.hash, {table_keys}
+"""
+
+_STANDINGS: Final = """
 FROM {table} AS t {by_key} LEFT JOIN {marks} AS m ON {table_is_mark}
 WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 
+_LEFT_BEHIND: Final = """
+FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.held AND m.run <> :run AND m.run IN ({dead}) LIMIT :limit
+"""
+
+_HELD_ELSEWHERE: Final = """
+SELECT count(*) FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.held AND m.run <> :run AND m.run NOT IN ({dead})
+"""
+
 _BARE_STANDINGS: Final = """
-SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END, NULL, NULL, NULL, NULL, {table_keys}
+SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END,
+       NULL, NULL, NULL, NULL, NULL, {table_keys}
 FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 
@@ -189,7 +207,7 @@ UPDATE {marks} SET
     message = CASE WHEN hash = :hash THEN message END,
     attempts = CASE WHEN hash = :hash THEN attempts ELSE 0 END,
     hash = :hash
-WHERE id = :mark AND NOT held AND run = :seen_run AND hash = :seen_hash
+WHERE id = :mark AND held = :seen_held AND run = :seen_run AND hash = :seen_hash
 """
 
 _CLAIM_NEW: Final = """
@@ -224,7 +242,7 @@ WHERE m.cause IS NOT NULL {behind} ORDER BY {keys_of_marks} LIMIT :limit
 _TEXTLESS: Final = """
 SELECT m.id, {text} IS NULL, m.space IS NOT NULL AND {vector} IS NOT NULL
 FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
-WHERE m.id > :after AND NOT m.held ORDER BY m.id LIMIT :limit
+WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIMIT :limit
 """
 
 _CLEAR: Final = """
@@ -233,6 +251,6 @@ WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark
 """
 
 _REMOVE_MARK: Final = """
-DELETE FROM {marks} AS m WHERE m.id = :mark AND NOT m.held
+DELETE FROM {marks} AS m WHERE m.id = :mark AND NOT (m.held AND m.run NOT IN ({dead}))
 AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_mark} AND {text} IS NOT NULL)
 """
