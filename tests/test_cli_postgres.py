@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from cli_runs import Shell, obey_permissions
-from proxies import Proxy
+from proxy import Proxy
 from samples import prose
 from servers import ask
 from store_children import kill, replacing

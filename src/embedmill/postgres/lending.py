@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from embedmill.closing import Closing
 from embedmill.postgres.connecting import Connection, full
@@ -32,7 +32,7 @@ class Lender(Closing):
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """A connection for the time of the ``with`` block."""
+        """A connection for the time of the ``with`` block; a transaction that is open at its end is rolled back."""
         connection = self._take()
         try:
             yield connection
@@ -60,6 +60,9 @@ class Lender(Closing):
                     self._changed.wait_for(lambda: self._idle or not self._lent)
 
     def _give_back(self, connection: Connection) -> None:
+        if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            with suppress(psycopg.Error):
+                connection.rollback()
         sound = connection.info.transaction_status == TransactionStatus.IDLE
         with self._changed:
             self._lent -= 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from embedmill.errors import StoreError
-from embedmill.postgres.connecting import shown, translated
+from embedmill.postgres.connecting import full, shown, translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors  # isort: skip
@@ -89,4 +89,6 @@ def _reason(error: psycopg.Error, url: str) -> str:
         return f"{shown(url)}: another session holds a lock"
     if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
         return f"{shown(url)}: another session was in the way"
+    if full(error):
+        return f"{shown(url)}: the server takes no more connections (max_connections)"
     return f"{shown(url)}: no connection"

@@ -33,22 +33,27 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
     at once: one does it, the others wait. Raises `StoreError` where this user may not, and for a schema that a newer
     embedmill has written.
     """
-    scripts = _scripts(folder)
     with told(url):
-        if version(connection, schema, url, newest=len(scripts)) == len(scripts):
-            return
-        for number, script in enumerate(scripts, 1):
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {schema}"])
-                done = version(connection, schema, url, newest=len(scripts))
-                if number <= done:
-                    continue
-                if done == 0:
-                    _create(connection, url, schema)
-                path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
-                connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
-                connection.execute(script.read_bytes())
-                connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
+        apply(connection, url, schema, extension, folder)
+
+
+def apply(connection: Connection, url: str, schema: str, extension: str, folder: Path = MIGRATIONS) -> None:
+    """As `migrate`, but raises what psycopg raises: for what is tried again (see `embedmill.postgres.patience`)."""
+    scripts = _scripts(folder)
+    if version(connection, schema, url, newest=len(scripts)) == len(scripts):
+        return
+    for number, script in enumerate(scripts, 1):
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {schema}"])
+            done = version(connection, schema, url, newest=len(scripts))
+            if number <= done:
+                continue
+            if done == 0:
+                _create(connection, url, schema)
+            path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
+            connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
+            connection.execute(script.read_bytes())
+            connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
 
 
 def version(connection: Connection, schema: str, url: str, *, newest: int | None = None) -> int:

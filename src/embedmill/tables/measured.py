@@ -13,7 +13,8 @@ from embedmill.tables import naming
 from embedmill.tables.session import Session
 from embedmill.tables.statements import MEASURED, Statements, place
 
-from psycopg import errors, sql  # isort: skip - after the module that says what to install
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip
 
 _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -81,13 +82,11 @@ class MetricsTable:
         columns += ["hash", "characters", "words", "tokens", "digest"]
         copying = sql.SQL("COPY {} ({}) FROM STDIN").format(MEASURED, sql.SQL(", ").join(map(sql.Identifier, columns)))
 
-        def work(connection: Connection) -> None:
-            with connection.cursor().copy(copying) as copy:
-                for key, digest, each in rows:
-                    copy.write_row((*key, digest, each.characters, each.words, each.tokens, each.digest))
-            connection.execute(self._statements.write_metrics, {})
+        def send(copy: psycopg.Copy) -> None:
+            for key, digest, each in rows:
+                copy.write_row((*key, digest, each.characters, each.words, each.tokens, each.digest))
 
-        self._session.write(work)
+        self._session.stage(copying, send, self._statements.write_metrics, {})
 
     def finish(self) -> None:
         """Count how often each text stands in the table; forget rows that are gone."""

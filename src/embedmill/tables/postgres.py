@@ -130,7 +130,7 @@ class PostgresTable(Closing):
                 self.target = replace(self.target, extension=require_vector(connection, self._dsn))
             if not self.target.missing:
                 check_rights(connection, self._dsn, self.target)
-            schemas.migrate(connection, self._dsn, self._registry.schema, self.target.extension)
+            schemas.apply(connection, self._dsn, self._registry.schema, self.target.extension)
             if self.target.missing:
                 self.target = create_column(connection, self._dsn, self.target, dimension)
                 check_rights(connection, self._dsn, self.target)
@@ -263,28 +263,31 @@ class PostgresTable(Closing):
             STAGING, sql.SQL(", ").join(map(sql.Identifier, columns))
         )
         fill = self._statements.fill(measured=bool(metrics))
-
-        def work(connection: Connection) -> int:
-            with connection.cursor().copy(copying) as copy:
-                copy.write(buffer)
-            written = connection.execute(fill, self._parameters).rowcount
-            if written == len(rows):
-                return 0
-            values = self._parameters | {"ids": columns["mark"].tolist()}
-            if connection.execute(self._statements.unchanged, values).fetchone() is not None:
-                raise RowsRefused("a trigger, rule or policy of the table leaves the row as it was: let it be updated")
-            return connection.execute(self._statements.release, values).rowcount
-
         try:
-            changed = self._session.write(work)
+            written = self._session.stage(copying, lambda copy: copy.write(buffer), fill, self._parameters)
         except StoreError as error:
             refusal = _as_refusal(error)
             if refusal is None:
                 raise
             self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
             raise refusal from error.__cause__
+        changed = self._release(columns["mark"].tolist()) if written < len(rows) else 0
         self._outstanding.difference_update(filled.row.mark for filled in rows)
         return changed
+
+    def _release(self, marks: Sequence[int]) -> int:
+        """Give up those of these rows that were not written; how many they were.
+
+        Raises `RowsRefused` where the texts of some are what they were.
+        """
+        values = self._parameters | {"ids": marks}
+
+        def work(connection: Connection) -> int:
+            if connection.execute(self._statements.unchanged, values).fetchone() is not None:
+                raise RowsRefused("a trigger or policy of the table leaves the row as it was: let it be updated")
+            return connection.execute(self._statements.release, values).rowcount
+
+        return self._session.write(work)
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""

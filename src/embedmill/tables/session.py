@@ -14,6 +14,8 @@ from embedmill.postgres.lending import Lender
 from embedmill.postgres.patience import Patience
 
 import psycopg  # isort: skip - after the module that says what to install
+from psycopg import sql  # isort: skip
+from psycopg.abc import Params  # isort: skip
 
 T = TypeVar("T")
 
@@ -75,6 +77,25 @@ class Session(Closing):
         def transaction() -> T:
             with self._writers.lend() as connection, connection.transaction():
                 return work(connection)
+
+        return self.patience(transaction)
+
+    def stage(
+        self, copying: sql.Composed, send: Callable[[psycopg.Copy], None], statement: sql.Composed, parameters: Params
+    ) -> int:
+        """Copy rows somewhere and execute a statement over them, in one transaction; gives how many rows that took.
+
+        The statement and its COMMIT are one message, so that nobody waits for rows that a run which stands still, or
+        is cut off, has just written.
+        """
+        whole = sql.SQL("{}; COMMIT").format(statement)
+
+        def transaction() -> int:
+            with self._writers.lend() as connection, psycopg.ClientCursor(connection) as cursor:
+                cursor.execute("BEGIN")
+                with cursor.copy(copying) as copy:
+                    send(copy)
+                return cursor.execute(whole, parameters).rowcount
 
         return self.patience(transaction)
 

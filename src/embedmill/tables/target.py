@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
-from embedmill.postgres.connecting import Connection, find_vector, shown, told
+from embedmill.postgres.connecting import Connection, find_vector, shown
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
 
@@ -61,22 +61,21 @@ def find(
 ) -> Target:
     """Find the table and choose its columns; changes nothing.
 
-    Raises `UsageError` where table or columns are not there, do not fit or are not clear.
+    Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
-    with told(url):
-        oid, schema, table, relation = _table(connection, url, name)
-        title = f"{schema}.{table}"
-        if relation not in ("r", "p"):
-            raise UsageError(f"{title} is {_RELATIONS[relation]}")
-        columns = _columns(connection, oid)
-        chosen_keys = _keys(connection, oid, columns, keys, title)
-        chosen_text = naming.choose_text(columns, [key.name for key in chosen_keys], text, title)
-        types = _full_types(connection, oid, [key.name for key in chosen_keys])
-        extension = ""
-        column: Column | str = ""
-        if needs_vector:
-            extension = find_vector(connection) or ""
-            column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
+    oid, schema, table, relation = _table(connection, url, name)
+    title = f"{schema}.{table}"
+    if relation not in ("r", "p"):
+        raise UsageError(f"{title} is {_RELATIONS[relation]}")
+    columns = _columns(connection, oid)
+    chosen_keys = _keys(connection, oid, columns, keys, title)
+    chosen_text = naming.choose_text(columns, [key.name for key in chosen_keys], text, title)
+    types = _full_types(connection, oid, [key.name for key in chosen_keys])
+    extension = ""
+    column: Column | str = ""
+    if needs_vector:
+        extension = find_vector(connection) or ""
+        column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
     target = Target(
         schema=schema,
         name=table,
@@ -192,21 +191,20 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
 
 def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, str]:
     """The types of columns, with their schema and, where it is another than the type's own, their collation."""
-    with connection.transaction():
-        connection.execute("SET LOCAL search_path TO ''")
-        rows = connection.execute(
-            """SELECT a.attname, format_type(a.atttypid, a.atttypmod),
-                      CASE WHEN a.attcollation <> t.typcollation THEN quote_ident(n.nspname) END,
-                      quote_ident(c.collname)
-               FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-               LEFT JOIN pg_collation c ON c.oid = a.attcollation
-               LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
-               WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
-            [oid, list(columns)],
-        ).fetchall()
-    found = {
-        name: kind + (f" COLLATE {schema}.{collation}" if schema else "") for name, kind, schema, collation in rows
-    }
+    rows = connection.execute(
+        """SELECT a.attname,
+                  CASE WHEN tn.nspname <> 'pg_catalog' AND pg_type_is_visible(t.oid) THEN quote_ident(tn.nspname) || '.'
+                  ELSE '' END || format_type(a.atttypid, a.atttypmod),
+                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname)
+           FROM pg_attribute a
+           JOIN pg_type t ON t.oid = a.atttypid
+           JOIN pg_namespace tn ON tn.oid = t.typnamespace
+           LEFT JOIN pg_collation c ON c.oid = a.attcollation AND c.oid <> t.typcollation
+           LEFT JOIN pg_namespace cn ON cn.oid = c.collnamespace
+           WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
+        [oid, list(columns)],
+    )
+    found = {name: kind + (f" COLLATE {collation}" if collation else "") for name, kind, collation in rows}
     return {name: found[name] for name in columns}
 
 
