@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from embedmill.closing import Closing
 from embedmill.errors import StoreError
 from embedmill.postgres.connecting import LOCK_TIMEOUT, Connection, connect, dial, full
-from embedmill.postgres.lending import Lender
 from embedmill.postgres.patience import Patience
+from embedmill.postgres.pooling import Pool
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
@@ -43,8 +43,11 @@ _IN_ORDER: Final = _PLANS | {
 }
 
 
+MOST_WRITERS: Final = 8  # connections that write at once
+
+
 class Session(Closing):
-    """One connection that claims and reads, and one for each thread that writes.
+    """One connection that claims and reads, and a pool of those that write.
 
     What fails for reasons that pass is tried again for `timeout` seconds, on a new connection where the old one is
     lost; then, and for other reasons at once, `StoreError` is raised. Safe to use from several threads.
@@ -54,12 +57,11 @@ class Session(Closing):
         self._url = url
         self.patience = Patience(url, timeout)
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
-        self._prepare_writer = prepare_writer
         self._using = threading.RLock()
         self._held: tuple[int, int] | None = None
-        self._writers = Lender(self._open_writer)
         self._closed = False
         self._reader = connect(url, **_IN_ORDER, **self._timeout)
+        self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_PLANS, **self._timeout)
 
     def read(self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None) -> T:
         """What `work` gives on the connection that claims; `again` is called before it is tried once more."""
@@ -72,13 +74,13 @@ class Session(Closing):
             return self.patience(lambda: work(self._connection()), prepare)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gives in a transaction of its own, on a connection of the calling thread's own."""
+        """What `work` gives in a transaction of its own, on a connection of its own."""
 
         def transaction() -> T:
             with self._writers.lend() as connection, connection.transaction():
                 return work(connection)
 
-        return self.patience(transaction)
+        return self.patience(transaction, self._check_writers)
 
     def stage(
         self, copying: sql.Composed, send: Callable[[psycopg.Copy], None], statement: sql.Composed, parameters: Params
@@ -97,7 +99,7 @@ class Session(Closing):
                     send(copy)
                 return cursor.execute(whole, parameters).rowcount
 
-        return self.patience(transaction)
+        return self.patience(transaction, self._check_writers)
 
     def look(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose."""
@@ -122,7 +124,7 @@ class Session(Closing):
             self._lock(self._connection())
 
     def let_go(self) -> None:
-        """Give the server back what nobody uses at the moment."""
+        """Give the server back the writers' connections; to be called while nobody writes."""
         self._writers.let_go()
 
     def close(self) -> None:
@@ -156,11 +158,7 @@ class Session(Closing):
         if self._held is not None:
             connection.execute("SELECT pg_advisory_lock(%s::integer, %s::integer)", self._held)
 
-    def _open_writer(self) -> Connection:
-        connection = dial(self._url, **_PLANS, **self._timeout)
-        try:
-            self._prepare_writer(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _check_writers(self, error: BaseException) -> None:
+        """Where one connection is lost, the others most likely are, too."""
+        if isinstance(error, psycopg.OperationalError):
+            self._writers.check()
