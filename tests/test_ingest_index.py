@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -54,6 +55,9 @@ def test_the_first_fill_of_a_large_table_builds_one(shell: Shell, database: str)
     report = shell.json("ingest", "sentences", "5000", "--no-metrics", "--index", "auto")
     assert report["index"] == "hnsw sentences_embedding_hnsw built over 10,001 rows"
     assert indexes(database) == [HNSW]
+    ask(database, "ANALYZE sentences")
+    done = shell.run("ingest", "sentences", "--no-metrics", "--overwrite")
+    assert re.search("warning: hnsw sentences_embedding_hnsw slows this load down, .* DROP INDEX .* first", done.stderr)
     ask(database, "DROP INDEX sentences_embedding_hnsw; UPDATE sentences SET text = 'another' WHERE id = 1")
     assert shell.json("ingest", "sentences", "--no-metrics")["index"] == ""
     assert indexes(database) == []

@@ -13,6 +13,7 @@ from psycopg import sql
 import tables
 from cli_runs import Shell
 from embedmill.tables.postgres import PostgresTable
+from servers import Server
 from tables import Within, ask, complete, filled, make, name_of, refused, vectors
 from troubled import small_embedder
 
@@ -132,6 +133,7 @@ ODD = [
 def test_names_are_names(shell: Shell, database: str, name: str) -> None:
     """As table, schema and column: nothing in them is obeyed, and an index and the metrics are named after them."""
     make(database, 2)  # what must not be dropped
+    shell.environment["EMBEDMILL_SCHEMA"] = f"s{name}"
     quoted = sql.Identifier(name).as_string(None)
     ask(database, f"CREATE SCHEMA {quoted}")
     columns = [sql.Identifier(kind + name).as_string(None) for kind in "kt"]
@@ -282,10 +284,28 @@ def test_a_unique_index_in_place_of_a_primary_key(shell: Shell, database: str) -
     assert shell.json("ingest", "sentences", "2", "--id", "id", "--id", "part")["embedded"] == 5
     assert shell.json("ingest", "sentences", "--id", "part", "--id", "ID")["unchanged"] == 5
     ask(database, "ALTER TABLE sentences ADD PRIMARY KEY (id)")
-    done = shell.run("ingest", "sentences")  # what is known is known by another key
+    assert shell.json("ingest", "sentences")["skipped"] == {}  # by what is known
+    done = shell.run("ingest", "sentences", "--id", "id")  # by which nothing is known
     assert "warning: public.sentences has another key than before: its rows are looked at anew" in done.stderr
     assert "5 vector of unknown origin" in done.stdout
     assert filled(database) == 5
+
+
+def test_what_was_chosen_once_is_meant_from_then_on(shell: Shell, database: str) -> None:
+    """Columns that had to be named need not be named again: by the commands that cannot, nor by the next run."""
+    columns = "id int NOT NULL UNIQUE, text text, title text, summary text DEFAULT 'another'"
+    make(database, ["one", " ", "three"], columns=columns, into="id, title")
+    assert shell.json("ingest", "sentences", "--id", "id", "--text", "title", code=3)["embedded"] == 2
+    assert [each["key"] for each in shell.json("status", "sentences", "--failures")["failed"]] == [["2"]]
+    assert shell.json("retry-failed", "sentences", code=3)["failed"] == 1
+    ask(database, "UPDATE sentences SET title = 'two', text = 'not this' WHERE id = 2")
+    report = shell.json("ingest", "sentences")
+    assert (report["text"], report["embedded"], report["unchanged"]) == ("title", 1, 2)
+    done = shell.run("ingest", "sentences", "--text", "summary")  # but what is given counts
+    assert "1 embedded, 2 the same as another" in done.stdout
+    ask(database, "ALTER TABLE sentences DROP summary")
+    refused(shell.run("ingest", "sentences", "--text", "summary"), 2, "has no column 'summary'")
+    assert shell.json("ingest", "sentences")["text"] == "text"  # it is gone, and text is a telling name
 
 
 def test_another_way_to_look_at_the_schemas(shell: Shell, database: str) -> None:
@@ -297,6 +317,30 @@ def test_another_way_to_look_at_the_schemas(shell: Shell, database: str) -> None
     ask(database, f"ALTER DATABASE {name_of(database)} SET search_path = app")
     assert shell.json("ingest", "sentences", "--index", "hnsw")["unchanged"] == 2
     assert shell.json("status", "sentences")["counts"]["foreign"] == 0
+    ask(database, f"ALTER DATABASE {name_of(database)} SET search_path = ''")
+    assert shell.json("ingest", "app.sentences", "--index", "hnsw")["unchanged"] == 2
+    refused(shell.run("ingest", "sentences"), 2, "no table sentences in .*: did you mean app.sentences")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_databases_of_other_encodings(server: Server, tmp_path: Path, encoding: str) -> None:
+    """Texts arrive as they are; where the server does not know what bytes mean, those that are no UTF-8 are errors."""
+    name = f"embedmill_{encoding.lower()}"
+    ask(server.dsn, f"DROP DATABASE IF EXISTS {name}")
+    ask(server.dsn, f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    url = server.url(name)
+    ask(url, "CREATE EXTENSION vector")
+    make(url, ["plain", "more"])
+    shell = tables.shell(tmp_path, url, Within)
+    ask(url, r"SET client_encoding = LATIN1; UPDATE sentences SET text = E'caf\xe9' WHERE id = 2")
+    if encoding == "LATIN1":
+        assert shell.json("ingest", "sentences")["embedded"] == 2
+        assert complete(url) == 2
+    else:
+        refused(shell.run("ingest", "sentences"), 1, "invalid byte sequence .*UTF8.* mend it")
+        ask(url, "UPDATE sentences SET text = 'good' WHERE id = 2")
+        assert shell.json("ingest", "sentences")["embedded"] == 2
+    server.drop(url)
 
 
 def test_what_is_known_is_lost(shell: Shell, database: str) -> None:

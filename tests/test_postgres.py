@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,17 @@ def test_a_schema_is_created_once_and_required(database: str) -> None:
         connection.execute('INSERT INTO "Own Schema".migrations VALUES (9999)')
         with pytest.raises(StoreError, match="newer embedmill"):
             schema.require(connection, database, "Own Schema")
+
+
+def test_many_create_a_schema_at_once(database: str) -> None:
+    """One does, the others wait and see what it has done, whatever their sessions remember of the time before."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(database)) for _ in range(8)]
+        for connection in connections:
+            assert schema.version(connection, "s", database) == 0
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda connection: schema.migrate(connection, database, "s", "public"), connections))
+        schema.require(connections[0], database, "s")
 
 
 def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -> None:

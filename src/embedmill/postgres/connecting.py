@@ -150,6 +150,7 @@ _BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [
     (errors.DiskFull, ": free some space on the server and run again; what was finished is stored"),
     (errors.TooManyConnections, ": end other sessions, or raise the server's max_connections"),
     (errors.LockNotAvailable, ": another session holds a lock; end it, or run again later"),
+    (errors.CharacterNotInRepertoire, ": a text is not what the database's encoding says: mend it"),
     (errors.UndefinedTable, ": it is gone; give the name of one that exists"),
     (errors.UndefinedColumn, ": it is gone; give the name of one that exists"),
 ]

@@ -62,11 +62,9 @@ def version(connection: Connection, schema: str, url: str, *, newest: int | None
     Raises `StoreError` where it is above `newest`.
     """
     newest = len(_scripts(MIGRATIONS)) if newest is None else newest
-    table = sql.Identifier(schema, "migrations")
-    (there,) = connection.execute("SELECT to_regclass(%s)", [table.as_string(connection)]).fetchone() or (None,)
-    if there is None:
+    if connection.execute(_THERE, [schema]).fetchone() is None:
         return 0
-    query = sql.SQL("SELECT coalesce(max(number), 0) FROM {}").format(table)
+    query = sql.SQL("SELECT coalesce(max(number), 0) FROM {}").format(sql.Identifier(schema, "migrations"))
     (number,) = connection.execute(query).fetchone() or (0,)
     if number > newest:
         raise StoreError(
@@ -74,6 +72,13 @@ def version(connection: Connection, schema: str, url: str, *, newest: int | None
             f"{newest}): upgrade embedmill"
         )
     return int(number)
+
+
+# Not to_regclass: within a transaction that may go by what the session knew before it waited for another to create it.
+_THERE: Final = """
+    SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = 'migrations'
+"""
 
 
 def require(connection: Connection, url: str, schema: str) -> None:

@@ -54,8 +54,10 @@ class MetricsTable:
     def _columns(self, connection: Connection) -> set[str]:
         """The names of its columns; none where there is no table."""
         rows = connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-            [self._table.as_string(connection)],
+            """SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped""",
+            [self._target.schema, naming.metrics_name(self._target.name)],
         )
         return {name for (name,) in rows}
 

@@ -84,6 +84,7 @@ class PostgresTable(Closing):
                     connection,
                     url,
                     name,
+                    noted=lambda *column: self._registry.noted(connection, url, *column),
                     keys=id,
                     text=text,
                     vector=vector,

@@ -7,11 +7,12 @@ import logging
 from dataclasses import asdict
 
 from embedmill.fingerprint import Fingerprint
+from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.names import Name
 from embedmill.tables.registered import Registered
 from embedmill.tables.statements import Statements
-from embedmill.tables.target import Target
+from embedmill.tables.target import Noted, Target
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
@@ -36,6 +37,16 @@ class Registry:
         ).format(self._tables)
         row = connection.execute(query, [target.schema, target.name, target.vector]).fetchone()
         return None if row is None else Registered(*row)
+
+    def noted(self, connection: Connection, url: str, schema: str, name: str, vector: str) -> Noted | None:
+        """What an earlier run has filled this column from; None where there was none."""
+        if schemas.version(connection, self.schema, url) == 0:
+            return None
+        query = sql.SQL("SELECT text, keys FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)").format(
+            self._tables
+        )
+        row = connection.execute(query, [schema, name, vector]).fetchone()
+        return None if row is None else Noted(*row)
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,11 +47,20 @@ class Target:
         return f"{self.schema}.{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a column was filled from before."""
+
+    text: str
+    keys: list[str]
+
+
 def find(
     connection: Connection,
     url: str,
     name: str,
     *,
+    noted: Callable[[str, str, str], Noted | None] = lambda schema, table, vector: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -61,6 +70,7 @@ def find(
 ) -> Target:
     """Find the table and choose its columns; changes nothing.
 
+    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given.
     Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
     oid, schema, table, relation = _table(connection, url, name)
@@ -68,14 +78,18 @@ def find(
     if relation not in ("r", "p"):
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
     columns = _columns(connection, oid)
-    chosen_keys = _keys(connection, oid, columns, keys, title)
-    chosen_text = naming.choose_text(columns, [key.name for key in chosen_keys], text, title)
-    types = _full_types(connection, oid, [key.name for key in chosen_keys])
     extension = ""
     column: Column | str = ""
+    before = None
     if needs_vector:
         extension = find_vector(connection) or ""
         column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
+        before = None if isinstance(column, str) else noted(schema, table, column.name)
+    chosen_keys = _keys(connection, oid, columns, keys, before, title)
+    if text is None and before is not None and any(each.name == before.text and each.is_text for each in columns):
+        text = before.text
+    chosen_text = naming.choose_text(columns, chosen_keys, text, title)
+    types = _full_types(connection, oid, chosen_keys)
     target = Target(
         schema=schema,
         name=table,
@@ -220,13 +234,18 @@ def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, in
 
 
 def _keys(
-    connection: Connection, oid: int, columns: Sequence[Column], given: Sequence[str], title: str
-) -> list[Column]:
+    connection: Connection,
+    oid: int,
+    columns: Sequence[Column],
+    given: Sequence[str],
+    before: Noted | None,
+    title: str,
+) -> list[str]:
     """The key's columns in the order of their unique index, which pages are read by."""
     unique: list[tuple[bool, list[str]]] = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
-    names = naming.choose_key(columns, unique, given, title)
-    by_name = {column.name: column for column in columns}
-    return [by_name[name] for name in names]
+    if not given and before is not None and any(names == before.keys for _, names in unique):
+        return before.keys
+    return naming.choose_key(columns, unique, given, title)
 
 
 _UNIQUE: Final = """
