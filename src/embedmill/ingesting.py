@@ -141,6 +141,7 @@ class Ingestor:
         matching: Matching[RowPiece] = Matching(
             self._embedder.fingerprint.space, self._known, writers.found, writers.failed
         )
+        before = state.counts["chunks"]
         reader.start()
         try:
             # A text waits for others of its length for at most so many: that bounds what is held in memory.
@@ -164,7 +165,8 @@ class Ingestor:
             state.seconds["wait for rows"] += pages.waited_to_get
         state.counts["chunks"] -= matching.unsettled()  # of a run that was stopped: the next one counts them
         writers.flush()
-        state.tell()
+        if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
+            state.tell()
 
     def _known(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
         return self._cache.get_many(hashes, self._embedder.fingerprint) if self._cache and hashes else {}
