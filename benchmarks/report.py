@@ -17,6 +17,7 @@ _ROOT = Path(__file__).parents[1]
 _PAGES = {  # page -> the results that it shows; None for all
     _ROOT / "benchmarks" / "README.md": None,
     _ROOT / "docs" / "processes.md": ("pool", "kills", "soak"),
+    _ROOT / "docs" / "tables.md": ("ingest",),
 }
 _BEGIN, _END = "<!-- measured: written by report.py -->", "<!-- /measured -->"
 
