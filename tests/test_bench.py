@@ -50,6 +50,23 @@ def test_settings_are_tried_on_a_copy(shell: Shell, database: str) -> None:
     assert contents(database) == before
 
 
+def test_what_a_killed_bench_has_left_goes_with_the_next(shell: Shell, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE sentences (id integer PRIMARY KEY, text text)")
+        connection.execute("INSERT INTO sentences SELECT g, 'sentence number ' || g FROM generate_series(1, 100) g")
+    process = shell.start("bench", "ingest", "sentences", "--max-workers", "1")
+    schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'embedmill%'"
+    with psycopg.connect(database, autocommit=True) as connection:
+        while connection.execute(schemas).fetchone() == (0,):
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+        connection.execute("CREATE SCHEMA embedmill_bench_mine")
+        assert connection.execute(schemas).fetchone() == (2,)
+        shell.json("bench", "ingest", "sentences", "--max-workers", "1")
+        assert connection.execute(schemas).fetchone() == (1,), "what is the user's own stays"
+
+
 def test_a_table_without_texts_cannot_be_measured(shell: Shell, database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("CREATE TABLE sentences (id integer PRIMARY KEY, text text)")

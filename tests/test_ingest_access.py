@@ -259,3 +259,24 @@ def test_pgvector_that_is_missing(shell: Shell, database: str) -> None:
     assert ask(database, "SELECT count(*), min(characters) > 0 FROM sentences_metrics") == [(3, True)]
     assert shell.run("ingest", "sentences", "--create").returncode == 0  # an administrator may
     assert filled(database) == 3
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--no-metrics", "--create", "--overwrite"])
+def test_metrics_alone_take_no_options_of_vectors(tmp_path: Path, database: str, option: str) -> None:
+    make(database, 3)
+    refused(tables.shell(tmp_path, database, Within).run("ingest", "sentences", "--metrics-only", option), 2, option)
+    assert ask(database, "SELECT to_regclass('sentences_metrics')") == [(None,)]
+
+
+def test_nothing_is_added_where_metrics_cannot_be(tmp_path: Path, database: str) -> None:
+    make(database, 3, vector="")
+    ask(database, "CREATE TABLE sentences_metrics (mine integer)")
+    refused(tables.shell(tmp_path, database, Within).run("ingest", "sentences", "--create"), 1, "--no-metrics")
+    assert ask(database, "SELECT count(*) FROM information_schema.columns WHERE column_name = 'embedding'") == [(0,)]
+
+
+def test_embedmills_own_tables_are_not_filled(tmp_path: Path, database: str) -> None:
+    make(database, 3)
+    shell = tables.shell(tmp_path, database, Within)
+    shell.json("ingest", "sentences")
+    refused(shell.run("ingest", "embedmill.tables", "--create", "--text", "model"), 2, "embedmill's own")

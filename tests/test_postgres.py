@@ -106,6 +106,14 @@ def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -
         assert connection.execute("SELECT to_regclass('s.one'), to_regclass('s.two')").fetchone() == ("s.one", None)
 
 
+def test_a_schema_of_somebody_elses_is_left_alone(database: str) -> None:
+    with connect(database) as connection:
+        connection.execute("CREATE TABLE documents (id integer)")
+        with pytest.raises(StoreError, match="schema public has documents of somebody else's: give another --schema"):
+            schema.migrate(connection, database, "public", "public")
+        assert connection.execute("SELECT to_regclass('migrations'), to_regclass('tables')").fetchone() == (None, None)
+
+
 # What passes
 
 

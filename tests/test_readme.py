@@ -56,9 +56,10 @@ def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-euc", lines], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
         )
+        assert (done.returncode, done.stderr) == (0, "")
     finally:
-        subprocess.run(end.split(), cwd=ROOT, env=environment, check=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+        stopped = subprocess.run(end.split(), cwd=ROOT, env=environment, timeout=60)
+    assert stopped.returncode == 0
     assert re.match(r"\d\d\d rows filled in ", done.stdout)
 
 

@@ -762,7 +762,7 @@ def test_a_second_run_makes_no_model_call(place: Place, embedder: TroubledEmbedd
     assert first.failed == first.failures == 8
     calls = embedder.calls
     second = ingest(place, embedder, vector="own")
-    assert (second.embedded, second.chunks, second.failures, second.unchanged) == (0, 0, 8, 50)
+    assert (second.embedded, second.chunks, second.failures, second.unchanged) == (0, 0, 8, 42)
     assert embedder.calls == calls
     assert ingest(place, embedder, vector="own", again=True).failed == 8
 
@@ -869,3 +869,14 @@ def say(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "ready\n"
     process.stdin.write("\n")
     process.stdin.flush()
+
+
+def test_no_vector_of_an_older_text_stays(place: Place, embedder: TroubledEmbedder) -> None:
+    """What cannot be embedded any more must not be found by what it once was."""
+    place.docs("one", "two", "three")
+    ingest(place, embedder, vector="own", create=True)
+    place.execute("UPDATE docs SET body = '' WHERE id = 1")
+    place.execute("UPDATE docs SET body = NULL WHERE id = 2")
+    report = ingest(place, embedder, vector="own")
+    assert (report.failures, report.removed, report.unchanged) == (1, 1, 1)
+    assert [row[0] for row in place.execute("SELECT id FROM docs WHERE own IS NOT NULL")] == [3]

@@ -209,8 +209,10 @@ class Writers:
                 self._state.refused[rows[0].name] += 1
             changed = 0
         self._note(len(rows) - changed, [each.filled.row for each in rows])
+        measured = sum(each.filled.metrics is not None for each in rows)
         with self._state.lock:
             self._state.counts["changed"] += changed
+            self._state.counts["measured"] += max(measured - changed, 0)
 
     def _note(self, done: int, rows: Sequence[Row]) -> None:
         state = self._state

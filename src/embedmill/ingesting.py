@@ -96,6 +96,8 @@ class Ingestor:
         """
         started = time.perf_counter()
         table = self._table
+        if self._metrics:
+            table.check_metrics()  # before a column is added
         table.bind(self._embedder.fingerprint, self._embedder.name, overwrite=overwrite, again=again)
         if self._metrics:
             table.prepare_metrics()
@@ -108,7 +110,7 @@ class Ingestor:
         if not stopped():
             removed = table.tidy()
             if self._metrics:
-                state.counts["measured"] = measure_rows(
+                state.counts["measured"] += measure_rows(
                     table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
                 )
         if not stopped():
@@ -242,7 +244,7 @@ class Ingestor:
             self._executor,
             stages=state.seconds,
             seconds=time.perf_counter() - state.started,
-            unchanged=max(stands.rows - stands.left, 0),
+            unchanged=max(stands.rows - stands.left - stands.failures - stands.foreign, 0),
             last_key=", ".join(shown(state.last.key)) if state.last else "",
             writers=writers.most,
             **outcome,

@@ -285,7 +285,7 @@ class Table(Protocol):
         """Put on record why these rows have no vector; they are not tried again by themselves."""
 
     def tidy(self) -> int:
-        """Forget rows that are gone, take the vectors of those whose text is NULL now; how many rows went."""
+        """Forget rows that are gone, take the vectors of those whose text is NULL or has failed; how many rows went."""
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
@@ -295,6 +295,9 @@ class Table(Protocol):
 
     def note_filled(self) -> None:
         """Note that a run has come to its end."""
+
+    def check_metrics(self) -> None:
+        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
 
     def prepare_metrics(self) -> None:
         """Create the table of metrics where there is none. Raises `StoreError` where its name is taken."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedmill.cli import options, output, parser
+from embedmill.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +168,10 @@ def ingest(
     )
     job: Callable[..., IngestReport]
     if metrics_only:
+        others = {"--dry-run": dry_run, "--no-metrics": not metrics, "--create": create, "--overwrite": overwrite}
+        for option, given in others.items():
+            if given:
+                raise UsageError(f"--metrics-only writes no vectors: leave {option} out")
         job = partial(ingestion.measure, table, id=key or [], text=text, **shared)
     else:
         wanted = IndexOptions(

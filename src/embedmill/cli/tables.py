@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedmill.cli.output import masked
+from embedmill.cli.output import masked, one_line
 from embedmill.cli.summary import replaced, skipped, workers_of
 from embedmill.cli.wording import counted, in_time, table
 from embedmill.rows import IngestReport, RowFailure, TableStatus
@@ -33,7 +33,7 @@ def summary(report: IngestReport) -> str:
                     ("rows", ", ".join(rows) or "none"),
                     ("tokens", f"{report.tokens:,}" if report.tokens else ""),
                     ("skipped", skipped(report)),
-                    ("last key", report.last_key),
+                    ("last key", one_line(report.last_key)),
                     ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
                     ("index", report.index),
                     ("model", f"{report.model} in {report.precision}, {workers_of(report)}" if report.model else ""),

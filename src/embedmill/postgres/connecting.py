@@ -14,6 +14,7 @@ from embedmill.errors import MissingExtra, StoreError, UsageError
 
 try:
     import psycopg
+    import psycopg_pool  # noqa: F401 - used elsewhere
     from psycopg import conninfo, errors
 except ImportError as error:
     raise MissingExtra("PostgreSQL", "postgres") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +51,7 @@ def apply(connection: Connection, url: str, schema: str, extension: str, folder:
             if number <= done:
                 continue
             if done == 0:
-                _create(connection, url, schema)
+                _create(connection, url, schema, scripts)
             path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
             connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
             connection.execute(script.read_bytes())
@@ -94,7 +96,22 @@ def require(connection: Connection, url: str, schema: str) -> None:
         )
 
 
-def _create(connection: Connection, url: str, schema: str) -> None:
+_CREATED: Final = re.compile(r"^CREATE (?:UNLOGGED )?(?:TABLE|SEQUENCE) (\w+)", re.MULTILINE)
+"""What the migrations create."""
+
+
+def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Path]) -> None:
+    names = [name for script in scripts for name in _CREATED.findall(script.read_text("utf-8"))]
+    taken = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY c.relname",
+        [schema, names],
+    ).fetchall()
+    if taken:
+        raise StoreError(
+            f"{shown(url)}: schema {schema} has {', '.join(name for (name,) in taken)} of somebody else's: give "
+            "another --schema"
+        )
     try:
         with connection.transaction():
             # Not IF NOT EXISTS alone: who may not create a schema may still own this one.

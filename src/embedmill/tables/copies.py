@@ -34,6 +34,13 @@ def copied(url: str, texts: Sequence[str]) -> Iterator[Copy]:
         yield copy
 
 
+_LEFT: Final = r"""
+    SELECT nspname FROM pg_namespace
+    WHERE nspname ~ '^embedmill_bench_[0-9a-f]{8}$' AND pg_has_role(nspowner, 'USAGE')
+    AND pg_try_advisory_xact_lock(hashtextextended(nspname, 0))
+"""
+
+
 @contextmanager
 def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
     from embedmill.postgres.connecting import connect, told
@@ -44,6 +51,10 @@ def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
     name = sql.Identifier(schema, NAME)
     with connect(url) as connection:
         with told(url):
+            # Held as long as we live: what a bench that was killed has left is removed by the next.
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [schema])
+            for (left,) in connection.execute(_LEFT).fetchall():
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(left)))
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         try:
             with told(url):

@@ -29,22 +29,30 @@ class MetricsTable:
         self._target = statements.target
         self._table = sql.Identifier(self._target.schema, naming.metrics_name(self._target.name))
 
+    def check(self) -> None:
+        """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
+        self._session.read(self._check)
+
+    def _check(self, connection: Connection) -> bool:
+        naming.check_metrics_keys(self._target.keys, self._target.title)
+        found = self._columns(connection)
+        if found:
+            naming.check_metrics_table(found, self._target.keys, self._target.title)
+        return bool(found)
+
     def prepare(self) -> None:
         """Create it where it is not there. Raises `StoreError` where its name is taken, or this user may not."""
         self._session.read(self._prepare)
 
     def _prepare(self, connection: Connection) -> None:
-        naming.check_metrics_keys(self._target.keys, self._target.title)
-        found = self._columns(connection)
-        if not found:
+        if not self._check(connection):
             try:
                 with suppress(errors.UniqueViolation, errors.DuplicateTable):  # another run is creating it
                     connection.execute(self._statements.create_metrics, {})
             except errors.InsufficientPrivilege as error:
                 raise self._may_not(connection, "create", "CREATE ON SCHEMA {schema}") from error
-            found = self._columns(connection)
+            self._check(connection)
         name = self._table.as_string(connection)
-        naming.check_metrics_table(found, self._target.keys, self._target.title)
         (allowed,) = connection.execute(
             "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name", [name, _RIGHTS]
         ).fetchone() or (True,)

@@ -158,7 +158,7 @@ def choose_vector(
     there = [column.name for column in columns]
     if given is None:
         vectors = [column for column in columns if column.is_vector]
-        if len(vectors) == 1 and not (create and VECTOR_NAME not in there):
+        if len(vectors) == 1:
             return vectors[0]
         if len(vectors) > 1 and VECTOR_NAME not in [column.name for column in vectors]:
             raise UsageError(f"{table} has several columns for vectors: name one with --vector: {_names(vectors)}")

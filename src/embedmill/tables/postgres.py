@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from embedmill.closing import Closing
-from embedmill.errors import RowsRefused, StoreError
+from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import schema as schemas
@@ -32,6 +33,8 @@ from embedmill.tables.target import check_dimension, check_unchanged, create_col
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
 
+
+log = logging.getLogger(__name__)
 
 _REFUSED: Final = ("22", "23", "44", "P0")
 """Classes of errors that one row may cause for all of its batch: data, constraints, views' checks, triggers."""
@@ -93,6 +96,8 @@ class PostgresTable(Closing):
                     needs_vector=not metrics_only,
                 )
             )
+            if self._registry.owns(self.target):
+                raise UsageError(f"{self.target.title} is a table of embedmill's own: give one of yours")
         except BaseException:
             self._session.close()
             raise
@@ -303,14 +308,17 @@ class PostgresTable(Closing):
     # The end
 
     def tidy(self) -> int:
-        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
-
-        def work(connection: Connection) -> int:
-            if not self.target.vector_not_null:
-                connection.execute(self._statements.clear_without_text, {})
-            return connection.execute(self._statements.remove_marks, self._parameters).rowcount
-
-        return self._session.write(work)
+        """Forget rows that are gone, take the vectors of those whose text is NULL or has failed; how many rows went."""
+        if not self.target.vector_not_null:
+            try:
+                self._session.write(lambda connection: connection.execute(self._statements.clear_stale, {}))
+            except StoreError as error:
+                if _as_refusal(error) is None:
+                    raise
+                log.warning("%s: vectors of older texts stay, since they may not be taken: %s", self.name, error)
+        return self._session.write(
+            lambda connection: connection.execute(self._statements.remove_marks, self._parameters).rowcount
+        )
 
     @property
     def _index(self) -> VectorIndex:
@@ -336,6 +344,10 @@ class PostgresTable(Closing):
         return self._registered is None or not self._registered.filled
 
     # Metrics
+
+    def check_metrics(self) -> None:
+        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
+        self._metrics.check()
 
     def prepare_metrics(self) -> None:
         """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""

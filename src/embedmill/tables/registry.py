@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from typing import Final
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import schema as schemas
@@ -19,6 +20,9 @@ from psycopg import sql  # isort: skip - after the module that says what to inst
 log = logging.getLogger(__name__)
 
 
+_OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "chunks", "failures")
+
+
 class Registry:
     """The tables of one schema of embedmill's."""
 
@@ -29,6 +33,10 @@ class Registry:
     def marks(self, number: int) -> sql.Identifier:
         """The table of a table's marks."""
         return Name(self.schema, f"marks_{number}")
+
+    def owns(self, target: Target) -> bool:
+        """Whether the table is one of embedmill's."""
+        return target.schema == self.schema and (target.name in _OWN or target.name.startswith("marks_"))
 
     def find(self, connection: Connection, target: Target) -> Registered | None:
         """The entry of a table and its vector column."""

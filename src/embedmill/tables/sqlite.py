@@ -325,6 +325,10 @@ class SqliteTable(Closing):
                     for row, cause in failures
                 ),
             )
+            if not self.target.vector_not_null:  # what is there was made of another text
+                for row, _ in failures:
+                    with suppress(sqlite3.IntegrityError):  # a trigger of the user's keeps it
+                        db.execute(self._statements.clear_failed, {"mark": row.mark})
 
     # The end
 
@@ -361,6 +365,10 @@ class SqliteTable(Closing):
         return self._registered is None or not self._registered.filled
 
     # Metrics
+
+    def check_metrics(self) -> None:
+        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
+        self._metrics.check()
 
     def prepare_metrics(self) -> None:
         """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""

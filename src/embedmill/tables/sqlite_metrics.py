@@ -23,18 +23,23 @@ class SqliteMetrics:
         self._database = database
         self._statements = statements
 
-    def prepare(self) -> None:
-        """Create the table where there is none. Raises `StoreError` where the name is taken."""
+    def check(self) -> bool:
+        """Whether the table is there. Raises `StoreError` where its name is taken, or a key has one of its names."""
         target = self._statements.target
         keys = [folded(name) for name in target.key_names]
         naming.check_metrics_keys(keys, target.name)
         with self._database.reading() as db:
             there = column_names(db, self._statements.metrics)
-        if not there:
+        if there:
+            naming.check_metrics_table(map(folded, there), keys, target.name)
+        return bool(there)
+
+    def prepare(self) -> None:
+        """Create the table where there is none. Raises `StoreError` where the name is taken."""
+        if not self.check():
             with self._database.transaction() as db:
                 db.execute(self._statements.create_metrics)
-                there = column_names(db, self._statements.metrics)
-        naming.check_metrics_table(map(folded, there), keys, target.name)
+            self.check()
 
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""

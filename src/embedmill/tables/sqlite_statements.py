@@ -131,6 +131,11 @@ class Statements(Parts):
         """Take a vector whose text is NULL now."""
         return self.fill(_CLEAR)
 
+    @cached_property
+    def clear_failed(self) -> str:
+        """Take the vector that a row which has failed has of an older text."""
+        return self.fill(_CLEAR_FAILED)
+
     def remove_mark(self, dead: Iterable[int]) -> str:
         """Remove the mark of a row that is gone, or has no text any more, if still nobody holds it."""
         return self.fill(_REMOVE_MARK, dead=_list(dead))
@@ -240,7 +245,7 @@ WHERE m.cause IS NOT NULL {behind} ORDER BY {keys_of_marks} LIMIT :limit
 """
 
 _TEXTLESS: Final = """
-SELECT m.id, {text} IS NULL, m.space IS NOT NULL AND {vector} IS NOT NULL
+SELECT m.id, {text} IS NULL, {vector} IS NOT NULL
 FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
 WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIMIT :limit
 """
@@ -248,6 +253,11 @@ WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIM
 _CLEAR: Final = """
 UPDATE {table} AS t SET {filled} = NULL
 WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {text} IS NULL
+"""
+
+_CLEAR_FAILED: Final = """
+UPDATE {table} AS t SET {filled} = NULL
+WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {vector} IS NOT NULL
 """
 
 _REMOVE_MARK: Final = """

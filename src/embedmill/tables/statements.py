@@ -185,8 +185,8 @@ class Statements:
         return self._fill(_FAIL)
 
     @cached_property
-    def clear_without_text(self) -> sql.Composed:
-        """Take the vectors that were made of a text that is NULL now."""
+    def clear_stale(self) -> sql.Composed:
+        """Take the vectors that were made of another text than the one that is NULL, or has failed, now."""
         return self._fill(_CLEAR)
 
     @cached_property
@@ -382,7 +382,7 @@ WHERE m.id = f.id AND m.held AND m.run = %(run)s
 
 _CLEAR: Final = """
 UPDATE {table} t SET {vector} = NULL FROM {marks} m
-WHERE {table_is_mark} AND t.{text} IS NULL AND t.{vector} IS NOT NULL AND m.space IS NOT NULL
+WHERE {table_is_mark} AND t.{vector} IS NOT NULL AND (t.{text} IS NULL OR (m.cause IS NOT NULL AND {hash} = m.hash))
 """
 
 _REMOVE_MARKS: Final = """
