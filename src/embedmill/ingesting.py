@@ -125,6 +125,7 @@ class Ingestor:
             if passes < _PASSES and state.counts["changed"] > changed:
                 changed, passes = state.counts["changed"], passes + 1
                 self._pass(state, writers)
+                state.tell()
             elif self._table.held_elsewhere():  # should their run die, they are anybody's
                 state.show("waiting for rows that another run holds", None)
                 self._stopping.wait(wait)
@@ -164,7 +165,6 @@ class Ingestor:
             state.seconds["wait for rows"] += pages.waited_to_get
         state.counts["chunks"] -= matching.unsettled()  # of a run that was stopped: the next one counts them
         writers.flush()
-        state.tell()
 
     def _known(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
         return self._cache.get_many(hashes, self._embedder.fingerprint) if self._cache and hashes else {}
