@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import time
@@ -151,6 +153,27 @@ def until(reached: Callable[[], bool], *processes: subprocess.Popen[str]) -> Non
             assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, Callable[[str], None]]]:
+    """A terminal to give a process as its standard error, and what waits until some words appear there."""
+    screen, end = pty.openpty()
+    shown = ""
+
+    def see(words: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + 60
+        while words not in shown:
+            assert time.monotonic() < deadline, shown
+            if select.select([screen], [], [], 1)[0]:
+                shown += os.read(screen, 1000).decode(errors="replace")
+
+    try:
+        yield end, see
+    finally:
+        os.close(end)
+        os.close(screen)
 
 
 @contextmanager

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +19,7 @@ from embedmill.errors import UsageError
 from embedmill.fingerprint import Fingerprint, Space
 from embedmill.rows import IndexOptions
 from embedmill.tables.postgres import PostgresTable
-from tables import Within, ask, complete, make, until
+from tables import Within, ask, complete, make, terminal, until
 
 
 @pytest.fixture
@@ -210,17 +207,13 @@ def outside(tmp_path: Path, database: str) -> Shell:
 
 def test_what_is_shown_of_a_build_and_what_it_takes(outside: Shell, database: str) -> None:
     """The server's own account of it; memory is taken for this session alone."""
-    with hindered(database):
-        screen, end = pty.openpty()
-        process = outside.start("ingest", "sentences", "--index", "hnsw", stderr=end, stdout=subprocess.PIPE)
-        os.close(end)
-        shown = ""
-        while "building the index: waiting for writers before build" not in shown:
-            shown += os.read(screen, 1000).decode(errors="replace")
-        assert ask(database, "SHOW maintenance_work_mem") == [("64MB",)]
-        assert complete(database) == 20  # long since
-    out, _ = process.communicate(timeout=60)
-    os.close(screen)
+    with terminal() as (end, see):
+        with hindered(database):
+            process = outside.start("ingest", "sentences", "--index", "hnsw", stderr=end)
+            see("building the index: waiting for writers before build")
+            assert ask(database, "SHOW maintenance_work_mem") == [("64MB",)]
+            assert complete(database) == 20  # long since
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "built over 20 rows" in out
     assert ask(database, "SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'") == [("65536",)]
 

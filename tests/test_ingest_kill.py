@@ -30,9 +30,8 @@ def kill(process: subprocess.Popen[str], database: str, chance: random.Random) -
     if chance.random() < 0.3:
         time.sleep(chance.uniform(0.2, 0.6))
     else:
-        before = filled(database)
-        until(lambda: filled(database) > before or process.poll() is not None)
-        time.sleep(chance.uniform(0, 0.2))
+        wanted = filled(database) + chance.randint(1, ROWS // 3)
+        until(lambda: filled(database) >= wanted or process.poll() is not None)
     process.kill()
     process.communicate()
 

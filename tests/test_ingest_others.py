@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import random
 import signal
 import subprocess
@@ -17,7 +15,7 @@ import pytest
 
 import tables
 from cli_runs import Shell
-from tables import ask, complete, filled, make, refused, until
+from tables import ask, complete, filled, make, refused, terminal, until
 
 ROWS = 800  # which take a run a good half second, in small batches
 
@@ -193,20 +191,15 @@ def test_a_run_that_stands_still_keeps_what_it_holds(tmp_path: Path, database: s
     stopped = first.start("ingest", "sentences", "50", "--json")
     until(lambda: filled(database) > 0, stopped)
     stopped.send_signal(signal.SIGSTOP)
-    try:
-        screen, end = pty.openpty()
-        waits = second.start("ingest", "sentences", "50", "--json", stderr=end)
-        os.close(end)
-        shown = ""
-        while "waiting for rows that another run holds" not in shown:
-            shown += os.read(screen, 1000).decode(errors="replace")
-        ((held,),) = ask(database, f"SELECT count(*) FROM {tables.marks_of(database)} WHERE held")
-        assert 0 < held == ROWS - filled(database)
-        assert waits.poll() is None
-    finally:
-        stopped.send_signal(signal.SIGCONT)
-    reports = [json.loads(process.communicate(timeout=60)[0]) for process in (stopped, waits)]
-    os.close(screen)
+    with terminal() as (end, see):
+        try:
+            waits = second.start("ingest", "sentences", "50", "--json", stderr=end)
+            see("waiting for rows that another run holds")
+            assert 0 < held(database) == ROWS - filled(database)
+            assert waits.poll() is None
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+        reports = [json.loads(process.communicate(timeout=60)[0]) for process in (stopped, waits)]
     assert [stopped.returncode, waits.returncode] == [0, 0]
     assert sum(report["embedded"] for report in reports) == ROWS
     assert complete(database) == ROWS

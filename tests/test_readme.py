@@ -47,8 +47,8 @@ def test_the_python_about_tables_runs(tmp_path: Path) -> None:
 def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
     """All but the first, which makes the environment that the tests run in."""
     (lines,) = re.findall(r"<!-- table -->\n```\n.*?\n(.*?)```", README, re.DOTALL)
-    lines = lines.replace(".venv/bin/embedmill", f"{sys.executable} -m embedmill")
-    lines = lines.replace(".venv/bin/python", sys.executable)
+    commands = {"embedmill": f"{sys.executable} -m embedmill", "python": sys.executable}
+    lines = re.sub(r"\.venv/bin/(\w+)", lambda found: commands[found[1]], lines)
     end = f"{sys.executable} examples/postgres.py stop"
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # where the server's files lie
     tmp_path.chmod(0o755)

@@ -127,6 +127,7 @@ class Ingestor:
             if passes < _PASSES and state.counts["changed"] > changed:
                 changed, passes = state.counts["changed"], passes + 1
                 self._pass(state, writers)
+                state.tell()
             elif self._table.held_elsewhere():  # should their run die, they are anybody's
                 state.show("waiting for rows that another run holds", None)
                 self._stopping.wait(wait)
