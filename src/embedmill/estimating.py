@@ -39,7 +39,7 @@ def estimate(table: Table, embedder: Embedder, executor: Executor) -> IngestRepo
         executor,
         stages={},
         seconds=time.perf_counter() - started,
-        unchanged=stands.rows - stands.left - stands.failures - stands.foreign,
+        unchanged=stands.unchanged,
         removed=0,
         dry_run=True,
         estimated_seconds=round(seconds, 1),

@@ -245,7 +245,7 @@ class Ingestor:
             self._executor,
             stages=state.seconds,
             seconds=time.perf_counter() - state.started,
-            unchanged=max(stands.rows - stands.left - stands.failures - stands.foreign, 0),
+            unchanged=stands.unchanged,
             last_key=", ".join(shown(state.last.key)) if state.last else "",
             writers=writers.most,
             **outcome,

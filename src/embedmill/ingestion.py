@@ -69,8 +69,8 @@ def ingest(
         raise UsageError(f"batch is {batch}: give at least one row")
     chosen = settings(options)
     with ExitStack() as stack:
-        opened = stack.enter_context(
-            _opened(
+        there = stack.enter_context(
+            opened(
                 table,
                 chosen,
                 id=id,
@@ -82,13 +82,13 @@ def ingest(
                 index=index,
             )
         )
-        if again and "model" not in options and (bound := opened.status().model):
+        if again and "model" not in options and (bound := there.status().model):
             chosen = settings(options | {"model": bound})
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
-            return estimate(opened, embedder, executor)
+            return estimate(there, embedder, executor)
         ingestor = Ingestor(
-            opened,
+            there,
             embedder,
             executor,
             cache=cache,
@@ -117,33 +117,34 @@ def measure(
     and errors are those of `ingest`.
     """
     chosen = settings(options)
-    with _opened(table, chosen, id=id, text=text, metrics_only=True) as opened:
-        run = MetricsRun(opened, _tokenizer(chosen.model))
+    with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
+        run = MetricsRun(there, _tokenizer(chosen.model))
         on_start(run)
         return run.run(on_progress)
 
 
 def table_status(table: str, *, vector: str | None = None, **options: Any) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
-    with _opened(table, settings(options), vector=vector) as opened:
-        return opened.status()
+    with opened(table, settings(options), vector=vector) as there:
+        return there.status()
 
 
 def table_failures(table: str, *, vector: str | None = None, **options: Any) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
-    with _opened(table, settings(options), vector=vector) as opened:
-        yield from opened.failures()
+    with opened(table, settings(options), vector=vector) as there:
+        yield from there.failures()
 
 
 @contextmanager
-def _opened(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
-    opened = open_table(
+def opened(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
+    """A table of the chosen database; `options` are those of `embedmill.tables.open_table`."""
+    there = open_table(
         chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
     )
     try:
-        yield opened
+        yield there
     finally:
-        opened.close()
+        there.close()
 
 
 def width(chosen: Settings) -> Width | None:

@@ -61,6 +61,11 @@ class Counts:
     foreign: int  # have a vector that embedmill did not write
     failures: int  # on record, and not to be tried again by themselves
 
+    @property
+    def unchanged(self) -> int:
+        """Rows that have the vector of their present text; 0 where others work at the table while it is counted."""
+        return max(self.rows - self.left - self.failures - self.foreign, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:

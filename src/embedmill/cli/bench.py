@@ -28,32 +28,21 @@ def ingest(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table whose rows are tried.", show_default=False)],
     batch: Annotated[
         str,
-        typer.Option(
-            "--batch",
-            metavar="N",
-            help="Rows at once, and then four times as many. Default: 50.",
-            show_default=False,
-        ),
+        options.option("--batch", metavar="N", help="Rows at once, and then four times as many. Default: 50."),
     ] = "50",
     max_workers: Annotated[
         str,
-        typer.Option(
-            "--max-workers", metavar="N", help="Try 1, 2, 4 ... and so many workers. Default: 8.", show_default=False
-        ),
+        options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... and so many workers. Default: 8."),
     ] = "8",
     rows: Annotated[
         str,
-        typer.Option("--rows", metavar="N", help="Rows that are copied. Default: 1000.", show_default=False),
+        options.option("--rows", metavar="N", help="Rows that are copied. Default: 1000."),
     ] = "1000",
     key: Annotated[
         list[str] | None,
-        typer.Option(
-            "--id", metavar="COLUMN", help="A column that tells rows apart; may be repeated.", show_default=False
-        ),
+        options.option("--id", metavar="COLUMN", help="A column that tells rows apart; may be repeated."),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="COLUMN", help="The column to embed.", show_default=False)
-    ] = None,
+    text: Annotated[str | None, options.option("--text", metavar="COLUMN", help="The column to embed.")] = None,
     model: options.Model = None,
     precision: options.Precision = None,
     executor: options.Executor = None,

@@ -29,10 +29,6 @@ def register(commands: typer.Typer) -> None:
     )(ingest)
 
 
-def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
-    return typer.Option(*names, help=help, show_default=False, **more)
-
-
 Table = Annotated[
     str,
     typer.Argument(
@@ -41,7 +37,7 @@ Table = Annotated[
 ]
 Vector = Annotated[
     str | None,
-    _option(
+    options.option(
         "--vector",
         metavar="COLUMN",
         help="The column for the vectors. Default: the only one of such a type, or embedding.",
@@ -57,7 +53,7 @@ def ingest(
     ] = None,
     key: Annotated[
         list[str] | None,
-        _option(
+        options.option(
             "--id",
             metavar="COLUMN",
             help="A column that tells rows apart; may be repeated. Default: those of the primary key.",
@@ -65,7 +61,7 @@ def ingest(
     ] = None,
     text: Annotated[
         str | None,
-        _option(
+        options.option(
             "--text",
             metavar="COLUMN",
             help="The column to embed. Default: the only one with text, or one named text, content, body or the like.",
@@ -73,17 +69,20 @@ def ingest(
     ] = None,
     vector: Vector = None,
     create: Annotated[
-        bool, _option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing.")
+        bool,
+        options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing."),
     ] = False,
     halfvec: Annotated[
-        bool, _option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL).")
+        bool,
+        options.option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL)."),
     ] = False,
     overwrite: Annotated[
-        bool, _option("--overwrite", help="Embed rows too that have a vector of another model, or of unknown origin.")
+        bool,
+        options.option("--overwrite", help="Embed rows too that have a vector of another model, or of unknown origin."),
     ] = False,
     index: Annotated[
         str,
-        _option(
+        options.option(
             "--index",
             metavar="auto|hnsw|none",
             help="The index over the vectors, built when they are there; one that is there is kept. "
@@ -91,13 +90,15 @@ def ingest(
             autocompletion=lambda: ["auto", "hnsw", "none"],
         ),
     ] = "auto",
-    m: Annotated[str, _option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")] = "16",
+    m: Annotated[
+        str, options.option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")
+    ] = "16",
     ef_construction: Annotated[
-        str, _option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64.")
+        str, options.option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64.")
     ] = "64",
     distance: Annotated[
         str,
-        _option(
+        options.option(
             "--distance",
             metavar="cosine|l2|inner-product",
             help="What searches will sort by: the index serves no other. Default: cosine.",
@@ -106,24 +107,24 @@ def ingest(
     ] = "cosine",
     metrics: Annotated[
         bool,
-        _option(
+        options.option(
             "--metrics/--no-metrics",
             help="Whether to write characters, words, tokens and frequency of each text to TABLE_metrics. "
             "Default: yes.",
         ),
     ] = True,
     metrics_only: Annotated[
-        bool, _option("--metrics-only", help="Write these, and no vectors; needs no model.")
+        bool, options.option("--metrics-only", help="Write these, and no vectors; needs no model.")
     ] = False,
     truncate: Annotated[
         bool,
-        _option(
+        options.option(
             "--truncate/--no-truncate",
             help="Whether texts that are longer than what the model reads are cut, or fail. Default: cut.",
         ),
     ] = True,
     max_text: Annotated[
-        str, _option("--max-text", metavar="N", help="Texts of more characters fail. Default: 100000.")
+        str, options.option("--max-text", metavar="N", help="Texts of more characters fail. Default: 100000.")
     ] = "100000",
     model: options.Model = None,
     precision: options.Precision = None,

@@ -18,13 +18,14 @@ SETTINGS_NOTE = (
 )
 
 
-def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
+    """An option whose default is told in its help."""
     return typer.Option(*names, help=help, show_default=False, **more)
 
 
 Model = Annotated[
     str | None,
-    _option(
+    option(
         "--model",
         metavar="NAME|FOLDER",
         help="The model: a repository's name or a folder with its files. Default: all-MiniLM-L6-v2.",
@@ -32,7 +33,7 @@ Model = Annotated[
 ]
 StoreModel = Annotated[
     str | None,
-    _option(
+    option(
         "--model",
         metavar="NAME|FOLDER",
         help="Where the store's model lies. Default: found by the name that the store has noted.",
@@ -40,7 +41,7 @@ StoreModel = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    _option(
+    option(
         "--precision",
         metavar="auto|f32|bf16",
         help="What the model computes in. Default: auto, which is bf16 where the processor has it, else f32.",
@@ -49,7 +50,7 @@ Precision = Annotated[
 ]
 Executor = Annotated[
     str | None,
-    _option(
+    option(
         "--executor",
         metavar="threads|processes",
         help="Where the model runs: in threads of this process, or in worker processes that may crash, leak and hang "
@@ -59,7 +60,7 @@ Executor = Annotated[
 ]
 Workers = Annotated[
     str | None,
-    _option(
+    option(
         "--workers",
         metavar="N",
         help="Calls of the model that run at once, or worker processes. Default: one call for each core; the number of "
@@ -68,7 +69,7 @@ Workers = Annotated[
 ]
 WorkersOrAuto = Annotated[
     str | None,
-    _option(
+    option(
         "--workers",
         metavar="N|auto",
         help="Calls of the model that run at once, or worker processes, and threads that write. Default: auto: a call "
@@ -77,7 +78,7 @@ WorkersOrAuto = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    _option(
+    option(
         "--preset",
         metavar="auto|development|production|low-memory",
         help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 200 texts or "
@@ -88,7 +89,7 @@ Preset = Annotated[
 ]
 MaxMemory = Annotated[
     str | None,
-    _option(
+    option(
         "--max-memory-mb",
         metavar="MB",
         help="Replace a worker process that takes so much more than after loading. Default: 1000.",
@@ -96,15 +97,15 @@ MaxMemory = Annotated[
 ]
 MaxDocuments = Annotated[
     str | None,
-    _option("--max-documents-per-worker", metavar="N", help="Replace a worker process after N texts. Default: never."),
+    option("--max-documents-per-worker", metavar="N", help="Replace a worker process after N texts. Default: never."),
 ]
 BatchSize = Annotated[
     str | None,
-    _option("--batch-size", metavar="N", help="Most texts in one call of the model. Default: as many as tokens allow."),
+    option("--batch-size", metavar="N", help="Most texts in one call of the model. Default: as many as tokens allow."),
 ]
 Store = Annotated[
     str | None,
-    _option(
+    option(
         "--store",
         metavar="URL",
         help="Where the vectors are kept: sqlite:PATH or postgresql://USER@HOST/DATABASE. "
@@ -113,7 +114,7 @@ Store = Annotated[
 ]
 Schema = Annotated[
     str | None,
-    _option(
+    option(
         "--schema",
         metavar="NAME",
         help="Where in a PostgreSQL database the store lies; created by the first run. Default: embedmill.",
@@ -121,7 +122,7 @@ Schema = Annotated[
 ]
 DbTimeout = Annotated[
     str | None,
-    _option(
+    option(
         "--db-timeout",
         metavar="SECONDS",
         help="How long a lost connection to PostgreSQL, or a lock, is borne before the run is given up. Default: 60.",
@@ -129,45 +130,43 @@ DbTimeout = Annotated[
 ]
 Cache = Annotated[
     bool | None,
-    _option("--cache/--no-cache", help="Whether to use the vectors that earlier runs of any store left. Default: yes."),
+    option("--cache/--no-cache", help="Whether to use the vectors that earlier runs of any store left. Default: yes."),
 ]
 ChunkTokens = Annotated[
     str | None,
-    _option("--chunk-tokens", metavar="N", help="Most tokens of a chunk. Default: what the model reads at once."),
+    option("--chunk-tokens", metavar="N", help="Most tokens of a chunk. Default: what the model reads at once."),
 ]
 Include = Annotated[
     list[str] | None,
-    _option("--include", metavar="PATTERN", help="Take only files that match; gitignore syntax; may be repeated."),
+    option("--include", metavar="PATTERN", help="Take only files that match; gitignore syntax; may be repeated."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    _option("--exclude", metavar="PATTERN", help="Leave out what matches; gitignore syntax; may be repeated."),
+    option("--exclude", metavar="PATTERN", help="Leave out what matches; gitignore syntax; may be repeated."),
 ]
 Hidden = Annotated[
     bool | None,
-    _option(
-        "--hidden/--no-hidden", help="Whether to take files and folders whose name begins with a dot. Default: no."
-    ),
+    option("--hidden/--no-hidden", help="Whether to take files and folders whose name begins with a dot. Default: no."),
 ]
 MaxFileSize = Annotated[
     str | None,
-    _option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),
+    option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),
 ]
 DryRun = Annotated[
     bool,
-    _option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
+    option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
 ]
 AsJson = Annotated[
     bool,
-    _option("--json", help="Print one JSON object on standard output, and nothing else there."),
+    option("--json", help="Print one JSON object on standard output, and nothing else there."),
 ]
 Quiet = Annotated[
     bool,
-    _option("-q", "--quiet", help="No progress, no warnings, no summary: only errors."),
+    option("-q", "--quiet", help="No progress, no warnings, no summary: only errors."),
 ]
 Verbose = Annotated[
     int,
-    _option("-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."),
+    option("-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."),
 ]
 
 
@@ -176,8 +175,8 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
-def whole_number(text: str, option: str) -> int:
+def whole_number(text: str, name: str) -> int:
     """A number from 1 up; raises `UsageError`, which names the option."""
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{option}: {text!r} does not fit: expected a whole number from 1 up")
+        raise UsageError(f"{name}: {text!r} does not fit: expected a whole number from 1 up")
     return int(text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from embedmill.cli.output import masked
-from embedmill.cli.wording import counted, in_time, place, table
+from embedmill.cli.wording import amounts, counted, in_time, place, table
 from embedmill.records import Failure, Report
 
 FAILURES_SHOWN: Final = 5
@@ -60,23 +60,21 @@ def describe(failure: Failure) -> str:
 
 
 def _details(report: Report) -> str:
-    chunks = [
-        f"{number:,} {what}"
-        for number, what in (
+    chunks = amounts(
+        [
             (report.embedded, "to embed" if report.dry_run else "embedded"),
             (report.cached, "cached"),
             (report.duplicates, "the same as another"),
             (report.failed, "failed"),
             (report.truncated, "truncated"),
-        )
-        if number
-    ]
+        ]
+    )
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
     documents += [f"{report.removed:,} removed"] if report.removed else []
     return table(
         [
             ("documents", ", ".join(documents)),
-            ("chunks", ", ".join(chunks) or "none"),
+            ("chunks", chunks or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", skipped(report)),
             ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
@@ -119,4 +117,4 @@ def workers(report: Report) -> str:
 def skipped(report: Report) -> str:
     """What was left out, the most common reason first."""
     reasons = sorted(report.skipped.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)
+    return amounts((number, reason) for reason, number in reasons)

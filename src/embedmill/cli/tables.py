@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.summary import replaced, skipped, workers_of
-from embedmill.cli.wording import counted, in_time, table
+from embedmill.cli.wording import amounts, counted, in_time, table
 from embedmill.rows import IngestReport, RowFailure, TableStatus
 
 
 def summary(report: IngestReport) -> str:
     """The report of a run, or of what one would do."""
-    rows = [
-        f"{number:,} {what}"
-        for number, what in (
+    rows = amounts(
+        [
             (report.embedded, "to embed" if report.dry_run else "embedded"),
             (report.cached, "cached"),
             (report.duplicates, "the same as another"),
@@ -21,16 +20,15 @@ def summary(report: IngestReport) -> str:
             (report.changed, "changed meanwhile"),
             (report.unchanged, "unchanged"),
             (report.removed, "gone"),
-        )
-        if number
-    ]
+        ]
+    )
     return "\n".join(
         [
             _head(report),
             table(
                 [
                     ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
-                    ("rows", ", ".join(rows) or "none"),
+                    ("rows", rows or "none"),
                     ("tokens", f"{report.tokens:,}" if report.tokens else ""),
                     ("skipped", skipped(report)),
                     ("last key", one_line(report.last_key)),
@@ -72,17 +70,12 @@ def standing(status: TableStatus) -> str:
     """How a table stands."""
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
-    rows += [f"{number:,} {what}" for number, what in ((counts.left, "to fill"), (counts.failures, "failed")) if number]
-    left_out = [
-        f"{number:,} {what}"
-        for number, what in ((counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin"))
-        if number
-    ]
+    rows += [more] if (more := amounts([(counts.left, "to fill"), (counts.failures, "failed")])) else []
     return table(
         [
             ("table", f"{status.table}, {status.text} to {status.vector}"),
             ("rows", ", ".join(rows)),
-            ("skipped", ", ".join(left_out)),
+            ("skipped", amounts([(counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin")])),
             ("model", status.model or "none yet"),
             ("space", status.space or ""),
             ("index", status.index or "none"),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun, as in ``1 document`` and ``1,024 documents``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def amounts(numbers: Iterable[tuple[int, str]]) -> str:
+    """Several numbers, as in ``12 embedded, 1 failed``; those that are 0 are left out."""
+    return ", ".join(f"{number:,} {what}" for number, what in numbers if number)
 
 
 def in_bytes(number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +13,10 @@ from embedmill.api import parts
 from embedmill.config import Settings, settings
 from embedmill.errors import UsageError
 from embedmill.ingesting import Ingestor
-from embedmill.ingestion import LONGEST_TEXT, width
+from embedmill.ingestion import LONGEST_TEXT, opened, width
 from embedmill.interfaces import Stoppable
 from embedmill.records import Batch
 from embedmill.rows import IndexOptions, IngestReport
-from embedmill.tables import open_table
 from embedmill.tables.copies import Copy, copied
 
 ROWS: Final = 1000
@@ -85,11 +84,8 @@ def bench_ingest(
         if value < 1:
             raise UsageError(f"{name} is {value}: give 1 or more")
     chosen = settings(options)
-    opened = open_table(chosen.store, table, id=id, text=text, longest=LONGEST_TEXT, metrics_only=True)
-    try:
-        name, texts = opened.name, opened.sample(rows)
-    finally:
-        opened.close()
+    with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
+        name, texts = there.name, there.sample(rows)
     texts = [each for each in texts if each.strip() and len(each) <= LONGEST_TEXT]
     if not texts:
         raise UsageError(f"{name} has no texts to measure with: fill it first, or name the column with --text")
@@ -141,15 +137,8 @@ def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport:
     """Fill the copy; the model is loaded before the clock runs."""
     with ExitStack() as stack:
         embedder, executor, _, _ = parts(chosen, stack)
-        table = open_table(
-            copy.url,
-            copy.table,
-            create=True,
-            schema=copy.schema,
-            longest=LONGEST_TEXT,
-            index=IndexOptions("none"),
-        )
-        stack.callback(table.close)
+        place = replace(chosen, store=copy.url, schema=copy.schema)
+        table = stack.enter_context(opened(copy.table, place, create=True, index=IndexOptions("none")))
         warm = Batch(("a",), (np.asarray(embedder.encode(["a"])[0]),))
         for _ in executor.run([warm] * executor.workers):
             pass

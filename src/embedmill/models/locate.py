@@ -43,7 +43,7 @@ def locate(model: str, *, fetch: bool = True) -> ModelFiles:
         raise ModelNotFound(f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}")
     name = canonical(model)
     tried = []
-    for origin, find in _places(name)[: None if fetch else _HERE]:
+    for origin, find in _places(name)[: None if fetch else _LOCAL]:
         try:
             return ModelFiles(name, find(), origin)
         except ModelError as error:
@@ -79,10 +79,6 @@ def canonical(name: str) -> str:
 
 
 _LOCAL = 3  # of the places, the first ones are on this machine
-
-
-_HERE = 3
-"""Of the places, those on this machine: they come first."""
 
 
 def _places(name: str) -> list[tuple[str, Callable[[], Path]]]:
