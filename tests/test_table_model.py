@@ -165,7 +165,10 @@ class Model(RuleBasedStateMachine):
             return
         rows, run.rows = run.rows[:size], run.rows[size:]
         for row in rows:
-            mark = self.marks[int(row.key[0])]
+            key = int(row.key[0])
+            mark = self.marks[key]
+            if key in self.texts:
+                self.vectors[key] = None
             mark.held, mark.failed, mark.attempts = False, True, mark.attempts + 1
         run.table.fail([(row, Cause("Bad", row.text)) for row in rows])
 
@@ -175,11 +178,10 @@ class Model(RuleBasedStateMachine):
         if run is None:
             return
         gone = [key for key, mark in self.marks.items() if self.texts.get(key) is None and not self.is_held(mark)]
-        for key, mark in self.marks.items():
-            if key in self.texts and self.texts[key] is None and mark.written:
-                self.vectors[key] = None
         for key in gone:
             del self.marks[key]
+            if key in self.texts:
+                self.vectors[key] = None
         assert run.table.tidy() == len(gone)
 
     # What must be so
@@ -216,7 +218,7 @@ class Model(RuleBasedStateMachine):
             without_text=len(self.texts) - len(with_text),
             foreign=sum(mark is None and self.vectors[key] is not None for key, mark in marks.items()),
             failures=sum(
-                mark is not None and mark.failed and mark.run != run.number and not due[key]
+                mark is not None and mark.failed and mark.run != run.number and not due[key] and not self.is_held(mark)
                 for key, mark in marks.items()
             ),
         )

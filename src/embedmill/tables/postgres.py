@@ -27,6 +27,7 @@ from embedmill.tables.registered import Registered
 from embedmill.tables.registry import Registry
 from embedmill.tables.rights import check_rights
 from embedmill.tables.session import Session
+from embedmill.tables.stale import warn_of_kept
 from embedmill.tables.statements import STAGING, Statements, alone, place
 from embedmill.tables.target import check_dimension, check_unchanged, create_column, find
 
@@ -272,7 +273,7 @@ class PostgresTable(Closing):
         try:
             written = self._session.stage(copying, lambda copy: copy.write(buffer), fill, self._parameters)
         except StoreError as error:
-            refusal = _as_refusal(error)
+            refusal = _as_refusal(error.__cause__)
             if refusal is None:
                 raise
             self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
@@ -302,23 +303,48 @@ class PostgresTable(Closing):
             "causes": [cause.type for _, cause in failures],
             "messages": [cause.message.replace("\0", "\ufffd") for _, cause in failures],
         }
-        self._session.write(lambda connection: connection.execute(self._statements.fail, values))
+
+        def work(connection: Connection) -> list[RowsRefused]:
+            kept = self._clear(connection, values["marks"])
+            connection.execute(self._statements.fail, values)
+            return kept
+
+        warn_of_kept(self.name, self._session.write(work))
         self._outstanding.difference_update(row.mark for row, _ in failures)
+
+    def _clear(self, connection: Connection, marks: Sequence[int]) -> list[RowsRefused]:
+        """Take the vectors of these rows, which are not of their texts; by halves where the table refuses.
+
+        Returns why some stay.
+        """
+        if self.target.vector_not_null or not marks:
+            return []
+        try:
+            with connection.transaction():
+                connection.execute(self._statements.clear, self._parameters | {"marks": marks})
+        except psycopg.Error as error:
+            refusal = _as_refusal(error)
+            if refusal is None:
+                raise
+            if len(marks) == 1:
+                return [refusal]
+            halves = marks[: len(marks) // 2], marks[len(marks) // 2 :]
+            return [kept for half in halves for kept in self._clear(connection, half)]
+        return []
 
     # The end
 
     def tidy(self) -> int:
-        """Forget rows that are gone, take the vectors of those whose text is NULL or has failed; how many rows went."""
-        if not self.target.vector_not_null:
-            try:
-                self._session.write(lambda connection: connection.execute(self._statements.clear_stale, {}))
-            except StoreError as error:
-                if _as_refusal(error) is None:
-                    raise
-                log.warning("%s: vectors of older texts stay, since they may not be taken: %s", self.name, error)
-        return self._session.write(
-            lambda connection: connection.execute(self._statements.remove_marks, self._parameters).rowcount
-        )
+        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
+
+        def work(connection: Connection) -> tuple[list[RowsRefused], int]:
+            textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
+            kept = self._clear(connection, textless)
+            return kept, connection.execute(self._statements.remove_marks, self._parameters).rowcount
+
+        kept, removed = self._session.write(work)
+        warn_of_kept(self.name, kept)
+        return removed
 
     @property
     def _index(self) -> VectorIndex:
@@ -395,9 +421,8 @@ class PostgresTable(Closing):
         return connection.execute(query, self._parameters).fetchone() or ()
 
 
-def _as_refusal(error: StoreError) -> RowsRefused | None:
-    """The error as one of single rows; None where it is not."""
-    cause = error.__cause__
+def _as_refusal(cause: BaseException | None) -> RowsRefused | None:
+    """The server's error as one of single rows; None where it is not."""
     if not isinstance(cause, psycopg.Error) or passes(cause):
         return None
     kind = (cause.sqlstate or "")[:2]

@@ -25,6 +25,7 @@ from embedmill.tables.sqlite_metrics_statements import MetricsStatements
 from embedmill.tables.sqlite_parts import bound
 from embedmill.tables.sqlite_statements import Statements
 from embedmill.tables.sqlite_target import column_names, find, folded
+from embedmill.tables.stale import warn_of_kept
 
 log = logging.getLogger(__name__)
 
@@ -313,6 +314,7 @@ class SqliteTable(Closing):
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
         with self._database.transaction() as db:
+            kept = self._clear(db, [row.mark for row, _ in failures])
             db.executemany(
                 self._statements.fail,
                 (
@@ -325,10 +327,17 @@ class SqliteTable(Closing):
                     for row, cause in failures
                 ),
             )
-            if not self.target.vector_not_null:  # what is there was made of another text
-                for row, _ in failures:
-                    with suppress(sqlite3.IntegrityError):  # a trigger of the user's keeps it
-                        db.execute(self._statements.clear_failed, {"mark": row.mark})
+        warn_of_kept(self.name, kept)
+
+    def _clear(self, db: sqlite3.Connection, marks: Sequence[int]) -> list[sqlite3.IntegrityError]:
+        """Take the vectors of these rows, which are not of their texts. Returns why the table keeps some."""
+        kept: list[sqlite3.IntegrityError] = []
+        for mark in () if self.target.vector_not_null else marks:
+            try:
+                db.execute(self._statements.clear, {"mark": mark, "run": self._parameters["run"]})
+            except sqlite3.IntegrityError as error:  # of a trigger of the user's
+                kept.append(error)
+        return kept
 
     # The end
 
@@ -336,18 +345,17 @@ class SqliteTable(Closing):
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
         dead = self._dead()
         after, removed = 0, 0
-        while True:
-            page = self._database.fetch(self._statements.textless(dead), {"after": after, "limit": PAGE})
-            if not page:
-                return removed
+        kept: list[sqlite3.IntegrityError] = []
+        while page := self._database.fetch(self._statements.textless(dead), {"after": after, "limit": PAGE}):
             after = page[-1][0]
-            textless = [(mark, has_vector) for mark, is_textless, has_vector in page if is_textless]
+            textless = [mark for mark, is_textless in page if is_textless]
             if textless:
                 with self._database.transaction() as db:
-                    for mark, has_vector in textless:
-                        if has_vector and not self.target.vector_not_null:
-                            db.execute(self._statements.clear, {"mark": mark})
+                    kept += self._clear(db, textless)
+                    for mark in textless:
                         removed += db.execute(self._statements.remove_mark(dead), {"mark": mark}).rowcount
+        warn_of_kept(self.name, kept)
+        return removed
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """There is none to be built: sqlite-vec scans the vectors."""

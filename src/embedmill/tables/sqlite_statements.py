@@ -128,13 +128,8 @@ class Statements(Parts):
 
     @cached_property
     def clear(self) -> str:
-        """Take a vector whose text is NULL now."""
+        """Take the vector of a row that has no text, or that this run holds."""
         return self.fill(_CLEAR)
-
-    @cached_property
-    def clear_failed(self) -> str:
-        """Take the vector that a row which has failed has of an older text."""
-        return self.fill(_CLEAR_FAILED)
 
     def remove_mark(self, dead: Iterable[int]) -> str:
         """Remove the mark of a row that is gone, or has no text any more, if still nobody holds it."""
@@ -245,19 +240,15 @@ WHERE m.cause IS NOT NULL {behind} ORDER BY {keys_of_marks} LIMIT :limit
 """
 
 _TEXTLESS: Final = """
-SELECT m.id, {text} IS NULL, {vector} IS NOT NULL
+SELECT m.id, {text} IS NULL
 FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
 WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIMIT :limit
 """
 
 _CLEAR: Final = """
 UPDATE {table} AS t SET {filled} = NULL
-WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {text} IS NULL
-"""
-
-_CLEAR_FAILED: Final = """
-UPDATE {table} AS t SET {filled} = NULL
 WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {vector} IS NOT NULL
+AND ({text} IS NULL OR EXISTS (SELECT 1 FROM {marks} AS m WHERE m.id = :mark AND m.held AND m.run = :run))
 """
 
 _REMOVE_MARK: Final = """

@@ -185,9 +185,14 @@ class Statements:
         return self._fill(_FAIL)
 
     @cached_property
-    def clear_stale(self) -> sql.Composed:
-        """Take the vectors that were made of another text than the one that is NULL, or has failed, now."""
+    def clear(self) -> sql.Composed:
+        """Take the vectors of rows that have no text, or that this run holds."""
         return self._fill(_CLEAR)
+
+    @cached_property
+    def textless(self) -> sql.Composed:
+        """The marks of rows that nobody holds, and that have a vector though their text is NULL."""
+        return self._fill(_TEXTLESS)
 
     @cached_property
     def remove_marks(self) -> sql.Composed:
@@ -330,7 +335,8 @@ SELECT count(t.{text}),
                         AND ({needed} OR m.run = %(run)s OR (m.held AND m.run = ANY ({living})))),
        count(*) FILTER (WHERE t.{text} IS NULL),
        count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL),
-       count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed})
+       count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
+                        AND NOT (m.held AND m.run = ANY ({living})))
 FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
 """
 
@@ -382,7 +388,13 @@ WHERE m.id = f.id AND m.held AND m.run = %(run)s
 
 _CLEAR: Final = """
 UPDATE {table} t SET {vector} = NULL FROM {marks} m
-WHERE {table_is_mark} AND t.{vector} IS NOT NULL AND (t.{text} IS NULL OR (m.cause IS NOT NULL AND {hash} = m.hash))
+WHERE {table_is_mark} AND t.{vector} IS NOT NULL AND m.id = ANY (%(marks)s::bigint[])
+AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
+"""
+
+_TEXTLESS: Final = """
+SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
+WHERE t.{text} IS NULL AND t.{vector} IS NOT NULL AND NOT (m.held AND m.run = ANY ({living}))
 """
 
 _REMOVE_MARKS: Final = """
