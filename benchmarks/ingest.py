@@ -32,9 +32,8 @@ from embedmill.rows import Filled
 from embedmill.tables.postgres import PostgresTable
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # their server and their proxy
-from proxy import Proxy
-
 import servers
+from proxy import Proxy
 
 _WRITTEN, _ROWS, _FINISHED, _MEASURED, _PEER_ROWS = 20_000, 5_000, 20_000, 100_000, 2_000  # what the bars are about
 _DIMENSION = 384

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from psycopg import sql
 
+from embedmill.postgres import hnsw
 from embedmill.records import Chunk, Record, Replacement, text_hash
 from embedmill.stores.postgres import PostgresStore, nearest
 from servers import Server, ask
@@ -65,7 +66,7 @@ def test_an_index_is_built_after_a_run_and_once(large: tuple[str, list[Replaceme
 def test_a_reader_builds_no_index_nor_a_small_store(database: str) -> None:
     with closing(PostgresStore(database)) as store:
         store.bind(fingerprint(), "model")
-        store.replace([replacement("/a", [f"{number}" for number in range(nearest.INDEXED_FROM)])])
+        store.replace([replacement("/a", [f"{number}" for number in range(hnsw.WORTH_IT)])])
         store.prepare_search()
         assert indexes(database) == []
         store.replace([replacement("/b", ["one more"])])
@@ -134,13 +135,13 @@ def test_too_many_dimensions_for_an_index_stay_exact(database: str) -> None:
         store.prepare_search()
         assert store.search(item.records[0].vector, 1)[0].score == pytest.approx(1)
         assert list(store.verify()) == []
-        assert nearest.LARGEST_INDEXED < 2100
+        assert hnsw.MOST_DIMENSIONS["vector"] < 2100
 
 
 def test_an_index_does_not_keep_an_emptied_store_from_another_model(database: str) -> None:
     with closing(PostgresStore(database)) as store:
         store.bind(fingerprint(), "model")
-        store.replace([replacement("/a", [f"{number}" for number in range(nearest.INDEXED_FROM + 1)])])
+        store.replace([replacement("/a", [f"{number}" for number in range(hnsw.WORTH_IT + 1)])])
         store.prepare_search()
     with closing(PostgresStore(database)) as store:
         assert store.remove_unseen(["/a"]) == 1

@@ -201,7 +201,7 @@ _HOLD = """
 import sys, time
 from embedmill.tables import open_table
 from store_samples import fingerprint
-table = open_table(sys.argv[1], "docs", longest=1000)
+table = open_table(sys.argv[1], "docs", longest=1000, db_timeout=10.0)
 table.bind(fingerprint(), "model")
 print(len(table.claim(None, 2)), flush=True)
 time.sleep(60)

@@ -66,7 +66,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
             _at(tmp_path / name).open()
     for url in ("sqlite:", "sqlite::memory:"):
         with pytest.raises(UsageError, match="names no file"):
-            SqliteTable(url, "docs", longest=9)
+            SqliteTable(url, "docs", longest=9, db_timeout=10.0)
 
 
 def test_a_damaged_file_says_so(place: SqlitePlace) -> None:
@@ -107,7 +107,7 @@ _HOLD = """
 import sys, time
 from embedmill.tables import open_table
 from store_samples import fingerprint
-table = open_table(sys.argv[1], "docs", longest=1000)
+table = open_table(sys.argv[1], "docs", longest=1000, db_timeout=10.0)
 table.bind(fingerprint(), "model")
 print(len(table.claim(None, 2)), flush=True)
 time.sleep(60)

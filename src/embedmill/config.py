@@ -13,6 +13,7 @@ from typing import Any
 
 from embedmill import machine
 from embedmill.errors import UsageError
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.presets import PRESETS
 
 CONFIG_FILE = "embedmill.toml"
@@ -37,8 +38,8 @@ class Settings:
     max_documents_per_worker: int | None = None  # texts after which a worker process is replaced; None: the preset's
     batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
     store: str = "sqlite:.embedmill/index.db"
-    schema: str = "embedmill"  # where in a PostgreSQL database the store lies; means nothing to others
-    db_timeout: float = 60.0  # seconds that a lost connection or a lock is borne: a restart takes some ten
+    schema: str = DEFAULT_SCHEMA  # where in a PostgreSQL database the store lies; means nothing to others
+    db_timeout: float = DB_TIMEOUT  # seconds that a lost connection or a lock is borne
     cache: bool = True
     chunk_tokens: int | None = None  # most tokens of a chunk; None: what the model reads
     include: tuple[str, ...] = ()

@@ -88,6 +88,17 @@ def configure(connection: Connection, **settings: str) -> None:
     connection.execute(f"SELECT {calls}", [each for pair in wanted.items() for each in pair])
 
 
+def end_with_client(connection: Connection) -> None:
+    """Let the session's statements, such as the building of an index, end soon after a client that is killed.
+
+    Only some servers can look for that.
+    """
+    connection.execute(
+        """SELECT set_config(name, '500ms', false) FROM pg_settings
+           WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
+    )
+
+
 def shown(url: str) -> str:
     """The URL without its password and without what may hide one: for reports and messages."""
     parts = _parts(url)

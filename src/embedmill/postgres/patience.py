@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from embedmill.errors import StoreError
+from embedmill.postgres import DB_TIMEOUT
 from embedmill.postgres.connecting import full, shown, translated
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -17,8 +18,6 @@ from psycopg import errors  # isort: skip
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-DB_TIMEOUT: Final = 60.0  # seconds; a server's restart takes some ten, a failover some thirty
 
 _FIRST_WAIT: Final = 0.1  # seconds; doubled with each attempt
 _LONGEST_WAIT: Final = 5.0

@@ -12,8 +12,6 @@ from embedmill.postgres.connecting import Connection, shown, told
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
-DEFAULT_SCHEMA: Final = "embedmill"
-
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 _LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently

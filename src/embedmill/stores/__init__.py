@@ -7,11 +7,10 @@ from typing import Protocol
 
 from embedmill.errors import UsageError
 from embedmill.interfaces import Store
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.stores import sqlite
 
 DEFAULT_URL = "sqlite:.embedmill/index.db"
-DEFAULT_SCHEMA = "embedmill"
-DB_TIMEOUT = 60.0
 
 
 class Opener(Protocol):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from embedmill.errors import StoreError, UsageError
+from embedmill.tables.registered import Registered
 
 TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage", "chunk", "description")
 """Names of columns that hold what is to be embedded, the most telling first."""
@@ -94,9 +96,13 @@ def unquoted(given: str) -> str:
 
 
 def choose_key(
-    columns: Sequence[Column], unique: Sequence[tuple[bool, list[str]]], given: Sequence[str], table: str
+    columns: Sequence[Column],
+    unique: Sequence[tuple[bool, list[str]]],
+    given: Sequence[str],
+    before: Registered | None,
+    table: str,
 ) -> list[str]:
-    """The names of the columns that tell rows apart: those given, else those of the primary key.
+    """The names of the columns that tell rows apart: those given, else as `before`, else those of the primary key.
 
     `unique` are the table's unique indexes that tell every row: whether it is the primary key's, and its columns in
     order. Raises `UsageError` where none of them fits.
@@ -110,12 +116,21 @@ def choose_key(
                 "be told apart; name the columns of one, or create it"
             )
         return fitting[0]
+    if before is not None and before.keys in [names for _, names in unique]:
+        return before.keys
     for is_primary, names in unique:
         if is_primary:
             return names
     usable = "; ".join(", ".join(names) for _, names in unique)
     hint = f"unique are {usable}" if usable else "a unique index on NOT NULL columns will do"
     raise UsageError(f"{table} has no primary key: name the columns that tell its rows apart with --id: {hint}")
+
+
+def meant_text(columns: Sequence[Column], given: str | None, before: Registered | None) -> str | None:
+    """The text column that a user means: the one given, else the one that was read before, if it is still there."""
+    if given is None and before is not None and before.text in [column.name for column in columns]:
+        return before.text
+    return given
 
 
 def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | None, table: str) -> Column:
@@ -174,6 +189,16 @@ def choose_vector(
         what = "generated" if column.generated else f"{column.type or 'of no type'}, not {kinds}"
         raise UsageError(f"--vector: {table}.{column.name} is {what}: name another column, or add one with --create")
     return column
+
+
+@contextmanager
+def optional(needed: bool) -> Iterator[None]:
+    """Choosing a column that will do no harm if there is none, unless it is needed."""
+    try:
+        yield
+    except UsageError:
+        if needed:
+            raise
 
 
 def metrics_name(table: str) -> str:

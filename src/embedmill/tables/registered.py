@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from embedmill.errors import SpaceMismatch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,8 @@ class Registered:
     space: str | None
     model: str | None
     filled: bool  # a run has come to its end
+    text: str  # the column that was read
+    keys: list[str]  # the columns that told rows apart
 
     def mismatch(self, column: str, held: str, model: str, space: str) -> SpaceMismatch:
         """The error for another model than the one whose vectors, of the space `held`, the column holds."""
@@ -23,3 +28,10 @@ class Registered:
             f"{column} holds vectors of {other} (space {held}), not of {model} (space {space}): give that --model, "
             "--overwrite to embed all rows again, or another --vector"
         )
+
+    def warn_of_changes(self, table: str, vector: str, text: str, *, other_key: bool) -> None:
+        """Tell where a run is about to read other columns than the last one did."""
+        if other_key:
+            log.warning("%s has another key than before: its rows are looked at anew", table)
+        if text != self.text:
+            log.warning("%s.%s was filled from %s before: now all rows are from %s", table, vector, self.text, text)

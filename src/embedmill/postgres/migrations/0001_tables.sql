@@ -1,5 +1,5 @@
 -- Tables of the user's whose rows get vectors. What is known of the single rows lies beside, in a table for each:
--- marks_<id>, whose key columns have the types of the user's (see embedmill/tables/postgres_marks.py).
+-- marks_<id>, whose key columns have the types of the user's (see embedmill/tables/postgres/statements.py).
 CREATE TABLE tables (
     id          integer   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name_schema text      NOT NULL,

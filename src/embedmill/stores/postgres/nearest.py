@@ -6,31 +6,21 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
+from embedmill.postgres import hnsw
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.vectors import text_of
 from embedmill.records import Hit, Vector
 from embedmill.stores.globs import compile_glob
 from embedmill.stores.postgres import text
 
-from psycopg import errors, sql  # isort: skip - after the module that says what to install
+from psycopg import sql  # isort: skip - after the module that says what to install
 
 log = logging.getLogger(__name__)
-
-INDEXED_FROM: Final = 10_000
-"""Chunks above which an index is built: below, an exact search takes some 10 ms."""
-
-LARGEST_INDEXED: Final = 2000
-"""Dimensions of a ``vector`` that pgvector can index."""
 
 _FEW: Final = 10_000
 """Chunks of the documents that a glob fits up to which they are compared one by one."""
 
 _FILTERED: Final = 10_000  # documents read at a time
-
-_PARALLEL: Final = "4"  # processes that build the index at once; the server's own limits hold too
-
-_LEAST_MEMORY, _MOST_MEMORY = 64, 2048
-"""Megabytes for building the index. With less than the graph needs it takes several times as long."""
 
 _INDEX: Final = """
     SELECT EXISTS (
@@ -73,16 +63,14 @@ def _can_index(db: Connection) -> bool:
 def build_index(db: Connection, dimension: int) -> bool:
     """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
     (chunks,) = _row(db, "SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
-    if chunks <= INDEXED_FROM or dimension > LARGEST_INDEXED or not _can_index(db) or is_indexed(db):
+    if chunks <= hnsw.WORTH_IT or dimension > hnsw.MOST_DIMENSIONS["vector"] or not _can_index(db) or is_indexed(db):
         return False
-    memory = min(max(int(chunks) * (4 * dimension + 500) // 1_000_000, _LEAST_MEMORY), _MOST_MEMORY)
-    for processes in (_PARALLEL, "0"):  # in a container, memory that processes share may be short
+    for _ in hnsw.attempts(db, int(chunks), dimension):
         try:
             with db.transaction():
-                _set(db, maintenance_work_mem=f"{memory}MB", max_parallel_maintenance_workers=processes)
                 db.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
                 db.execute("ANALYZE documents, chunks")
-        except (errors.DiskFull, errors.OutOfMemory) as error:
+        except hnsw.TOO_LITTLE_MEMORY as error:
             reason = error
         else:
             return True

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from embedmill.errors import StoreBusy, StoreError
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, connect, dial, require_vector, shown, told
+from embedmill.postgres.connecting import Connection, connect, dial, end_with_client, require_vector, shown, told
 from embedmill.postgres.patience import Patience
 
 from psycopg import IsolationLevel, errors, sql  # isort: skip - after the module that says what to install
@@ -94,11 +94,7 @@ class Place:
 
     def _writing(self, connection: Connection) -> None:
         self._enter(connection)
-        # A client that is killed must not hold the lock until an index is built. Only some servers can look.
-        connection.execute(
-            """SELECT set_config(name, '500ms', false) FROM pg_settings
-               WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
-        )
+        end_with_client(connection)  # else it held the lock until an index is built
 
     def _enter(self, connection: Connection) -> None:
         """Make the schema's names, and pgvector's, mean what they say."""

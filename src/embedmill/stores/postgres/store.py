@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.postgres.connecting import Connection, told
-from embedmill.postgres.patience import DB_TIMEOUT
 from embedmill.postgres.vectors import read_vector
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores.postgres import nearest, rows, text
@@ -43,7 +43,7 @@ class PostgresStore:
     def __init__(
         self,
         url: str,
-        schema: str = "embedmill",
+        schema: str = DEFAULT_SCHEMA,
         *,
         write: bool = True,
         create: bool = True,

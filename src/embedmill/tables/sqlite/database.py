@@ -12,7 +12,7 @@ from typing import Any, Final
 from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.rows import Key
 from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
-from embedmill.tables.sqlite_parts import bound
+from embedmill.tables.sqlite.parts import bound
 
 PAGE: Final = 1000
 """Rows that are read, or changed, at once: some 5 ms. Without a write-ahead log nobody can write meanwhile."""

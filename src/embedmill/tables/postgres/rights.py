@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embedmill.errors import StoreError
 from embedmill.postgres.connecting import Connection, shown
-from embedmill.tables.target import Target
+from embedmill.tables.postgres.target import Target
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 

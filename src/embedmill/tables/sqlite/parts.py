@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from embedmill.rows import Key
 from embedmill.sqlite.files import quoted
-from embedmill.tables.sqlite_target import KeyColumn, Target
+from embedmill.tables.sqlite.target import KeyColumn, Target
 
 
 def bound(key: Key) -> dict[str, Any]:

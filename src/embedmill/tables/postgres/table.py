@@ -13,23 +13,26 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection, connect, reason, require_vector, shown, told
 from embedmill.postgres.names import Name
-from embedmill.postgres.patience import DB_TIMEOUT, passes
+from embedmill.postgres.patience import passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
 from embedmill.tables import naming
-from embedmill.tables.index import VectorIndex
-from embedmill.tables.measured import MetricsTable
+from embedmill.tables.postgres.index import VectorIndex
+from embedmill.tables.postgres.metrics import MetricsTable
+from embedmill.tables.postgres.metrics_statements import MetricsStatements
+from embedmill.tables.postgres.parts import STAGING, place
+from embedmill.tables.postgres.registry import Registry
+from embedmill.tables.postgres.rights import check_rights
+from embedmill.tables.postgres.session import Session
+from embedmill.tables.postgres.statements import Statements, alone
+from embedmill.tables.postgres.target import check_dimension, check_unchanged, create_column, find
 from embedmill.tables.registered import Registered
-from embedmill.tables.registry import Registry
-from embedmill.tables.rights import check_rights
-from embedmill.tables.session import Session
 from embedmill.tables.stale import warn_of_kept
-from embedmill.tables.statements import STAGING, Statements, alone, place
-from embedmill.tables.target import check_dimension, check_unchanged, create_column, find
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
@@ -63,7 +66,7 @@ class PostgresTable(Closing):
         vector: str | None = None,
         create: bool = False,
         halfvec: bool = False,
-        schema: str = schemas.DEFAULT_SCHEMA,
+        schema: str = DEFAULT_SCHEMA,
         longest: int,
         db_timeout: float = DB_TIMEOUT,
         index: IndexOptions | None = None,
@@ -88,7 +91,7 @@ class PostgresTable(Closing):
                     connection,
                     url,
                     name,
-                    noted=lambda *column: self._registry.noted(connection, url, *column),
+                    noted=lambda *column: self._registry.find(connection, url, *column),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -102,8 +105,7 @@ class PostgresTable(Closing):
         except BaseException:
             self._session.close()
             raise
-        self._statements = self._with_marks(0)
-        self._metrics = MetricsTable(url, self._session, self._statements)
+        self._use_marks(0)
 
     @property
     def url(self) -> str:
@@ -143,7 +145,7 @@ class PostgresTable(Closing):
                 check_rights(connection, self._dsn, self.target)
             registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
             self._registered = registered
-            self._statements = self._with_marks(registered.id)
+            self._use_marks(registered.id)
             self._run = self._registry.next_run(connection)
             lock = self._registry.lock(connection)
             self._parameters = {
@@ -237,10 +239,10 @@ class PostgresTable(Closing):
         return self._registered
 
     def _look_up(self, connection: Connection) -> None:
-        if schemas.version(connection, self._registry.schema, self._dsn) > 0:
-            self._registered = self._registry.find(connection, self.target)
+        target = self.target
+        self._registered = self._registry.find(connection, self._dsn, target.schema, target.name, target.vector)
         if self._registered is not None:
-            self._statements = self._with_marks(self._registered.id)
+            self._use_marks(self._registered.id)
             lock = self._registry.lock(connection)
             self._parameters |= {"space": self._registered.space, "run": 0, "lock": lock}
 
@@ -412,10 +414,11 @@ class PostgresTable(Closing):
         """End the run: what it holds is given back. May be called twice."""
         self._session.close()
 
-    def _with_marks(self, number: int) -> Statements:
-        return Statements(
-            self.target, self._registry.marks(number), Name(self.target.schema, naming.metrics_name(self.target.name))
-        )
+    def _use_marks(self, number: int) -> None:
+        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
+        names = (self.target, self._registry.marks(number), metrics)
+        self._statements = Statements(*names)
+        self._metrics = MetricsTable(self._dsn, self._session, MetricsStatements(*names))
 
     def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
         return connection.execute(query, self._parameters).fetchone() or ()

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from embedmill.rows import Key
-from embedmill.tables.sqlite_parts import Parts, declared
+from embedmill.tables.sqlite.parts import Parts, declared
 
 # How a row stands, in the first column of `Statements.standings`.
 WITHOUT_TEXT: Final = 0

@@ -9,11 +9,11 @@ from typing import Any
 
 from embedmill.rows import Key, Metrics
 from embedmill.tables import naming
-from embedmill.tables.sqlite_contents import digest, is_text
-from embedmill.tables.sqlite_database import PAGE, Database
-from embedmill.tables.sqlite_metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
-from embedmill.tables.sqlite_parts import bound
-from embedmill.tables.sqlite_target import column_names, folded
+from embedmill.tables.sqlite.contents import digest, is_text
+from embedmill.tables.sqlite.database import PAGE, Database
+from embedmill.tables.sqlite.metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
+from embedmill.tables.sqlite.parts import bound
+from embedmill.tables.sqlite.target import column_names, folded
 
 
 class SqliteMetrics:

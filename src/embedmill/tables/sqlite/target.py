@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from embedmill.errors import UsageError
 from embedmill.sqlite.files import quoted
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
+from embedmill.tables.registered import Registered
 
 KIND: Final = "BLOB"
 """What vectors are: numbers of 32 bits, little-endian, one after another, as sqlite-vec reads them."""
@@ -53,6 +54,7 @@ def find(
     where: str,
     name: str,
     *,
+    noted: Callable[[str, str], Registered | None] = lambda table, vector: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -61,22 +63,28 @@ def find(
 ) -> Target:
     """Find the table and choose its columns; `where` is the database, for people.
 
+    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given.
     Raises `UsageError` where table or columns are not there, do not fit or are not clear.
     """
     table = _table(db, where, name)
     found = _columns(db, table)
     wanted = _spelled(found, vector if vector is not None else naming.VECTOR_NAME)
     columns = [column.described(text, wanted) for column in found]
+    given = wanted if vector is not None or wanted in [column.name for column in columns] else None
+    filled: Column | str = ""
+    with naming.optional(needs_vector):
+        filled = naming.choose_vector(columns, given, table, create=create, kinds=KIND)
+    vector_name = filled if isinstance(filled, str) else filled.name
+    before = noted(table, vector_name)
+    text = naming.meant_text(columns, text, before)
+    columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
-    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], keys, table)
+    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], keys, before, table)
     by = next(each for each in unique if each.names == chosen)
     _check_collations(db, by, table)
     chosen_text = naming.choose_text(columns, chosen, text, table).name
-    filled: Column | str = ""
-    if needs_vector:
-        given = wanted if vector is not None or wanted in [column.name for column in columns] else None
-        filled = naming.choose_vector(columns, given, table, create=create, kinds=KIND)
-    vector_name = filled if isinstance(filled, str) else filled.name
+    if not needs_vector:
+        filled = vector_name = ""
     if vector_name in (chosen_text, *chosen):
         raise UsageError(f"--vector: {table}.{vector_name} is the text, or a part of the key: name another column")
     return Target(

@@ -10,8 +10,9 @@ from embedmill.errors import StoreError
 from embedmill.postgres.connecting import Connection, shown
 from embedmill.rows import Key, Metrics
 from embedmill.tables import naming
-from embedmill.tables.session import Session
-from embedmill.tables.statements import MEASURED, Statements, place
+from embedmill.tables.postgres.metrics_statements import MetricsStatements
+from embedmill.tables.postgres.parts import MEASURED, place
+from embedmill.tables.postgres.session import Session
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
@@ -22,7 +23,7 @@ _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 class MetricsTable:
     """The metrics of one table."""
 
-    def __init__(self, url: str, session: Session, statements: Statements) -> None:
+    def __init__(self, url: str, session: Session, statements: MetricsStatements) -> None:
         self._url = url
         self._session = session
         self._statements = statements

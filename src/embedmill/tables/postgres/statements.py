@@ -1,118 +1,32 @@
 """The SQL of a run over a PostgreSQL table.
 
-All are to be executed with parameters, be they none: every name comes through `Name`, every value as a parameter.
-Keys are compared in their own types and leave and come as text, so that any type and any number of columns will do.
 Other users' rows are locked only while their vector is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from psycopg import sql
 
-from embedmill.postgres.names import Name, in_sql
-from embedmill.rows import Key
-from embedmill.tables.target import Target
-
-STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
-MEASURED: Final = sql.Identifier("pg_temp", "embedmill_measured")
+from embedmill.postgres.names import Name
+from embedmill.tables.postgres.parts import Parts
 
 
-@dataclass(frozen=True)
-class Statements:
-    """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
+class Statements(Parts):
+    """Of one table, its vectors and its marks."""
 
-    target: Target
-    marks: sql.Identifier
-    metrics: sql.Identifier
-
-    # Parts
-
-    @property
-    def _mark_keys(self) -> list[sql.Identifier]:
-        return [Name(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
-
-    @property
-    def _keys(self) -> list[sql.Identifier]:
-        return [Name(name) for name in self.target.keys]
-
-    @property
-    def _hash(self) -> sql.Composed:
-        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(Name(self.target.text))
-
-    def _same(
-        self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
-    ) -> sql.Composable:
-        return sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = {}.{}").format(sql.SQL(left), one, sql.SQL(right), other)
-            for one, other in zip(lefts, rights, strict=True)
-        )
-
-    def _after(self) -> sql.Composable:
-        """The rows behind the key that the parameters key1, key2 ... name."""
-        given = [
-            sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
-            for number, kind in enumerate(self.target.key_types, 1)
-        ]
-        return sql.SQL("({}) > ({})").format(_listed("t.{}", self._keys), sql.SQL(", ").join(given))
-
-    def _fill(self, text: str) -> sql.Composed:
-        """A statement with the names it needs in place."""
-        target = self.target
-        return sql.SQL(text).format(
-            table=Name(target.schema, target.name),
-            marks=self.marks,
-            metrics=self.metrics,
-            staging=STAGING,
-            measured=MEASURED,
-            text=Name(target.text),
-            vector=Name(target.vector),
-            hash=self._hash,
-            keys=_listed("{}", self._keys),
-            table_keys=_listed("t.{}", self._keys),
-            keys_as_text=_listed("t.{}::text", self._keys),
-            page_keys=_listed("p.{}", self._mark_keys),
-            page_keys_as_text=_listed("p.{}::text", self._mark_keys),
-            mark_keys=_listed("{}", self._mark_keys),
-            keys_of_marks=_listed("m.{}", self._mark_keys),
-            keys_of_marks_as_text=_listed("m.{}::text", self._mark_keys),
-            table_as_marks=sql.SQL(", ").join(
-                sql.SQL("t.{} AS {}").format(key, name) for key, name in zip(self._keys, self._mark_keys, strict=True)
-            ),
-            given_keys=sql.SQL(", ").join(
-                sql.SQL("s.{}::{}").format(name, in_sql(kind))
-                for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
-            ),
-            table_is_mark=self._same("t", self._keys, "m", self._mark_keys),
-            table_is_metrics=self._same("t", self._keys, "m", self._keys),
-            claimed_is_page=self._same("c", self._mark_keys, "p", self._mark_keys),
-            needed=sql.SQL(_NEEDED).format(vector=Name(target.vector), hash=self._hash, living=_LIVING),
-            living=_LIVING,
-        )
+    def _names(self) -> dict[str, sql.Composable]:
+        needed = sql.SQL(_NEEDED).format(vector=Name(self.target.vector), hash=self._hash, living=_LIVING)
+        return super()._names() | {"needed": needed, "living": _LIVING}
 
     # What is known of the rows
 
     @cached_property
     def create_marks(self) -> sql.Composed:
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
-            for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
-        )
-        return sql.SQL(_CREATE_MARKS).format(marks=self.marks, columns=columns, keys=_listed("{}", self._mark_keys))
-
-    @cached_property
-    def create_metrics(self) -> sql.Composed:
-        """The table of metrics, with the key columns of the user's."""
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
-            for name, kind in zip(self._keys, self.target.key_types, strict=True)
-        )
-        return sql.SQL(_CREATE_METRICS).format(metrics=self.metrics, columns=columns, keys=_listed("{}", self._keys))
+        return self._fill(_CREATE_MARKS, columns=self._columns(self._mark_keys))
 
     @cached_property
     def create_staging(self) -> sql.Composed:
@@ -207,28 +121,6 @@ class Statements:
             "WHERE m.cause IS NOT NULL ORDER BY {keys_of_marks}"
         )
 
-    # Metrics
-
-    def unmeasured(self, *, after: bool) -> sql.Composed:
-        """A page of rows whose metrics are missing or of an older text; gives text, keys."""
-        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
-        return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
-
-    @cached_property
-    def write_metrics(self) -> sql.Composed:
-        """Write the metrics that are staged."""
-        return self._fill(_WRITE_METRICS)
-
-    @cached_property
-    def count_frequencies(self) -> sql.Composed:
-        """Count, in one query, how often each text stands in the table."""
-        return self._fill(_FREQUENCIES)
-
-    @cached_property
-    def remove_metrics(self) -> sql.Composed:
-        """Remove the metrics of rows that are gone, or have no text any more."""
-        return self._fill(_REMOVE_METRICS)
-
 
 def alone(claim: sql.Composed) -> sql.Composed:
     """A claim as a transaction to be executed at once; gives the results of BEGIN, a lock, the claim, and COMMIT.
@@ -237,15 +129,6 @@ def alone(claim: sql.Composed) -> sql.Composed:
     """
     lock = sql.SQL("BEGIN; SELECT pg_advisory_xact_lock((%(lock)s::bigint << 32) + %(table)s);")
     return sql.SQL("").join([lock, claim, sql.SQL("; COMMIT")])
-
-
-def place(after: Key | None) -> dict[str, object]:
-    """The parameters that name the key which rows are looked for behind."""
-    return {f"key{number}": value for number, value in enumerate(after or (), 1)}
-
-
-def _listed(pattern: str, names: Sequence[sql.Identifier]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(pattern).format(name) for name in names)
 
 
 # The numbers of the runs that live: each holds an advisory lock, which the server releases when its connection ends.
@@ -266,21 +149,8 @@ CREATE TABLE IF NOT EXISTS {marks} (
     cause    text,                            -- the kind of error of a row that has failed, else NULL
     message  text,
     attempts integer NOT NULL DEFAULT 0,      -- at this text that have failed
-    PRIMARY KEY ({keys})
+    PRIMARY KEY ({mark_keys})
 ) WITH (fillfactor = 50)  -- each row is updated once or twice, in place where there is room
-"""
-
-_CREATE_METRICS: Final = """
-CREATE TABLE IF NOT EXISTS {metrics} (
-    {columns},
-    characters  integer NOT NULL,
-    words       integer NOT NULL,
-    tokens      integer,
-    frequency   integer,
-    text_hash   bytea   NOT NULL,
-    text_digest bytea   NOT NULL,
-    PRIMARY KEY ({keys})
-)
 """
 
 _CREATE_STAGING: Final = """
@@ -401,31 +271,4 @@ _REMOVE_MARKS: Final = """
 DELETE FROM {marks} m
 WHERE NOT (m.held AND m.run = ANY ({living}))
 AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
-"""
-
-_UNMEASURED: Final = """
-SELECT t.{text}::text, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
-WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
-"""
-
-_UNMEASURED_PAGE: Final = """
-ORDER BY {table_keys} LIMIT %(limit)s
-"""
-
-_WRITE_METRICS: Final = """
-INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
-SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
-ON CONFLICT ({keys}) DO UPDATE SET
-    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
-    text_hash = excluded.text_hash, text_digest = excluded.text_digest
-"""
-
-_FREQUENCIES: Final = """
-UPDATE {metrics} m SET frequency = f.number
-FROM (SELECT text_digest, count(*)::integer AS number FROM {metrics} GROUP BY text_digest) f
-WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
-"""
-
-_REMOVE_METRICS: Final = """
-DELETE FROM {metrics} m WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
 """

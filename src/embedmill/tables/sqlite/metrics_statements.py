@@ -7,7 +7,7 @@ from typing import Final
 
 from embedmill.rows import Key
 from embedmill.sqlite.files import quoted
-from embedmill.tables.sqlite_parts import Parts, declared
+from embedmill.tables.sqlite.parts import Parts, declared
 
 
 class MetricsStatements(Parts):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Final
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
 from embedmill.tables.registered import Registered
-from embedmill.tables.sqlite_statements import Statements
-from embedmill.tables.sqlite_target import Target, column_names
-
-log = logging.getLogger(__name__)
+from embedmill.tables.sqlite.statements import Statements
+from embedmill.tables.sqlite.target import Target, column_names
 
 VERSION: Final = 1
 """Of these tables. An entry has the number of the version that has written it."""
@@ -36,7 +33,7 @@ CREATE TABLE IF NOT EXISTS embedmill_tables (
     UNIQUE (name, vector)
 )
 """
-_FIND: Final = "SELECT id, space, model, filled FROM embedmill_tables WHERE name = ? AND vector = ?"
+_FIND: Final = "SELECT id, space, model, filled, text, keys FROM embedmill_tables WHERE name = ? AND vector = ?"
 
 
 def marks(number: int) -> str:
@@ -44,7 +41,7 @@ def marks(number: int) -> str:
     return f"embedmill_marks_{number}"
 
 
-def find(db: sqlite3.Connection, path: Path, target: Target) -> Registered | None:
+def find(db: sqlite3.Connection, path: Path, name: str, vector: str) -> Registered | None:
     """The entry of a table and its vector column. Raises `StoreError` where a newer embedmill has written it."""
     columns = column_names(db, "embedmill_tables")
     if not columns:
@@ -54,8 +51,11 @@ def find(db: sqlite3.Connection, path: Path, target: Target) -> Registered | Non
     (newest,) = db.execute("SELECT max(version) FROM embedmill_tables").fetchone()
     if newest is not None and newest > VERSION:
         raise StoreError(f"{path}: a newer embedmill has filled its tables: upgrade embedmill")
-    row = db.execute(_FIND, [target.name, target.vector]).fetchone()
-    return None if row is None else Registered(row[0], row[1], row[2], bool(row[3]))
+    row = db.execute(_FIND, [name, vector]).fetchone()
+    if row is None:
+        return None
+    number, space, model, filled, text, keys = row
+    return Registered(number, space, model, bool(filled), text, [name for name, *_ in json.loads(keys)])
 
 
 def bind(
@@ -67,23 +67,22 @@ def bind(
     """
     space = fingerprint.space
     db.execute(_CREATE)
-    found = find(db, path, target)
-    number = _entry(db, target, found)
-    statements = Statements(target, marks(number), "")
+    found = _entry(db, path, target)
+    statements = Statements(target, marks(found.id), "")
     for statement in statements.create_marks:
         db.execute(statement)
-    if found is not None and found.space not in (None, space.id) and not overwrite:
+    if found.space not in (None, space.id) and not overwrite:
         (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
         if filled:
             raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space.id)
-    if found is None or found.space != space.id:
-        fields = json.dumps(asdict(space), sort_keys=True)
-        db.execute(
-            "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?",
-            [space.id, fields, model, number],
-        )
-        return Registered(number, space.id, model, found is not None and found.filled)
-    return found
+    if found.space == space.id:
+        return found
+    fields = json.dumps(asdict(space), sort_keys=True)
+    db.execute(
+        "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?",
+        [space.id, fields, model, found.id],
+    )
+    return replace(found, space=space.id, model=model)
 
 
 def note_filled(db: sqlite3.Connection, number: int) -> None:
@@ -97,19 +96,19 @@ def next_run(db: sqlite3.Connection, number: int) -> int:
     return int(db.execute("SELECT runs FROM embedmill_tables WHERE id = ?", [number]).fetchone()[0])
 
 
-def _entry(db: sqlite3.Connection, target: Target, found: Registered | None) -> int:
-    """The number of the table's entry; its marks go where the table has another key than they."""
+def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
+    """The table's entry, with its columns as they are now; its marks go where it has another key than they."""
     keys = json.dumps([astuple(key)[:3] for key in target.keys])
+    found = find(db, path, target.name, target.vector)
     if found is None:
-        values = [VERSION, target.name, target.vector, target.text, keys]
         new = db.execute(
             "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
-            values,
+            [VERSION, target.name, target.vector, target.text, keys],
         )
-        return int(new.lastrowid or 0)
+        return Registered(new.lastrowid or 0, None, None, False, target.text, list(target.key_names))
     (before,) = db.execute("SELECT keys FROM embedmill_tables WHERE id = ?", [found.id]).fetchone()
-    db.execute("UPDATE embedmill_tables SET text = ?, keys = ? WHERE id = ?", [target.text, keys, found.id])
+    found.warn_of_changes(target.name, target.vector, target.text, other_key=before != keys)
     if before != keys:
-        log.warning("%s has another key than before: its rows are looked at anew", target.name)
         db.execute(f"DROP TABLE IF EXISTS {marks(found.id)}")
-    return found.id
+    db.execute("UPDATE embedmill_tables SET text = ?, keys = ? WHERE id = ?", [target.text, keys, found.id])
+    return replace(found, text=target.text, keys=list(target.key_names))

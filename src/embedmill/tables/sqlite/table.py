@@ -15,21 +15,20 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, Vector
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus, shown
 from embedmill.sqlite.files import code, path_of
-from embedmill.tables import naming, sqlite_registry, sqlite_runs
-from embedmill.tables import sqlite_statements as standing
+from embedmill.tables import naming
 from embedmill.tables.registered import Registered
-from embedmill.tables.sqlite_contents import digest, is_text, unfit
-from embedmill.tables.sqlite_database import PAGE, Database
-from embedmill.tables.sqlite_metrics import SqliteMetrics
-from embedmill.tables.sqlite_metrics_statements import MetricsStatements
-from embedmill.tables.sqlite_parts import bound
-from embedmill.tables.sqlite_statements import Statements
-from embedmill.tables.sqlite_target import column_names, find, folded
+from embedmill.tables.sqlite import registry, runs
+from embedmill.tables.sqlite import statements as standing
+from embedmill.tables.sqlite.contents import digest, is_text, unfit
+from embedmill.tables.sqlite.database import PAGE, Database
+from embedmill.tables.sqlite.metrics import SqliteMetrics
+from embedmill.tables.sqlite.metrics_statements import MetricsStatements
+from embedmill.tables.sqlite.parts import bound
+from embedmill.tables.sqlite.statements import Statements
+from embedmill.tables.sqlite.target import column_names, find, folded
 from embedmill.tables.stale import warn_of_kept
 
 log = logging.getLogger(__name__)
-
-DB_TIMEOUT: Final = 60.0  # seconds; longer than a checkpoint or a backup holds a file
 
 _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
 """Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
@@ -62,7 +61,7 @@ class SqliteTable(Closing):
         halfvec: bool = False,
         schema: str = "",  # there are none here
         longest: int,
-        db_timeout: float = DB_TIMEOUT,
+        db_timeout: float,
         index: IndexOptions | None = None,
         metrics_only: bool = False,
     ) -> None:
@@ -73,7 +72,7 @@ class SqliteTable(Closing):
             raise UsageError("--index hnsw is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
         self._longest = longest
         self._registered: Registered | None = None
-        self._run: sqlite_runs.Run | None = None
+        self._run: runs.Run | None = None
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
         self._overwrite = self._again = False
         self._database = Database(path_of(url), db_timeout)
@@ -83,6 +82,7 @@ class SqliteTable(Closing):
                     db,
                     self.url,
                     name,
+                    noted=lambda *column: registry.find(db, self._database.path, *column),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -124,11 +124,11 @@ class SqliteTable(Closing):
                 if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
                     db.execute(self._statements.create_vector)
                 self.target = replace(self.target, missing=False)
-            self._registered = sqlite_registry.bind(
+            self._registered = registry.bind(
                 db, self._database.path, self.target, fingerprint, model, overwrite=overwrite
             )
             self._use_marks(self._registered.id)
-            sqlite_runs.remove_dead(self._database.path)
+            runs.remove_dead(self._database.path)
             self._begin_run(db, self._registered.id)
         ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
         self._parameters["space"] = fingerprint.space.id
@@ -140,9 +140,9 @@ class SqliteTable(Closing):
 
     def _begin_run(self, db: sqlite3.Connection, table: int) -> None:
         while self._run is None:
-            number = sqlite_registry.next_run(db, table)
+            number = registry.next_run(db, table)
             with suppress(FileExistsError):  # of a database that was put back from a backup
-                self._run = sqlite_runs.Run(self._database.path, table, number)
+                self._run = runs.Run(self._database.path, table, number)
                 self._parameters["run"] = number
 
     def _check_dimension(self, dimension: int, model: str) -> None:
@@ -223,7 +223,7 @@ class SqliteTable(Closing):
         """The runs that have held rows when they died: these are anybody's. Who is dead remains so."""
         table = self._registered.id if self._registered else 0
         holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
-        return [number for number in holders if not sqlite_runs.lives(self._database.path, table, number)]
+        return [number for number in holders if not runs.lives(self._database.path, table, number)]
 
     def held_elsewhere(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
@@ -274,7 +274,7 @@ class SqliteTable(Closing):
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
         if self._registered is None and self.target.vector and not self.target.missing:
             with self._database.reading() as db:
-                self._registered = sqlite_registry.find(db, self._database.path, self.target)
+                self._registered = registry.find(db, self._database.path, self.target.name, self.target.vector)
                 if self._registered is not None:
                     self._use_marks(self._registered.id)
                     self._parameters["space"] = self._registered.space
@@ -365,7 +365,7 @@ class SqliteTable(Closing):
         """Note that a run has come to its end: the next one is no first fill."""
         if self._registered is not None and not self._registered.filled:
             with self._database.transaction() as db:
-                sqlite_registry.note_filled(db, self._registered.id)
+                registry.note_filled(db, self._registered.id)
 
     @property
     def first_fill(self) -> bool:
@@ -414,12 +414,12 @@ class SqliteTable(Closing):
     # Parts
 
     def _use_marks(self, number: int) -> None:
-        names = (self.target, sqlite_registry.marks(number), naming.metrics_name(self.target.name))
+        names = (self.target, registry.marks(number), naming.metrics_name(self.target.name))
         self._statements = Statements(*names)
         self._metrics = SqliteMetrics(self._database, MetricsStatements(*names))
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
-        """How the rows behind a key stand (see `sqlite_statements.Statements.standings`)."""
+        """How the rows behind a key stand (see `embedmill.tables.sqlite.statements.Statements.standings`)."""
         statement = self._statements.bare_standings
         if self._known():
             dead = self._dead()

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.names import Name
+from embedmill.tables.postgres.statements import Statements
+from embedmill.tables.postgres.target import Target
 from embedmill.tables.registered import Registered
-from embedmill.tables.statements import Statements
-from embedmill.tables.target import Noted, Target
 
 from psycopg import sql  # isort: skip - after the module that says what to install
-
-log = logging.getLogger(__name__)
-
 
 _OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "chunks", "failures")
 
@@ -38,23 +34,11 @@ class Registry:
         """Whether the table is one of embedmill's."""
         return target.schema == self.schema and (target.name in _OWN or target.name.startswith("marks_"))
 
-    def find(self, connection: Connection, target: Target) -> Registered | None:
-        """The entry of a table and its vector column."""
-        query = sql.SQL(
-            "SELECT id, space, model, filled FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)"
-        ).format(self._tables)
-        row = connection.execute(query, [target.schema, target.name, target.vector]).fetchone()
-        return None if row is None else Registered(*row)
-
-    def noted(self, connection: Connection, url: str, schema: str, name: str, vector: str) -> Noted | None:
-        """What an earlier run has filled this column from; None where there was none."""
+    def find(self, connection: Connection, url: str, schema: str, name: str, vector: str) -> Registered | None:
+        """The entry of a table and its vector column; None where there is none."""
         if schemas.version(connection, self.schema, url) == 0:
             return None
-        query = sql.SQL("SELECT text, keys FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)").format(
-            self._tables
-        )
-        row = connection.execute(query, [schema, name, vector]).fetchone()
-        return None if row is None else Noted(*row)
+        return self._find(connection, schema, name, vector)
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
@@ -66,18 +50,19 @@ class Registry:
         space = fingerprint.space
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {self.schema}"])
-            number = self._entry(connection, target)
-            query = sql.SQL("SELECT id, space, model, filled FROM {} WHERE id = %s").format(self._tables)
-            found = Registered(*(connection.execute(query, [number]).fetchone() or ()))
-            other = None if overwrite or found.space == space.id else self._other_space(connection, number, space.id)
+            found = self._entry(connection, target)
+            marks = self.marks(found.id)
+            connection.execute(Statements(target, marks, marks).create_marks, {})
+            other = None if overwrite or found.space == space.id else _other_space(connection, marks, space.id)
             if other:
                 raise found.mismatch(f"{target.title}.{target.vector}", other, model, space.id)
             if found.space != space.id:
                 connection.execute(
                     sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
-                    [space.id, json.dumps(asdict(space), sort_keys=True), model, number],
+                    [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
                 )
-        return Registered(number, space.id, model if found.space != space.id else found.model, found.filled)
+                found = replace(found, space=space.id, model=model)
+        return found
 
     def note_filled(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""
@@ -96,34 +81,38 @@ class Registry:
         query = "SELECT hashtext(%s)::bigint & 2147483647"
         return int((connection.execute(query, [f"embedmill runs {self.schema}"]).fetchone() or (0,))[0])
 
-    def _entry(self, connection: Connection, target: Target) -> int:
-        """The number of the table's entry; its marks are made anew where the table has another key than they."""
-        row = connection.execute(
-            sql.SQL("SELECT id, keys, key_types FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)").format(
-                self._tables
-            ),
-            [target.schema, target.name, target.vector],
-        ).fetchone()
-        keys = (list(target.keys), list(target.key_types))
-        if row is None:
+    def _find(self, connection: Connection, schema: str, name: str, vector: str) -> Registered | None:
+        query = sql.SQL(
+            "SELECT id, space, model, filled, text, keys FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)"
+        ).format(self._tables)
+        row = connection.execute(query, [schema, name, vector]).fetchone()
+        return None if row is None else Registered(*row)
+
+    def _entry(self, connection: Connection, target: Target) -> Registered:
+        """The table's entry, with its columns as they are now; its marks go where it has another key than they."""
+        keys, types = list(target.keys), list(target.key_types)
+        found = self._find(connection, target.schema, target.name, target.vector)
+        if found is None:
             query = sql.SQL(
                 "INSERT INTO {} (name_schema, name, vector, text, keys, key_types) VALUES (%s, %s, %s, %s, %s, %s) "
                 "RETURNING id"
             ).format(self._tables)
-            values = [target.schema, target.name, target.vector, target.text, *keys]
+            values = [target.schema, target.name, target.vector, target.text, keys, types]
             number = int((connection.execute(query, values).fetchone() or (0,))[0])
-        else:
-            number = int(row[0])
-            query = sql.SQL("UPDATE {} SET text = %s, keys = %s, key_types = %s WHERE id = %s").format(self._tables)
-            connection.execute(query, [target.text, *keys, number])
-            if (row[1], row[2]) != keys:
-                log.warning("%s has another key than before: its rows are looked at anew", target.title)
-                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(number)))
-        connection.execute(Statements(target, self.marks(number), self.marks(number)).create_marks, {})
-        return number
+            return Registered(number, None, None, False, target.text, keys)
+        query = sql.SQL(
+            "UPDATE {tables} new SET text = %s, keys = %s, key_types = %s FROM {tables} old "
+            "WHERE new.id = %s AND old.id = new.id RETURNING (old.keys, old.key_types) <> (new.keys, new.key_types)"
+        ).format(tables=self._tables)
+        (other_key,) = connection.execute(query, [target.text, keys, types, found.id]).fetchone() or (False,)
+        found.warn_of_changes(target.title, target.vector, target.text, other_key=other_key)
+        if other_key:
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(found.id)))
+        return replace(found, text=target.text, keys=keys)
 
-    def _other_space(self, connection: Connection, number: int, space: str) -> str | None:
-        """The id of another space that rows have vectors of."""
-        query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(self.marks(number))
-        row = connection.execute(query, [space]).fetchone()
-        return None if row is None else str(row[0])
+
+def _other_space(connection: Connection, marks: sql.Identifier, space: str) -> str | None:
+    """The id of another space that rows have vectors of."""
+    query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(marks)
+    row = connection.execute(query, [space]).fetchone()
+    return None if row is None else str(row[0])

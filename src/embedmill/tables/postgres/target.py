@@ -10,6 +10,7 @@ from embedmill.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.postgres.connecting import Connection, find_vector, shown
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
+from embedmill.tables.registered import Registered
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -47,20 +48,12 @@ class Target:
         return f"{self.schema}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What a column was filled from before."""
-
-    text: str
-    keys: list[str]
-
-
 def find(
     connection: Connection,
     url: str,
     name: str,
     *,
-    noted: Callable[[str, str, str], Noted | None] = lambda schema, table, vector: None,
+    noted: Callable[[str, str, str], Registered | None] = lambda schema, table, vector: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -78,17 +71,15 @@ def find(
     if relation not in ("r", "p"):
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
     columns = _columns(connection, oid)
-    extension = ""
     column: Column | str = ""
-    before = None
-    if needs_vector:
-        extension = find_vector(connection) or ""
+    with naming.optional(needs_vector):
         column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
-        before = None if isinstance(column, str) else noted(schema, table, column.name)
-    chosen_keys = _keys(connection, oid, columns, keys, before, title)
-    if text is None and before is not None and any(each.name == before.text and each.is_text for each in columns):
-        text = before.text
-    chosen_text = naming.choose_text(columns, chosen_keys, text, title)
+    before = noted(schema, table, column if isinstance(column, str) else column.name)
+    unique = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    chosen_keys = naming.choose_key(columns, unique, keys, before, title)
+    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
+    if not needs_vector:
+        column = ""
     types = _full_types(connection, oid, chosen_keys)
     target = Target(
         schema=schema,
@@ -99,7 +90,7 @@ def find(
         vector=column if isinstance(column, str) else column.name,
         kind="halfvec" if halfvec else "vector",
         dimension=None,
-        extension=extension,
+        extension=(find_vector(connection) or "") if needs_vector else "",
         partitioned=relation == "p",
         vector_not_null=False,
         missing=isinstance(column, str),
@@ -233,21 +224,7 @@ def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, in
     return str(row[0]), row[1] if row[1] > 0 else None
 
 
-def _keys(
-    connection: Connection,
-    oid: int,
-    columns: Sequence[Column],
-    given: Sequence[str],
-    before: Noted | None,
-    title: str,
-) -> list[str]:
-    """The key's columns in the order of their unique index, which pages are read by."""
-    unique: list[tuple[bool, list[str]]] = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
-    if not given and before is not None and any(names == before.keys for _, names in unique):
-        return before.keys
-    return naming.choose_key(columns, unique, given, title)
-
-
+# Whether the index is the primary key's, and its columns in their order, which pages are read by.
 _UNIQUE: Final = """
     SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
     FROM pg_index i

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,28 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from embedmill.errors import StoreError, UsageError
-from embedmill.postgres.connecting import Connection, connect, dial, shown
+from embedmill.postgres import hnsw
+from embedmill.postgres.connecting import Connection, connect, dial, end_with_client, shown
 from embedmill.postgres.patience import Patience
 from embedmill.rows import DISTANCES, IndexOptions
-from embedmill.tables.target import Target
+from embedmill.tables.postgres.target import Target
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
 
 log = logging.getLogger(__name__)
 
-WORTH_IT: Final = 10_000
-"""Rows. Fewer are scanned in some 10 ms, exactly; more are worth an index by default."""
-
-MOST_DIMENSIONS: Final = {"vector": 2_000, "halfvec": 4_000}
-"""That an HNSW index takes (pgvector's README)."""
-
-_MOST_MEMORY: Final = 2 << 30
-"""Bytes of maintenance_work_mem that are asked for at most: the server's memory is not known here."""
-
 _LOOK_EVERY: Final = 0.5  # seconds
-
-_PARALLEL: Final = 7  # workers, beside the leader: more gain little
 
 _OF_THE_SERVER: Final = ["btree", "hash", "gin", "gist", "spgist", "brin"]
 """Kinds of indexes that do not find near vectors."""
@@ -65,12 +54,12 @@ class VectorIndex:
 
     def check(self, dimension: int) -> None:
         """Say before the work what could not be built after it; raises `UsageError` where it was asked for."""
-        most = MOST_DIMENSIONS[self._target.kind]
+        most = hnsw.MOST_DIMENSIONS[self._target.kind]
         if dimension <= most or self._options.method == "none":
             return
         remedy = (
-            f"give --halfvec with --create (up to {MOST_DIMENSIONS['halfvec']:,})"
-            if self._target.kind == "vector" and dimension <= MOST_DIMENSIONS["halfvec"]
+            f"give --halfvec with --create (up to {hnsw.MOST_DIMENSIONS['halfvec']:,})"
+            if self._target.kind == "vector" and dimension <= hnsw.MOST_DIMENSIONS["halfvec"]
             else "take a model with fewer"
         )
         message = (
@@ -87,7 +76,7 @@ class VectorIndex:
             "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [self._target.table.as_string(connection)]
         ).fetchone() or (0,)
         for index in self.existing(connection):
-            if index.valid and rows > WORTH_IT:
+            if index.valid and rows > hnsw.WORTH_IT:
                 log.warning(
                     "%s %s slows this load down, some five times per row: DROP INDEX %s first, and --index hnsw builds "
                     "it anew at the end",
@@ -135,7 +124,8 @@ class VectorIndex:
         return self._patience(attempt)
 
     def _finish(self, connection: Connection, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
-        _prepare(connection)
+        connection.execute("SELECT set_config('lock_timeout', '0', false)")  # a build waits as long as it takes
+        end_with_client(connection)
         if not self._alone(connection, show, stopped):
             return _STOPPED
         explicit = self._options.method == "hnsw"
@@ -146,9 +136,9 @@ class VectorIndex:
             index = (same or valid)[0]
             return f"{index.method} {index.name} was there, kept"
         rows = self._rows(connection)
-        if not explicit and rows <= WORTH_IT:
+        if not explicit and rows <= hnsw.WORTH_IT:
             return ""
-        if dimension > MOST_DIMENSIONS[self._target.kind]:
+        if dimension > hnsw.MOST_DIMENSIONS[self._target.kind]:
             return f"none: {dimension:,} dimensions are too many for hnsw"
         if self._target.dimension is None:
             log.warning(
@@ -197,17 +187,13 @@ class VectorIndex:
             sql.Literal(self._options.m),
             sql.Literal(self._options.ef_construction),
         )
-        workers = min(max((os.cpu_count() or 1) - 1, 1), _PARALLEL)
-        self._ask_for_memory(connection, rows, dimension)
-        for parallel in (workers, 0):
-            connection.execute("SELECT set_config('max_parallel_maintenance_workers', %s, false)", [str(parallel)])
+        for workers in hnsw.attempts(connection, rows, dimension, kind=self._target.kind, m=self._options.m):
             try:
                 with _watched(self._url, connection.info.backend_pid, show, stopped):
                     connection.execute(statement)
-            except errors.DiskFull:
-                # Shared memory that is too small, as containers have it: without workers the build needs none.
+            except hnsw.TOO_LITTLE_MEMORY:
                 self._drop(connection, name)
-                if not parallel:
+                if not workers:
                     raise
             except BaseException:
                 self._drop(connection, name)
@@ -223,30 +209,10 @@ class VectorIndex:
         index = sql.Identifier(self._target.schema, name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
 
-    def _ask_for_memory(self, connection: Connection, rows: int, dimension: int) -> None:
-        """Give the build enough memory to hold the graph, for this session only: it is many times slower without."""
-        (now,) = connection.execute(
-            "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'"
-        ).fetchone() or (0,)
-        numbers = 4 if self._target.kind == "vector" else 2
-        needed = rows * (numbers * dimension + 2 * self._options.m * 16 + 128)
-        wanted = min(max(int(1.2 * needed), now), max(_MOST_MEMORY, now))
-        connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{wanted // 1024}kB"])
-
 
 def _distance(operators: str) -> str:
     """What a class of operators of pgvector's measures."""
     return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
-
-
-def _prepare(connection: Connection) -> None:
-    """A session that waits for others as long as it takes, and ends when we do, where the server can look for that."""
-    connection.execute(
-        """SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '0' ELSE '1s' END, false) FROM pg_settings
-           WHERE name = 'lock_timeout'
-           OR (name = 'client_connection_check_interval' AND version() LIKE '%%linux%%')""",
-        [],
-    )
 
 
 def _stem(target: Target, ending: str) -> str:

@@ -1,0 +1,5 @@
+"""Tables in PostgreSQL."""
+
+from embedmill.tables.postgres.table import PostgresTable
+
+__all__ = ["PostgresTable"]

@@ -1,0 +1,80 @@
+"""The SQL about the metrics of a PostgreSQL table."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from psycopg import sql
+
+from embedmill.tables.postgres.parts import Parts
+
+
+class MetricsStatements(Parts):
+    """Of one table of metrics."""
+
+    @cached_property
+    def create_metrics(self) -> sql.Composed:
+        """The table of metrics, with the key columns of the user's."""
+        return self._fill(_CREATE_METRICS, columns=self._columns(self._keys))
+
+    def unmeasured(self, *, after: bool) -> sql.Composed:
+        """A page of rows whose metrics are missing or of an older text; gives text, keys."""
+        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
+        return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
+
+    @cached_property
+    def write_metrics(self) -> sql.Composed:
+        """Write the metrics that are staged."""
+        return self._fill(_WRITE_METRICS)
+
+    @cached_property
+    def count_frequencies(self) -> sql.Composed:
+        """Count, in one query, how often each text stands in the table."""
+        return self._fill(_FREQUENCIES)
+
+    @cached_property
+    def remove_metrics(self) -> sql.Composed:
+        """Remove the metrics of rows that are gone, or have no text any more."""
+        return self._fill(_REMOVE_METRICS)
+
+
+_CREATE_METRICS: Final = """
+CREATE TABLE IF NOT EXISTS {metrics} (
+    {columns},
+    characters  integer NOT NULL,
+    words       integer NOT NULL,
+    tokens      integer,
+    frequency   integer,
+    text_hash   bytea   NOT NULL,
+    text_digest bytea   NOT NULL,
+    PRIMARY KEY ({keys})
+)
+"""
+
+_UNMEASURED: Final = """
+SELECT t.{text}::text, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
+WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
+"""
+
+_UNMEASURED_PAGE: Final = """
+ORDER BY {table_keys} LIMIT %(limit)s
+"""
+
+_WRITE_METRICS: Final = """
+INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
+SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
+ON CONFLICT ({keys}) DO UPDATE SET
+    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
+    text_hash = excluded.text_hash, text_digest = excluded.text_digest
+"""
+
+_FREQUENCIES: Final = """
+UPDATE {metrics} m SET frequency = f.number
+FROM (SELECT text_digest, count(*)::integer AS number FROM {metrics} GROUP BY text_digest) f
+WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
+"""
+
+_REMOVE_METRICS: Final = """
+DELETE FROM {metrics} m WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
+"""

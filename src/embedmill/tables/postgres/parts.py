@@ -1,0 +1,110 @@
+"""What all SQL about a PostgreSQL table is made of.
+
+All is to be executed with parameters, be they none: every name comes through `Name`, every value as a parameter.
+Keys are compared in their own types and leave and come as text, so that any type and any number of columns will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+from embedmill.postgres.names import Name, in_sql
+from embedmill.rows import Key
+from embedmill.tables.postgres.target import Target
+
+STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
+MEASURED: Final = sql.Identifier("pg_temp", "embedmill_measured")
+
+
+def place(after: Key | None) -> dict[str, object]:
+    """The parameters that name the key which rows are looked for behind."""
+    return {f"key{number}": value for number, value in enumerate(after or (), 1)}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
+
+    target: Target
+    marks: sql.Identifier
+    metrics: sql.Identifier
+
+    @property
+    def _mark_keys(self) -> list[sql.Identifier]:
+        return [Name(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
+
+    @property
+    def _keys(self) -> list[sql.Identifier]:
+        return [Name(name) for name in self.target.keys]
+
+    @property
+    def _hash(self) -> sql.Composed:
+        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(Name(self.target.text))
+
+    def _same(
+        self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
+    ) -> sql.Composable:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{}.{} = {}.{}").format(sql.SQL(left), one, sql.SQL(right), other)
+            for one, other in zip(lefts, rights, strict=True)
+        )
+
+    def _after(self) -> sql.Composable:
+        """The rows behind the key that the parameters key1, key2 ... name."""
+        given = [
+            sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
+            for number, kind in enumerate(self.target.key_types, 1)
+        ]
+        return sql.SQL("({}) > ({})").format(listed("t.{}", self._keys), sql.SQL(", ").join(given))
+
+    def _columns(self, names: Sequence[sql.Identifier]) -> sql.Composed:
+        """The key's columns, as a table of ours has them under these names."""
+        return sql.SQL(", ").join(
+            sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
+            for name, kind in zip(names, self.target.key_types, strict=True)
+        )
+
+    def _fill(self, text: str, **more: sql.Composable) -> sql.Composed:
+        """A statement with the names it needs in place."""
+        return sql.SQL(text).format(**self._names(), **more)
+
+    def _names(self) -> dict[str, sql.Composable]:
+        """What stands in the braces of a statement."""
+        target = self.target
+        return {
+            "table": Name(target.schema, target.name),
+            "marks": self.marks,
+            "metrics": self.metrics,
+            "staging": STAGING,
+            "measured": MEASURED,
+            "text": Name(target.text),
+            "vector": Name(target.vector),
+            "hash": self._hash,
+            "keys": listed("{}", self._keys),
+            "table_keys": listed("t.{}", self._keys),
+            "keys_as_text": listed("t.{}::text", self._keys),
+            "page_keys": listed("p.{}", self._mark_keys),
+            "page_keys_as_text": listed("p.{}::text", self._mark_keys),
+            "mark_keys": listed("{}", self._mark_keys),
+            "keys_of_marks": listed("m.{}", self._mark_keys),
+            "keys_of_marks_as_text": listed("m.{}::text", self._mark_keys),
+            "table_as_marks": sql.SQL(", ").join(
+                sql.SQL("t.{} AS {}").format(key, name) for key, name in zip(self._keys, self._mark_keys, strict=True)
+            ),
+            "given_keys": sql.SQL(", ").join(
+                sql.SQL("s.{}::{}").format(name, in_sql(kind))
+                for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
+            ),
+            "table_is_mark": self._same("t", self._keys, "m", self._mark_keys),
+            "table_is_metrics": self._same("t", self._keys, "m", self._keys),
+            "claimed_is_page": self._same("c", self._mark_keys, "p", self._mark_keys),
+        }
+
+
+def listed(pattern: str, names: Sequence[sql.Identifier]) -> sql.Composed:
+    """The names, each in its place in the pattern, with commas between."""
+    return sql.SQL(", ").join(sql.SQL(pattern).format(name) for name in names)
