@@ -291,23 +291,6 @@ def test_a_unique_index_in_place_of_a_primary_key(shell: Shell, database: str) -
     assert filled(database) == 5
 
 
-def test_what_was_chosen_once_is_meant_from_then_on(shell: Shell, database: str) -> None:
-    """Columns that had to be named need not be named again: by the commands that cannot, nor by the next run."""
-    columns = "id int NOT NULL UNIQUE, text text, title text, summary text DEFAULT 'another'"
-    make(database, ["one", " ", "three"], columns=columns, into="id, title")
-    assert shell.json("ingest", "sentences", "--id", "id", "--text", "title", code=3)["embedded"] == 2
-    assert [each["key"] for each in shell.json("status", "sentences", "--failures")["failed"]] == [["2"]]
-    assert shell.json("retry-failed", "sentences", code=3)["failed"] == 1
-    ask(database, "UPDATE sentences SET title = 'two', text = 'not this' WHERE id = 2")
-    report = shell.json("ingest", "sentences")
-    assert (report["text"], report["embedded"], report["unchanged"]) == ("title", 1, 2)
-    done = shell.run("ingest", "sentences", "--text", "summary")  # but what is given counts
-    assert "1 embedded, 2 the same as another" in done.stdout
-    ask(database, "ALTER TABLE sentences DROP summary")
-    refused(shell.run("ingest", "sentences", "--text", "summary"), 2, "has no column 'summary'")
-    assert shell.json("ingest", "sentences")["text"] == "text"  # it is gone, and text is a telling name
-
-
 def test_another_way_to_look_at_the_schemas(shell: Shell, database: str) -> None:
     """What is known of a table does not hang on where names are looked for."""
     ask(database, "CREATE SCHEMA app; CREATE TYPE app.code AS ENUM ('a', 'b'); ALTER EXTENSION vector SET SCHEMA app")

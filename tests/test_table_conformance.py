@@ -748,6 +748,31 @@ def test_the_text_is_chosen_or_asked_for(place: Place) -> None:
 # Whole runs, with a model
 
 
+def test_what_was_chosen_once_is_meant_from_then_on(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Columns that had to be named need not be named again, by no command; others can still be given."""
+    place.execute(
+        f"CREATE TABLE docs (id bigint NOT NULL UNIQUE, text varchar(9), title varchar(9), embedding {place.vector})"
+    )
+    for number, title in enumerate(["one", "bad", "three"], 1):
+        place.execute("INSERT INTO docs VALUES (?, 'not this', ?, NULL)", number, title)
+    chosen = {"id": ["id"], "text": "title"}
+    assert texts(run(place, **chosen).written) == ["one", "three"]
+    with place.open() as table:
+        assert table.columns == ("title", "embedding")
+        assert [failure.key for failure in table.failures()] == [("2",)]
+    with place.open(metrics_only=True) as table:
+        assert table.columns[0] == "title"
+    assert texts(run(place, again=True).failed) == ["bad"]
+    assert not caplog.messages
+    assert texts(run(place, text="text").written) == ["not this"] * 3
+    assert "docs.embedding was filled from title before: now all rows are from text" in caplog.text
+    with place.open() as table:
+        assert table.columns == ("text", "embedding")
+    place.execute("ALTER TABLE docs DROP COLUMN text")
+    with place.open() as table:  # gone: chosen anew
+        assert table.columns == ("title", "embedding")
+
+
 @pytest.fixture(scope="module")
 def embedder() -> Iterator[TroubledEmbedder]:
     embedder = TroubledEmbedder()
