@@ -159,6 +159,26 @@ def test_a_server_that_stays_away(own: OwnServer, there: str, tmp_path: Path) ->
     assert complete(there) == ROWS
 
 
+def test_stopped_while_the_server_stays_away(own: OwnServer, there: str, tmp_path: Path) -> None:
+    """Who asks to end does not wait for as long as the server is given to come back."""
+    process = tables.shell(tmp_path, there).start("ingest", "sentences", "20", "--db-timeout", "250")
+    until(lambda: filled(there) > 0, process)
+    stop(own, signal.SIGINT)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trying again" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        line = err.splitlines()[-1]
+        assert process.returncode == 1 and line.startswith("error: ") and "(tried until it was stopped)" in line, err
+    finally:
+        own.start()
+    assert tables.shell(tmp_path, there).run("ingest", "sentences").returncode == 0
+    assert complete(there) == ROWS
+
+
 def test_few_connections_are_left(own: OwnServer, there: str, tmp_path: Path) -> None:
     """Then fewer writers work, which is said once."""
     with ExitStack() as stack:

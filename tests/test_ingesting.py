@@ -29,12 +29,14 @@ class Watched(PostgresTable):
         self._reading_takes, self._writing_takes = reading, writing
         self._counting = threading.Lock()
         self.in_flight = self.most = self.writing = self.most_writing = 0
+        self.claims: list[int] = []  # rows of each
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         time.sleep(self._reading_takes)
         rows = super().claim(after, limit)
         with self._counting:
             self.in_flight += len(rows)
+            self.claims.append(len(rows))
             self.most = max(self.most, self.in_flight)
         return rows
 
@@ -86,6 +88,17 @@ def test_what_is_in_flight_is_bounded_by_workers_times_batch(sentences: str, rea
     # has a few texts, one batch is being gathered, three wait for writers, two are being written; and of each length
     # a batch of the model may be half full.
     assert table.most <= (2 + 1 + 2 + 1 + 3 + 2) * _BATCH + 200
+
+
+def test_large_texts_come_in_small_pages(sentences: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows may hold whole books, of which many wait in memory."""
+    with psycopg.connect(sentences) as connection:
+        connection.execute("DELETE FROM sentences WHERE id > 300")
+        connection.execute("UPDATE sentences SET text = repeat('word ', 100) || id")
+    monkeypatch.setattr("embedmill.ingesting._LARGE", 1000)
+    table = Watched(sentences)
+    run(table, Width(2, 2), rows=300)
+    assert table.claims[0] == _BATCH and set(table.claims[1:-2]) == {2}
 
 
 def test_a_slow_database_gets_more_writers(sentences: str) -> None:

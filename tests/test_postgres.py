@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -150,3 +151,19 @@ def test_patience_has_an_end_and_is_not_for_mistakes(database: str) -> None:
         with pytest.raises(StoreError, match='"nowhere" does not exist: it is gone'):
             Patience(database)(wrong)
     assert tries == [1]
+
+
+def test_patience_that_is_hurried_ends_soon(database: str) -> None:
+    """Whoever has asked to end does not wait for a server that stays away."""
+    patience = Patience(database, 300)
+    tries: list[int] = []
+
+    def lost() -> None:
+        tries.append(1)
+        if len(tries) == 5:  # the next pause is a second and a half
+            threading.Timer(0.1, patience.hurry, [0.2]).start()
+        raise psycopg.OperationalError("the connection is lost")
+
+    with pytest.raises(StoreError, match=r"lost.*\(tried until it was stopped\)"):
+        patience(lost)
+    assert len(tries) == 6

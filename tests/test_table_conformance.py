@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
+from embedmill.estimating import estimate
+from embedmill.executors.inline import InlineExecutor
 from embedmill.records import Cause, text_hash
 from embedmill.rows import Counts, Row, RowFailure, shown
 from embedmill.tables.naming import metrics_name
@@ -397,6 +399,9 @@ def test_a_second_model_is_refused_unless_it_overwrites(place: Place) -> None:
             SpaceMismatch, match=r"embedding holds vectors of model \(space .*not of other.*--overwrite"
         ):
             table.bind(other, "other")
+        with pytest.raises(SpaceMismatch, match="--overwrite"):
+            table.check(other, "other")
+        table.check(other, "other", overwrite=True)
         table.bind(other, "other", overwrite=True)
         assert texts(claimed(table)) == ["one", "two"]
 
@@ -411,8 +416,11 @@ def test_a_column_in_which_all_has_failed_takes_another_model(place: Place) -> N
 def test_another_dimension_is_refused_and_both_are_named(place: Place) -> None:
     place.docs("one")
     run(place)
-    with place.open() as table, pytest.raises(SpaceMismatch, match=rf"{DIMENSION}.*\b3\b.*--vector"):
-        table.bind(fingerprint(weights="others", dimension=3), "other")
+    other = fingerprint(weights="others", dimension=3)
+    with place.open() as table:
+        for refuse in (table.check, table.bind):
+            with pytest.raises(SpaceMismatch, match=rf"{DIMENSION}.*\b3\b.*--vector"):
+                refuse(other, "other")
 
 
 def test_a_renamed_model_or_another_precision_is_the_same_space(place: Place) -> None:
@@ -790,6 +798,25 @@ def test_a_second_run_makes_no_model_call(place: Place, embedder: TroubledEmbedd
     assert (second.embedded, second.chunks, second.failures, second.unchanged) == (0, 0, 8, 42)
     assert embedder.calls == calls
     assert ingest(place, embedder, vector="own", again=True).failed == 8
+
+
+def test_a_dry_run_tells_what_a_run_would_do(place: Place, embedder: TroubledEmbedder) -> None:
+    place.docs("one", "two", " ", "four", None)
+    ingest(place, embedder, vector="own", create=True)
+    place.execute("UPDATE docs SET body = 'changed' WHERE id = 1")
+    place.execute("INSERT INTO docs (id, body, own) SELECT 9, 'foreign', own FROM docs WHERE id = 2")
+    before = place.execute("SELECT * FROM docs ORDER BY id")
+
+    def dry(**options: bool) -> tuple[int, int]:
+        with place.open(vector="own") as table:
+            report = estimate(table, embedder, InlineExecutor(embedder), **options)
+        assert report.dry_run and report.estimated_seconds is not None
+        return report.embedded, report.unchanged
+
+    assert dry() == (1, 2)
+    assert dry(overwrite=True) == (2, 2)
+    assert dry(again=True) == (2, 2)
+    assert place.execute("SELECT * FROM docs ORDER BY id") == before
 
 
 def test_rows_that_fail_do_not_take_their_batch_with_them(place: Place) -> None:

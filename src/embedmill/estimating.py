@@ -6,40 +6,42 @@ import time
 from collections import Counter
 from typing import Final
 
-from embedmill.batching import batches
 from embedmill.interfaces import Embedder, Executor, Table
-from embedmill.records import Batch
 from embedmill.reporting import table_report
 from embedmill.rows import IngestReport
+from embedmill.speed import seconds_for
 
 _SAMPLE: Final = 500  # texts that are embedded to learn the machine's speed: a few seconds on two cores
 
 
-def estimate(table: Table, embedder: Embedder, executor: Executor) -> IngestReport:
-    """Count the rows that need a vector, and embed some of the table's texts for their speed; writes nothing."""
+def estimate(
+    table: Table, embedder: Embedder, executor: Executor, *, overwrite: bool = False, again: bool = False
+) -> IngestReport:
+    """Count the rows that need a vector, and embed some of the table's texts for their speed; writes nothing.
+
+    Raises what `Table.check` raises.
+    """
     started = time.perf_counter()
-    stands = table.counts()
-    texts = [text for text in table.sample(min(_SAMPLE, stands.left)) if text.strip()] if stands.left else []
-    seconds, tokens = 0.0, 0
-    if texts:
-        embedder.load()
-        loaded = time.perf_counter()
-        encoded = list(zip(texts, embedder.encode(texts), strict=True))
-        groups = batches(encoded, lambda each: len(each[1]))
-        calls = [Batch(tuple(text for text, _ in group), tuple(ids for _, ids in group)) for group in groups]
-        for _ in executor.run(calls):
-            pass
-        share = stands.left / len(texts)
-        seconds, tokens = share * (time.perf_counter() - loaded), round(share * sum(call.tokens for call in calls))
+    space = embedder.fingerprint.space.id
+    table.check(embedder.fingerprint, embedder.name, overwrite=overwrite)
+    status = table.status()
+    stands = status.counts
+    due = stands.left + (stands.foreign if overwrite else 0) + (stands.failures if again else 0)
+    if status.space not in (None, space):  # which is overwritten, or has no vectors yet
+        due = stands.rows
+    texts = [text for text in table.sample(min(_SAMPLE, due)) if text.strip()] if due else []
+    sample = list(zip(texts, embedder.encode(texts), strict=True)) if texts else []
+    tokens = round(due * sum(len(ids) for _, ids in sample) / len(sample)) if sample else 0
+    seconds = seconds_for(tokens, sample, embedder, executor)
     return table_report(
         table,
         stands,
-        Counter(chunks=stands.left, embedded=stands.left, tokens=tokens),
+        Counter(chunks=due, embedded=due, tokens=tokens),
         embedder,
         executor,
         stages={},
         seconds=time.perf_counter() - started,
-        unchanged=stands.unchanged,
+        unchanged=stands.unchanged if due < stands.rows else 0,
         removed=0,
         dry_run=True,
         estimated_seconds=round(seconds, 1),

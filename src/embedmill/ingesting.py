@@ -35,6 +35,9 @@ memory, and more work that a kill repeats."""
 _TO_FINISH: Final = 5.0
 """Seconds that what is in flight has when a run is stopped."""
 
+_LARGE: Final = 4_000_000
+"""Characters of a page that is not to become larger: rows may hold whole books, and pages wait in memory."""
+
 _PASSES: Final = 10
 """Times that texts which change while they are embedded are embedded anew; what changes still is for the next run."""
 
@@ -81,6 +84,7 @@ class Ingestor:
         """End the run early, from another thread or a signal handler; what has been embedded is written."""
         self._stopping.set()
         self._executor.hurry(_TO_FINISH)
+        self._table.hurry(_TO_FINISH)
 
     def run(
         self,
@@ -196,14 +200,17 @@ class Ingestor:
 
     def _read(self, state: State, pages: Queue[Page]) -> None:
         after: Key | None = None
+        limit = self._batch
         try:
             while not self._stopping.is_set():
                 started = time.perf_counter()
-                rows = self._table.claim(after, self._batch)
+                rows = self._table.claim(after, limit)
                 state.seconds["read"] += time.perf_counter() - started
                 if not rows:
                     break
                 after = rows[-1].key
+                size = sum(len(row.text) for row in rows) / len(rows)
+                limit = min(self._batch, max(round(_LARGE / size), 1)) if size else self._batch
                 pages.put(self._page(state, rows))
             pages.end()
         except Closed:

@@ -86,7 +86,7 @@ def ingest(
             chosen = settings(options | {"model": bound})
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
-            return estimate(there, embedder, executor)
+            return estimate(there, embedder, executor, overwrite=overwrite, again=again)
         ingestor = Ingestor(
             there,
             embedder,

@@ -252,12 +252,18 @@ class Table(Protocol):
     def first_fill(self) -> bool:
         """Whether no run had come to its end before this one."""
 
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space.
 
         `overwrite` takes rows with vectors of another origin too, `again` those that have failed before this run.
         Raises `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
+
+    def hurry(self, seconds: float) -> None:
+        """From now on, what fails for reasons that pass is tried again for at most so long; for signal handlers."""
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
@@ -285,7 +291,7 @@ class Table(Protocol):
         """Put on record why these rows have no vector; they are not tried again by themselves."""
 
     def tidy(self) -> int:
-        """Forget rows that are gone, take the vectors of those whose text is NULL or has failed; how many rows went."""
+        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.

@@ -78,7 +78,7 @@ class Matching(Generic[P]):
         """The pieces that need the model, as batches of nearly one length (see `embedmill.batching`)."""
         more = {} if patience is None else {"patience": patience}
         for group in batches(pieces, lambda piece: len(piece.ids), most=most, **more):
-            batch = as_batch(group)
+            batch = _as_batch(group)
             self._groups[id(batch)] = group
             yield batch
 
@@ -111,6 +111,6 @@ class Matching(Generic[P]):
         return sum(len(equals) for equals in self._waiting.values())
 
 
-def as_batch(group: Sequence[Piece]) -> Batch:
+def _as_batch(group: Sequence[Piece]) -> Batch:
     """Pieces of nearly one length as a call to the model."""
     return Batch(tuple(piece.input for piece in group), tuple(piece.ids for piece in group))

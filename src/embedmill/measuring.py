@@ -22,6 +22,8 @@ _PAGE_CHARACTERS: Final = 4_000_000
 
 _WRITERS: Final = 2
 
+_TO_FINISH: Final = 5.0  # seconds that what is in flight has when a run is stopped
+
 Encode = Callable[..., Sequence[TokenIds]]
 
 
@@ -64,6 +66,7 @@ class MetricsRun:
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; what is measured is written."""
         self._stopping.set()
+        self._table.hurry(_TO_FINISH)
 
     def run(self, on_progress: Callable[[IngestProgress], None] = lambda _: None) -> IngestReport:
         """Measure what needs it. Raises `StoreError`."""

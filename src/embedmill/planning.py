@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from embedmill.batching import batches
 from embedmill.chunking import Chunking
 from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
-from embedmill.matching import as_batch
 from embedmill.pipeline import known_vectors
 from embedmill.reading import Piece, Reader, ReadWhole
 from embedmill.records import Progress, Report
 from embedmill.reporting import progress, report
+from embedmill.speed import seconds_for
 
 _SAMPLE_TOKENS = 20_000
 """Tokens that are embedded to learn the machine's speed: about a second on two cores."""
@@ -62,6 +61,7 @@ def plan(
         read_bytes += sum(document.state.size for document in whole)
         on_progress(progress(reader, counts, read_bytes, executor, time.perf_counter() - started))
     seconds = time.perf_counter() - started
+    embedding = seconds_for(counts["tokens"], [(piece.input, piece.ids) for piece in sample], embedder, executor)
     return report(
         source,
         reader,
@@ -74,19 +74,5 @@ def plan(
         store=url,
         failures=store.status().failures if store else 0,
         dry_run=True,
-        estimated_seconds=round(seconds + _seconds(sample, counts["tokens"], embedder, executor), 1),
+        estimated_seconds=round(seconds + embedding, 1),
     )
-
-
-def _seconds(sample: Sequence[Piece], tokens: int, embedder: Embedder, executor: Executor) -> float:
-    """How long embedding `tokens` will take, from embedding the sample; loading the model counts too."""
-    if not sample:
-        return 0.0
-    loading = time.perf_counter()
-    embedder.load()
-    calls = [as_batch(group) for group in batches(sample, lambda piece: len(piece.ids))]
-    started = time.perf_counter()
-    for _ in executor.run(calls):
-        pass
-    speed = sum(call.tokens for call in calls) / (time.perf_counter() - started)
-    return started - loading + tokens / speed

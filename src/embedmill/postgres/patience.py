@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT: Final = 0.1  # seconds; doubled with each attempt
 _LONGEST_WAIT: Final = 5.0
+_LOOK_EVERY: Final = 0.1
 
 _PASSING: Final = (
     errors.LockNotAvailable,
@@ -51,10 +53,16 @@ class Patience:
     do not come back at once. Safe to use from several threads.
     """
 
-    def __init__(self, url: str, seconds: float = DB_TIMEOUT, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(self, url: str, seconds: float = DB_TIMEOUT, pause: Callable[[float], object] | None = None) -> None:
+        """`pause` waits between two attempts; None for a pause that `hurry` ends."""
         self._url = url
-        self.seconds = seconds
-        self._sleep = sleep
+        self._seconds = seconds
+        self._pause = pause or self._wait
+        self._end = math.inf  # of all trying
+
+    def hurry(self, seconds: float) -> None:
+        """From now on nothing is tried again for longer than this. A mere assignment: signal handlers may call it."""
+        self._end = time.monotonic() + seconds
 
     def __call__(self, work: Callable[[], T], again: Callable[[BaseException], object] = lambda _: None) -> T:
         """What `work` returns in the end; `again` is called with the error before each new attempt.
@@ -69,18 +77,22 @@ class Patience:
             except psycopg.Error as error:
                 now = time.monotonic()
                 if deadline is None:  # a lock has been waited for already
-                    deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self.seconds
+                    deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self._seconds
                 if not passes(error):
                     raise translated(error, self._url) from error
-                if now >= deadline:
-                    raise StoreError(
-                        f"{translated(error, self._url)} (tried for {self.seconds:g} s: --db-timeout)"
-                    ) from error
+                if now >= min(deadline, self._end):
+                    end = f"for {self._seconds:g} s: --db-timeout" if now >= deadline else "until it was stopped"
+                    raise StoreError(f"{translated(error, self._url)} (tried {end})") from error
                 log.warning("%s: trying again", _reason(error, self._url))
                 share = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-                self._sleep(min(wait * share, max(deadline - now, 0)))
+                self._pause(min(wait * share, deadline - now))
                 wait = min(2 * wait, _LONGEST_WAIT)
                 again(error)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := min(until, self._end) - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_EVERY))
 
 
 def _reason(error: psycopg.Error, url: str) -> str:

@@ -53,9 +53,8 @@ class Registry:
             found = self._entry(connection, target)
             marks = self.marks(found.id)
             connection.execute(Statements(target, marks, marks).create_marks, {})
-            other = None if overwrite or found.space == space.id else _other_space(connection, marks, space.id)
-            if other:
-                raise found.mismatch(f"{target.title}.{target.vector}", other, model, space.id)
+            if not overwrite:
+                self.check(connection, target, found, fingerprint, model)
             if found.space != space.id:
                 connection.execute(
                     sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
@@ -63,6 +62,17 @@ class Registry:
                 )
                 found = replace(found, space=space.id, model=model)
         return found
+
+    def check(
+        self, connection: Connection, target: Target, found: Registered, fingerprint: Fingerprint, model: str
+    ) -> None:
+        """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
+        space = fingerprint.space.id
+        if found.space != space:
+            query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(self.marks(found.id))
+            other = connection.execute(query, [space]).fetchone()
+            if other is not None:
+                raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, space)
 
     def note_filled(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""
@@ -109,10 +119,3 @@ class Registry:
         if other_key:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(found.id)))
         return replace(found, text=target.text, keys=keys)
-
-
-def _other_space(connection: Connection, marks: sql.Identifier, space: str) -> str | None:
-    """The id of another space that rows have vectors of."""
-    query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(marks)
-    row = connection.execute(query, [space]).fetchone()
-    return None if row is None else str(row[0])

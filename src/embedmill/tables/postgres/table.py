@@ -124,6 +124,16 @@ class PostgresTable(Closing):
 
     # Beginning
 
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        check_dimension(self.target, fingerprint.space.dimension, model)
+        self._index.check(fingerprint.space.dimension)
+        known = self._known()
+        if known is not None and not overwrite:
+            self._session.read(
+                lambda connection: self._registry.check(connection, self.target, known, fingerprint, model)
+            )
+
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
 
@@ -409,6 +419,10 @@ class PostgresTable(Closing):
             cursor.execute(query, {})
             for cause, message, attempts, *key in cursor:
                 yield RowFailure(tuple(key), Cause(cause, message), attempts)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on, what fails for reasons that pass is tried again for at most so long."""
+        self._session.patience.hurry(seconds)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""

@@ -71,10 +71,8 @@ def bind(
     statements = Statements(target, marks(found.id), "")
     for statement in statements.create_marks:
         db.execute(statement)
-    if found.space not in (None, space.id) and not overwrite:
-        (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
-        if filled:
-            raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space.id)
+    if not overwrite:
+        check(db, target, found, fingerprint, model)
     if found.space == space.id:
         return found
     fields = json.dumps(asdict(space), sort_keys=True)
@@ -83,6 +81,16 @@ def bind(
         [space.id, fields, model, found.id],
     )
     return replace(found, space=space.id, model=model)
+
+
+def check(db: sqlite3.Connection, target: Target, found: Registered, fingerprint: Fingerprint, model: str) -> None:
+    """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
+    space = fingerprint.space.id
+    if found.space not in (None, space):
+        statements = Statements(target, marks(found.id), "")
+        (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
+        if filled:
+            raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space)
 
 
 def note_filled(db: sqlite3.Connection, number: int) -> None:

@@ -111,6 +111,15 @@ class SqliteTable(Closing):
 
     # Beginning
 
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        if not overwrite:
+            self._check_dimension(fingerprint.space.dimension, model)
+            known = self._known()
+            if known is not None:
+                with self._database.reading() as db:
+                    registry.check(db, self.target, known, fingerprint, model)
+
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
 
@@ -403,6 +412,9 @@ class SqliteTable(Closing):
         for page in self._database.pages(self._statements.failures, None, 3):
             for cause, message, attempts, *key in page:
                 yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
+
+    def hurry(self, seconds: float) -> None:
+        """Nothing is tried again here but a lock of others, which are short."""
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
