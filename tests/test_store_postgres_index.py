@@ -59,7 +59,7 @@ def test_an_index_is_built_after_a_run_and_once(large: tuple[str, list[Replaceme
     with closing(PostgresStore(url)) as store:
         store.prepare_search()
         assert indexes(url) == [index]
-        setting = store._run._connection.execute("SHOW maintenance_work_mem").fetchone()
+        setting = store._run._session._connection.execute("SHOW maintenance_work_mem").fetchone()
     assert setting == ask(url, "SHOW maintenance_work_mem")[0]
 
 

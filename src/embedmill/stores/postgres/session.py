@@ -148,14 +148,15 @@ def _require_unicode(connection: Connection, url: str) -> None:
 
 
 class Session:
-    """One connection for reading, made anew where it was lost; what is asked of it is asked again then."""
+    """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
 
-    def __init__(self, place: Place, patience: float) -> None:
-        """`patience`: seconds for which what passes by itself is tried again."""
+    def __init__(self, place: Place, patience: float, connection: Connection, reopen: Callable[[], Connection]) -> None:
+        """`patience`: seconds for which what passes by itself is tried again; `reopen` raises what psycopg raises."""
         self._place = place
         self._patience = Patience(place.url, patience)
+        self._reopen = reopen
         self._using = threading.Lock()
-        self._connection = place.open_reader()
+        self._connection = connection
         self._closed = False
 
     def __call__(self, work: Callable[[Connection], T]) -> T:
@@ -167,7 +168,7 @@ class Session:
 
     def _try(self, work: Callable[[Connection], T]) -> T:
         if self._connection.closed:
-            self._connection = self._place.reopen_reader()
+            self._connection = self._reopen()
         with self._connection.transaction():
             return work(self._connection)
 
@@ -176,6 +177,11 @@ class Session:
         with self._using:
             self._closed = True
             self._connection.close()
+
+
+def reading(place: Place, patience: float) -> Session:
+    """A session that reads. Raises what `Place.open_reader` raises."""
+    return Session(place, patience, place.open_reader(), place.reopen_reader)
 
 
 class Run:
@@ -188,29 +194,26 @@ class Run:
     def __init__(self, place: Place, patience: float, *, create: bool) -> None:
         """Raises what `Place.open_writer` raises."""
         self._place = place
-        self._patience = Patience(place.url, patience)
         self._using = threading.Lock()
-        self._connection = place.open_writer(create=create)
-        self._closed = False
         self._step = 0
-        try:
-            with told(place.url):
-                self.number = _begin(self._connection)
-        except BaseException:
-            self.close()
-            raise
+        connection = place.open_writer(create=create)
+        with told(place.url), _closed_on_error(connection):
+            self.number = _begin(connection)
+        self._session = Session(place, patience, connection, lambda: place.reopen_writer(self.number))
 
     def transaction(self, work: Callable[[Connection], int]) -> int:
         """What `work` returns, given the connection in a transaction; it may be called again, and counts once."""
         with self._using:
-            answer = self._do(lambda db: self._step_by(work, db))
+            answer = self.note(lambda db: self._step_by(work, db))
             self._step += 1
             return answer
 
-    def note(self, work: Callable[[Connection], object]) -> None:
+    def note(self, work: Callable[[Connection], T]) -> T:
         """Do what may be done twice."""
-        with self._using:
-            self._do(work)
+        try:
+            return self._session(work)
+        except UnicodeEncodeError as error:
+            raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
 
     def _step_by(self, work: Callable[[Connection], int], db: Connection) -> int:
         run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
@@ -222,25 +225,9 @@ class Run:
         db.execute("UPDATE writer SET step = %s, answer = %s", [self._step + 1, answer])
         return answer
 
-    def _do(self, work: Callable[[Connection], T]) -> T:
-        if self._closed:
-            raise StoreError(f"store {self._place.shown} is closed")
-        try:
-            return self._patience(lambda: self._try(work))
-        except UnicodeEncodeError as error:
-            raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
-
-    def _try(self, work: Callable[[Connection], T]) -> T:
-        if self._connection.closed:
-            self._connection = self._place.reopen_writer(self.number)
-        with self._connection.transaction():
-            return work(self._connection)
-
     def close(self) -> None:
         """Let the next run in; may be called twice."""
-        with self._using:
-            self._closed = True
-            self._connection.close()
+        self._session.close()
 
 
 def _begin(connection: Connection) -> int:

@@ -16,7 +16,7 @@ from embedmill.postgres.vectors import read_vector
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores.postgres import nearest, rows, text
 from embedmill.stores.postgres.inspection import problems
-from embedmill.stores.postgres.session import Place, Run, Session
+from embedmill.stores.postgres.session import Place, Run, reading
 from embedmill.stores.spaces import check_shape, finite, mismatch
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class PostgresStore:
             self._run = Run(self._place, patience, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
-            self._reading = Session(self._place, patience)
+            self._reading = reading(self._place, patience)
             stack.callback(self._reading.close)
             held = self._reading(rows.bound)
             self._closing = stack.pop_all()
