@@ -238,6 +238,6 @@ def test_few_pools_live_at_once_while_their_sizes_are_tried() -> None:
         for _ in tuned.run(work):
             most = max(most, len(psutil.Process().children()))
         assert set(tuned.measured) == {1, 2, 3, 4}
-        assert most <= 8  # of 10 in all: the first, the best and the one that is tried
+        assert most <= 4 + 3 + 2  # of 10 in all: the first, the best and the one that is tried
     finally:
         tuned.close()
