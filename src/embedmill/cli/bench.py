@@ -57,6 +57,7 @@ def ingest(
     is only read.
     """
     output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.cli import hints
     from embedmill.cli.signals import Stopping
     from embedmill.measure.tables import bench_ingest
 
@@ -64,6 +65,7 @@ def ingest(
         if not quiet and not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
+    shared = options.given(model=model, precision=precision, executor=executor, store=store)
     with Stopping() as stopping:
         bench = bench_ingest(
             table,
@@ -74,12 +76,18 @@ def ingest(
             text=text,
             on_setting=show,
             on_start=stopping.watch,
-            **options.given(model=model, precision=precision, executor=executor, store=store),
+            **shared,
         )
     if as_json:
         output.emit(bench.to_dict())
     elif bench.tried:
         output.say(_table(bench))
+        line = hints.command(
+            *("ingest", table, bench.best.batch, "--workers", bench.best.workers),
+            given=shared | {"id": key, "text": text},
+            kept=("id", "text", "model", "precision", "executor", "store"),
+        )
+        output.say(f"best: {line}")
     if bench.interrupted:
         output.complain("interrupted: the copy is removed")
         return exits.INTERRUPTED
@@ -93,7 +101,5 @@ def _table(bench: Bench) -> str:
         f"{each.reading:7.0%}  {each.model:5.0%}  {each.writing:7.0%}"
         for each in bench.tried
     ]
-    best = bench.best
     lines.append(f"each over {bench.rows:,} rows of {bench.table}; shares of the time by what was waited for")
-    lines.append(f"best: embedmill ingest {bench.table} {best.batch} --workers {best.workers}")
     return "\n".join(lines)

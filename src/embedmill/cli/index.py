@@ -89,7 +89,7 @@ def index(
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, **flags)
-    return run_on_store(job, source, chosen, as_json=as_json, quiet=quiet)
+    return run_on_store(job, source, flags, as_json=as_json, quiet=quiet)
 
 
 def retry_failed(
@@ -122,7 +122,6 @@ def retry_failed(
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
     from embedmill.cli.runs import run_on_store
-    from embedmill.config import settings
 
     flags = options.given(
         model=model,
@@ -145,6 +144,7 @@ def retry_failed(
         if chunk_tokens is not None:
             raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
         again = partial(ingest, table, vector=vector, again=True, **flags)
-        return run_on_table(again, table, vector, flags, as_json=as_json, quiet=quiet)
+        return run_on_table(again, table, vector, flags, retrying=True, as_json=as_json, quiet=quiet)
+    options.check_vector(vector, table)
     job = partial(api.retry_failed, **flags)
-    return run_on_store(job, None, settings(flags), as_json=as_json, quiet=quiet)
+    return run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)

@@ -207,12 +207,13 @@ def run_on_table(
     vector: str | None,
     shared: dict[str, Any],
     *,
+    retrying: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Do the job, which fills a table; report on it and give the exit code. `shared` are the settings given."""
     from embedmill.cli import tables
-    from embedmill.cli.runs import run
+    from embedmill.cli.runs import next_commands, run
     from embedmill.cli.summary import FAILURES_SHOWN
     from embedmill.ingestion import table_failures
 
@@ -225,8 +226,7 @@ def run_on_table(
         None,
         told=tables.summary,
         first_failures=first_failures,
-        again=f"embedmill retry-failed {table}",
-        listed=f"embedmill status {table} --failures",
+        next_commands=next_commands(shared | {"vector": vector}, table, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

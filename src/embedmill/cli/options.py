@@ -175,6 +175,12 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
+def check_vector(vector: str | None, table: str | None) -> None:
+    """Raise `UsageError` where a column is named, and no table that has it."""
+    if vector is not None and table is None:
+        raise UsageError(f"--vector: name the TABLE that has the column {vector}")
+
+
 def whole_number(text: str, name: str) -> int:
     """A number from 1 up; raises `UsageError`, which names the option."""
     if not text.isdecimal() or int(text) < 1:
