@@ -22,5 +22,5 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
     for name in kept:
         value = given.get(name) or []
         for each in [value] if isinstance(value, str) else value:
-            line += [f"--{name.replace('_', '-')}", without_password(each)]
+            line += [f"--{name.replace('_', '-')}", without_password(each) if name == "store" else each]
     return one_line(shlex.join(line))

@@ -111,9 +111,9 @@ def masked(text: str) -> str:
 def without_password(url: str) -> str:
     """A URL that may be shown and used: its password then comes from elsewhere, such as PGPASSWORD or ``~/.pgpass``."""
     bare = _PASSWORD.sub(lambda found: f"{found[found.lastindex]}@" if found.lastindex else "", url)
-    address, _, query = bare.partition("?")
-    kept = [each for each in query.split("&") if each and "password" not in unquote(each.partition("=")[0]).lower()]
-    return "?".join(filter(None, [address, "&".join(kept)]))
+    address, mark, query = bare.partition("?")
+    kept = [each for each in query.split("&") if "password" not in unquote(each.partition("=")[0]).lower()]
+    return address + mark * bool(kept) + "&".join(kept)
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedmill.cli import exits, hints, options, output, parser
-from embedmill.cli.ingest import Vector
 from embedmill.cli.wording import counted, table
 
 if TYPE_CHECKING:
@@ -26,18 +25,15 @@ def register(commands: typer.Typer) -> None:
         "embedmill status --failures",
         "embedmill status --store sqlite:notes.db --json",
         "embedmill status sentences --store postgresql://localhost/app",
-        notes=options.SETTINGS_NOTE,
+        notes=options.PLACE_NOTE,
     )(status)
 
 
 def status(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[TABLE]", help="A table that ingest fills, in place of a store.", show_default=False),
-    ] = None,
-    vector: Vector = None,
+    name: options.FilledTable = None,
+    vector: options.FilledVector = None,
     store: options.Store = None,
-    schema: options.Schema = None,
+    schema: options.EitherSchema = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
@@ -47,7 +43,7 @@ def status(
 ) -> int:
     """Show what a store holds, or how a table stands.
 
-    Without TABLE the tables that ingest has filled in the same database are listed, too.
+    Without TABLE, the tables that ingest has filled in the same database are listed as well.
     """
     output.configure(quiet=quiet, verbose=verbose)
     options.check_vector(vector, name)
@@ -57,7 +53,7 @@ def status(
         listed = {"failed": [asdict(failure) for failure, _ in standing.failed]} if failures else {}
         output.emit(standing.facts | listed)
         return exits.DONE
-    output.say(table(standing.rows))
+    output.say(table([(what, output.one_line(how)) for what, how in standing.rows]))
     for failure, described in standing.failed:
         output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
     if not quiet:

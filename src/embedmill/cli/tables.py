@@ -93,7 +93,7 @@ def listing(tables: Sequence[Entry]) -> list[tuple[str, str]]:
         (
             "table",
             f"{each.table}, {each.text} to {each.vector}, {each.model or 'no model yet'}, "
-            + ("filled" if each.filled else "no run has come to its end yet"),
+            + ("a run has finished" if each.filled else "no run has finished yet"),
         )
         for each in tables
     ]

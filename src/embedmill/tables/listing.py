@@ -29,7 +29,9 @@ def listed(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
     """The tables of a database that have been filled, or begun, and are still there.
 
     `schema` is where a PostgreSQL database knows of them; locks on an SQLite file are waited for up to `lock_timeout`
-    seconds. Empty where there is no such database, or a store in its place. Raises `StoreError` where it cannot be used.
+    seconds. Empty where there is no such database, or a store in its place.
+
+    Raises `StoreError` where it cannot be used.
     """
     scheme, colon, _ = url.partition(":")
     if scheme in ("postgresql", "postgres"):
