@@ -123,7 +123,10 @@ def test_a_password_is_in_no_hint(postgres: PostgresPlace, tmp_path: Path) -> No
         shown = [ingested, shell.run("status", "docs", "--store", url), shell.run("status", "--store", url)]
         shown.append(shell.run("bench", "ingest", "docs", "--text", "body", "--max-workers", 1, "--store", url))
         best = named(shown[-1].stdout, "ingest")
-        assert (best[:2], best[3:]) == (["ingest", "docs"], ["--workers", "1", "--text", "body", "--store", proxy.url])
+        assert (best[:2], best[3:]) == (
+            ["ingest", "public.docs"],
+            ["--workers", "1", "--text", "body", "--store", proxy.url],
+        )
         assert [done.returncode for done in shown] == [3, 0, 0, 0]
         assert not any("hush" in done.stdout + done.stderr for done in shown)
         assert shell.run(*listing).returncode == 0, "the rest of the URL is whole"

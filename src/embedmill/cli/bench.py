@@ -90,7 +90,7 @@ def ingest(
     elif bench.tried:
         output.say(_table(bench))
         line = hints.command(
-            *("ingest", table, bench.best.batch, "--workers", bench.best.workers),
+            *("ingest", bench.table, bench.best.batch, "--workers", bench.best.workers),
             given=shared | {"id": key, "text": text},
             kept=("id", "text", "model", "precision", "executor", "store"),
         )
