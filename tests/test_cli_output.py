@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import struct
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_runs import Shell
-from embedmill.cli.output import masked, one_line
+from embedmill.cli import hints
+from embedmill.cli.output import masked, one_line, without_password
 from embedmill.cli.snippets import clipped, in_one_line, snippet
 from embedmill.cli.wording import counted, in_bytes, in_time, place, table
 from embedmill.models import ModelFiles
@@ -55,6 +57,37 @@ def test_passwords_are_masked(text: str, shown: str) -> None:
 @given(st.text(st.characters(exclude_characters="/", exclude_categories=["Z", "C"]), min_size=1))
 def test_no_part_of_a_password_is_left(password: str) -> None:
     assert masked(f"error: postgresql://ann:{password}@host/db: no") == "error: postgresql://ann:***@host/db: no"
+    assert without_password(f"postgresql://ann:{password}@host/db?a=b") == "postgresql://ann@host/db?a=b"
+
+
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        ("postgresql://ann:se/c?r@et@host:5432/db?a=b&c=d", "postgresql://ann@host:5432/db?a=b&c=d"),
+        ("postgresql://host/db?user=ann&password=secret&x=1", "postgresql://host/db?user=ann&x=1"),
+        ("postgresql://host/db?password=secret", "postgresql://host/db"),
+        ("postgresql://host/db?a=b&pass%77ord=secret&sslpassword=too", "postgresql://host/db?a=b"),
+        ("postgresql://ann@/db?host=/tmp/a", "postgresql://ann@/db?host=/tmp/a"),
+        ("sqlite:a b.db", "sqlite:a b.db"),
+        ("sqlite:why?", "sqlite:why?"),
+        ("sqlite:/odd/what%3f 100%.db", "sqlite:/odd/what%3f 100%.db"),
+    ],
+)
+def test_a_url_without_its_password_stays_of_use(url: str, left: str) -> None:
+    assert without_password(url) == left
+
+
+# commands to be run next
+
+WORDS = st.text(st.characters(exclude_categories=["C"]), min_size=1)
+
+
+@given(WORDS, st.none() | WORDS, st.lists(WORDS))
+def test_a_command_that_is_named_can_be_pasted(table: str, schema: str | None, columns: list[str]) -> None:
+    given = {"schema": schema, "id": columns, "model": "not asked for"}
+    wanted = [each for column in columns for each in ("--id", column)] + (["--schema", schema] if schema else [])
+    shown = hints.command("ingest", table, 5, given=given, kept=("id", "schema"))
+    assert shlex.split(shown) == ["embedmill", "ingest", table, "5", *wanted]
 
 
 def test_a_command_shows_no_password(tmp_path: Path) -> None:

@@ -20,43 +20,51 @@ def register(commands: typer.Typer) -> None:
         group,
         "embedmill bench ingest sentences --store postgresql://localhost/app",
         "embedmill bench ingest sentences --batch 100 --max-workers 4 --rows 5000",
+        notes="--store, --model, --precision and --executor are also read from the environment (EMBEDMILL_STORE) and "
+        "from ./embedmill.toml.",
     )(ingest)
     commands.add_typer(group, name="bench")
 
 
 def ingest(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table whose rows are tried.", show_default=False)],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False)
+    ],
     batch: Annotated[
         str,
-        options.option("--batch", metavar="N", help="Rows at once, and then four times as many. Default: 50."),
+        options.option(
+            "--batch",
+            metavar="N",
+            help="Rows claimed and written at once; four times as many are tried, too. Default: 50.",
+        ),
     ] = "50",
     max_workers: Annotated[
         str,
-        options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... and so many workers. Default: 8."),
+        options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8."),
     ] = "8",
     rows: Annotated[
         str,
-        options.option("--rows", metavar="N", help="Rows that are copied. Default: 1000."),
+        options.option(
+            "--rows", metavar="N", help="Rows that are copied, and filled with each setting. Default: 1000."
+        ),
     ] = "1000",
-    key: Annotated[
-        list[str] | None,
-        options.option("--id", metavar="COLUMN", help="A column that tells rows apart; may be repeated."),
-    ] = None,
-    text: Annotated[str | None, options.option("--text", metavar="COLUMN", help="The column to embed.")] = None,
+    key: options.Key = None,
+    text: options.Text = None,
     model: options.Model = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
-    store: options.Store = None,
+    store: options.Database = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
     """Find the workers and the batch that fill a table soonest.
 
-    The first rows are copied to a table of their own, which is filled with each setting and removed afterwards. Yours
-    is only read.
+    Its first rows are copied to a new table in the same database, or for SQLite in a file of its own, which is filled
+    with each setting and removed afterwards. Yours is only read.
     """
     output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.cli import hints
     from embedmill.cli.signals import Stopping
     from embedmill.measure.tables import bench_ingest
 
@@ -64,6 +72,7 @@ def ingest(
         if not quiet and not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
+    shared = options.given(model=model, precision=precision, executor=executor, store=store)
     with Stopping() as stopping:
         bench = bench_ingest(
             table,
@@ -74,12 +83,18 @@ def ingest(
             text=text,
             on_setting=show,
             on_start=stopping.watch,
-            **options.given(model=model, precision=precision, executor=executor, store=store),
+            **shared,
         )
     if as_json:
         output.emit(bench.to_dict())
     elif bench.tried:
         output.say(_table(bench))
+        line = hints.command(
+            *("ingest", bench.table, bench.best.batch, "--workers", bench.best.workers),
+            given=shared | {"id": key, "text": text},
+            kept=("id", "text", "model", "precision", "executor", "store"),
+        )
+        output.say(f"best: {line}")
     if bench.interrupted:
         output.complain("interrupted: the copy is removed")
         return exits.INTERRUPTED
@@ -93,7 +108,5 @@ def _table(bench: Bench) -> str:
         f"{each.reading:7.0%}  {each.model:5.0%}  {each.writing:7.0%}"
         for each in bench.tried
     ]
-    best = bench.best
     lines.append(f"each over {bench.rows:,} rows of {bench.table}; shares of the time by what was waited for")
-    lines.append(f"best: embedmill ingest {bench.table} {best.batch} --workers {best.workers}")
     return "\n".join(lines)

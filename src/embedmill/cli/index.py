@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embedmill.cli import options, output, parser
-from embedmill.cli.ingest import Vector, run_on_table
+from embedmill.cli.ingest import run_on_table
 from embedmill.errors import UsageError
 
 
@@ -28,7 +28,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill retry-failed",
         "embedmill retry-failed --store sqlite:notes.db --json",
         "embedmill retry-failed sentences --store postgresql://localhost/app",
-        notes=options.SETTINGS_NOTE,
+        notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
         name="retry-failed",
     )(retry_failed)
 
@@ -89,16 +89,13 @@ def index(
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, **flags)
-    return run_on_store(job, source, chosen, as_json=as_json, quiet=quiet)
+    return run_on_store(job, source, flags, as_json=as_json, quiet=quiet)
 
 
 def retry_failed(
-    table: Annotated[
-        str | None,
-        typer.Argument(metavar="[TABLE]", help="A table that ingest fills, in place of a store.", show_default=False),
-    ] = None,
-    vector: Vector = None,
-    model: options.Model = None,
+    table: options.FilledTable = None,
+    vector: options.FilledVector = None,
+    model: options.NotedModel = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
     workers: options.Workers = None,
@@ -107,7 +104,7 @@ def retry_failed(
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
     store: options.Store = None,
-    schema: options.Schema = None,
+    schema: options.EitherSchema = None,
     db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
@@ -117,12 +114,11 @@ def retry_failed(
 ) -> int:
     """Try again what could not be read or embedded.
 
-    The model is the store's, or the table's, unless another is named. What did not fail is not embedded again.
+    What did not fail is not embedded again. What fails again stays on record, with one attempt more.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
     from embedmill.cli.runs import run_on_store
-    from embedmill.config import settings
 
     flags = options.given(
         model=model,
@@ -145,6 +141,7 @@ def retry_failed(
         if chunk_tokens is not None:
             raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
         again = partial(ingest, table, vector=vector, again=True, **flags)
-        return run_on_table(again, table, vector, flags, as_json=as_json, quiet=quiet)
+        return run_on_table(again, table, vector, flags, retrying=True, as_json=as_json, quiet=quiet)
+    options.check_vector(vector, table)
     job = partial(api.retry_failed, **flags)
-    return run_on_store(job, None, settings(flags), as_json=as_json, quiet=quiet)
+    return run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)

@@ -25,7 +25,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill ingest app.sentences 100 --store postgresql://ada@db/app --workers 4",
         "embedmill ingest sentences --store sqlite:app.db --text body --vector body_vector",
         "embedmill ingest sentences --metrics-only",
-        notes=options.SETTINGS_NOTE + " What is about the table itself is given as options only.",
+        notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
     )(ingest)
 
 
@@ -35,39 +35,24 @@ Table = Annotated[
         metavar="TABLE", help="The table, as in sentences, app.sentences or 'app.\"My Table\"'.", show_default=False
     ),
 ]
-Vector = Annotated[
-    str | None,
-    options.option(
-        "--vector",
-        metavar="COLUMN",
-        help="The column for the vectors. Default: the only one of such a type, or embedding.",
-    ),
-]
 
 
 def ingest(
     table: Table,
     batch: Annotated[
         str | None,
-        typer.Argument(metavar="[BATCH]", help="Rows claimed and written at once. Default: 500.", show_default=False),
+        typer.Argument(metavar="BATCH", help="Rows claimed and written at once. Default: 500.", show_default=False),
     ] = None,
-    key: Annotated[
-        list[str] | None,
-        options.option(
-            "--id",
-            metavar="COLUMN",
-            help="A column that tells rows apart; may be repeated. Default: those of the primary key.",
-        ),
-    ] = None,
-    text: Annotated[
+    key: options.Key = None,
+    text: options.Text = None,
+    vector: Annotated[
         str | None,
         options.option(
-            "--text",
+            "--vector",
             metavar="COLUMN",
-            help="The column to embed. Default: the only one with text, or one named text, content, body or the like.",
+            help="The column for the vectors. Default: the only one of such a type, or embedding.",
         ),
     ] = None,
-    vector: Vector = None,
     create: Annotated[
         bool,
         options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing."),
@@ -85,7 +70,7 @@ def ingest(
         options.option(
             "--index",
             metavar="auto|hnsw|none",
-            help="The index over the vectors, built when they are there; one that is there is kept. "
+            help="The index over the vectors (PostgreSQL), built when all are written; one that is there is kept. "
             "Default: auto, which is hnsw after the first fill of more than 10,000 rows.",
             autocompletion=lambda: ["auto", "hnsw", "none"],
         ),
@@ -114,7 +99,7 @@ def ingest(
         ),
     ] = True,
     metrics_only: Annotated[
-        bool, options.option("--metrics-only", help="Write these, and no vectors; needs no model.")
+        bool, options.option("--metrics-only", help="Write the metrics, and no vectors; needs no model.")
     ] = False,
     truncate: Annotated[
         bool,
@@ -134,8 +119,8 @@ def ingest(
     max_memory_mb: options.MaxMemory = None,
     max_documents_per_worker: options.MaxDocuments = None,
     batch_size: options.BatchSize = None,
-    store: options.Store = None,
-    schema: options.Schema = None,
+    store: options.Database = None,
+    schema: options.NotesSchema = None,
     db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     dry_run: options.DryRun = False,
@@ -143,7 +128,7 @@ def ingest(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """Fill a table's vectors.
+    """Put a vector beside each text of a table.
 
     Rows that have a vector of their present text are left alone, so that a run may be stopped at any time and the same
     command goes on. Several may run at once, on several machines: each row is embedded by one of them.
@@ -207,12 +192,13 @@ def run_on_table(
     vector: str | None,
     shared: dict[str, Any],
     *,
+    retrying: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Do the job, which fills a table; report on it and give the exit code. `shared` are the settings given."""
     from embedmill.cli import tables
-    from embedmill.cli.runs import run
+    from embedmill.cli.runs import next_commands, run
     from embedmill.cli.summary import FAILURES_SHOWN
     from embedmill.ingestion import table_failures
 
@@ -225,8 +211,7 @@ def run_on_table(
         None,
         told=tables.summary,
         first_failures=first_failures,
-        again=f"embedmill retry-failed {table}",
-        listed=f"embedmill status {table} --failures",
+        next_commands=next_commands(shared | {"vector": vector}, table, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

@@ -16,6 +16,8 @@ SETTINGS_NOTE = (
     "(EMBEDMILL_STORE for --store) and from ./embedmill.toml (chunk-tokens = 128). Options win over the "
     "environment, the environment over the file."
 )
+TABLE_NOTE = " What is about the table itself is given as options only."
+PLACE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
 
 
 def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
@@ -37,6 +39,14 @@ StoreModel = Annotated[
         "--model",
         metavar="NAME|FOLDER",
         help="Where the store's model lies. Default: found by the name that the store has noted.",
+    ),
+]
+NotedModel = Annotated[
+    str | None,
+    option(
+        "--model",
+        metavar="NAME|FOLDER",
+        help="Where the model lies that the store or table is filled with. Default: found by the name noted there.",
     ),
 ]
 Precision = Annotated[
@@ -112,12 +122,63 @@ Store = Annotated[
         "Default: sqlite:.embedmill/index.db.",
     ),
 ]
+Database = Annotated[
+    str | None,
+    option(
+        "--store",
+        metavar="URL",
+        help="The database that has the table: sqlite:PATH or postgresql://USER@HOST/DATABASE.",
+    ),
+]
 Schema = Annotated[
     str | None,
     option(
         "--schema",
         metavar="NAME",
         help="Where in a PostgreSQL database the store lies; created by the first run. Default: embedmill.",
+    ),
+]
+NotesSchema = Annotated[
+    str | None,
+    option(
+        "--schema",
+        metavar="NAME",
+        help="Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
+        "Default: embedmill.",
+    ),
+]
+EitherSchema = Annotated[
+    str | None,
+    option(
+        "--schema",
+        metavar="NAME",
+        help="Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill.",
+    ),
+]
+FilledTable = Annotated[
+    str | None,
+    typer.Argument(metavar="TABLE", help="A table that ingest has filled. Default: the store.", show_default=False),
+]
+FilledVector = Annotated[
+    str | None,
+    option(
+        "--vector", metavar="COLUMN", help="With TABLE: its column of vectors. Default: the only one, or embedding."
+    ),
+]
+Key = Annotated[
+    list[str] | None,
+    option(
+        "--id",
+        metavar="COLUMN",
+        help="A column that tells rows apart; may be repeated. Default: those of the primary key.",
+    ),
+]
+Text = Annotated[
+    str | None,
+    option(
+        "--text",
+        metavar="COLUMN",
+        help="The column to embed. Default: the only one with text, or one named text, content, body or the like.",
     ),
 ]
 DbTimeout = Annotated[
@@ -173,6 +234,12 @@ Verbose = Annotated[
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given, as flags for `embedmill.config.settings`."""
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def check_vector(vector: str | None, table: str | None) -> None:
+    """Raise `UsageError` where a column is named, and no table that has it."""
+    if vector is not None and table is None:
+        raise UsageError(f"--vector: name the TABLE that has the column {vector}")
 
 
 def whole_number(text: str, name: str) -> int:

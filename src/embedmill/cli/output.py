@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from typing import Any, Final
+from urllib.parse import unquote
 
 log = logging.getLogger("embedmill")
 
@@ -105,6 +106,14 @@ def complain(line: str, error: BaseException | None = None) -> None:
 def masked(text: str) -> str:
     """The text without the passwords of the URLs in it."""
     return _PASSWORD.sub(lambda found: f"{found[found.lastindex]}:***@" if found.lastindex else "***", text)
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown and used: its password then comes from elsewhere, such as PGPASSWORD or ``~/.pgpass``."""
+    bare = _PASSWORD.sub(lambda found: f"{found[found.lastindex]}@" if found.lastindex else "", url)
+    address, mark, query = bare.partition("?")
+    kept = [each for each in query.split("&") if "password" not in unquote(each.partition("=")[0]).lower()]
+    return address + mark * bool(kept) + "&".join(kept)
 
 
 def one_line(text: str) -> str:

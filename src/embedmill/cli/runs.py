@@ -6,20 +6,39 @@ import itertools
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedmill.cli import exits, output, summary
+from embedmill.cli import exits, hints, output, summary
 from embedmill.cli.signals import Stopping
 from embedmill.cli.wording import counted
+from embedmill.config import settings
 from embedmill.progress import State, displayed
 from embedmill.records import Report
 from embedmill.stores import open_store
 
 if TYPE_CHECKING:
-    from embedmill.config import Settings
+    from collections.abc import Mapping
+
     from embedmill.interfaces import Source
 
 AnyReport = TypeVar("AnyReport", bound=Report)
+
+
+@dataclass(frozen=True, slots=True)
+class NextCommands:
+    """What to run where something has failed."""
+
+    again: str  # tries it once more; "" where that has just been done
+    listed: str  # shows all of it
+
+
+def next_commands(given: Mapping[str, Any], *words: str, retrying: bool) -> NextCommands:
+    """The commands for a store, or for the table that `words` names; `given` are the options of this one."""
+    return NextCommands(
+        "" if retrying else hints.command("retry-failed", *words, given=given),
+        hints.command("status", *words, "--failures", given=given),
+    )
 
 
 def run(
@@ -28,16 +47,14 @@ def run(
     *,
     told: Callable[[AnyReport], str],
     first_failures: Callable[[], list[str]],
-    again: str,
-    listed: str,
+    next_commands: NextCommands,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Do the job, which fills a store or a table, with progress and signals; report on it and give the exit code.
 
     `source` is listed for the total that progress is measured by; None where that is not needed. `told` is the report
-    for people; `first_failures` looks for a line for each, `again` is the command that tries them once
-    more, `listed` the one that shows them all.
+    for people; `first_failures` looks for a line for each.
     """
     with Stopping() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
 
@@ -58,17 +75,24 @@ def run(
     if report.dry_run or not report.failures:
         return exits.DONE
     if not as_json and not quiet:
-        output.say(summary.failed(first_failures(), report.failures, again=again, listed=listed))
-    output.complain(f"error: {counted(report.failures, 'failure')} left in the store: see {listed}")
+        output.say(summary.failed(first_failures(), report.failures, again=next_commands.again))
+    output.complain(f"error: {counted(report.failures, 'failure')} left: see {next_commands.listed}")
     return exits.SOME_FAILED
 
 
 def run_on_store(
-    job: Callable[..., Report], source: Source | None, chosen: Settings, *, as_json: bool, quiet: bool
+    job: Callable[..., Report],
+    source: Source | None,
+    given: Mapping[str, Any],
+    *,
+    retrying: bool = False,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
-    """`run` a job that fills the chosen store."""
+    """`run` a job that fills the store which the options `given` and the other settings name."""
 
     def first_failures() -> list[str]:
+        chosen = settings(given)
         with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
             first = itertools.islice(opened.failures(), summary.FAILURES_SHOWN)
             return [summary.describe(failure) for failure in first]
@@ -78,8 +102,7 @@ def run_on_store(
         source,
         told=summary.of_files,
         first_failures=first_failures,
-        again="embedmill retry-failed",
-        listed="embedmill status --failures",
+        next_commands=next_commands(given, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmill.cli import exits, options, output, parser
-from embedmill.cli.ingest import Vector
+from embedmill.cli import exits, hints, options, output, parser
+from embedmill.cli.wording import counted, table
+
+if TYPE_CHECKING:
+    from embedmill.records import Failure, StoreStatus
+    from embedmill.rows import RowFailure
 
 
 def register(commands: typer.Typer) -> None:
@@ -20,18 +25,15 @@ def register(commands: typer.Typer) -> None:
         "embedmill status --failures",
         "embedmill status --store sqlite:notes.db --json",
         "embedmill status sentences --store postgresql://localhost/app",
-        notes=options.SETTINGS_NOTE,
+        notes=options.PLACE_NOTE,
     )(status)
 
 
 def status(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[TABLE]", help="A table that ingest fills, in place of a store.", show_default=False),
-    ] = None,
-    vector: Vector = None,
+    name: options.FilledTable = None,
+    vector: options.FilledVector = None,
     store: options.Store = None,
-    schema: options.Schema = None,
+    schema: options.EitherSchema = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
@@ -39,61 +41,91 @@ def status(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """Show what a store holds, or how a table stands."""
-    output.configure(quiet=quiet, verbose=verbose)
-    if name is not None:
-        return _of_table(
-            name, vector, options.given(store=store, schema=schema), failures=failures, as_json=as_json, quiet=quiet
-        )
-    from embedmill.cli.summary import describe
-    from embedmill.cli.wording import counted, in_bytes, table
-    from embedmill.config import settings
-    from embedmill.stores import open_store
+    """Show what a store holds, or how a table stands.
 
-    chosen = settings(options.given(store=store, schema=schema))
-    with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
-        url, held = output.masked(opened.url), opened.status()
-        failed = list(opened.failures()) if failures else []
+    Without TABLE, the tables that ingest has filled in the same database are listed as well.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    options.check_vector(vector, name)
+    given = options.given(store=store, schema=schema)
+    standing = _of_store(given, failures) if name is None else _of_table(name, vector, given, failures)
     if as_json:
-        listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
-        output.emit(asdict(held) | {"store": url} | listed)
+        listed = {"failed": [asdict(failure) for failure, _ in standing.failed]} if failures else {}
+        output.emit(standing.facts | listed)
         return exits.DONE
-    space = f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""
-    rows = [
-        ("store", f"{url} ({in_bytes(held.bytes)})"),
+    output.say(table([(what, output.one_line(how)) for what, how in standing.rows]))
+    for failure, described in standing.failed:
+        output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
+    if not quiet:
+        for hint in standing.hints:
+            output.complain(hint)
+    return exits.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is to be told."""
+
+    facts: dict[str, Any]  # for programs
+    rows: list[tuple[str, str]]  # for people: what, and how it is
+    failed: Sequence[tuple[Failure | RowFailure, str]]  # each with a line for people
+    hints: list[str]
+
+
+def _of_store(given: dict[str, Any], failures: bool) -> _Standing:
+    from embedmill.cli.summary import describe
+    from embedmill.cli.tables import listing
+    from embedmill.cli.wording import in_bytes
+    from embedmill.config import settings
+    from embedmill.errors import StoreError
+    from embedmill.stores import open_store, shown
+    from embedmill.tables.listing import listed
+    from embedmill.tables.naming import VECTOR_NAME
+
+    chosen = settings(given)
+    tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    url, held, failed = output.masked(shown(chosen.store)), None, []
+    try:
+        with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+            url, held = output.masked(opened.url), opened.status()
+            failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
+    except StoreError:
+        if not tables:
+            raise
+    facts, rows, tips = {} if held is None else asdict(held), [("store", url)], []
+    if held is not None and (held.space or held.failures or not tables):  # something, or nothing else
+        rows = [("store", f"{url} ({in_bytes(held.bytes)})"), *_rows(held)]
+    if held is not None and held.failures:
+        tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
+    facts["store"] = url
+    if tables:
+        facts["tables"] = [asdict(each) for each in tables]
+        rows += listing(tables)
+        first = tables[0]
+        column = {} if first.vector == VECTOR_NAME else {"vector": first.vector}
+        tips.append(f"to see one: {hints.command('status', first.table, given=given | column)}")
+    return _Standing(facts, rows, failed, tips)
+
+
+def _rows(held: StoreStatus) -> list[tuple[str, str]]:
+    return [
         ("documents", f"{held.documents:,}"),
         ("chunks", f"{held.chunks:,}"),
         ("failures", f"{held.failures:,}"),
         ("model", held.model or "none yet"),
-        ("space", space),
+        ("space", f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""),
         ("precision", ", ".join(held.precision)),
     ]
-    output.say(table(rows))
-    for failure in failed:
-        tries = f" ({counted(failure.attempts, 'attempt')})"
-        output.say(output.one_line(describe(failure)) + tries)
-    if held.failures and not quiet:
-        output.complain("to try what failed again: embedmill retry-failed")
-    return exits.DONE
 
 
-def _of_table(
-    name: str, vector: str | None, shared: dict[str, Any], *, failures: bool, as_json: bool, quiet: bool
-) -> int:
+def _of_table(name: str, vector: str | None, given: dict[str, Any], failures: bool) -> _Standing:
     from embedmill.cli.tables import describe, standing
-    from embedmill.cli.wording import counted
     from embedmill.ingestion import table_failures, table_status
 
-    held = table_status(name, vector=vector, **shared)
-    failed = list(table_failures(name, vector=vector, **shared)) if failures else []
-    if as_json:
-        listed = {"failed": [asdict(failure) for failure in failed]} if failures else {}
-        output.emit(asdict(held) | listed)
-        return exits.DONE
-    output.say(standing(held))
-    for failure in failed:
-        tries = f" ({counted(failure.attempts, 'attempt')})"
-        output.say(output.one_line(describe(name, failure)) + tries)
-    if held.counts.failures and not quiet:
-        output.complain(f"to try what failed again: embedmill retry-failed {name}")
-    return exits.DONE
+    held = table_status(name, vector=vector, **given)
+    found = table_failures(name, vector=vector, **given) if failures else ()
+    tips = []
+    if held.counts.failures:
+        again = hints.command("retry-failed", name, given=given | {"vector": vector})
+        tips.append(f"to try what failed again: {again}")
+    return _Standing(asdict(held), standing(held), [(failure, describe(name, failure)) for failure in found], tips)

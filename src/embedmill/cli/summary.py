@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from embedmill.cli.output import masked
+from embedmill.cli.output import masked, one_line
 from embedmill.cli.wording import amounts, counted, in_time, place, table
 from embedmill.records import Failure, Report
 
@@ -42,12 +42,13 @@ def plan(report: Report) -> str:
     return f"{head}\n{_details(report)}"
 
 
-def failed(lines: Sequence[str], total: int, *, again: str, listed: str) -> str:
-    """The first failures, one on each line, and what to do about them."""
-    shown = list(lines[:FAILURES_SHOWN])
+def failed(lines: Sequence[str], total: int, *, again: str) -> str:
+    """The first failures, one on each line; `again` is the command that tries them once more, "" for none."""
+    shown = [one_line(line) for line in lines[:FAILURES_SHOWN]]
     if total > len(shown):
-        shown.append(f"... and {total - len(shown):,} more: {listed}")
-    shown.append(f"to try them again: {again}")
+        shown.append(f"... and {total - len(shown):,} more")
+    if again:
+        shown.append(f"to try them again: {again}")
     return "\n".join(shown)
 
 

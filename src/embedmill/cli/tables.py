@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.summary import replaced, skipped, workers_of
 from embedmill.cli.wording import amounts, counted, in_time, table
 from embedmill.rows import IngestReport, RowFailure, TableStatus
+from embedmill.tables.listing import Entry
 
 
 def summary(report: IngestReport) -> str:
@@ -57,6 +60,8 @@ def _head(report: IngestReport) -> str:
     done = report.chunks - report.failed
     if not report.chunks:
         return f"nothing new in {counted(report.documents, 'row')} ({took})"
+    if not done:
+        return f"no rows filled ({took})"
     speed = f" ({done / report.seconds:,.0f} rows/s)" if report.seconds else ""
     return f"{counted(done, 'row')} filled in {took}{speed}"
 
@@ -66,19 +71,29 @@ def describe(name: str, failure: RowFailure) -> str:
     return masked(f"{name} {', '.join(failure.key)}: {failure.cause.type}: {failure.cause.message}")
 
 
-def standing(status: TableStatus) -> str:
-    """How a table stands."""
+def standing(status: TableStatus) -> list[tuple[str, str]]:
+    """How a table stands: what, and how it is."""
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
     rows += [more] if (more := amounts([(counts.left, "to fill"), (counts.failures, "failed")])) else []
-    return table(
-        [
-            ("table", f"{status.table}, {status.text} to {status.vector}"),
-            ("rows", ", ".join(rows)),
-            ("skipped", amounts([(counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin")])),
-            ("model", status.model or "none yet"),
-            ("space", status.space or ""),
-            ("index", status.index or "none"),
-            ("store", status.store),
-        ]
-    )
+    return [
+        ("table", f"{status.table}, {status.text} to {status.vector}"),
+        ("rows", ", ".join(rows)),
+        ("skipped", amounts([(counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin")])),
+        ("model", status.model or "none yet"),
+        ("space", status.space or ""),
+        ("index", status.index or "none"),
+        ("store", status.store),
+    ]
+
+
+def listing(tables: Sequence[Entry]) -> list[tuple[str, str]]:
+    """The tables of a database, a line for each."""
+    return [
+        (
+            "table",
+            f"{each.table}, {each.text} to {each.vector}, {each.model or 'no model yet'}, "
+            + ("a run has finished" if each.filled else "no run has finished yet"),
+        )
+        for each in tables
+    ]

@@ -21,7 +21,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill verify --store sqlite:notes.db --json",
         "embedmill verify --store postgresql://ada@localhost/app --schema docs",
         notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
-        "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
+        + options.PLACE_NOTE,
     )(verify)
 
 

@@ -11,9 +11,4 @@ log = logging.getLogger(__name__)
 def warn_of_kept(table: str, refusals: Sequence[Exception]) -> None:
     """Tell of the rows whose vectors stay, by why the database refused to take them; nothing where there are none."""
     if refusals:
-        log.warning(
-            "%s: %s vectors of older texts stay, since they may not be taken: %s",
-            table,
-            f"{len(refusals):,}",
-            refusals[-1],
-        )
+        log.warning("%s: vectors of older texts stay, since they may not be taken: %s", table, refusals[-1])

@@ -10,13 +10,22 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.names import Name
+from embedmill.tables.listing import Entry, spelled
 from embedmill.tables.postgres.statements import Statements
 from embedmill.tables.postgres.target import Target
 from embedmill.tables.registered import Registered
 
-from psycopg import sql  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
 _OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "chunks", "failures")
+
+_ENTRIES: Final = """
+    SELECT t.name_schema, t.name, t.text, t.vector, t.model, t.space, t.filled FROM {} t
+    JOIN pg_namespace n ON n.nspname = t.name_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = t.vector AND NOT a.attisdropped
+    ORDER BY 1, 2, 4
+"""
 
 
 class Registry:
@@ -39,6 +48,16 @@ class Registry:
         if schemas.version(connection, self.schema, url) == 0:
             return None
         return self._find(connection, schema, name, vector)
+
+    def entries(self, connection: Connection, url: str) -> list[Entry]:
+        """The tables that are still there, in order of their names; none where this user may not read of them."""
+        if schemas.version(connection, self.schema, url) == 0:
+            return []
+        try:
+            rows = connection.execute(sql.SQL(_ENTRIES).format(self._tables)).fetchall()
+        except errors.InsufficientPrivilege:  # who may search a store need not know of tables
+            return []
+        return [Entry(spelled(schema, name), *others) for schema, name, *others in rows]
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool

@@ -10,6 +10,7 @@ from typing import Final
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
+from embedmill.tables.listing import Entry, spelled
 from embedmill.tables.registered import Registered
 from embedmill.tables.sqlite.statements import Statements
 from embedmill.tables.sqlite.target import Target, column_names
@@ -43,19 +44,25 @@ def marks(number: int) -> str:
 
 def find(db: sqlite3.Connection, path: Path, name: str, vector: str) -> Registered | None:
     """The entry of a table and its vector column. Raises `StoreError` where a newer embedmill has written it."""
-    columns = column_names(db, "embedmill_tables")
-    if not columns:
+    if not _is_there(db, path):
         return None
-    if "version" not in columns:
-        raise StoreError(f"{path}: its table embedmill_tables is not embedmill's: rename it")
-    (newest,) = db.execute("SELECT max(version) FROM embedmill_tables").fetchone()
-    if newest is not None and newest > VERSION:
-        raise StoreError(f"{path}: a newer embedmill has filled its tables: upgrade embedmill")
     row = db.execute(_FIND, [name, vector]).fetchone()
     if row is None:
         return None
     number, space, model, filled, text, keys = row
     return Registered(number, space, model, bool(filled), text, [name for name, *_ in json.loads(keys)])
+
+
+def entries(db: sqlite3.Connection, path: Path) -> list[Entry]:
+    """The tables that are still there, in order of their names."""
+    if not _is_there(db, path):
+        return []
+    rows = db.execute("SELECT name, text, vector, model, space, filled FROM embedmill_tables ORDER BY name, vector")
+    return [
+        Entry(spelled(name), text, vector, model, space, bool(filled))
+        for name, text, vector, model, space, filled in rows.fetchall()
+        if vector in column_names(db, name)
+    ]
 
 
 def bind(
@@ -91,6 +98,19 @@ def check(db: sqlite3.Connection, target: Target, found: Registered, fingerprint
         (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
         if filled:
             raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space)
+
+
+def _is_there(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether any table has been filled. Raises `StoreError` where a newer embedmill has, or the name is taken."""
+    columns = column_names(db, "embedmill_tables")
+    if not columns:
+        return False
+    if "version" not in columns:
+        raise StoreError(f"{path}: its table embedmill_tables is not embedmill's: rename it")
+    (newest,) = db.execute("SELECT max(version) FROM embedmill_tables").fetchone()
+    if newest is not None and newest > VERSION:
+        raise StoreError(f"{path}: a newer embedmill has filled its tables: upgrade embedmill")
+    return True
 
 
 def note_filled(db: sqlite3.Connection, number: int) -> None:

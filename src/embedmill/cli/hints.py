@@ -1,0 +1,26 @@
+"""Commands that a user may run next, as they can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from embedmill.cli.output import one_line, without_password
+
+WHERE: Final = ("vector", "store", "schema")
+"""The options that say what a command acts on."""
+
+
+def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHERE) -> str:
+    """The line of a command.
+
+    Of the options `given` on the command line just now those `kept` come with it; what the environment or the file
+    says holds for the next command too. A password is left out.
+    """
+    line = ["embedmill", *map(str, words)]
+    for name in kept:
+        value = given.get(name) or []
+        for each in [value] if isinstance(value, str) else value:
+            line += [f"--{name.replace('_', '-')}", without_password(each) if name == "store" else each]
+    return one_line(shlex.join(line))

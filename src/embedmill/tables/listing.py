@@ -1,0 +1,68 @@
+"""The tables of a database that embedmill fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedmill.errors import StoreBusy, StoreError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A table, and one of its columns of vectors."""
+
+    table: str  # as a command takes it, with quotes where it needs them
+    text: str  # the column that is read
+    vector: str  # the column that is filled
+    model: str | None
+    space: str | None  # of the vectors
+    filled: bool  # whether a run has come to its end
+
+
+def spelled(*parts: str) -> str:
+    """A table's name as a command takes it, with quotes around what it would take for something else."""
+    odd = [part for part in parts if "." in part or part.startswith('"') or part != part.strip()]
+    return ".".join('"' + part.replace('"', '""') + '"' if part in odd else part for part in parts)
+
+
+def listed(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+    """The tables of a database that have been filled, or begun, and are still there.
+
+    `schema` is where a PostgreSQL database knows of them; locks on an SQLite file are waited for up to `lock_timeout`
+    seconds. Empty where there is no such database, or a store in its place.
+
+    Raises `StoreError` where it cannot be used.
+    """
+    scheme, colon, _ = url.partition(":")
+    if scheme in ("postgresql", "postgres"):
+        return _in_postgres(url, schema)
+    return _in_sqlite(url, lock_timeout) if scheme == "sqlite" and colon else []
+
+
+def _in_postgres(url: str, schema: str) -> list[Entry]:
+    from embedmill.postgres.connecting import connect, told
+    from embedmill.postgres.schema import check_name
+    from embedmill.tables.postgres.registry import Registry
+
+    registry = Registry(check_name(schema))
+    with connect(url) as connection, told(url):
+        return registry.entries(connection, url)
+
+
+def _in_sqlite(url: str, lock_timeout: float) -> list[Entry]:
+    from embedmill.sqlite.files import path_of
+    from embedmill.tables.sqlite.database import Database
+    from embedmill.tables.sqlite.registry import entries
+
+    path = path_of(url)
+    try:
+        database = Database(path, lock_timeout)
+    except StoreBusy:
+        raise
+    except (StoreError, UsageError):  # no database of tables: what else it is others can tell
+        return []
+    try:
+        with database.reading() as db:
+            return entries(db, path)
+    finally:
+        database.close()

@@ -1,0 +1,245 @@
+"""What the commands say of tables, and of what to run next."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import tables
+from cli_runs import Shell, obey_permissions
+from proxy import Proxy
+from servers import Server
+from table_places import Place, PostgresPlace, SqlitePlace, bound
+from tables import Within, ask, user
+
+PLACES = ["sqlite", "postgres"]
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[str]:
+    """A database for all tests of this file, each of which clears it."""
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "sqlite":
+        yield SqlitePlace(tmp_path / "app.db")
+        return
+    place = PostgresPlace(request.getfixturevalue("shared"))
+    place.clear()
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def postgres(shared: str) -> Iterator[PostgresPlace]:
+    place = PostgresPlace(shared)
+    place.clear()
+    yield place
+    place.close()
+
+
+def elsewhere(folder: Path) -> Shell:
+    """Where nothing says what commands act on, but they themselves."""
+    return tables.shell(folder, "sqlite:elsewhere.db", Within)
+
+
+def named(text: str, *words: str) -> list[str]:
+    """The arguments of the command that a text names, as a shell takes them."""
+    beginning = f"embedmill {' '.join(words)}"
+    (line,) = (line[line.index(beginning) :] for line in text.splitlines() if beginning in line)
+    return shlex.split(line)[1:]
+
+
+# Commands to be run next
+
+
+def test_hints_act_on_the_same_table(place: Place, tmp_path: Path) -> None:
+    column = "BLOB" if "sqlite" in place.url else f"vector({tables.DIMENSION})"
+    place.execute(f'CREATE TABLE "a b" (id bigint PRIMARY KEY, body text, v {column})')
+    place.execute("""INSERT INTO "a b" VALUES (1, 'one', NULL), (2, '', NULL)""")
+    shell = elsewhere(tmp_path)
+    where = ["--vector", "v", "--store", place.url, *(["--schema", "my mill"] if "postgres" in place.url else [])]
+    done = shell.run("ingest", "a b", *where)
+    assert done.returncode == 3, done.stderr
+    try:
+        again = named(done.stdout, "retry-failed")
+        assert again == ["retry-failed", "a b", *where]
+        assert shell.json(*again, code=3)["failed"] == 1
+        listing = named(done.stderr, "status")
+        assert listing == ["status", "a b", "--failures", *where]
+        shown = shell.run(*listing)
+        assert "a b 2: EmptyText: the text is empty (2 attempts)" in shown.stdout
+        assert named(shown.stderr, "retry-failed") == again
+    finally:
+        if "postgres" in place.url:
+            place.execute('DROP SCHEMA "my mill" CASCADE')
+
+
+def test_hints_leave_out_what_still_holds(place: Place, tmp_path: Path) -> None:
+    place.docs("", vectors=False)
+    shell = tables.shell(tmp_path, place.url, Within)
+    done = shell.run("ingest", "docs", "--text", "body", "--create")
+    assert named(done.stdout, "retry-failed") == ["retry-failed", "docs"]
+    assert named(done.stderr, "status") == ["status", "docs", "--failures"]
+
+
+def test_hints_act_on_the_same_store(tmp_path: Path) -> None:
+    shell = tables.shell(tmp_path, "sqlite:elsewhere.db")
+    closed = tmp_path / "closed.txt"
+    closed.write_text("Words.")
+    closed.chmod(0)
+    where = ["--store", "sqlite:my own.db"]
+    done = shell.run("index", "closed.txt", *where, preexec_fn=obey_permissions)
+    again = named(done.stdout, "retry-failed")
+    assert again == ["retry-failed", *where]
+    listing = named(done.stderr, "status")
+    assert listing == ["status", "--failures", *where]
+    shown = shell.run(*listing)
+    assert "closed.txt" in shown.stdout and named(shown.stderr, "retry-failed") == again
+    closed.chmod(0o644)
+    assert shell.json(*again)["chunks"] == 1
+
+
+def test_a_password_is_in_no_hint(postgres: PostgresPlace, tmp_path: Path) -> None:
+    postgres.docs("one", "", vectors=False)
+    shell = elsewhere(tmp_path)
+    with Proxy(postgres.url) as proxy:
+        if psycopg.conninfo.conninfo_to_dict(proxy.url).get("password"):
+            pytest.skip("the server wants the right password")
+        url = proxy.url.replace("@", ":hush?hush@", 1)
+        ingested = shell.run("ingest", "docs", "--text", "body", "--create", "--store", url)
+        listing = named(ingested.stderr, "status")
+        assert listing == ["status", "docs", "--failures", "--store", proxy.url]
+        shown = [ingested, shell.run("status", "docs", "--store", url), shell.run("status", "--store", url)]
+        shown.append(shell.run("bench", "ingest", "docs", "--text", "body", "--max-workers", 1, "--store", url))
+        best = named(shown[-1].stdout, "ingest")
+        assert (best[:2], best[3:]) == (
+            ["ingest", "public.docs"],
+            ["--workers", "1", "--text", "body", "--store", proxy.url],
+        )
+        assert [done.returncode for done in shown] == [3, 0, 0, 0]
+        assert not any("hush" in done.stdout + done.stderr for done in shown)
+        assert shell.run(*listing).returncode == 0, "the rest of the URL is whole"
+
+
+# A retry
+
+
+def test_what_fails_again_is_told_once(place: Place, tmp_path: Path) -> None:
+    place.docs(*[""] * 7, vectors=False)
+    shell = elsewhere(tmp_path)
+    place_options = ["--store", place.url]
+    shell.run("ingest", "docs", "--text", "body", "--create", *place_options)
+    done = shell.run("retry-failed", "docs", *place_options)
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("no rows filled (")
+    assert lines[-6:] == [f"docs {key}: EmptyText: the text is empty" for key in range(1, 6)] + ["... and 2 more"]
+    assert "retry-failed" not in done.stdout + done.stderr, "that has just been done"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: 7 failures left: see embedmill status docs --failures")
+
+
+def test_nothing_of_a_key_drives_the_terminal(tmp_path: Path) -> None:
+    place = SqlitePlace(tmp_path / "app.db")
+    place.execute("CREATE TABLE docs (name TEXT PRIMARY KEY, body TEXT)")
+    place.execute("INSERT INTO docs VALUES (?, '')", "\x1b[2Jgone\nagain")
+    done = elsewhere(tmp_path).run("ingest", "docs", "--create", "--store", place.url)
+    assert "docs \ufffd[2Jgone again: EmptyText: the text is empty" in done.stdout.splitlines()
+
+
+# The tables of a database
+
+
+def test_status_lists_the_tables_of_a_database_without_a_store(place: Place, tmp_path: Path) -> None:
+    place.docs("one", "two")
+    place.execute(f'CREATE TABLE "My.Table" (id bigint PRIMARY KEY, text text, v {place.vector})')
+    place.execute(f"CREATE TABLE dropped (id bigint PRIMARY KEY, text text, v {place.vector})")
+    place.execute(f"CREATE TABLE changed (id bigint PRIMARY KEY, text text, v {place.vector})")
+    place.execute("CREATE TABLE other (id bigint PRIMARY KEY, text text)")
+    for table in ('"My.Table"', "dropped", "changed"):
+        bound(place, table, vector="v").close()
+    with bound(place, text="body") as table:
+        table.note_filled()
+    place.execute("DROP TABLE dropped")
+    place.execute("ALTER TABLE changed RENAME COLUMN v TO w")
+
+    shell, where = elsewhere(tmp_path), ["--store", place.url]
+    prefix = "public." if "postgres" in place.url else ""
+    listed = shell.json("status", *where)["tables"]
+    assert [(each["table"], each["text"], each["vector"], each["model"], each["filled"]) for each in listed] == [
+        (f'{prefix}"My.Table"', "text", "v", "model", False),
+        (f"{prefix}docs", "body", "embedding", "model", True),
+    ]
+    done = shell.run("status", *where)
+    assert done.returncode == 0
+    store, first, second = done.stdout.splitlines()
+    assert store.startswith("store  ") and place.url.partition("?")[0] in store
+    assert first == f'table  {prefix}"My.Table", text to v, model, no run has finished yet'
+    assert second == f"table  {prefix}docs, body to embedding, model, a run has finished"
+    one = named(done.stderr, "status")
+    assert one == ["status", f'{prefix}"My.Table"', "--vector", "v", *where]
+    assert shell.run(*one).stdout.startswith(f"table  {prefix}My.Table, text to v")
+    assert shell.run("status", *where, "--quiet").stderr == ""
+
+
+def test_status_of_a_database_with_a_store_and_tables(postgres: PostgresPlace, tmp_path: Path) -> None:
+    postgres.docs("one")
+    (tmp_path / "a.txt").write_text("Some words.")
+    shell = tables.shell(tmp_path, postgres.url, Within)
+    assert shell.run("index", "a.txt").returncode == 0
+    alone = shell.json("status")
+    assert "tables" not in alone and "table " not in shell.run("status").stdout
+    bound(postgres, text="body").close()
+    both = shell.json("status")
+    assert both.pop("tables")[0]["table"] == "public.docs"
+    assert {**both, "bytes": 0} == {**alone, "bytes": 0}
+    lines = [line.split()[0] for line in shell.run("status").stdout.splitlines()]
+    assert lines == ["store", "documents", "chunks", "failures", "model", "space", "precision", "table"]
+
+
+def test_status_where_there_is_neither(place: Place, tmp_path: Path) -> None:
+    """A database of another application's, which nothing has been filled in."""
+    place.docs("one")
+    done = elsewhere(tmp_path).run("status", "--store", place.url)
+    words = "no embedmill store" if "sqlite" in place.url else "run `embedmill index` first"
+    tables.refused(done, 1, words)
+
+
+def test_an_sqlite_store_has_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Some words.")
+    shell = tables.shell(tmp_path, "sqlite:store.db", Within)
+    shell.run("index", "a.txt")
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("CREATE TABLE embedmill_tables (id INTEGER)")  # whatever somebody has put there
+    status = shell.json("status")
+    assert status["documents"] == 1 and "tables" not in status
+
+
+def test_who_may_only_search_sees_the_store(postgres: PostgresPlace, tmp_path: Path) -> None:
+    postgres.docs("one")
+    (tmp_path / "a.txt").write_text("Some words.")
+    tables.shell(tmp_path, postgres.url, Within).run("index", "a.txt")
+    bound(postgres, text="body").close()
+    store = "migrations, meta, writer, documents, chunks, failures"
+    readable = ", ".join(f"embedmill.{name.strip()}" for name in store.split(","))
+    with user(postgres.url, "GRANT USAGE ON SCHEMA embedmill TO {}", f"GRANT SELECT ON {readable} TO {{}}") as url:
+        shell = tables.shell(tmp_path, url, Within)
+        status = shell.json("status")
+    assert status["documents"] == 1 and "tables" not in status
+    assert ask(postgres.url, "SELECT count(*) FROM embedmill.tables") == [(1,)]
+
+
+def test_a_column_without_its_table(tmp_path: Path) -> None:
+    for command in "status", "retry-failed":
+        tables.refused(elsewhere(tmp_path).run(command, "--vector", "v"), 2, "--vector: name the TABLE")
