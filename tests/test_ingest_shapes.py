@@ -279,6 +279,40 @@ def test_a_partitioned_table(shell: Shell, database: str) -> None:
     np.testing.assert_allclose([found for _, found in rows], vectors([text for text, _ in rows]), atol=2e-6)
 
 
+def test_tables_that_inherit_are_tables_of_their_own(shell: Shell, database: str) -> None:
+    """Their rows may have the same keys: neither read, counted nor written where their parent is meant."""
+    make(database, ["one", "two", None])
+    ask(
+        database,
+        """
+        CREATE TABLE child (PRIMARY KEY (id)) INHERITS (sentences);
+        INSERT INTO child VALUES (1, 'another one'), (2, NULL), (3, 'another three'), (4, 'four')
+        """,
+    )
+    assert shell.json("ingest", "sentences", "--dry-run")["chunks"] == 2
+    report = shell.json("ingest", "sentences", "--index", "hnsw")
+    assert (report["documents"], report["embedded"], report["skipped"]) == (2, 2, {"NULL": 1})
+    assert "built over 2 rows" in report["index"]
+    assert ask(database, "SELECT id, frequency FROM sentences_metrics ORDER BY id") == [(1, 1), (2, 1)]
+    assert filled(database, "child") == 0
+    assert complete(database, "ONLY sentences") == 2
+    ask(database, "DELETE FROM ONLY sentences WHERE id = 1; UPDATE ONLY sentences SET text = NULL WHERE id = 2")
+    assert shell.json("ingest", "sentences")["removed"] == 2
+    assert ask(database, "SELECT id FROM sentences_metrics") == []
+    ask(database, "INSERT INTO sentences VALUES (1, 'one')")
+
+    assert shell.json("ingest", "child")["embedded"] == 3
+    assert shell.json("status", "sentences")["counts"] == {
+        "rows": 1,
+        "left": 1,
+        "without_text": 2,
+        "foreign": 0,
+        "failures": 0,
+    }
+    rows = ask(database, "SELECT text, embedding::real[] FROM child WHERE text IS NOT NULL ORDER BY id")
+    np.testing.assert_allclose([found for _, found in rows], vectors([text for text, _ in rows]), atol=2e-6)
+
+
 def test_a_unique_index_in_place_of_a_primary_key(shell: Shell, database: str) -> None:
     make(database, 5, columns="id int NOT NULL, text text, part int NOT NULL DEFAULT 7, UNIQUE (part, id)")
     assert shell.json("ingest", "sentences", "2", "--id", "id", "--id", "part")["embedded"] == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -675,6 +676,30 @@ def test_a_name_is_found_without_its_quotes_and_in_any_case(place: Place) -> Non
     place.execute(f"CREATE TABLE plain (id bigint PRIMARY KEY, body text, embedding {place.vector})")
     with place.open("PLAIN", text="BODY", id=["ID"]) as table:
         assert table.columns == ("body", "embedding")
+
+
+@pytest.mark.parametrize("odd", ["My Table", "dot.ted", 'say "hi"', " space ", "100%"])
+def test_a_name_that_is_shown_may_be_given_back(place: Place, odd: str) -> None:
+    """In reports and messages, and as what might have been meant."""
+    place.execute(f"CREATE TABLE {quoted(odd)} (id bigint PRIMARY KEY, body text, embedding {place.vector})")
+    place.execute(f"INSERT INTO {quoted(odd)} VALUES (1, 'one', NULL)")
+    with pytest.raises(UsageError, match=re.escape(f"did you mean {quoted(odd)}?")):
+        place.open(quoted(odd + "x"))
+    with place.open(quoted(odd)) as table:
+        name = table.name
+        assert name.endswith(quoted(odd))
+        assert table.status().table == name
+    assert texts(run(place, name).written) == ["one"]
+    with pytest.raises(UsageError, match=re.escape(f"{name} has no column 'nosuch'")):
+        place.open(name, text="nosuch")
+
+
+def test_a_taken_table_of_metrics_is_named_as_it_is(place: Place) -> None:
+    place.execute('CREATE TABLE "My Table" (id bigint PRIMARY KEY, body text)')
+    place.execute('CREATE TABLE "My Table_metrics" (mine int)')
+    words = r'"My Table_metrics" is no table of embedmill'
+    with place.open('"My Table"', create=True) as table, pytest.raises(StoreError, match=words):
+        table.check_metrics()
 
 
 _ATTACKS = [

@@ -76,7 +76,7 @@ class Parts:
         """What stands in the braces of a statement."""
         target = self.target
         return {
-            "table": Name(target.schema, target.name),
+            "table": target.rows,
             "marks": self.marks,
             "metrics": self.metrics,
             "staging": STAGING,

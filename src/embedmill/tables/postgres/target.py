@@ -8,6 +8,7 @@ from typing import Final
 
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.postgres.connecting import Connection, find_vector, shown
+from embedmill.postgres.names import Name
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
 from embedmill.tables.registered import Registered
@@ -44,8 +45,25 @@ class Target:
 
     @property
     def title(self) -> str:
-        """``schema.table``, for people."""
-        return f"{self.schema}.{self.name}"
+        """``schema.table``, for people, who may give it back."""
+        return naming.shown([self.schema, self.name])
+
+    @property
+    def metrics_title(self) -> str:
+        """The table of metrics, for people."""
+        return naming.shown([self.schema, naming.metrics_name(self.name)])
+
+    @property
+    def rows(self) -> sql.Composed:
+        """Where a statement finds the table's rows: in its partitions, but not in tables that inherit from it.
+
+        Those have rows of their own, whose keys may be the same.
+        """
+        return sql.SQL("{}" if self.partitioned else "ONLY {}").format(Name(self.schema, self.name))
+
+    def lock(self, work: str) -> str:
+        """What the key of an advisory lock is made from; says what it is for, and nothing of how names are shown."""
+        return f"embedmill {work} {self.table.as_string(None)}"
 
 
 def find(
@@ -67,7 +85,7 @@ def find(
     Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
     oid, schema, table, relation = _table(connection, url, name)
-    title = f"{schema}.{table}"
+    title = naming.shown([schema, table])
     if relation not in ("r", "p"):
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
     columns = _columns(connection, oid)
@@ -153,7 +171,7 @@ def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, 
         if found is not None:
             oid, schema, table, relation = found
             return oid, schema, table, relation
-    others = [row[0] for row in connection.execute(_OTHERS)]
+    others = [naming.shown(filter(None, row)) for row in connection.execute(_OTHERS)]
     raise naming.no_such_table(name, shown(url), others)
 
 
@@ -165,7 +183,7 @@ _FIND: Final = """
 """
 
 _OTHERS: Final = """
-    SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
+    SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname END, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """

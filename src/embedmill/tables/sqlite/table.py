@@ -68,8 +68,7 @@ class SqliteTable(Closing):
         """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
         if halfvec:
             raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
-        if index is not None and index.method == "hnsw":
-            raise UsageError("--index hnsw is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
+        _check_index(index or IndexOptions())
         self._longest = longest
         self._registered: Registered | None = None
         self._run: runs.Run | None = None
@@ -101,8 +100,8 @@ class SqliteTable(Closing):
 
     @property
     def name(self) -> str:
-        """The table, as the database spells it."""
-        return self.target.name
+        """The table, as the database spells it, in quotes where it needs them."""
+        return self.target.title
 
     @property
     def columns(self) -> tuple[str, str]:
@@ -428,6 +427,20 @@ class SqliteTable(Closing):
                 return self._statements.standings(after, dead)
 
         return self._database.pages(statement, after, 6, first=first, content=1, values=self._parameters)
+
+
+def _check_index(wanted: IndexOptions) -> None:
+    """Raise `UsageError` where something is asked of an index: there is none here."""
+    default = IndexOptions()
+    given = {
+        "--index hnsw": wanted.method == "hnsw",
+        "--m": wanted.m != default.m,
+        "--ef-construction": wanted.ef_construction != default.ef_construction,
+        "--distance": wanted.distance != default.distance,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{option} is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
 
 
 def _blob(vector: Vector) -> bytes:
