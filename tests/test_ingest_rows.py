@@ -232,6 +232,35 @@ def test_rows_that_a_policy_keeps_from_being_updated(shell: Shell, database: str
     assert ask(database, "SELECT id FROM sentences WHERE embedding IS NULL") == [(4,), (6,)]
 
 
+def test_rows_that_a_policy_hides_are_not_taken_for_gone(shell: Shell, database: str) -> None:
+    """What one tenant's run forgets is not what is known of another's rows."""
+    make(database, 6)
+    shell.json("ingest", "sentences")
+    ask(
+        database,
+        """
+        ALTER TABLE sentences ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY own ON sentences USING (id <= 3);
+        UPDATE sentences SET text = NULL WHERE id = 2
+        """,
+    )
+    grants = (
+        "GRANT SELECT, UPDATE ON sentences TO {}",
+        "GRANT ALL ON SCHEMA embedmill TO {}",
+        "GRANT ALL ON ALL TABLES IN SCHEMA embedmill TO {}",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA embedmill TO {}",
+        "GRANT ALL ON sentences_metrics TO {}",
+    )
+    with tables.user(database, *grants) as limited:
+        report = shell.json("ingest", "sentences", "--store", limited)
+        assert (report["documents"], report["removed"]) == (2, 1)
+    assert ask(database, "SELECT id FROM sentences_metrics ORDER BY id") == [(1,), (3,), (4,), (5,), (6,)]
+    ask(database, "UPDATE sentences SET text = 'changed' WHERE id = 5; DELETE FROM sentences WHERE id = 6")
+    report = shell.json("ingest", "sentences")
+    assert (report["chunks"], report["unchanged"], report["removed"], report["skipped"]) == (1, 3, 1, {"NULL": 1})
+    assert complete(database) == 4
+
+
 def test_nothing_else_of_a_row_is_touched(shell: Shell, database: str) -> None:
     """One update for each row, of the vector alone, in which the table's triggers do what they are there for."""
     make(

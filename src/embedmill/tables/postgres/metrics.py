@@ -110,7 +110,7 @@ class MetricsTable:
             connection.execute(
                 "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
             )
-            connection.execute(self._statements.remove_metrics, {})
+            connection.execute(self._statements.remove_metrics, {"table_name": self._target.table.as_string(None)})
             connection.execute(self._statements.count_frequencies, {})
 
         self._session.write(work)

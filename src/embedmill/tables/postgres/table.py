@@ -342,7 +342,8 @@ class PostgresTable(Closing):
         def work(connection: Connection) -> tuple[list[RowsRefused], int]:
             textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
             kept = self._clear(connection, textless)
-            return kept, connection.execute(self._statements.remove_marks, self._parameters).rowcount
+            values = self._parameters | {"table_name": self.target.table.as_string(connection)}
+            return kept, connection.execute(self._statements.remove_marks, values).rowcount
 
         kept, removed = self._session.write(work)
         warn_of_kept(self.name, kept)

@@ -245,7 +245,7 @@ class SqliteTable(Closing):
                 # What this run has done already counts as left: so it was when the run began.
                 ours = row[3] == self._parameters["run"]
                 left += due or ours or stands == standing.HELD
-                foreign += stands == standing.FOREIGN
+                foreign += stands == standing.FOREIGN and not due
                 failures += stands == standing.FAILED and not ours and not due
         return Counts(rows, left, without, foreign, failures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from embedmill.tables.registered import Registered
 
 KIND: Final = "BLOB"
 """What vectors are: numbers of 32 bits, little-endian, one after another, as sqlite-vec reads them."""
+
+_OWN: Final = re.compile(r"embedmill_(tables|marks_\d+)")
+"""Names of the tables in which embedmill notes what it knows."""
 
 _ANY: Final = "BLOB"
 """The affinity of a column that takes values as they are."""
@@ -135,6 +139,8 @@ def _table(db: sqlite3.Connection, where: str, name: str) -> str:
         raise naming.no_such_table(name, where, [naming.shown([table]) for table in relations])
     table = str(alike[0])
     title = naming.shown([table])
+    if _OWN.fullmatch(folded(table)):
+        raise UsageError(f"{title} is a table of embedmill's own: give one of yours")
     kind, statement = relations[table]
     if kind == "view":
         raise UsageError(f"{title} is a view: give the table that it is made from")
