@@ -173,6 +173,18 @@ def test_vectors_of_unknown_origin_are_kept(shell: Shell, database: str) -> None
     assert complete(database) == 5
 
 
+def test_a_row_whose_key_changes_has_a_vector_of_unknown_origin(shell: Shell, database: str) -> None:
+    """As the documentation says, with both remedies."""
+    make(database, 4)
+    shell.json("ingest", "sentences")
+    ask(database, "UPDATE sentences SET id = 11, text = 'another text' WHERE id = 1")
+    ask(database, "UPDATE sentences SET id = 12, text = 'a third text', embedding = NULL WHERE id = 2")
+    report = shell.json("ingest", "sentences")
+    assert (report["embedded"], report["removed"], report["skipped"]) == (1, 2, {"vector of unknown origin": 1})
+    assert shell.json("ingest", "sentences", "--overwrite")["embedded"] == 1
+    assert complete(database) == 4
+
+
 # What the table itself has to say
 
 
