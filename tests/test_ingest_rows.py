@@ -202,7 +202,8 @@ def trigger(body: str) -> str:
         (trigger("IF NEW.id = 7 THEN RAISE 'not this'; END IF; RETURN NEW;"), "not this"),
         (trigger("IF NEW.id = 7 THEN RAISE 'odd' USING ERRCODE = 'MY001'; END IF; RETURN NEW;"), "odd"),
         (trigger("IF NEW.id = 7 THEN PERFORM * FROM nosuch; END IF; RETURN NEW;"), 'relation "nosuch" does not exist'),
-        (trigger("IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW;"), "leaves the row as it was"),
+        (trigger("IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW;"), "keeps the vector out"),
+        (trigger("IF NEW.id = 7 THEN NEW.embedding = NULL; END IF; RETURN NEW;"), "keeps the vector out"),
         ("ALTER TABLE sentences ADD CHECK (id <> 7 OR embedding IS NULL)", 'violates check constraint "sentences_'),
     ],
 )

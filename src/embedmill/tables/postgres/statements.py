@@ -224,7 +224,7 @@ WITH fresh AS (
           CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
           OFFSET 0) m
     WHERE {table_is_mark} AND {hash} = m.hash
-    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest
+    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest, t.{vector} IS NOT NULL AS filled
 )
 """
 
@@ -238,9 +238,10 @@ _FILL_METRICS: Final = """
 )
 """
 
+# A trigger may have taken the vector away again.
 _FILLED: Final = """
 UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0
-FROM fresh f WHERE m.id = f.id AND m.held AND m.run = %(run)s
+FROM fresh f WHERE m.id = f.id AND f.filled AND m.held AND m.run = %(run)s
 """
 
 _UNCHANGED: Final = """

@@ -293,7 +293,7 @@ class PostgresTable(Closing):
 
         def work(connection: Connection) -> int:
             if connection.execute(self._statements.unchanged, values).fetchone() is not None:
-                raise RowsRefused("a trigger or policy of the table leaves the row as it was: let it be updated")
+                raise RowsRefused("a trigger or policy of the table keeps the vector out: let it be written")
             return connection.execute(self._statements.release, values).rowcount
 
         return self._session.write(work)

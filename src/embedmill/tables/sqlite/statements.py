@@ -96,6 +96,11 @@ class Statements(Parts):
         return self.fill(_FILL)
 
     @cached_property
+    def is_filled(self) -> str:
+        """Whether a row has a vector."""
+        return self.fill(_IS_FILLED)
+
+    @cached_property
     def settle(self) -> str:
         """Note that a row is done."""
         return self.fill(_SETTLE)
@@ -223,6 +228,10 @@ WHERE m.id = :mark AND m.held AND m.run = :run
 _FILL: Final = """
 UPDATE {table} AS t SET {filled} = :vector
 WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
+"""
+
+_IS_FILLED: Final = """
+SELECT {vector} IS NOT NULL FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
 """
 
 _SETTLE: Final = """

@@ -306,7 +306,9 @@ class SqliteTable(Closing):
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
             values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
-            fresh = db.execute(statements.fill_vector, values).rowcount == 1  # a trigger may have said no
+            updated = db.execute(statements.fill_vector, values).rowcount == 1
+            if not updated or db.execute(statements.is_filled, mark).fetchone() != (1,):
+                raise RowsRefused("a trigger of the table keeps the vector out: let it be written")
         db.execute(statements.settle if fresh else statements.release, self._parameters | mark)
         return fresh
 
