@@ -29,6 +29,7 @@ class Target:
     name: str
     keys: tuple[str, ...]  # the columns of a unique index, in its order
     key_types: tuple[str, ...]  # as they are written in SQL wherever one looks from, with their collation
+    key_operators: tuple[str, ...]  # the schemas of those that compare them: of an extension's type it may be any
     text: str
     vector: str
     kind: str  # of the vectors: "vector" or "halfvec"
@@ -103,7 +104,8 @@ def find(
         schema=schema,
         name=table,
         keys=tuple(types),
-        key_types=tuple(types.values()),
+        key_types=tuple(kind for kind, _ in types.values()),
+        key_operators=tuple(operators for _, operators in types.values()),
         text=chosen_text.name,
         vector=column if isinstance(column, str) else column.name,
         kind="halfvec" if halfvec else "vector",
@@ -212,13 +214,22 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
     ]
 
 
-def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, str]:
-    """The types of columns, with their schema and, where it is another than the type's own, their collation."""
+def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The types of columns, with their schema and, where it is another than the type's own, their collation.
+
+    Each comes with the schema of the operators that an index on the column compares with.
+    """
     rows = connection.execute(
         """SELECT a.attname,
                   CASE WHEN tn.nspname <> 'pg_catalog' AND pg_type_is_visible(t.oid) THEN quote_ident(tn.nspname) || '.'
                   ELSE '' END || format_type(a.atttypid, a.atttypmod),
-                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname)
+                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname),
+                  coalesce((SELECT n.nspname FROM pg_opclass o JOIN pg_am am ON am.oid = o.opcmethod
+                            JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
+                                               AND (ao.amoplefttype, ao.amoprighttype) = (o.opcintype, o.opcintype)
+                            JOIN pg_operator op ON op.oid = ao.amopopr JOIN pg_namespace n ON n.oid = op.oprnamespace
+                            WHERE am.amname = 'btree' AND o.opcdefault
+                            AND o.opcintype IN (t.oid, t.typbasetype) LIMIT 1), 'pg_catalog')
            FROM pg_attribute a
            JOIN pg_type t ON t.oid = a.atttypid
            JOIN pg_namespace tn ON tn.oid = t.typnamespace
@@ -227,7 +238,10 @@ def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dic
            WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
         [oid, list(columns)],
     )
-    found = {name: kind + (f" COLLATE {collation}" if collation else "") for name, kind, collation in rows}
+    found = {
+        name: (kind + (f" COLLATE {collation}" if collation else ""), operators)
+        for name, kind, collation, operators in rows
+    }
     return {name: found[name] for name in columns}
 
 
