@@ -261,6 +261,24 @@ def test_pgvector_that_is_missing(shell: Shell, database: str) -> None:
     assert filled(database) == 3
 
 
+def test_a_bench_adds_pgvector_and_nothing_else(shell: Shell, database: str) -> None:
+    """As the documentation says: the extension stays, and only who may create it can measure without it."""
+    ask(database, "DROP EXTENSION vector")
+    make(database, 30, vector="")
+    (name,) = re.findall("/(embedmill_[^?]*)", database)
+    bench = ["bench", "ingest", "sentences", "--max-workers", "1"]
+    with user(database, _READ, f"GRANT CREATE ON DATABASE {name} TO {{}}") as limited:
+        refused(shell.run(*bench, "--store", limited), 1, "no pgvector, and this user may not add it")
+    objects = "SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_')"
+    before = ask(database, objects)
+    assert shell.json(*bench)["rows"] == 30
+    assert ask(database, "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'") == [
+        ("public",)
+    ]
+    assert ask(database, objects) == before
+    assert ask(database, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'embedmill%'") == []
+
+
 @pytest.mark.parametrize("option", ["--dry-run", "--no-metrics", "--create", "--overwrite"])
 def test_metrics_alone_take_no_options_of_vectors(tmp_path: Path, database: str, option: str) -> None:
     make(database, 3)

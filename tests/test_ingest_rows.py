@@ -173,6 +173,18 @@ def test_vectors_of_unknown_origin_are_kept(shell: Shell, database: str) -> None
     assert complete(database) == 5
 
 
+def test_a_row_whose_key_changes_has_a_vector_of_unknown_origin(shell: Shell, database: str) -> None:
+    """As the documentation says, with both remedies."""
+    make(database, 4)
+    shell.json("ingest", "sentences")
+    ask(database, "UPDATE sentences SET id = 11, text = 'another text' WHERE id = 1")
+    ask(database, "UPDATE sentences SET id = 12, text = 'a third text', embedding = NULL WHERE id = 2")
+    report = shell.json("ingest", "sentences")
+    assert (report["embedded"], report["removed"], report["skipped"]) == (1, 2, {"vector of unknown origin": 1})
+    assert shell.json("ingest", "sentences", "--overwrite")["embedded"] == 1
+    assert complete(database) == 4
+
+
 # What the table itself has to say
 
 
@@ -190,7 +202,8 @@ def trigger(body: str) -> str:
         (trigger("IF NEW.id = 7 THEN RAISE 'not this'; END IF; RETURN NEW;"), "not this"),
         (trigger("IF NEW.id = 7 THEN RAISE 'odd' USING ERRCODE = 'MY001'; END IF; RETURN NEW;"), "odd"),
         (trigger("IF NEW.id = 7 THEN PERFORM * FROM nosuch; END IF; RETURN NEW;"), 'relation "nosuch" does not exist'),
-        (trigger("IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW;"), "leaves the row as it was"),
+        (trigger("IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW;"), "keeps the vector out"),
+        (trigger("IF NEW.id = 7 THEN NEW.embedding = NULL; END IF; RETURN NEW;"), "keeps the vector out"),
         ("ALTER TABLE sentences ADD CHECK (id <> 7 OR embedding IS NULL)", 'violates check constraint "sentences_'),
     ],
 )
@@ -230,6 +243,35 @@ def test_rows_that_a_policy_keeps_from_being_updated(shell: Shell, database: str
         report = shell.json("ingest", "sentences", "--store", limited, "--no-metrics", code=3)
     assert (report["documents"], report["embedded"], report["failed"]) == (5, 4, 1)
     assert ask(database, "SELECT id FROM sentences WHERE embedding IS NULL") == [(4,), (6,)]
+
+
+def test_rows_that_a_policy_hides_are_not_taken_for_gone(shell: Shell, database: str) -> None:
+    """What one tenant's run forgets is not what is known of another's rows."""
+    make(database, 6)
+    shell.json("ingest", "sentences")
+    ask(
+        database,
+        """
+        ALTER TABLE sentences ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY own ON sentences USING (id <= 3);
+        UPDATE sentences SET text = NULL WHERE id = 2
+        """,
+    )
+    grants = (
+        "GRANT SELECT, UPDATE ON sentences TO {}",
+        "GRANT ALL ON SCHEMA embedmill TO {}",
+        "GRANT ALL ON ALL TABLES IN SCHEMA embedmill TO {}",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA embedmill TO {}",
+        "GRANT ALL ON sentences_metrics TO {}",
+    )
+    with tables.user(database, *grants) as limited:
+        report = shell.json("ingest", "sentences", "--store", limited)
+        assert (report["documents"], report["removed"]) == (2, 1)
+    assert ask(database, "SELECT id FROM sentences_metrics ORDER BY id") == [(1,), (3,), (4,), (5,), (6,)]
+    ask(database, "UPDATE sentences SET text = 'changed' WHERE id = 5; DELETE FROM sentences WHERE id = 6")
+    report = shell.json("ingest", "sentences")
+    assert (report["chunks"], report["unchanged"], report["removed"], report["skipped"]) == (1, 3, 1, {"NULL": 1})
+    assert complete(database) == 4
 
 
 def test_nothing_else_of_a_row_is_touched(shell: Shell, database: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+import tables
 from embedmill.errors import StoreError, StoreNotFound, UsageError
 from embedmill.postgres import schema
-from embedmill.postgres.connecting import connect, require_vector, shown
+from embedmill.postgres.connecting import connect, dial, require_vector, shown, translated
 from embedmill.postgres.patience import Patience
 from embedmill.postgres.vectors import copy_buffer
 from servers import Server
@@ -62,6 +65,36 @@ def test_errors_say_what_to_do_and_never_the_password(server: Server, database: 
             connect(url)
         assert "hush" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["role", "database"])
+def test_a_limit_of_one_role_or_database_is_not_taken_for_the_servers(
+    server: Server, database: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The remedy is a statement that lets the next connection in."""
+    # Neither limit is for superusers.
+    with tables.user(database) as limited, psycopg.connect(server.dsn, autocommit=True) as administrator:
+        who = conninfo_to_dict(limited)["user" if kind == "role" else "dbname"]
+        administrator.execute(f'ALTER {kind} "{who}" CONNECTION LIMIT 0')
+        for use in (lambda: connect(limited), lambda: Patience(limited, 0.3)(lambda: dial(limited))):
+            with pytest.raises(StoreError, match=f'many connections for {kind} "{who}": .*{kind.upper()}') as caught:
+                use()
+            assert "max_connections" not in str(caught.value)
+        assert f'{kind} "{who}" takes no more connections (ALTER {kind.upper()} ' in caplog.text
+        assert "max_connections" not in caplog.text
+        (remedy,) = re.findall(r"ALTER \w+ .* CONNECTION LIMIT", str(caught.value))
+        administrator.execute(f"{remedy} 5")
+        connect(limited).close()
+
+
+def test_a_full_server_says_so(server: Server) -> None:
+    for message in (
+        "sorry, too many clients already",
+        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    ):
+        error = psycopg.OperationalError(f"connection failed: FATAL:  {message}")
+        told = str(translated(error, server.dsn))
+        assert told.endswith(f"{message}: end other sessions, or raise the server's max_connections")
 
 
 def test_a_shown_url_has_no_password() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,21 @@ def test_a_row_with_a_vector_of_unknown_origin_is_left_alone(place: Place) -> No
     assert texts(run(place, overwrite=True).written) == ["one"]
     assert same(place.vectors(), [vector("one"), vector("two")])
     assert stands(place).foreign == 0
+
+
+def test_what_is_to_be_overwritten_is_not_counted_as_kept(place: Place) -> None:
+    """Whether it is counted before or after it is claimed, or written."""
+    place.docs(*(f"text {number}" for number in range(5)))
+    place.execute("UPDATE docs SET embedding = ? WHERE id < 3", place.encode(vector("foreign")))
+    run(place)
+    with bound(place, overwrite=True) as table:
+        found = [table.counts()]
+        rows = claimed(table)
+        found.append(table.counts())
+        table.write([filled(row) for row in rows])
+        found.append(table.counts())
+    assert found == 3 * [Counts(rows=5, left=2, without_text=0, foreign=0, failures=0)]
+    assert found[0].unchanged == 3
 
 
 def test_texts_that_are_too_long_come_with_their_cause(place: Place) -> None:
@@ -404,6 +420,24 @@ def test_a_second_model_is_refused_unless_it_overwrites(place: Place) -> None:
         table.check(other, "other", overwrite=True)
         table.bind(other, "other", overwrite=True)
         assert texts(claimed(table)) == ["one", "two"]
+
+
+def test_of_two_models_the_one_that_began_last_has_the_last_word(place: Place) -> None:
+    """Runs of two models must not take each other's rows again and again."""
+    place.docs("one", "two", "three", "four")
+    other = fingerprint(weights="others")
+    with bound(place) as first, place.open() as last:
+        held = first.claim(None, 1)
+        last.bind(other, "other", overwrite=True)
+        rows = claimed(last)
+        assert texts(rows) == ["two", "three", "four"]
+        assert last.write([filled(row) for row in rows]) == 0
+        assert claimed(first) == []
+        assert first.counts().left == 1
+        assert first.write([filled(row) for row in held]) == 0
+        assert texts(claimed(last)) == ["one"]
+    with place.open() as table:
+        assert table.counts().left == 1, "what the last run has not come to is left"
 
 
 def test_a_column_in_which_all_has_failed_takes_another_model(place: Place) -> None:
@@ -685,6 +719,30 @@ def test_a_name_is_found_without_its_quotes_and_in_any_case(place: Place) -> Non
         assert table.columns == ("body", "embedding")
 
 
+@pytest.mark.parametrize("odd", ["My Table", "dot.ted", 'say "hi"', " space ", "100%"])
+def test_a_name_that_is_shown_may_be_given_back(place: Place, odd: str) -> None:
+    """In reports and messages, and as what might have been meant."""
+    place.execute(f"CREATE TABLE {quoted(odd)} (id bigint PRIMARY KEY, body text, embedding {place.vector})")
+    place.execute(f"INSERT INTO {quoted(odd)} VALUES (1, 'one', NULL)")
+    with pytest.raises(UsageError, match=re.escape(f"did you mean {quoted(odd)}?")):
+        place.open(quoted(odd + "x"))
+    with place.open(quoted(odd)) as table:
+        name = table.name
+        assert name.endswith(quoted(odd))
+        assert table.status().table == name
+    assert texts(run(place, name).written) == ["one"]
+    with pytest.raises(UsageError, match=re.escape(f"{name} has no column 'nosuch'")):
+        place.open(name, text="nosuch")
+
+
+def test_a_taken_table_of_metrics_is_named_as_it_is(place: Place) -> None:
+    place.execute('CREATE TABLE "My Table" (id bigint PRIMARY KEY, body text)')
+    place.execute('CREATE TABLE "My Table_metrics" (mine int)')
+    words = r'"My Table_metrics" is no table of embedmill'
+    with place.open('"My Table"', create=True) as table, pytest.raises(StoreError, match=words):
+        table.check_metrics()
+
+
 _ATTACKS = [
     'x"; DROP TABLE docs; --',
     'docs"; DROP TABLE docs; --',
@@ -734,6 +792,15 @@ def test_what_is_no_table_is_refused(place: Place) -> None:
         place.open("dosc")
     with pytest.raises(UsageError, match=r"no column 'nosuch'; it has id \(.*body"):
         place.open(text="nosuch")
+
+
+def test_embedmills_own_tables_are_not_filled(place: Place) -> None:
+    place.docs("one")
+    run(place)
+    own = "embedmill_" if place.url.startswith("sqlite") else "embedmill."
+    for name in ("tables", "marks_1"):
+        with pytest.raises(UsageError, match="embedmill's own"):
+            place.open(own + name, create=True, text="space")
 
 
 def test_the_text_is_chosen_or_asked_for(place: Place) -> None:

@@ -216,7 +216,7 @@ class Model(RuleBasedStateMachine):
                 for key, mark in marks.items()
             ),
             without_text=len(self.texts) - len(with_text),
-            foreign=sum(mark is None and self.vectors[key] is not None for key, mark in marks.items()),
+            foreign=sum(mark is None and self.vectors[key] is not None and not due[key] for key, mark in marks.items()),
             failures=sum(
                 mark is not None and mark.failed and mark.run != run.number and not due[key] and not self.is_held(mark)
                 for key, mark in marks.items()

@@ -294,6 +294,9 @@ def test_options_that_make_no_sense_here_say_so(place: SqlitePlace) -> None:
     for options, words in (
         ({"halfvec": True}, "--halfvec is for PostgreSQL"),
         ({"index": IndexOptions("hnsw")}, "--index hnsw is for PostgreSQL"),
+        ({"index": IndexOptions(m=8)}, "--m is for PostgreSQL"),
+        ({"index": IndexOptions("none", ef_construction=100)}, "--ef-construction is for PostgreSQL"),
+        ({"index": IndexOptions(distance="l2")}, "--distance is for PostgreSQL"),
     ):
         with pytest.raises(UsageError, match=words):
             place.open(**options)
@@ -608,13 +611,25 @@ def test_a_newer_version_is_left_alone(place: SqlitePlace) -> None:
             use()
 
 
-def test_a_trigger_that_keeps_a_row_as_it_is(place: SqlitePlace) -> None:
-    """Nothing is refused, and nothing written: the run must come to an end."""
-    place.docs("one", "two")
-    place.execute("CREATE TRIGGER keep BEFORE UPDATE ON docs WHEN old.id = 1 BEGIN SELECT RAISE(IGNORE); END")
-    report = ingest(place, TroubledEmbedder(), vector="own", create=True)
-    assert (report.embedded, report.failed) == (2, 0) or report.changed > 0
-    assert [found is None for found in place.vectors(column="own")] == [True, False]
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "BEFORE UPDATE ON docs WHEN old.id = 1 BEGIN SELECT RAISE(IGNORE); END",
+        "AFTER UPDATE ON docs WHEN old.id = 1 BEGIN UPDATE docs SET own = NULL WHERE id = new.id; END",
+    ],
+)
+def test_a_trigger_that_keeps_the_vector_out(place: SqlitePlace, trigger: str) -> None:
+    """The database refuses nothing, and yet there is no vector: that is no success, nor tried for ever."""
+    place.docs("one", "two", "three")
+    place.execute("ALTER TABLE docs ADD COLUMN own BLOB")
+    place.execute(f"CREATE TRIGGER keep {trigger}")
+    report = ingest(place, TroubledEmbedder(), vector="own")
+    assert (report.embedded, report.failed, report.changed) == (2, 1, 0)
+    assert [found is None for found in place.vectors(column="own")] == [True, False, False]
+    with place.open(vector="own") as table:
+        (failure,) = table.failures()
+    assert (failure.key, failure.cause.type) == (("1",), "RowsRefused")
+    assert "keeps the vector out" in failure.cause.message
 
 
 def test_a_full_text_index_is_kept_in_step(place: SqlitePlace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from embedmill.errors import MissingExtra, StoreError, UsageError
@@ -15,7 +16,7 @@ from embedmill.errors import MissingExtra, StoreError, UsageError
 try:
     import psycopg
     import psycopg_pool  # noqa: F401 - used elsewhere
-    from psycopg import conninfo, errors
+    from psycopg import conninfo, errors, sql
 except ImportError as error:
     raise MissingExtra("PostgreSQL", "postgres") from error
 
@@ -136,18 +137,38 @@ def told(url: str) -> Iterator[None]:
 def translated(error: psycopg.Error, url: str) -> StoreError:
     """A database's error in one line, with a remedy."""
     message = reason(error)
-    remedy = next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "") or next(
-        (text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), ""
-    )
+    no_room = full(error)
+    remedy = f": {no_room.remedy}" if no_room else ""
+    remedy = remedy or next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "")
+    remedy = remedy or next((text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), "")
     return StoreError(f"{shown(url)}: {message}{remedy}")
 
 
 _FULL: Final = "clients already|connection slots|too many connections"
 
+_OF_ONE: Final = re.compile(r'too many connections for (role|database) "(.*)"')
+"""What the server says where not all of its connections are taken, but those that one role or database may have."""
 
-def full(error: psycopg.Error) -> bool:
-    """Whether the server takes no more connections."""
-    return isinstance(error, errors.TooManyConnections) or re.search(_FULL, str(error)) is not None
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why there is no room for another connection."""
+
+    who: str  # takes no more, for people
+    setting: str  # that says how many there may be
+    remedy: str
+
+
+def full(error: psycopg.Error) -> Full | None:
+    """Why the server takes no more connections; None where it does."""
+    of_one = _OF_ONE.search(str(error))
+    if of_one is not None:
+        kind, name = of_one[1], sql.Identifier(of_one[2]).as_string(None)
+        setting = f"ALTER {kind.upper()} {name} CONNECTION LIMIT"
+        return Full(f"{kind} {name}", setting, f"end other sessions of it, or let an administrator raise its {setting}")
+    if isinstance(error, errors.TooManyConnections) or re.search(_FULL, str(error)):
+        return Full("the server", "max_connections", "end other sessions, or raise the server's max_connections")
+    return None
 
 
 def reason(error: psycopg.Error) -> str:
@@ -160,7 +181,6 @@ _BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [
     (errors.InsufficientPrivilege, ": ask the owner for the right, or connect as another user"),
     (errors.ReadOnlySqlTransaction, ": connect to the primary server, as a user who may write"),
     (errors.DiskFull, ": free some space on the server and run again; what was finished is stored"),
-    (errors.TooManyConnections, ": end other sessions, or raise the server's max_connections"),
     (errors.LockNotAvailable, ": another session holds a lock; end it, or run again later"),
     (errors.CharacterNotInRepertoire, ": a text is not what the database's encoding says: mend it"),
     (errors.UndefinedTable, ": it is gone; give the name of one that exists"),
@@ -178,7 +198,6 @@ _BY_MESSAGE: Final = [
         ": check host and port in the store's URL, and that it runs",
     ),
     (r"no pg_hba.conf entry", ": let the server accept this user from here (pg_hba.conf)"),
-    (_FULL, ": end other sessions, or raise the server's max_connections"),
     (r"closed|terminating connection|server closed", ": run again; what was finished is stored"),
 ]
 

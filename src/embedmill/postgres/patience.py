@@ -100,6 +100,7 @@ def _reason(error: psycopg.Error, url: str) -> str:
         return f"{shown(url)}: another session holds a lock"
     if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
         return f"{shown(url)}: another session was in the way"
-    if full(error):
-        return f"{shown(url)}: the server takes no more connections (max_connections)"
+    no_room = full(error)
+    if no_room is not None:
+        return f"{shown(url)}: {no_room.who} takes no more connections ({no_room.setting})"
     return f"{shown(url)}: no connection"

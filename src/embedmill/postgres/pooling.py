@@ -98,6 +98,7 @@ class Pool(Closing):
 
     def _note(self, error: psycopg.Error) -> None:
         self._failed = error
-        if full(error) and not self._said.is_set():
+        no_room = full(error)
+        if no_room is not None and not self._said.is_set():
             self._said.set()
-            log.warning("the server takes no more connections: fewer writers go on (max_connections)")
+            log.warning("%s takes no more connections: fewer writers go on (%s)", no_room.who, no_room.setting)

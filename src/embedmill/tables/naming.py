@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ _METRICS: Final = ("characters", "words", "tokens", "frequency", "text_hash", "t
 """The columns of a table of metrics beside those of the key."""
 
 _LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
+
+_PLAIN: Final = re.compile(r"\w+")
+"""A part of a name that needs no quotes, neither here nor in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,15 @@ def parts(name: str) -> list[tuple[str, bool]]:
             f"table {name!r} has {len(found)} parts: give TABLE or SCHEMA.TABLE; --store names the database"
         )
     return found
+
+
+def shown(names: Iterable[str]) -> str:
+    """The name of a table, or of one in a schema, as people may give it back: `parts` reads these names in it."""
+    return ".".join(name if _PLAIN.fullmatch(name) else _quoted(name) for name in names)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def named(columns: Sequence[Column], given: str, option: str, table: str) -> Column:
@@ -210,28 +223,27 @@ def metrics_name(table: str) -> str:
     return table.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
 
 
-def check_metrics_keys(keys: Sequence[str], table: str) -> None:
-    """Raise `StoreError` where a key column has the name of a metric, so that one table cannot hold both."""
+def check_metrics_keys(keys: Sequence[str], table: str, metrics: str) -> None:
+    """Raise `StoreError` where a key column has the name of a metric, so that the table `metrics` cannot hold both."""
     taken = [name for name in keys if name in _METRICS]
     if taken:
         raise StoreError(
-            f"{table}: its key column {taken[0]} has the name of a column of {table}_metrics: rename it, or give "
-            "--no-metrics"
+            f"{table}: its key column {taken[0]} has the name of a column of {metrics}: rename it, or give --no-metrics"
         )
 
 
-def check_metrics_table(found: Iterable[str], keys: Sequence[str], table: str) -> None:
+def check_metrics_table(found: Iterable[str], keys: Sequence[str], metrics: str) -> None:
     """Raise `StoreError` where the table of metrics, which has these columns, is another's."""
     missing = {*keys, *_METRICS} - set(found)
     if missing:
         raise StoreError(
-            f"{table}_metrics is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "
+            f"{metrics} is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "
             "--no-metrics"
         )
 
 
 def no_such_table(name: str, where: str, others: Sequence[str]) -> UsageError:
-    """The error for a table that is not there; names the ones that are spelled alike."""
+    """The error for a table that is not there; names those of the others, as they are shown, that are spelled alike."""
     near = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the name and --store"
     return UsageError(f"there is no table {name} in {where}{hint}")

@@ -160,7 +160,7 @@ class VectorIndex:
 
         Looks again and again, since a build waits for every transaction that waits for it.
         """
-        key = f"embedmill index {self._target.title}.{self._target.vector}"
+        key = self._target.lock(f"index {sql.Identifier(self._target.vector).as_string(None)}")
         query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
         while not (connection.execute(query, [key]).fetchone() or (True,))[0]:
             show("waiting for the index that another run builds", None)
@@ -170,7 +170,7 @@ class VectorIndex:
         return True
 
     def _rows(self, connection: Connection) -> int:
-        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.table)
+        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.rows)
         return int((connection.execute(query).fetchone() or (0,))[0])
 
     def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:

@@ -35,10 +35,10 @@ class MetricsTable:
         self._session.read(self._check)
 
     def _check(self, connection: Connection) -> bool:
-        naming.check_metrics_keys(self._target.keys, self._target.title)
+        naming.check_metrics_keys(self._target.keys, self._target.title, self._target.metrics_title)
         found = self._columns(connection)
         if found:
-            naming.check_metrics_table(found, self._target.keys, self._target.title)
+            naming.check_metrics_table(found, self._target.keys, self._target.metrics_title)
         return bool(found)
 
     def prepare(self) -> None:
@@ -104,13 +104,13 @@ class MetricsTable:
 
         def work(connection: Connection) -> None:
             # Two runs that end together would wait for each other's rows.
-            lock = f"embedmill metrics {self._target.title}"
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+            lock = [self._target.lock("metrics")]
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", lock)
             # All rows at once: here the planner may choose.
             connection.execute(
                 "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
             )
-            connection.execute(self._statements.remove_metrics, {})
+            connection.execute(self._statements.remove_metrics, {"table_name": self._target.table.as_string(None)})
             connection.execute(self._statements.count_frequencies, {})
 
         self._session.write(work)

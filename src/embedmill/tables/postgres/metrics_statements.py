@@ -35,7 +35,7 @@ class MetricsStatements(Parts):
 
     @cached_property
     def remove_metrics(self) -> sql.Composed:
-        """Remove the metrics of rows that are gone, or have no text any more."""
+        """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
         return self._fill(_REMOVE_METRICS)
 
 
@@ -77,4 +77,5 @@ WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
 
 _REMOVE_METRICS: Final = """
 DELETE FROM {metrics} m WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
+AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_metrics}))
 """

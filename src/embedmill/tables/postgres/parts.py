@@ -16,6 +16,8 @@ from embedmill.postgres.names import Name, in_sql
 from embedmill.rows import Key
 from embedmill.tables.postgres.target import Target
 
+_OF_THE_SERVER: Final = "pg_catalog"
+
 STAGING: Final = sql.Identifier("pg_temp", "embedmill_staging")
 MEASURED: Final = sql.Identifier("pg_temp", "embedmill_measured")
 
@@ -49,17 +51,30 @@ class Parts:
         self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
     ) -> sql.Composable:
         return sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = {}.{}").format(sql.SQL(left), one, sql.SQL(right), other)
-            for one, other in zip(lefts, rights, strict=True)
+            sql.SQL("{}.{} {} {}.{}").format(sql.SQL(left), one, _operator("=", schema), sql.SQL(right), other)
+            for one, other, schema in zip(lefts, rights, self.target.key_operators, strict=True)
         )
 
     def _after(self) -> sql.Composable:
         """The rows behind the key that the parameters key1, key2 ... name."""
+        keys, schemas = self._keys, self.target.key_operators
         given = [
             sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
             for number, kind in enumerate(self.target.key_types, 1)
         ]
-        return sql.SQL("({}) > ({})").format(listed("t.{}", self._keys), sql.SQL(", ").join(given))
+        if all(schema == _OF_THE_SERVER for schema in schemas):
+            return sql.SQL("({}) > ({})").format(listed("t.{}", keys), sql.SQL(", ").join(given))
+
+        # Rows can be compared with the operators of one schema only.
+        def compared(number: int, sign: str) -> sql.Composed:
+            operator = _operator(sign, schemas[number])
+            return sql.SQL("t.{} {} {}").format(keys[number], operator, given[number])
+
+        *_, last = range(len(keys))
+        behind = compared(last, ">")
+        for number in reversed(range(last)):
+            behind = sql.SQL("({} OR ({} AND {}))").format(compared(number, ">"), compared(number, "="), behind)
+        return sql.SQL("{} AND {}").format(compared(0, ">="), behind)  # the first is what an index can begin at
 
     def _columns(self, names: Sequence[sql.Identifier]) -> sql.Composed:
         """The key's columns, as a table of ours has them under these names."""
@@ -76,7 +91,7 @@ class Parts:
         """What stands in the braces of a statement."""
         target = self.target
         return {
-            "table": Name(target.schema, target.name),
+            "table": target.rows,
             "marks": self.marks,
             "metrics": self.metrics,
             "staging": STAGING,
@@ -103,6 +118,12 @@ class Parts:
             "table_is_metrics": self._same("t", self._keys, "m", self._keys),
             "claimed_is_page": self._same("c", self._mark_keys, "p", self._mark_keys),
         }
+
+
+def _operator(sign: str, schema: str) -> sql.Composable:
+    """An operator, wherever one looks from: without its schema that of another type may be meant, as of text."""
+    plain = sql.SQL(sign)
+    return plain if schema == _OF_THE_SERVER else sql.SQL("OPERATOR({}.{})").format(Name(schema), plain)
 
 
 def listed(pattern: str, names: Sequence[sql.Identifier]) -> sql.Composed:

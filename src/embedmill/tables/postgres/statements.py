@@ -44,7 +44,7 @@ class Statements(Parts):
 
     @cached_property
     def counts(self) -> sql.Composed:
-        """Rows with a text, those that need a vector, those without a text, with a foreign vector, failed."""
+        """Rows with a text, those that need a vector, those without a text, with a foreign vector to keep, failed."""
         return self._fill(_COUNTS)
 
     @cached_property
@@ -110,7 +110,7 @@ class Statements(Parts):
 
     @cached_property
     def remove_marks(self) -> sql.Composed:
-        """Remove the marks of rows that are gone, or have no text any more."""
+        """Remove the marks of rows that are gone, or have no text any more; not of those that a policy may hide."""
         return self._fill(_REMOVE_MARKS)
 
     @cached_property
@@ -163,12 +163,14 @@ CREATE TEMP TABLE embedmill_measured (
 """
 
 # Whether row t, with mark m, needs a vector. A row that has one and no mark was filled by somebody else. A failure
-# is tried again when its text changes, or once by a run that is told to.
+# is tried again when its text changes, or once by a run that is told to. What a run that began after this one has
+# written with another model stays: else each would take the other's rows for as long as both live.
 _NEEDED: Final = """
     CASE
         WHEN m.id IS NULL THEN t.{vector} IS NULL OR %(overwrite)s
         WHEN m.held AND m.run = ANY ({living}) THEN false
         WHEN m.cause IS NOT NULL THEN m.hash <> {hash} OR (%(again)s AND m.run <> %(run)s)
+        WHEN m.space <> %(space)s AND %(run)s BETWEEN 1 AND m.run - 1 THEN false
         ELSE m.space IS DISTINCT FROM %(space)s OR t.{vector} IS NULL OR m.hash <> {hash}
     END
 """
@@ -204,7 +206,7 @@ SELECT count(t.{text}),
        count(*) FILTER (WHERE t.{text} IS NOT NULL
                         AND ({needed} OR m.run = %(run)s OR (m.held AND m.run = ANY ({living})))),
        count(*) FILTER (WHERE t.{text} IS NULL),
-       count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL),
+       count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL AND NOT {needed}),
        count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
                         AND NOT (m.held AND m.run = ANY ({living})))
 FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
@@ -222,7 +224,7 @@ WITH fresh AS (
           CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
           OFFSET 0) m
     WHERE {table_is_mark} AND {hash} = m.hash
-    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest
+    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest, t.{vector} IS NOT NULL AS filled
 )
 """
 
@@ -236,9 +238,10 @@ _FILL_METRICS: Final = """
 )
 """
 
+# A trigger may have taken the vector away again.
 _FILLED: Final = """
 UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0
-FROM fresh f WHERE m.id = f.id AND m.held AND m.run = %(run)s
+FROM fresh f WHERE m.id = f.id AND f.filled AND m.held AND m.run = %(run)s
 """
 
 _UNCHANGED: Final = """
@@ -271,4 +274,5 @@ _REMOVE_MARKS: Final = """
 DELETE FROM {marks} m
 WHERE NOT (m.held AND m.run = ANY ({living}))
 AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
+AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_mark}))
 """

@@ -303,7 +303,7 @@ class PostgresTable(Closing):
 
         def work(connection: Connection) -> int:
             if connection.execute(self._statements.unchanged, values).fetchone() is not None:
-                raise RowsRefused("a trigger or policy of the table leaves the row as it was: let it be updated")
+                raise RowsRefused("a trigger or policy of the table keeps the vector out: let it be written")
             return connection.execute(self._statements.release, values).rowcount
 
         return self._session.write(work)
@@ -352,7 +352,8 @@ class PostgresTable(Closing):
         def work(connection: Connection) -> tuple[list[RowsRefused], int]:
             textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
             kept = self._clear(connection, textless)
-            return kept, connection.execute(self._statements.remove_marks, self._parameters).rowcount
+            values = self._parameters | {"table_name": self.target.table.as_string(connection)}
+            return kept, connection.execute(self._statements.remove_marks, values).rowcount
 
         kept, removed = self._session.write(work)
         warn_of_kept(self.name, kept)

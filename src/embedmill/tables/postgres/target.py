@@ -8,6 +8,7 @@ from typing import Final
 
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.postgres.connecting import Connection, find_vector, shown
+from embedmill.postgres.names import Name
 from embedmill.tables import naming
 from embedmill.tables.naming import Column
 from embedmill.tables.registered import Registered
@@ -28,6 +29,7 @@ class Target:
     name: str
     keys: tuple[str, ...]  # the columns of a unique index, in its order
     key_types: tuple[str, ...]  # as they are written in SQL wherever one looks from, with their collation
+    key_operators: tuple[str, ...]  # the schemas of those that compare them: of an extension's type it may be any
     text: str
     vector: str
     kind: str  # of the vectors: "vector" or "halfvec"
@@ -44,8 +46,25 @@ class Target:
 
     @property
     def title(self) -> str:
-        """``schema.table``, for people."""
-        return f"{self.schema}.{self.name}"
+        """``schema.table``, for people, who may give it back."""
+        return naming.shown([self.schema, self.name])
+
+    @property
+    def metrics_title(self) -> str:
+        """The table of metrics, for people."""
+        return naming.shown([self.schema, naming.metrics_name(self.name)])
+
+    @property
+    def rows(self) -> sql.Composed:
+        """Where a statement finds the table's rows: in its partitions, but not in tables that inherit from it.
+
+        Those have rows of their own, whose keys may be the same.
+        """
+        return sql.SQL("{}" if self.partitioned else "ONLY {}").format(Name(self.schema, self.name))
+
+    def lock(self, work: str) -> str:
+        """What the key of an advisory lock is made from; says what it is for, and nothing of how names are shown."""
+        return f"embedmill {work} {self.table.as_string(None)}"
 
 
 def find(
@@ -67,7 +86,7 @@ def find(
     Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
     oid, schema, table, relation = _table(connection, url, name)
-    title = f"{schema}.{table}"
+    title = naming.shown([schema, table])
     if relation not in ("r", "p"):
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
     columns = _columns(connection, oid)
@@ -85,7 +104,8 @@ def find(
         schema=schema,
         name=table,
         keys=tuple(types),
-        key_types=tuple(types.values()),
+        key_types=tuple(kind for kind, _ in types.values()),
+        key_operators=tuple(operators for _, operators in types.values()),
         text=chosen_text.name,
         vector=column if isinstance(column, str) else column.name,
         kind="halfvec" if halfvec else "vector",
@@ -153,7 +173,7 @@ def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, 
         if found is not None:
             oid, schema, table, relation = found
             return oid, schema, table, relation
-    others = [row[0] for row in connection.execute(_OTHERS)]
+    others = [naming.shown(filter(None, row)) for row in connection.execute(_OTHERS)]
     raise naming.no_such_table(name, shown(url), others)
 
 
@@ -165,7 +185,7 @@ _FIND: Final = """
 """
 
 _OTHERS: Final = """
-    SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
+    SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname END, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
@@ -194,13 +214,22 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
     ]
 
 
-def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, str]:
-    """The types of columns, with their schema and, where it is another than the type's own, their collation."""
+def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The types of columns, with their schema and, where it is another than the type's own, their collation.
+
+    Each comes with the schema of the operators that an index on the column compares with.
+    """
     rows = connection.execute(
         """SELECT a.attname,
                   CASE WHEN tn.nspname <> 'pg_catalog' AND pg_type_is_visible(t.oid) THEN quote_ident(tn.nspname) || '.'
                   ELSE '' END || format_type(a.atttypid, a.atttypmod),
-                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname)
+                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname),
+                  coalesce((SELECT n.nspname FROM pg_opclass o JOIN pg_am am ON am.oid = o.opcmethod
+                            JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
+                                               AND (ao.amoplefttype, ao.amoprighttype) = (o.opcintype, o.opcintype)
+                            JOIN pg_operator op ON op.oid = ao.amopopr JOIN pg_namespace n ON n.oid = op.oprnamespace
+                            WHERE am.amname = 'btree' AND o.opcdefault
+                            AND o.opcintype IN (t.oid, t.typbasetype) LIMIT 1), 'pg_catalog')
            FROM pg_attribute a
            JOIN pg_type t ON t.oid = a.atttypid
            JOIN pg_namespace tn ON tn.oid = t.typnamespace
@@ -209,7 +238,10 @@ def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dic
            WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
         [oid, list(columns)],
     )
-    found = {name: kind + (f" COLLATE {collation}" if collation else "") for name, kind, collation in rows}
+    found = {
+        name: (kind + (f" COLLATE {collation}" if collation else ""), operators)
+        for name, kind, collation, operators in rows
+    }
     return {name: found[name] for name in columns}
 
 

@@ -27,11 +27,11 @@ class SqliteMetrics:
         """Whether the table is there. Raises `StoreError` where its name is taken, or a key has one of its names."""
         target = self._statements.target
         keys = [folded(name) for name in target.key_names]
-        naming.check_metrics_keys(keys, target.name)
+        naming.check_metrics_keys(keys, target.title, target.metrics_title)
         with self._database.reading() as db:
             there = column_names(db, self._statements.metrics)
         if there:
-            naming.check_metrics_table(map(folded, there), keys, target.name)
+            naming.check_metrics_table(map(folded, there), keys, target.metrics_title)
         return bool(there)
 
     def prepare(self) -> None:

@@ -15,7 +15,7 @@ FOREIGN: Final = 1  # has a vector that embedmill did not write
 HELD: Final = 2
 FAILED: Final = 3
 DUE: Final = 4  # has no vector, or one of another space
-WRITTEN: Final = 5
+WRITTEN: Final = 5  # of this space, or of another by a run that began after this one
 
 
 class Statements(Parts):
@@ -96,6 +96,11 @@ class Statements(Parts):
         return self.fill(_FILL)
 
     @cached_property
+    def is_filled(self) -> str:
+        """Whether a row has a vector."""
+        return self.fill(_IS_FILLED)
+
+    @cached_property
     def settle(self) -> str:
         """Note that a row is done."""
         return self.fill(_SETTLE)
@@ -172,6 +177,7 @@ SELECT CASE WHEN {text} IS NULL THEN 0
             WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN 4 ELSE 1 END
             WHEN m.held AND m.run NOT IN ({dead}) THEN 2
             WHEN m.cause IS NOT NULL THEN 3
+            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN 5
             WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
             ELSE 5 END,
        {content}, m.id, m.run, m.held, m.hash, {table_keys}
@@ -222,6 +228,10 @@ WHERE m.id = :mark AND m.held AND m.run = :run
 _FILL: Final = """
 UPDATE {table} AS t SET {filled} = :vector
 WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
+"""
+
+_IS_FILLED: Final = """
+SELECT {vector} IS NOT NULL FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
 """
 
 _SETTLE: Final = """

@@ -68,8 +68,7 @@ class SqliteTable(Closing):
         """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
         if halfvec:
             raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
-        if index is not None and index.method == "hnsw":
-            raise UsageError("--index hnsw is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
+        _check_index(index or IndexOptions())
         self._longest = longest
         self._registered: Registered | None = None
         self._run: runs.Run | None = None
@@ -101,8 +100,8 @@ class SqliteTable(Closing):
 
     @property
     def name(self) -> str:
-        """The table, as the database spells it."""
-        return self.target.name
+        """The table, as the database spells it, in quotes where it needs them."""
+        return self.target.title
 
     @property
     def columns(self) -> tuple[str, str]:
@@ -255,7 +254,7 @@ class SqliteTable(Closing):
                 # What this run has done already counts as left: so it was when the run began.
                 ours = row[3] == self._parameters["run"]
                 left += due or ours or stands == standing.HELD
-                foreign += stands == standing.FOREIGN
+                foreign += stands == standing.FOREIGN and not due
                 failures += stands == standing.FAILED and not ours and not due
         return Counts(rows, left, without, foreign, failures)
 
@@ -316,7 +315,9 @@ class SqliteTable(Closing):
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
             values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
-            fresh = db.execute(statements.fill_vector, values).rowcount == 1  # a trigger may have said no
+            updated = db.execute(statements.fill_vector, values).rowcount == 1
+            if not updated or db.execute(statements.is_filled, mark).fetchone() != (1,):
+                raise RowsRefused("a trigger of the table keeps the vector out: let it be written")
         db.execute(statements.settle if fresh else statements.release, self._parameters | mark)
         return fresh
 
@@ -440,6 +441,20 @@ class SqliteTable(Closing):
                 return self._statements.standings(after, dead)
 
         return self._database.pages(statement, after, 6, first=first, content=1, values=self._parameters)
+
+
+def _check_index(wanted: IndexOptions) -> None:
+    """Raise `UsageError` where something is asked of an index: there is none here."""
+    default = IndexOptions()
+    given = {
+        "--index hnsw": wanted.method == "hnsw",
+        "--m": wanted.m != default.m,
+        "--ef-construction": wanted.ef_construction != default.ef_construction,
+        "--distance": wanted.distance != default.distance,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{option} is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
 
 
 def _blob(vector: Vector) -> bytes:

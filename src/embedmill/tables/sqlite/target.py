@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from embedmill.tables.registered import Registered
 
 KIND: Final = "BLOB"
 """What vectors are: numbers of 32 bits, little-endian, one after another, as sqlite-vec reads them."""
+
+_OWN: Final = re.compile(r"embedmill_(tables|marks_\d+)")
+"""Names of the tables in which embedmill notes what it knows."""
 
 _ANY: Final = "BLOB"
 """The affinity of a column that takes values as they are."""
@@ -44,6 +48,16 @@ class Target:
     missing: bool  # the vector column is still to be created
 
     @property
+    def title(self) -> str:
+        """The table, for people, who may give it back."""
+        return naming.shown([self.name])
+
+    @property
+    def metrics_title(self) -> str:
+        """The table of metrics, for people."""
+        return naming.shown([naming.metrics_name(self.name)])
+
+    @property
     def key_names(self) -> tuple[str, ...]:
         """The key's columns."""
         return tuple(key.name for key in self.keys)
@@ -67,26 +81,27 @@ def find(
     Raises `UsageError` where table or columns are not there, do not fit or are not clear.
     """
     table = _table(db, where, name)
+    title = naming.shown([table])
     found = _columns(db, table)
     wanted = _spelled(found, vector if vector is not None else naming.VECTOR_NAME)
     columns = [column.described(text, wanted) for column in found]
     given = wanted if vector is not None or wanted in [column.name for column in columns] else None
     filled: Column | str = ""
     with naming.optional(needs_vector):
-        filled = naming.choose_vector(columns, given, table, create=create, kinds=KIND)
+        filled = naming.choose_vector(columns, given, title, create=create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
     before = noted(table, vector_name)
     text = naming.meant_text(columns, text, before)
     columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
-    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], keys, before, table)
+    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], keys, before, title)
     by = next(each for each in unique if each.names == chosen)
-    _check_collations(db, by, table)
-    chosen_text = naming.choose_text(columns, chosen, text, table).name
+    _check_collations(db, by, title)
+    chosen_text = naming.choose_text(columns, chosen, text, title).name
     if not needs_vector:
         filled = vector_name = ""
     if vector_name in (chosen_text, *chosen):
-        raise UsageError(f"--vector: {table}.{vector_name} is the text, or a part of the key: name another column")
+        raise UsageError(f"--vector: {title}.{vector_name} is the text, or a part of the key: name another column")
     return Target(
         name=table,
         keys=by.keys,
@@ -121,15 +136,18 @@ def _table(db: sqlite3.Connection, where: str, name: str) -> str:
     }
     alike = [table for table in relations if folded(table) == folded(parts[-1])]
     if not alike or (len(parts) == 2 and folded(parts[0]) != "main"):
-        raise naming.no_such_table(name, where, list(relations))
+        raise naming.no_such_table(name, where, [naming.shown([table]) for table in relations])
     table = str(alike[0])
+    title = naming.shown([table])
+    if _OWN.fullmatch(folded(table)):
+        raise UsageError(f"{title} is a table of embedmill's own: give one of yours")
     kind, statement = relations[table]
     if kind == "view":
-        raise UsageError(f"{table} is a view: give the table that it is made from")
+        raise UsageError(f"{title} is a view: give the table that it is made from")
     if statement.upper().startswith("CREATE VIRTUAL"):
-        raise UsageError(f"{table} is a virtual table: give an ordinary one")
+        raise UsageError(f"{title} is a virtual table: give an ordinary one")
     if _listing(db, table)[0] == "shadow":
-        raise UsageError(f"{table} belongs to a virtual table: give an ordinary one")
+        raise UsageError(f"{title} belongs to a virtual table: give an ordinary one")
     return table
 
 
@@ -243,13 +261,13 @@ def _unique(db: sqlite3.Connection, table: str, columns: Sequence[_Found]) -> li
     return sorted(found, key=lambda each: not each.primary)
 
 
-def _check_collations(db: sqlite3.Connection, unique: _Unique, table: str) -> None:
+def _check_collations(db: sqlite3.Connection, unique: _Unique, title: str) -> None:
     for key in unique.keys:
         try:
             db.execute(f"SELECT '' = '' COLLATE {quoted(key.collation)}")
         except sqlite3.OperationalError as error:
             raise UsageError(
-                f"{table}.{key.name} is ordered by {key.collation}, which only the application knows: name the columns "
+                f"{title}.{key.name} is ordered by {key.collation}, which only the application knows: name the columns "
                 "of another unique index with --id"
             ) from error
 
