@@ -189,7 +189,7 @@ def test_status_lists_the_tables_of_a_database_without_a_store(place: Place, tmp
     assert second == f"table  {prefix}docs, body to embedding, model, a run has finished"
     one = named(done.stderr, "status")
     assert one == ["status", f'{prefix}"My.Table"', "--vector", "v", *where]
-    assert shell.run(*one).stdout.startswith(f"table  {prefix}My.Table, text to v")
+    assert shell.run(*one).stdout.startswith(f'table  {prefix}"My.Table", text to v')
     assert shell.run("status", *where, "--quiet").stderr == ""
 
 

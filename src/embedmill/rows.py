@@ -58,7 +58,7 @@ class Counts:
     rows: int  # that have a text
     left: int  # of these, to be embedded; what a live run holds counts too
     without_text: int  # the text is NULL
-    foreign: int  # have a vector that embedmill did not write
+    foreign: int  # have a vector that embedmill did not write, and that stays
     failures: int  # on record, and not to be tried again by themselves
 
     @property

@@ -19,12 +19,6 @@ class Entry:
     filled: bool  # whether a run has come to its end
 
 
-def spelled(*parts: str) -> str:
-    """A table's name as a command takes it, with quotes around what it would take for something else."""
-    odd = [part for part in parts if "." in part or part.startswith('"') or part != part.strip()]
-    return ".".join('"' + part.replace('"', '""') + '"' if part in odd else part for part in parts)
-
-
 def listed(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
     """The tables of a database that have been filled, or begun, and are still there.
 

@@ -10,7 +10,8 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.names import Name
-from embedmill.tables.listing import Entry, spelled
+from embedmill.tables.listing import Entry
+from embedmill.tables.naming import shown
 from embedmill.tables.postgres.statements import Statements
 from embedmill.tables.postgres.target import Target
 from embedmill.tables.registered import Registered
@@ -57,7 +58,7 @@ class Registry:
             rows = connection.execute(sql.SQL(_ENTRIES).format(self._tables)).fetchall()
         except errors.InsufficientPrivilege:  # who may search a store need not know of tables
             return []
-        return [Entry(spelled(schema, name), *others) for schema, name, *others in rows]
+        return [Entry(shown([schema, name]), *others) for schema, name, *others in rows]
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool

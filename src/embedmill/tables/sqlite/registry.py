@@ -10,7 +10,8 @@ from typing import Final
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
-from embedmill.tables.listing import Entry, spelled
+from embedmill.tables.listing import Entry
+from embedmill.tables.naming import shown
 from embedmill.tables.registered import Registered
 from embedmill.tables.sqlite.statements import Statements
 from embedmill.tables.sqlite.target import Target, column_names
@@ -59,7 +60,7 @@ def entries(db: sqlite3.Connection, path: Path) -> list[Entry]:
         return []
     rows = db.execute("SELECT name, text, vector, model, space, filled FROM embedmill_tables ORDER BY name, vector")
     return [
-        Entry(spelled(name), text, vector, model, space, bool(filled))
+        Entry(shown([name]), text, vector, model, space, bool(filled))
         for name, text, vector, model, space, filled in rows.fetchall()
         if vector in column_names(db, name)
     ]
@@ -97,7 +98,7 @@ def check(db: sqlite3.Connection, target: Target, found: Registered, fingerprint
         statements = Statements(target, marks(found.id), "")
         (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
         if filled:
-            raise found.mismatch(f"{target.name}.{target.vector}", str(found.space), model, space)
+            raise found.mismatch(f"{target.title}.{target.vector}", str(found.space), model, space)
 
 
 def _is_there(db: sqlite3.Connection, path: Path) -> bool:
@@ -135,7 +136,7 @@ def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
         )
         return Registered(new.lastrowid or 0, None, None, False, target.text, list(target.key_names))
     (before,) = db.execute("SELECT keys FROM embedmill_tables WHERE id = ?", [found.id]).fetchone()
-    found.warn_of_changes(target.name, target.vector, target.text, other_key=before != keys)
+    found.warn_of_changes(target.title, target.vector, target.text, other_key=before != keys)
     if before != keys:
         db.execute(f"DROP TABLE IF EXISTS {marks(found.id)}")
     db.execute("UPDATE embedmill_tables SET text = ?, keys = ? WHERE id = ?", [target.text, keys, found.id])
