@@ -207,7 +207,7 @@ def run(place: Place, name: str = "docs", *, metrics: bool = False, limit: int =
     table = bound(place, name, **options)
     try:
         if metrics:
-            table.prepare_metrics()
+            table.metrics.prepare()
         rows = claimed(table, limit)
         failed = [row for row in rows if row.cause or "bad" in row.text]
         written = [row for row in rows if row not in failed]

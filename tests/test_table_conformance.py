@@ -300,7 +300,7 @@ def test_a_batch_is_written_whole_or_not_at_all(place: Place) -> None:
     place.docs("one", "two", "three")
     place.refuse("docs", "two")
     with bound(place) as table:
-        table.prepare_metrics()
+        table.metrics.prepare()
         rows = claimed(table)
         with pytest.raises(RowsRefused, match="not this row"):
             table.write([filled(row, measured=True) for row in rows])
@@ -567,15 +567,15 @@ def test_metrics_are_right_with_any_number_of_writers(place: Place, writers: int
 def test_metrics_without_a_model(place: Place) -> None:
     place.docs(*_MEASURED, None, vectors=False)
     with place.open(metrics_only=True) as table:
-        table.prepare_metrics()
-        page = table.unmeasured(None, 5)
+        table.metrics.prepare()
+        page = table.metrics.missing(None, 5)
         assert [text for _, text in page] == _MEASURED[:5]
-        assert [text for _, text in table.unmeasured(page[-1][0], 100)] == _MEASURED[5:]
+        assert [text for _, text in table.metrics.missing(page[-1][0], 100)] == _MEASURED[5:]
     from embedmill.measuring import measure_rows
 
     for expected in (len(_MEASURED), 0):
         with place.open(metrics_only=True) as table:
-            table.prepare_metrics()
+            table.metrics.prepare()
             assert measure_rows(table, None, lambda *_: None, lambda: False) == expected
         assert metrics(place) == plain(_MEASURED, lambda _: None)
 
@@ -584,13 +584,13 @@ def test_another_table_of_that_name_is_left_alone(place: Place) -> None:
     place.docs("one")
     place.execute("CREATE TABLE docs_metrics (id bigint, characters integer)")
     with bound(place) as table, pytest.raises(StoreError, match=r"docs_metrics is no table of embedmill.*--no-metrics"):
-        table.prepare_metrics()
+        table.metrics.prepare()
 
 
 def test_a_key_column_with_the_name_of_a_metric(place: Place) -> None:
     place.execute(f"CREATE TABLE docs (words bigint PRIMARY KEY, body text, embedding {place.vector})")
     with bound(place) as table, pytest.raises(StoreError, match=r"words has the name of a column.*--no-metrics"):
-        table.prepare_metrics()
+        table.metrics.prepare()
 
 
 # Keys
@@ -740,7 +740,7 @@ def test_a_taken_table_of_metrics_is_named_as_it_is(place: Place) -> None:
     place.execute('CREATE TABLE "My Table_metrics" (mine int)')
     words = r'"My Table_metrics" is no table of embedmill'
     with place.open('"My Table"', create=True) as table, pytest.raises(StoreError, match=words):
-        table.check_metrics()
+        table.metrics.check()
 
 
 _ATTACKS = [

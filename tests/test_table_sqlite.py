@@ -536,7 +536,7 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
     place.execute(f"CREATE TABLE docs ({definition}")
     with bound(place, text="body") as table:
         assert isinstance(table, SqliteTable)
-        table.prepare_metrics()
+        table.metrics.prepare()
         key = tuple("k" for _ in table.target.keys)
         statements, metrics = table._statements, table._metrics._statements
         for statement in (

@@ -101,10 +101,10 @@ class Ingestor:
         started = time.perf_counter()
         table = self._table
         if self._metrics:
-            table.check_metrics()  # before a column is added
+            table.metrics.check()  # before a column is added
         table.bind(self._embedder.fingerprint, self._embedder.name, overwrite=overwrite, again=again)
         if self._metrics:
-            table.prepare_metrics()
+            table.metrics.prepare()
         state = State(table, self._executor, started, on_progress)
         state.count()
         with Writers(table, state, self._width or NARROWEST, self._batch) as writers:

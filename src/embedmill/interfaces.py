@@ -229,11 +229,30 @@ class Store(Protocol):
         """Release the store; may be called twice."""
 
 
+class MetricsTable(Protocol):
+    """``<table>_metrics``: what is counted of each row's text. `write` may be called from several threads."""
+
+    def check(self) -> None:
+        """Raise `StoreError` where there can be none, since its name is taken."""
+
+    def prepare(self) -> None:
+        """Create it where there is none. Raises `StoreError` where its name is taken, or this user may not."""
+
+    def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+
+    def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+
+    def finish(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+
+
 class Table(Protocol):
     """A table whose rows get vectors. Several runs, on several machines, may work at it at once.
 
-    A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`,
-    `write_metrics` and `counts` may be called from several threads, the others from one at a time.
+    A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`
+    and `counts` may be called from several threads, the others from one at a time.
     """
 
     @property
@@ -251,6 +270,10 @@ class Table(Protocol):
     @property
     def first_fill(self) -> bool:
         """Whether no run had come to its end before this one."""
+
+    @property
+    def metrics(self) -> MetricsTable:
+        """The table's metrics; another object once a run has begun."""
 
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
@@ -301,21 +324,6 @@ class Table(Protocol):
 
     def note_filled(self) -> None:
         """Note that a run has come to its end."""
-
-    def check_metrics(self) -> None:
-        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
-
-    def prepare_metrics(self) -> None:
-        """Create the table of metrics where there is none. Raises `StoreError` where its name is taken."""
-
-    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
-        """The next rows, behind this key, whose metrics are missing or of an older text."""
-
-    def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
-        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-
-    def finish_metrics(self) -> None:
-        """Count how often each text stands in the table; forget rows that are gone."""
 
     def failures(self) -> Iterator[RowFailure]:
         """The rows that have failed, in the order of their keys."""

@@ -47,11 +47,11 @@ def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None
                     for (key, text), number in zip(page, tokens, strict=True)
                 ]
 
-        for page, _ in ordered(table.write_metrics, measured(), threads=_WRITERS):
+        for page, _ in ordered(table.metrics.write, measured(), threads=_WRITERS):
             rows += len(page)
             show(rows)
     if not stopped():
-        table.finish_metrics()
+        table.metrics.finish()
     return rows
 
 
@@ -72,7 +72,7 @@ class MetricsRun:
         """Measure what needs it. Raises `StoreError`."""
         started = time.perf_counter()
         table = self._table
-        table.prepare_metrics()
+        table.metrics.prepare()
         stands = table.counts()
 
         def show(rows: int) -> None:
@@ -97,7 +97,7 @@ class MetricsRun:
 def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:
     after: Key | None = None
     limit = _FIRST_PAGE
-    while page := table.unmeasured(after, limit):
+    while page := table.metrics.missing(after, limit):
         yield page
         after = page[-1][0]
         characters = sum(len(text) for _, text in page)

@@ -20,7 +20,7 @@ from psycopg import errors, sql  # isort: skip
 _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 
-class MetricsTable:
+class PostgresMetrics:
     """The metrics of one table."""
 
     def __init__(self, url: str, session: Session, statements: MetricsStatements) -> None:
@@ -80,9 +80,9 @@ class MetricsTable:
             f"{grant.as_string(connection)}, or give --no-metrics"
         )
 
-    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+    def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
-        query = self._statements.unmeasured(after=after is not None)
+        query = self._statements.missing(after=after is not None)
         values = {"limit": limit} | place(after)
         rows = self._session.read(lambda connection: connection.execute(query, values).fetchall())
         return [(tuple(key), text) for text, *key in rows]

@@ -18,7 +18,7 @@ class MetricsStatements(Parts):
         """The table of metrics, with the key columns of the user's."""
         return self._fill(_CREATE_METRICS, columns=self._columns(self._keys))
 
-    def unmeasured(self, *, after: bool) -> sql.Composed:
+    def missing(self, *, after: bool) -> sql.Composed:
         """A page of rows whose metrics are missing or of an older text; gives text, keys."""
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])

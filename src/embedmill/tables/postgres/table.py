@@ -20,10 +20,10 @@ from embedmill.postgres.names import Name
 from embedmill.postgres.patience import passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus
 from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
-from embedmill.tables.postgres.metrics import MetricsTable
+from embedmill.tables.postgres.metrics import PostgresMetrics
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
 from embedmill.tables.postgres.parts import STAGING, place
 from embedmill.tables.postgres.registry import Registry
@@ -382,28 +382,6 @@ class PostgresTable(Closing):
         """Whether no run had come to its end before this one."""
         return self._registered is None or not self._registered.filled
 
-    # Metrics
-
-    def check_metrics(self) -> None:
-        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
-        self._metrics.check()
-
-    def prepare_metrics(self) -> None:
-        """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""
-        self._metrics.prepare()
-
-    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
-        """The next rows, behind this key, whose metrics are missing or of an older text."""
-        return self._metrics.unmeasured(after, limit)
-
-    def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
-        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-        self._metrics.write(rows)
-
-    def finish_metrics(self) -> None:
-        """Count how often each text stands in the table; forget rows that are gone."""
-        self._metrics.finish()
-
     # What is known
 
     def failures(self) -> Iterator[RowFailure]:
@@ -433,7 +411,7 @@ class PostgresTable(Closing):
         metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
         names = (self.target, self._registry.marks(number), metrics)
         self._statements = Statements(*names)
-        self._metrics = MetricsTable(self._dsn, self._session, MetricsStatements(*names))
+        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names))
 
     def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
         return connection.execute(query, self._parameters).fetchone() or ()

@@ -23,8 +23,11 @@ class SqliteMetrics:
         self._database = database
         self._statements = statements
 
-    def check(self) -> bool:
-        """Whether the table is there. Raises `StoreError` where its name is taken, or a key has one of its names."""
+    def check(self) -> None:
+        """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
+        self._check()
+
+    def _check(self) -> bool:
         target = self._statements.target
         keys = [folded(name) for name in target.key_names]
         naming.check_metrics_keys(keys, target.title, target.metrics_title)
@@ -36,7 +39,7 @@ class SqliteMetrics:
 
     def prepare(self) -> None:
         """Create the table where there is none. Raises `StoreError` where the name is taken."""
-        if not self.check():
+        if not self._check():
             with self._database.transaction() as db:
                 db.execute(self._statements.create_metrics)
             self.check()

@@ -13,7 +13,7 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, Vector
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Metrics, Row, RowFailure, TableStatus, shown
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, shown
 from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming
 from embedmill.tables.registered import Registered
@@ -301,7 +301,7 @@ class SqliteTable(Closing):
                 fresh = [filled for filled in rows if self._write(db, filled)]
                 measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
                 if measured:
-                    self._metrics.write_of_marks(db, measured)
+                    self.metrics.write_of_marks(db, measured)
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and code(error.__cause__) in _REFUSED:
                 raise RowsRefused(str(error)) from error.__cause__
@@ -382,28 +382,6 @@ class SqliteTable(Closing):
         """Whether no run had come to its end before this one."""
         return self._registered is None or not self._registered.filled
 
-    # Metrics
-
-    def check_metrics(self) -> None:
-        """Raise `StoreError` where there can be no table of metrics, since its name is taken."""
-        self._metrics.check()
-
-    def prepare_metrics(self) -> None:
-        """Create the table of metrics where there is none. Raises `StoreError` where the name is taken."""
-        self._metrics.prepare()
-
-    def unmeasured(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
-        """The next rows, behind this key, whose metrics are missing or of an older text."""
-        return self._metrics.missing(after, limit)
-
-    def write_metrics(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
-        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-        self._metrics.write(rows)
-
-    def finish_metrics(self) -> None:
-        """Count how often each text stands in the table; forget rows that are gone."""
-        self._metrics.finish()
-
     # What is known
 
     def failures(self) -> Iterator[RowFailure]:
@@ -429,7 +407,7 @@ class SqliteTable(Closing):
     def _use_marks(self, number: int) -> None:
         names = (self.target, registry.marks(number), naming.metrics_name(self.target.name))
         self._statements = Statements(*names)
-        self._metrics = SqliteMetrics(self._database, MetricsStatements(*names))
+        self.metrics = SqliteMetrics(self._database, MetricsStatements(*names))
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
         """How the rows behind a key stand (see `embedmill.tables.sqlite.statements.Statements.standings`)."""
