@@ -538,7 +538,7 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
         assert isinstance(table, SqliteTable)
         table.metrics.prepare()
         key = tuple("k" for _ in table.target.keys)
-        statements, metrics = table._statements, table._metrics._statements
+        statements, metrics = table._statements, table.metrics._statements
         for statement in (
             *(statements.standings(after, [7]) for after in (None, key)),
             *(metrics.measured(after) for after in (None, key)),
