@@ -112,14 +112,13 @@ def _writing(arguments: Namespace, server: servers.Server) -> Found:
     for name, limit in (("executemany upserts", 10), ("text COPY", 2)):
         against = ratios(seconds[name], seconds["embedmill"])
         bars.append(
-            Bar(
+            _at_least(
                 f"writing {_WRITTEN:,} vectors of {_DIMENSION}, against {name}",
                 limit,
-                median(against) if enough else None,
-                at_least=True,
-                unit=" times",
+                against,
+                measured=enough,
                 digits=1,
-                note=f"{min(against):.1f} to {max(against):.1f}",
+                unit=" times",
             )
         )
     return bars, _rows("writing: ", seconds, arguments.written), {"seconds": seconds}
@@ -230,13 +229,12 @@ def _whole(arguments: Namespace, server: servers.Server) -> Found:
             tell(f"round {number + 1}: embedding alone {len(texts) / seconds['embedding alone'][-1]:.1f} rows/s")
     server.drop(url)
     against = ratios(seconds["embedding alone"], seconds["ingest, the whole process"])
-    bar = Bar(
+    bar = _at_least(
         f"a whole ingest of {_ROWS:,} rows, throughput against embedding alone",
         0.93,
-        median(against) if arguments.rows >= _ROWS else None,
-        at_least=True,
+        against,
+        measured=arguments.rows >= _ROWS,
         digits=3,
-        note=f"{min(against):.3f} to {max(against):.3f}",
     )
     return [bar], _rows("", seconds, len(texts)), {"seconds": seconds, "reports": reports}
 
@@ -257,13 +255,12 @@ def _latency(arguments: Namespace, server: servers.Server) -> Found:
                 tell(f"round {number + 1}: {name} {len(texts) / took:.1f} rows/s, {report['stages']}")
     server.drop(url)
     against = ratios(*seconds.values())
-    bar = Bar(
+    bar = _at_least(
         f"{_DELAY * 1000:.0f} ms of latency for each query: throughput against none",
         0.9,
-        median(against) if arguments.rows >= _ROWS else None,
-        at_least=True,
+        against,
+        measured=arguments.rows >= _ROWS,
         digits=3,
-        note=f"{min(against):.3f} to {max(against):.3f}",
     )
     return [bar], _rows("", seconds, len(texts)), {"seconds": seconds, "reports": reports}
 
@@ -329,14 +326,7 @@ def _two(arguments: Namespace, server: servers.Server) -> Found:
     enough = arguments.rows >= _ROWS
     what = "two processes over one table, against one with the same threads"
     bars = [
-        Bar(
-            f"{what}: throughput",
-            0.9,
-            median(against) if enough else None,
-            at_least=True,
-            digits=3,
-            note=f"{min(against):.3f} to {max(against):.3f}",
-        ),
+        _at_least(f"{what}: throughput", 0.9, against, measured=enough, digits=3),
         Bar(f"{what}: rows embedded twice", 0, max(twice) if enough else None, digits=0),
     ]
     return bars, _rows("", seconds, len(texts)), {"seconds": seconds, "embedded twice": twice}
@@ -359,13 +349,12 @@ def _metrics(arguments: Namespace, server: servers.Server) -> Found:
         tell(f"round {number + 1}: metrics {len(texts) / finished.seconds:,.0f} rows/s")
     server.drop(url)
     speeds = [len(texts) / each for each in seconds["metrics only"]]
-    bar = Bar(
+    bar = _at_least(
         f"--metrics-only over {_MEASURED:,} short rows, rows/s",
         20_000,
-        median(speeds) if arguments.measured >= _MEASURED else None,
-        at_least=True,
+        speeds,
+        measured=arguments.measured >= _MEASURED,
         digits=0,
-        note=f"{min(speeds):,.0f} to {max(speeds):,.0f}",
     )
     return [bar], _rows("", seconds, len(texts)), {"seconds": seconds}
 
@@ -387,13 +376,13 @@ def _peers(arguments: Namespace, server: servers.Server) -> Found:
     for name in (name for name in found.first if name != ours.name):
         against = ratios(found.first[name], found.first[ours.name])
         bars.append(
-            Bar(
+            _at_least(
                 f"a whole ingest of {_PEER_ROWS:,} rows, against {name}",
                 1,
-                median(against) if arguments.peer_rows >= _PEER_ROWS else None,
-                at_least=True,
+                against,
+                measured=arguments.peer_rows >= _PEER_ROWS,
+                digits=2,
                 unit=" times",
-                note=f"{min(against):.2f} to {max(against):.2f}",
             )
         )
     rows = _rows("the whole process: ", found.first, len(texts)) + _rows("a second run: ", found.again, len(texts))
@@ -409,6 +398,12 @@ _MEASURES: dict[str, Callable[[Namespace, servers.Server], Found]] = {
     "metrics": _metrics,
     "peers": _peers,
 }
+
+
+def _at_least(what: str, limit: float, values: list[float], *, measured: bool, digits: int, unit: str = "") -> Bar:
+    """The bar for the median of some rounds; not judged where less was measured than it is about."""
+    note = f"{min(values):,.{digits}f} to {max(values):,.{digits}f}"
+    return Bar(what, limit, median(values) if measured else None, at_least=True, digits=digits, unit=unit, note=note)
 
 
 def _rows(before: str, seconds: Seconds, rows: int) -> list[tuple[str, str, str]]:
