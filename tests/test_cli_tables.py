@@ -85,6 +85,24 @@ def test_hints_act_on_the_same_table(place: Place, tmp_path: Path) -> None:
             place.execute('DROP SCHEMA "my mill" CASCADE')
 
 
+def test_what_failed_is_tried_again_as_it_was_taken(place: Place, tmp_path: Path) -> None:
+    """No text is cut, and no table of metrics made, by following a hint; what was too long may be taken after all."""
+    place.docs("words " * 500, "several words " * 4, "one", vectors=False)
+    shell = tables.shell(tmp_path, place.url, Within)
+    done = shell.run(
+        "ingest", "docs", "--text", "body", "--create", "--no-metrics", "--no-truncate", "--max-text", "50"
+    )
+    again = named(done.stdout, "retry-failed")
+    assert again == ["retry-failed", "docs", "--no-metrics", "--no-truncate", "--max-text", "50"]
+    assert shell.json(*again, code=3)["failed"] == 2
+    assert shell.json(*again[:-1], "5000", code=3)["embedded"] == 1  # one has more tokens than the model reads
+    with pytest.raises((sqlite3.OperationalError, psycopg.errors.UndefinedTable)):
+        place.execute("SELECT * FROM docs_metrics")
+    report = shell.json("retry-failed", "docs")
+    assert (report["embedded"], report["truncated"], report["measured"]) == (1, 1, 3)
+    tables.refused(shell.run("retry-failed", "--no-metrics"), 2, "--metrics is about a table: name the TABLE")
+
+
 def test_hints_leave_out_what_still_holds(place: Place, tmp_path: Path) -> None:
     place.docs("", vectors=False)
     shell = tables.shell(tmp_path, place.url, Within)
@@ -242,4 +260,6 @@ def test_who_may_only_search_sees_the_store(postgres: PostgresPlace, tmp_path: P
 
 def test_a_column_without_its_table(tmp_path: Path) -> None:
     for command in "status", "retry-failed":
-        tables.refused(elsewhere(tmp_path).run(command, "--vector", "v"), 2, "--vector: name the TABLE")
+        tables.refused(
+            elsewhere(tmp_path).run(command, "--vector", "v"), 2, "--vector is about a table: name the TABLE"
+        )

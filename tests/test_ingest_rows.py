@@ -76,7 +76,7 @@ def test_texts_that_cannot_be_embedded(shell: Shell, database: str) -> None:
     assert [line for line in done.stdout.splitlines() if line.startswith("sentences ")] == [
         "sentences 3: EmptyText: the text is empty (1 attempt)",
         "sentences 4: EmptyText: the text is empty (1 attempt)",
-        "sentences 5: TooLong: the text has 1,000,000 characters, at most 100,000 are taken: see --max-text "
+        "sentences 5: TooLong: the text has 1,000,000 characters, at most 100,000 are taken: retry-failed --max-text N "
         "(1 attempt)",
     ]
     assert "retry-failed sentences" in done.stderr

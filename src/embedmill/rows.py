@@ -32,6 +32,11 @@ class Row:
         return text_hash("", self.text)
 
 
+def too_long(size: int, most: int) -> Cause:
+    """Why a text of so many characters is not embedded."""
+    return Cause("TooLong", f"the text has {size:,} characters, at most {most:,} are taken: retry-failed --max-text N")
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What is counted of one text."""

@@ -11,6 +11,9 @@ from embedmill.cli.output import one_line, without_password
 WHERE: Final = ("vector", "store", "schema")
 """The options that say what a command acts on."""
 
+HOW: Final = ("metrics", "truncate", "max_text")
+"""Those that say how the texts of a table's rows are taken."""
+
 
 def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHERE) -> str:
     """The line of a command.
@@ -20,7 +23,10 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
     """
     line = ["embedmill", *map(str, words)]
     for name in kept:
-        value = given.get(name) or []
-        for each in [value] if isinstance(value, str) else value:
-            line += [f"--{name.replace('_', '-')}", without_password(each) if name == "store" else each]
+        value, option = given.get(name), name.replace("_", "-")
+        if isinstance(value, bool):
+            line.append(f"--{option}" if value else f"--no-{option}")
+            continue
+        for each in value if isinstance(value, list) else [] if value is None else [value]:
+            line += [f"--{option}", without_password(each) if name == "store" else str(each)]
     return one_line(shlex.join(line))

@@ -95,6 +95,9 @@ def index(
 def retry_failed(
     table: options.FilledTable = None,
     vector: options.FilledVector = None,
+    metrics: options.Metrics = None,
+    truncate: options.Truncate = None,
+    max_text: options.MaxText = None,
     model: options.NotedModel = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
@@ -114,7 +117,8 @@ def retry_failed(
 ) -> int:
     """Try again what could not be read or embedded.
 
-    What did not fail is not embedded again. What fails again stays on record, with one attempt more.
+    What did not fail is not embedded again. What fails again stays on record, with one attempt more. Of a TABLE, new
+    and changed rows are embedded as well, as ingest would.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
@@ -135,13 +139,14 @@ def retry_failed(
         cache=cache,
         chunk_tokens=chunk_tokens,
     )
+    about = options.given(vector=vector) | options.of_rows(metrics, truncate, max_text)
     if table is not None:
         from embedmill.ingestion import ingest
 
         if chunk_tokens is not None:
             raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
-        again = partial(ingest, table, vector=vector, again=True, **flags)
-        return run_on_table(again, table, vector, flags, retrying=True, as_json=as_json, quiet=quiet)
-    options.check_vector(vector, table)
+        again = partial(ingest, table, again=True, **about, **flags)
+        return run_on_table(again, table, about, flags, retrying=True, as_json=as_json, quiet=quiet)
+    options.check_store(about)
     job = partial(api.retry_failed, **flags)
     return run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)

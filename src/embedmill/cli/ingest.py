@@ -90,27 +90,12 @@ def ingest(
             autocompletion=lambda: ["cosine", "l2", "inner-product"],
         ),
     ] = "cosine",
-    metrics: Annotated[
-        bool,
-        options.option(
-            "--metrics/--no-metrics",
-            help="Whether to write characters, words, tokens and frequency of each text to TABLE_metrics. "
-            "Default: yes.",
-        ),
-    ] = True,
+    metrics: options.Metrics = None,
     metrics_only: Annotated[
         bool, options.option("--metrics-only", help="Write the metrics, and no vectors; needs no model.")
     ] = False,
-    truncate: Annotated[
-        bool,
-        options.option(
-            "--truncate/--no-truncate",
-            help="Whether texts that are longer than what the model reads are cut, or fail. Default: cut.",
-        ),
-    ] = True,
-    max_text: Annotated[
-        str, options.option("--max-text", metavar="N", help="Texts of more characters fail. Default: 100000.")
-    ] = "100000",
+    truncate: options.Truncate = None,
+    max_text: options.MaxText = None,
     model: options.Model = None,
     precision: options.Precision = None,
     executor: options.Executor = None,
@@ -152,10 +137,12 @@ def ingest(
         db_timeout=db_timeout,
         cache=cache,
     )
+    taken = options.of_rows(metrics, truncate, max_text)
     job: Callable[..., IngestReport]
     if metrics_only:
-        others = {"--dry-run": dry_run, "--no-metrics": not metrics, "--create": create, "--overwrite": overwrite}
-        for option, given in others.items():
+        if metrics is False:
+            raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
+        for option, given in {"--dry-run": dry_run, "--create": create, "--overwrite": overwrite}.items():
             if given:
                 raise UsageError(f"--metrics-only writes no vectors: leave {option} out")
         job = partial(ingestion.measure, table, id=key or [], text=text, **shared)
@@ -176,34 +163,35 @@ def ingest(
             create=create,
             halfvec=halfvec,
             overwrite=overwrite,
-            metrics=metrics,
-            truncate=truncate,
-            max_text=options.whole_number(max_text, "--max-text"),
             index=wanted,
             dry_run=dry_run,
+            **taken,
             **shared,
         )
-    return run_on_table(job, table, vector, shared, as_json=as_json, quiet=quiet)
+    return run_on_table(job, table, options.given(vector=vector) | taken, shared, as_json=as_json, quiet=quiet)
 
 
 def run_on_table(
     job: Callable[..., IngestReport],
     table: str,
-    vector: str | None,
+    about: dict[str, Any],
     shared: dict[str, Any],
     *,
     retrying: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Do the job, which fills a table; report on it and give the exit code. `shared` are the settings given."""
+    """Do the job, which fills a table; report on it and give the exit code.
+
+    Of the options given `about` are those about the table, `shared` the settings.
+    """
     from embedmill.cli import tables
     from embedmill.cli.runs import next_commands, run
     from embedmill.cli.summary import FAILURES_SHOWN
     from embedmill.ingestion import table_failures
 
     def first_failures() -> list[str]:
-        found = itertools.islice(table_failures(table, vector=vector, **shared), FAILURES_SHOWN)
+        found = itertools.islice(table_failures(table, vector=about.get("vector"), **shared), FAILURES_SHOWN)
         return [tables.describe(table, failure) for failure in found]
 
     return run(
@@ -211,7 +199,7 @@ def run_on_table(
         None,
         told=tables.summary,
         first_failures=first_failures,
-        next_commands=next_commands(shared | {"vector": vector}, table, retrying=retrying),
+        next_commands=next_commands(shared | about, table, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

@@ -181,6 +181,24 @@ Text = Annotated[
         help="The column to embed. Default: the only one with text, or one named text, content, body or the like.",
     ),
 ]
+Metrics = Annotated[
+    bool | None,
+    option(
+        "--metrics/--no-metrics",
+        help="Whether to write characters, words, tokens and frequency of each text to TABLE_metrics. Default: yes.",
+    ),
+]
+Truncate = Annotated[
+    bool | None,
+    option(
+        "--truncate/--no-truncate",
+        help="Whether a row's text that is longer than what the model reads is cut, or fails. Default: cut.",
+    ),
+]
+MaxText = Annotated[
+    str | None,
+    option("--max-text", metavar="N", help="Texts of rows that have more characters fail. Default: 100000."),
+]
 DbTimeout = Annotated[
     str | None,
     option(
@@ -236,10 +254,16 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
-def check_vector(vector: str | None, table: str | None) -> None:
-    """Raise `UsageError` where a column is named, and no table that has it."""
-    if vector is not None and table is None:
-        raise UsageError(f"--vector: name the TABLE that has the column {vector}")
+def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -> dict[str, Any]:
+    """How the texts of rows are taken, as arguments of `embedmill.ingestion.ingest`."""
+    most = None if max_text is None else whole_number(max_text, "--max-text")
+    return given(metrics=metrics, truncate=truncate, max_text=most)
+
+
+def check_store(about: dict[str, Any]) -> None:
+    """Raise `UsageError` where options were given that are about a table, and no TABLE."""
+    for name in about:
+        raise UsageError(f"--{name.replace('_', '-')} is about a table: name the TABLE")
 
 
 def whole_number(text: str, name: str) -> int:

@@ -36,7 +36,7 @@ class NextCommands:
 def next_commands(given: Mapping[str, Any], *words: str, retrying: bool) -> NextCommands:
     """The commands for a store, or for the table that `words` names; `given` are the options of this one."""
     return NextCommands(
-        "" if retrying else hints.command("retry-failed", *words, given=given),
+        "" if retrying else hints.command("retry-failed", *words, given=given, kept=(*hints.WHERE, *hints.HOW)),
         hints.command("status", *words, "--failures", given=given),
     )
 

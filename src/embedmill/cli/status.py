@@ -46,8 +46,9 @@ def status(
     Without TABLE, the tables that ingest has filled in the same database are listed as well.
     """
     output.configure(quiet=quiet, verbose=verbose)
-    options.check_vector(vector, name)
     given = options.given(store=store, schema=schema)
+    if name is None:
+        options.check_store(options.given(vector=vector))
     standing = _of_store(given, failures) if name is None else _of_table(name, vector, given, failures)
     if as_json:
         listed = {"failed": [asdict(failure) for failure, _ in standing.failed]} if failures else {}

@@ -10,6 +10,9 @@ from embedmill.cli.wording import amounts, counted, in_time, table
 from embedmill.rows import IngestReport, RowFailure, TableStatus
 from embedmill.tables.listing import Entry
 
+_FOREIGN = "vector of unknown origin"
+_REMEDY = " (--overwrite embeds those too)"
+
 
 def summary(report: IngestReport) -> str:
     """The report of a run, or of what one would do."""
@@ -33,7 +36,7 @@ def summary(report: IngestReport) -> str:
                     ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
                     ("rows", rows or "none"),
                     ("tokens", f"{report.tokens:,}" if report.tokens else ""),
-                    ("skipped", skipped(report)),
+                    ("skipped", skipped(report) + _REMEDY * (_FOREIGN in report.skipped)),
                     ("last key", one_line(report.last_key)),
                     ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
                     ("index", report.index),
@@ -57,7 +60,7 @@ def _head(report: IngestReport) -> str:
         return f"stopped after {took}"
     if not report.vector:
         return f"{counted(report.measured, 'row')} measured in {took}"
-    done = report.chunks - report.failed
+    done = max(report.chunks - report.failed - report.changed, 0)
     if not report.chunks:
         return f"nothing new in {counted(report.documents, 'row')} ({took})"
     if not done:
@@ -76,10 +79,11 @@ def standing(status: TableStatus) -> list[tuple[str, str]]:
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
     rows += [more] if (more := amounts([(counts.left, "to fill"), (counts.failures, "failed")])) else []
+    left_out = amounts([(counts.without_text, "NULL"), (counts.foreign, _FOREIGN)])
     return [
         ("table", f"{status.table}, {status.text} to {status.vector}"),
         ("rows", ", ".join(rows)),
-        ("skipped", amounts([(counts.without_text, "NULL"), (counts.foreign, "vector of unknown origin")])),
+        ("skipped", left_out + _REMEDY * bool(counts.foreign)),
         ("model", status.model or "none yet"),
         ("space", status.space or ""),
         ("index", status.index or "none"),

@@ -174,7 +174,8 @@ def full(error: psycopg.Error) -> Full | None:
 def reason(error: psycopg.Error) -> str:
     """A database's error in one line, without saying where."""
     message = error.diag.message_primary or str(error)
-    return " ".join(re.sub(r"(?i)^(connection failed: )+|FATAL:", "", message).split())
+    plain = re.sub(r"(?i)^(connection failed: )+|FATAL:|Is the server running .*\?", "", message)
+    return " ".join(plain.split())
 
 
 _BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [

@@ -20,7 +20,7 @@ from embedmill.postgres.names import Name
 from embedmill.postgres.patience import passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, too_long
 from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
@@ -198,8 +198,7 @@ class PostgresTable(Closing):
 
     def _row(self, mark: int, size: int, text: str | None, *key: str) -> Row:
         if text is None:
-            message = f"the text has {size:,} characters, at most {self._longest:,} are taken: see --max-text"
-            return Row(mark, key, "", Cause("TooLong", message))
+            return Row(mark, key, "", too_long(size, self._longest))
         return Row(mark, key, text)
 
     def _give_back(self) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from embedmill.records import Cause
+from embedmill.rows import too_long
 
 Content = str | bytes
 """A text, maybe with surrogates in place of what is not valid UTF-8; or a BLOB."""
@@ -31,6 +32,5 @@ def unfit(content: Content, longest: int) -> Cause | None:
     if isinstance(content, bytes):
         return Cause("NotText", f"the value is a BLOB of {len(content):,} bytes, not a text")
     if len(content) > longest:
-        message = f"the text has {len(content):,} characters, at most {longest:,} are taken: see --max-text"
-        return Cause("TooLong", message)
+        return too_long(len(content), longest)
     return None if is_text(content) else Cause("NotUnicode", "the text is not valid UTF-8")
