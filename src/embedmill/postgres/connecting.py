@@ -76,7 +76,7 @@ def parameters(url: str) -> str:
     if given is None:
         raise UsageError(
             "the store's URL is malformed: give postgresql://user@host:port/database, with the password, if any, after "
-            "user and a colon, and all but its letters and digits percent-encoded"
+            "user and a colon, and all but its letters and digits percent-encoded; behind a ? only libpq's parameters"
         )
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"} | _ALIVE
     return conninfo.make_conninfo("", **(defaults | given | {"client_encoding": "UTF8"}))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from embedmill.errors import StoreError
+
 NAME: Final = "texts"
 """Of the table: columns ``id`` and ``text``."""
 
@@ -43,9 +45,9 @@ _LEFT: Final = r"""
 
 @contextmanager
 def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
-    from embedmill.postgres.connecting import connect, told
+    from embedmill.postgres.connecting import connect, shown, told
 
-    from psycopg import sql  # isort: skip - after the module that says what to install
+    from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
     schema = f"embedmill_bench_{secrets.token_hex(4)}"
     name = sql.Identifier(schema, NAME)
@@ -55,7 +57,16 @@ def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [schema])
             for (left,) in connection.execute(_LEFT).fetchall():
                 connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(left)))
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            try:
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            except errors.InsufficientPrivilege as error:
+                grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+                    sql.Identifier(connection.info.dbname), sql.Identifier(connection.info.user)
+                )
+                raise StoreError(
+                    f"{shown(url)}: this user may not create a schema for the copy: let an administrator run "
+                    f"{grant.as_string(connection)}"
+                ) from error
         try:
             with told(url):
                 connection.execute(sql.SQL("CREATE TABLE {} (id integer PRIMARY KEY, text text NOT NULL)").format(name))
