@@ -376,3 +376,27 @@ def test_a_password_is_never_told(database: str) -> None:
             assert "hush" not in str(told.value)
     finally:
         proxy.close()
+
+
+def test_connections_that_are_cut_while_a_store_is_opened(database: str) -> None:
+    """They are made anew, as they would be later; each opening is a run of its own."""
+    PostgresStore(database).close()  # the schema is there
+    opened = threading.Event()
+
+    def cut() -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            while not opened.wait(0.15):
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND application_name = 'embedmill'"
+                )
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    try:
+        for _ in range(10):
+            with closing(PostgresStore(database)) as store:
+                assert store.status().documents == 0
+    finally:
+        opened.set()
+        cutting.join()

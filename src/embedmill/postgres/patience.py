@@ -74,11 +74,16 @@ class Patience:
             began = time.monotonic()
             try:
                 return work()
-            except psycopg.Error as error:
+            except (psycopg.Error, StoreError) as raised:
+                error = raised.__cause__ if isinstance(raised, StoreError) else raised
+                if not isinstance(error, psycopg.Error):
+                    raise
                 now = time.monotonic()
                 if deadline is None:  # a lock has been waited for already
                     deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self._seconds
                 if not passes(error):
+                    if error is not raised:  # it has been told already
+                        raise
                     raise translated(error, self._url) from error
                 if now >= min(deadline, self._end):
                     end = f"for {self._seconds:g} s: --db-timeout" if now >= deadline else "until it was stopped"

@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar
 
 from embedmill.errors import StoreBusy, StoreError
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, connect, dial, end_with_client, require_vector, shown, told
+from embedmill.postgres.connecting import Connection, dial, end_with_client, require_vector, shown, translated
 from embedmill.postgres.patience import Patience
 
-from psycopg import IsolationLevel, errors, sql  # isort: skip - after the module that says what to install
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import IsolationLevel, errors, sql  # isort: skip
 
 T = TypeVar("T")
 
@@ -31,17 +32,37 @@ class Place:
         self.shown = shown(url)
         self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
 
-    def open_reader(self) -> Connection:
+    def open_reader(self, patience: Patience) -> Connection:
         """A connection that can only read, and sees one state in each transaction.
 
         Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
         """
-        connection = connect(self.url, default_transaction_read_only="on")
-        with told(self.url), _closed_on_error(connection):
+
+        def prepare(connection: Connection) -> None:
             schemas.require(connection, self.url, self.schema)
             self._extension = require_vector(connection, self.url)
             self._reading(connection)
-        return connection
+
+        return self._open(patience, prepare, default_transaction_read_only="on")
+
+    def _open(self, patience: Patience, prepare: Callable[[Connection], object], **settings: str) -> Connection:
+        """A new connection, prepared. A server that is not there is told at once; what is lost then is made anew."""
+        reached = False
+
+        def attempt() -> Connection:
+            nonlocal reached
+            try:
+                connection = dial(self.url, **settings)
+            except psycopg.Error as error:
+                if reached or error.sqlstate:  # a connection that cannot be made has no code
+                    raise
+                raise translated(error, self.url) from None
+            reached = True
+            with _closed_on_error(connection):
+                prepare(connection)
+            return connection
+
+        return patience(attempt)
 
     def reopen_reader(self) -> Connection:
         """The same after the connection was lost; raises what psycopg raises."""
@@ -54,21 +75,23 @@ class Place:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         self._enter(connection)
 
-    def open_writer(self, *, create: bool) -> Connection:
-        """A connection that holds the lock of the store's writer; the schema is brought up to date.
+    def open_writer(self, patience: Patience, begin: Callable[[Connection], object], *, create: bool) -> Connection:
+        """A connection that holds the lock of the store's writer, and has begun; the schema is brought up to date.
 
         Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
         """
-        connection = connect(self.url)
-        with told(self.url), _closed_on_error(connection):
+
+        def prepare(connection: Connection) -> None:
             _require_unicode(connection, self.url)
             if not create and not schemas.version(connection, self.schema, self.url):
                 schemas.require(connection, self.url, self.schema)
             self._take_over(connection)
             self._extension = require_vector(connection, self.url)
-            schemas.migrate(connection, self.url, self.schema, self._extension)
+            schemas.apply(connection, self.url, self.schema, self._extension)
             self._writing(connection)
-        return connection
+            begin(connection)
+
+        return self._open(patience, prepare)
 
     def reopen_writer(self, run: int) -> Connection:
         """The same after the connection was lost, for the run of this number; raises what psycopg raises.
@@ -111,11 +134,11 @@ class Place:
             with connection.transaction():
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
                 self._lock(connection)
-        except errors.LockNotAvailable as error:
+        except errors.LockNotAvailable:
             raise StoreBusy(
                 f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
                 "wait until it has ended"
-            ) from error
+            ) from None  # it is not waited for
 
     def _writer(self, connection: Connection) -> str:
         """Who writes, in words."""
@@ -150,10 +173,12 @@ def _require_unicode(connection: Connection, url: str) -> None:
 class Session:
     """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
 
-    def __init__(self, place: Place, patience: float, connection: Connection, reopen: Callable[[], Connection]) -> None:
-        """`patience`: seconds for which what passes by itself is tried again; `reopen` raises what psycopg raises."""
+    def __init__(
+        self, place: Place, patience: Patience, connection: Connection, reopen: Callable[[], Connection]
+    ) -> None:
+        """`patience` tries again what passes by itself; `reopen` raises what psycopg raises."""
         self._place = place
-        self._patience = Patience(place.url, patience)
+        self._patience = patience
         self._reopen = reopen
         self._using = threading.Lock()
         self._connection = connection
@@ -180,8 +205,9 @@ class Session:
 
 
 def reading(place: Place, patience: float) -> Session:
-    """A session that reads. Raises what `Place.open_reader` raises."""
-    return Session(place, patience, place.open_reader(), place.reopen_reader)
+    """A session that reads, and bears what passes for so many seconds. Raises what `Place.open_reader` raises."""
+    patient = Patience(place.url, patience)
+    return Session(place, patient, place.open_reader(patient), place.reopen_reader)
 
 
 class Run:
@@ -196,10 +222,13 @@ class Run:
         self._place = place
         self._using = threading.Lock()
         self._step = 0
-        connection = place.open_writer(create=create)
-        with told(place.url), _closed_on_error(connection):
-            self.number = _begin(connection)
-        self._session = Session(place, patience, connection, lambda: place.reopen_writer(self.number))
+        self.number = 0
+        patient = Patience(place.url, patience)
+        connection = place.open_writer(patient, self._begin, create=create)
+        self._session = Session(place, patient, connection, lambda: place.reopen_writer(self.number))
+
+    def _begin(self, connection: Connection) -> None:
+        self.number = _begin(connection)
 
     def transaction(self, work: Callable[[Connection], int]) -> int:
         """What `work` returns, given the connection in a transaction; it may be called again, and counts once."""

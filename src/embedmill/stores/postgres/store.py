@@ -12,6 +12,7 @@ from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.postgres.connecting import Connection, told
+from embedmill.postgres.patience import Patience
 from embedmill.postgres.vectors import read_vector
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores.postgres import nearest, rows, text
@@ -51,6 +52,7 @@ class PostgresStore:
     ) -> None:
         """`patience`: seconds for which a lost connection is made anew."""
         self._place = Place(url, schema)
+        self._patience = patience
         self.url = self._place.shown
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
@@ -251,7 +253,8 @@ class PostgresStore:
         """
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
-        with told(self._place.url), closing(self._place.open_reader()) as db, db.transaction():
+        patience = Patience(self._place.url, self._patience)
+        with told(self._place.url), closing(self._place.open_reader(patience)) as db, db.transaction():
             yield from problems(db)
 
     def close(self) -> None:
