@@ -67,7 +67,8 @@ class Patience:
     def __call__(self, work: Callable[[], T], again: Callable[[BaseException], object] = lambda _: None) -> T:
         """What `work` returns in the end; `again` is called with the error before each new attempt.
 
-        Raises `StoreError` for errors that do not pass, and for those that have not passed in time.
+        A `StoreError` counts as the database's error that is its cause; one without is raised as it is. Raises
+        `StoreError` for errors that do not pass, and for those that have not passed in time.
         """
         wait, deadline = _FIRST_WAIT, None
         while True:
