@@ -135,7 +135,7 @@ def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -
     (tmp_path / "0002_b.sql").write_text("CREATE TABLE two (n integer); SELECT 1/0;")
     with connect(database) as connection:
         with pytest.raises(StoreError, match="division by zero"):
-            schema.migrate(connection, database, "s", "public", tmp_path)
+            Patience(database)(lambda: schema.migrate(connection, database, "s", "public", tmp_path))
         assert schema.version(connection, "s", database, newest=2) == 1
         assert connection.execute("SELECT to_regclass('s.one'), to_regclass('s.two')").fetchone() == ("s.one", None)
 

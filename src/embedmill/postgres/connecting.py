@@ -206,25 +206,25 @@ _BY_MESSAGE: Final = [
 def require_vector(connection: Connection, url: str) -> str:
     """The schema that pgvector's types lie in; creates the extension where it is not there and may be.
 
-    Raises `StoreError` where it is not installed on the server, or this user may not create it.
+    Raises `StoreError` where it is not installed on the server, or this user may not create it; else what psycopg
+    raises.
     """
-    with told(url):
+    found = find_vector(connection)
+    if found is None:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{shown(url)} has no pgvector, and this user may not add it: let an administrator run "
+                "CREATE EXTENSION vector in this database"
+            ) from error
+        except (errors.UndefinedFile, errors.FeatureNotSupported) as error:
+            raise StoreError(
+                f"{shown(url)}: pgvector is not installed on this server: install it, then run again"
+            ) from error
+        except errors.UniqueViolation:  # another session was quicker
+            pass
         found = find_vector(connection)
-        if found is None:
-            try:
-                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            except errors.InsufficientPrivilege as error:
-                raise StoreError(
-                    f"{shown(url)} has no pgvector, and this user may not add it: let an administrator run "
-                    "CREATE EXTENSION vector in this database"
-                ) from error
-            except (errors.UndefinedFile, errors.FeatureNotSupported) as error:
-                raise StoreError(
-                    f"{shown(url)}: pgvector is not installed on this server: install it, then run again"
-                ) from error
-            except errors.UniqueViolation:  # another session was quicker
-                pass
-            found = find_vector(connection)
     if found is None:
         raise StoreError(f"{shown(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
     return found

@@ -67,24 +67,18 @@ class Patience:
     def __call__(self, work: Callable[[], T], again: Callable[[BaseException], object] = lambda _: None) -> T:
         """What `work` returns in the end; `again` is called with the error before each new attempt.
 
-        A `StoreError` counts as the database's error that is its cause; one without is raised as it is. Raises
-        `StoreError` for errors that do not pass, and for those that have not passed in time.
+        Raises `StoreError` for errors that do not pass, and for those that have not passed in time.
         """
         wait, deadline = _FIRST_WAIT, None
         while True:
             began = time.monotonic()
             try:
                 return work()
-            except (psycopg.Error, StoreError) as raised:
-                error = raised.__cause__ if isinstance(raised, StoreError) else raised
-                if not isinstance(error, psycopg.Error):
-                    raise
+            except psycopg.Error as error:
                 now = time.monotonic()
                 if deadline is None:  # a lock has been waited for already
                     deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self._seconds
                 if not passes(error):
-                    if error is not raised:  # it has been told already
-                        raise
                     raise translated(error, self._url) from error
                 if now >= min(deadline, self._end):
                     end = f"for {self._seconds:g} s: --db-timeout" if now >= deadline else "until it was stopped"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from embedmill.errors import StoreError, StoreNotFound, UsageError
-from embedmill.postgres.connecting import Connection, shown, told
+from embedmill.postgres.connecting import Connection, shown
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -31,14 +31,8 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
 
     `extension` is the schema of pgvector's types. The connection is in autocommit mode. Several machines may call this
     at once: one does it, the others wait. Raises `StoreError` where this user may not, and for a schema that a newer
-    embedmill has written.
+    embedmill has written; else what psycopg raises (see `embedmill.postgres.patience`).
     """
-    with told(url):
-        apply(connection, url, schema, extension, folder)
-
-
-def apply(connection: Connection, url: str, schema: str, extension: str, folder: Path = MIGRATIONS) -> None:
-    """As `migrate`, but raises what psycopg raises: for what is tried again (see `embedmill.postgres.patience`)."""
     scripts = _scripts(folder)
     if version(connection, schema, url, newest=len(scripts)) == len(scripts):
         return
@@ -83,8 +77,7 @@ _THERE: Final = """
 
 def require(connection: Connection, url: str, schema: str) -> None:
     """Raise `StoreNotFound` where the schema is not there, `StoreError` where it is older than this version."""
-    with told(url):
-        number, newest = version(connection, schema, url), len(_scripts(MIGRATIONS))
+    number, newest = version(connection, schema, url), len(_scripts(MIGRATIONS))
     if number == 0:
         raise StoreNotFound(f"{shown(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
     if number < newest:

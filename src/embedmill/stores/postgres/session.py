@@ -56,7 +56,7 @@ class Place:
             except psycopg.Error as error:
                 if reached or error.sqlstate:  # a connection that cannot be made has no code
                     raise
-                raise translated(error, self.url) from None
+                raise translated(error, self.url) from error
             reached = True
             with _closed_on_error(connection):
                 prepare(connection)
@@ -87,7 +87,7 @@ class Place:
                 schemas.require(connection, self.url, self.schema)
             self._take_over(connection)
             self._extension = require_vector(connection, self.url)
-            schemas.apply(connection, self.url, self.schema, self._extension)
+            schemas.migrate(connection, self.url, self.schema, self._extension)
             self._writing(connection)
             begin(connection)
 
@@ -134,11 +134,11 @@ class Place:
             with connection.transaction():
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
                 self._lock(connection)
-        except errors.LockNotAvailable:
+        except errors.LockNotAvailable as error:
             raise StoreBusy(
                 f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
                 "wait until it has ended"
-            ) from None  # it is not waited for
+            ) from error
 
     def _writer(self, connection: Connection) -> str:
         """Who writes, in words."""
@@ -228,7 +228,15 @@ class Run:
         self._session = Session(place, patient, connection, lambda: place.reopen_writer(self.number))
 
     def _begin(self, connection: Connection) -> None:
-        self.number = _begin(connection)
+        """Take a number; the lock is held."""
+        with connection.transaction():
+            (self.number,) = _row(
+                connection,
+                "UPDATE writer SET run = run + 1, host = %s, process = %s, since = now(), step = 0 RETURNING run",
+                [socket.gethostname(), os.getpid()],
+            )
+            connection.execute("DELETE FROM seen")
+            connection.execute("INSERT INTO seen VALUES (%s, '')", [self.number])
 
     def transaction(self, work: Callable[[Connection], int]) -> int:
         """What `work` returns, given the connection in a transaction; it may be called again, and counts once."""
@@ -257,19 +265,6 @@ class Run:
     def close(self) -> None:
         """Let the next run in; may be called twice."""
         self._session.close()
-
-
-def _begin(connection: Connection) -> int:
-    """Begin a run; the lock is held. Returns its number."""
-    with connection.transaction():
-        (number,) = _row(
-            connection,
-            "UPDATE writer SET run = run + 1, host = %s, process = %s, since = now(), step = 0 RETURNING run",
-            [socket.gethostname(), os.getpid()],
-        )
-        connection.execute("DELETE FROM seen")
-        connection.execute("INSERT INTO seen VALUES (%s, '')", [number])
-    return int(number)
 
 
 def _row(connection: Connection, query: str, values: list[Any] | None = None) -> tuple[Any, ...]:

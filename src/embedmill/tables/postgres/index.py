@@ -114,12 +114,12 @@ class VectorIndex:
             with dial(self._url) as connection:
                 try:
                     return self._finish(connection, dimension, show, stopped)
-                except errors.QueryCanceled:
+                except errors.QueryCanceled as error:
                     if stopped():
                         return _STOPPED
                     raise StoreError(
                         f"{shown(self._url)}: the index was cancelled while it was built: give --index hnsw to build it"
-                    ) from None  # not to be tried again
+                    ) from error
 
         return self._patience(attempt)
 

@@ -78,7 +78,6 @@ class PostgresTable(Closing):
         self._longest = longest
         self._registry = Registry(schemas.check_name(schema))
         self._registered: Registered | None = None
-        self._run = 0
         self._dimension = 0  # of the vectors, once the run has begun
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
         self._parameters: dict[str, Any] = {"overwrite": False, "again": False}
@@ -149,25 +148,25 @@ class PostgresTable(Closing):
                 self.target = replace(self.target, extension=require_vector(connection, self._dsn))
             if not self.target.missing:
                 check_rights(connection, self._dsn, self.target)
-            schemas.apply(connection, self._dsn, self._registry.schema, self.target.extension)
+            schemas.migrate(connection, self._dsn, self._registry.schema, self.target.extension)
             if self.target.missing:
                 self.target = create_column(connection, self._dsn, self.target, dimension)
                 check_rights(connection, self._dsn, self.target)
             registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
             self._registered = registered
             self._use_marks(registered.id)
-            self._run = self._registry.next_run(connection)
+            run = self._registry.next_run(connection)
             lock = self._registry.lock(connection)
             self._parameters = {
                 "space": fingerprint.space.id,
-                "run": self._run,
+                "run": run,
                 "table": registered.id,
                 "lock": lock,
                 "overwrite": overwrite,
                 "again": again,
                 "longest": self._longest,
             }
-            self._session.hold(lock, self._run)
+            self._session.hold(lock, run)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
 
