@@ -45,3 +45,11 @@ def database(server: servers.Server) -> Iterator[str]:
     url = server.create()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def shared(server: servers.Server) -> Iterator[str]:
+    """A database for all tests of this file, each of which clears it."""
+    url = server.create()
+    yield url
+    server.drop(url)

@@ -14,19 +14,10 @@ import pytest
 import tables
 from cli_runs import Shell, obey_permissions
 from proxy import Proxy
-from servers import Server
 from table_places import Place, PostgresPlace, SqlitePlace, bound
 from tables import Within, ask, user
 
 PLACES = ["sqlite", "postgres"]
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[str]:
-    """A database for all tests of this file, each of which clears it."""
-    url = server.create()
-    yield url
-    server.drop(url)
 
 
 @pytest.fixture(params=PLACES)

@@ -95,7 +95,7 @@ def test_large_texts_come_in_small_pages(sentences: str, monkeypatch: pytest.Mon
     with psycopg.connect(sentences) as connection:
         connection.execute("DELETE FROM sentences WHERE id > 300")
         connection.execute("UPDATE sentences SET text = repeat('word ', 100) || id")
-    monkeypatch.setattr("embedmill.ingesting._LARGE", 1000)
+    monkeypatch.setattr("embedmill.ingesting.LARGE_PAGE", 1000)
     table = Watched(sentences)
     run(table, Width(2, 2), rows=300)
     assert table.claims[0] == _BATCH and set(table.claims[1:-2]) == {2}

@@ -22,20 +22,11 @@ from embedmill.executors.inline import InlineExecutor
 from embedmill.records import Cause, text_hash
 from embedmill.rows import Counts, Row, RowFailure, shown
 from embedmill.tables.naming import metrics_name
-from servers import Server
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, quick_folder, run, texts
 from troubled import RAISES, ZERO, TroubledEmbedder
 
 PLACES = ("sqlite", "postgresql")
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[str]:
-    """A database for all tests of this file, each of which clears it."""
-    url = server.create()
-    yield url
-    server.drop(url)
 
 
 @pytest.fixture(params=PLACES)

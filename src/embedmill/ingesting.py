@@ -20,23 +20,17 @@ from typing import Any, Final
 
 from embedmill.filling import RowPiece, State, Tuning, Writers
 from embedmill.flow import NARROWEST, Closed, Queue, Width
-from embedmill.interfaces import Embedder, Executor, Table, VectorCache
+from embedmill.interfaces import TO_FINISH, Embedder, Executor, Table, VectorCache
 from embedmill.matching import Matching
 from embedmill.measuring import measure_rows
 from embedmill.metrics import measure
 from embedmill.records import Cause, Vector
 from embedmill.reporting import table_report
-from embedmill.rows import IngestProgress, IngestReport, Key, Row, shown
+from embedmill.rows import LARGE_PAGE, IngestProgress, IngestReport, Key, Row, shown
 
 BATCH: Final = 500
 """Rows that are claimed, and written, at once: some 0.8 MB of vectors of 384 numbers. Fewer cost round trips, more
 memory, and more work that a kill repeats."""
-
-_TO_FINISH: Final = 5.0
-"""Seconds that what is in flight has when a run is stopped."""
-
-_LARGE: Final = 4_000_000
-"""Characters of a page that is not to become larger: rows may hold whole books, and pages wait in memory."""
 
 _PASSES: Final = 10
 """Times that texts which change while they are embedded are embedded anew; what changes still is for the next run."""
@@ -83,8 +77,8 @@ class Ingestor:
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; what has been embedded is written."""
         self._stopping.set()
-        self._executor.hurry(_TO_FINISH)
-        self._table.hurry(_TO_FINISH)
+        self._executor.hurry(TO_FINISH)
+        self._table.hurry(TO_FINISH)
 
     def run(
         self,
@@ -210,7 +204,7 @@ class Ingestor:
                     break
                 after = rows[-1].key
                 size = sum(len(row.text) for row in rows) / len(rows)
-                limit = min(self._batch, max(round(_LARGE / size), 1)) if size else self._batch
+                limit = min(self._batch, max(round(LARGE_PAGE / size), 1)) if size else self._batch
                 pages.put(self._page(state, rows))
             pages.end()
         except Closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import (
@@ -144,6 +144,10 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End the workers; may be called twice. `run` raises `RuntimeError` afterwards."""
+
+
+TO_FINISH: Final = 5.0
+"""Seconds that what is in flight has when a run is stopped."""
 
 
 class Stoppable(Protocol):

@@ -8,21 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from embedmill.interfaces import Table
+from embedmill.interfaces import TO_FINISH, Table
 from embedmill.metrics import measure
 from embedmill.overlap import ordered, prefetch
 from embedmill.records import TokenIds, text_hash
 from embedmill.reporting import table_report
-from embedmill.rows import IngestProgress, IngestReport, Key, Metrics
+from embedmill.rows import LARGE_PAGE, IngestProgress, IngestReport, Key, Metrics
 
 _FIRST_PAGE: Final = 250  # rows
 _LARGEST_PAGE: Final = 4000
-_PAGE_CHARACTERS: Final = 4_000_000
-"""Of a page's texts: pages grow while they hold less, so that neither many round trips nor much memory is needed."""
-
 _WRITERS: Final = 2
 
-_TO_FINISH: Final = 5.0  # seconds that what is in flight has when a run is stopped
 
 Encode = Callable[..., Sequence[TokenIds]]
 
@@ -66,7 +62,7 @@ class MetricsRun:
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; what is measured is written."""
         self._stopping.set()
-        self._table.hurry(_TO_FINISH)
+        self._table.hurry(TO_FINISH)
 
     def run(self, on_progress: Callable[[IngestProgress], None] = lambda _: None) -> IngestReport:
         """Measure what needs it. Raises `StoreError`."""
@@ -101,7 +97,7 @@ def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:
         yield page
         after = page[-1][0]
         characters = sum(len(text) for _, text in page)
-        if characters > _PAGE_CHARACTERS:
+        if characters > LARGE_PAGE:
             limit = max(limit // 2, 1)
-        elif characters < _PAGE_CHARACTERS // 2:
+        elif characters < LARGE_PAGE // 2:
             limit = min(2 * limit, _LARGEST_PAGE)

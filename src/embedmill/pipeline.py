@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from embedmill.chunking import Chunking
-from embedmill.interfaces import Embedder, Executor, Source, Store, VectorCache
+from embedmill.interfaces import TO_FINISH, Embedder, Executor, Source, Store, VectorCache
 from embedmill.matching import Matching
 from embedmill.overlap import prefetch
 from embedmill.reading import Event, Listed, Pending, Piece, Reader, ReadWhole, Unreadable
@@ -37,9 +37,6 @@ from embedmill.writing import STAGE_AT, Writer
 
 _GROUPS_AHEAD = 16
 """Groups of pieces that the reader may be ahead of the model: 1,024 pieces, some 2 MB."""
-
-_TO_FINISH = 5.0
-"""Seconds that what is in flight has when a run is stopped."""
 
 
 class IncrementalIndexer:
@@ -70,7 +67,7 @@ class IncrementalIndexer:
         What has been embedded is stored, the report says `interrupted`, and the next run goes on from there.
         """
         self._stopping.set()
-        self._executor.hurry(_TO_FINISH)
+        self._executor.hurry(TO_FINISH)
 
     def run(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 from embedmill.interfaces import Embedder, Executor, Source, Table
 from embedmill.reading import Reader
 from embedmill.records import Progress, Report
-from embedmill.rows import Counts, IngestReport
+from embedmill.rows import FOREIGN, Counts, IngestReport
 
 
 def report(
@@ -50,7 +50,7 @@ def table_report(
     Without embedder and executor, of a run that only measured.
     """
     text, vector = table.columns
-    skipped = {"NULL": stands.without_text, "vector of unknown origin": stands.foreign if vector else 0}
+    skipped = {"NULL": stands.without_text, FOREIGN: stands.foreign if vector else 0}
     return IngestReport(
         documents=stands.rows,
         truncated=counts["truncated"],

@@ -12,6 +12,13 @@ Key = tuple[str | int | float | bytes, ...]
 """What tells a row: the values of its key columns. PostgreSQL gives them as text, SQLite as they are."""
 
 
+FOREIGN: Final = "vector of unknown origin"
+"""Why a row was left out that has a vector which embedmill did not write."""
+
+LARGE_PAGE: Final = 4_000_000
+"""Characters of a page of rows that is not to become larger: rows may hold whole books, and pages wait in memory."""
+
+
 def shown(key: Key) -> tuple[str, ...]:
     """A key for people."""
     return tuple(f"x'{value.hex()}'" if isinstance(value, bytes) else str(value) for value in key)

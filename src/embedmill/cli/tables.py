@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.summary import replaced, skipped, workers_of
 from embedmill.cli.wording import amounts, counted, in_time, table
-from embedmill.rows import IngestReport, RowFailure, TableStatus
+from embedmill.rows import FOREIGN, IngestReport, RowFailure, TableStatus
 from embedmill.tables.listing import Entry
 
-_FOREIGN = "vector of unknown origin"
 _REMEDY = " (--overwrite embeds those too)"
 
 
@@ -36,7 +35,7 @@ def summary(report: IngestReport) -> str:
                     ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
                     ("rows", rows or "none"),
                     ("tokens", f"{report.tokens:,}" if report.tokens else ""),
-                    ("skipped", skipped(report) + _REMEDY * (_FOREIGN in report.skipped)),
+                    ("skipped", skipped(report) + _REMEDY * (FOREIGN in report.skipped)),
                     ("last key", one_line(report.last_key)),
                     ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
                     ("index", report.index),
@@ -79,7 +78,7 @@ def standing(status: TableStatus) -> list[tuple[str, str]]:
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
     rows += [more] if (more := amounts([(counts.left, "to fill"), (counts.failures, "failed")])) else []
-    left_out = amounts([(counts.without_text, "NULL"), (counts.foreign, _FOREIGN)])
+    left_out = amounts([(counts.without_text, "NULL"), (counts.foreign, FOREIGN)])
     return [
         ("table", f"{status.table}, {status.text} to {status.vector}"),
         ("rows", ", ".join(rows)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, connect, reason, require_vector, shown, told
+from embedmill.postgres.connecting import Connection, connect, require_vector, shown, told
 from embedmill.postgres.names import Name
-from embedmill.postgres.patience import passes
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, too_long
@@ -26,6 +25,7 @@ from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
 from embedmill.tables.postgres.parts import STAGING, place
+from embedmill.tables.postgres.refusing import as_refusal
 from embedmill.tables.postgres.registry import Registry
 from embedmill.tables.postgres.rights import check_rights
 from embedmill.tables.postgres.session import Session
@@ -39,12 +39,6 @@ from psycopg import sql  # isort: skip
 
 
 log = logging.getLogger(__name__)
-
-_REFUSED: Final = ("22", "23", "44", "P0")
-"""Classes of errors that one row may cause for all of its batch: data, constraints, views' checks, triggers."""
-
-_SERVER: Final = ("", "08", "53", "57", "58", "XX")
-"""Of errors of the server as a whole: connections, resources, administrators, the system, mistakes of its own."""
 
 
 class PostgresTable(Closing):
@@ -283,7 +277,7 @@ class PostgresTable(Closing):
         try:
             written = self._session.stage(copying, lambda copy: copy.write(buffer), fill, self._parameters)
         except StoreError as error:
-            refusal = _as_refusal(error.__cause__)
+            refusal = as_refusal(error.__cause__)
             if refusal is None:
                 raise
             self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
@@ -333,7 +327,7 @@ class PostgresTable(Closing):
             with connection.transaction():
                 connection.execute(self._statements.clear, self._parameters | {"marks": marks})
         except psycopg.Error as error:
-            refusal = _as_refusal(error)
+            refusal = as_refusal(error)
             if refusal is None:
                 raise
             if len(marks) == 1:
@@ -413,14 +407,3 @@ class PostgresTable(Closing):
 
     def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
         return connection.execute(query, self._parameters).fetchone() or ()
-
-
-def _as_refusal(cause: BaseException | None) -> RowsRefused | None:
-    """The server's error as one of single rows; None where it is not."""
-    if not isinstance(cause, psycopg.Error) or passes(cause):
-        return None
-    kind = (cause.sqlstate or "")[:2]
-    # A trigger may raise any code, or fail of a mistake of its own: then the server tells the place.
-    if kind in _REFUSED or (cause.diag.context and kind not in _SERVER):
-        return RowsRefused(reason(cause))
-    return None

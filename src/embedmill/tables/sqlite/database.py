@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
-from embedmill.rows import Key
+from embedmill.rows import LARGE_PAGE, Key
 from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
 from embedmill.tables.sqlite.parts import bound
 
@@ -19,9 +19,6 @@ PAGE: Final = 1000
 
 _FIRST_PAGE: Final = 100
 """Rows of a page of which it is not known how large they are."""
-
-_LARGE: Final = 4_000_000
-"""Characters of a page that is not to become larger."""
 
 _CACHE_KIB: Final = 16_384  # of memory; the default of 2 MB holds few of the pages of the indexes
 
@@ -119,7 +116,7 @@ class Database:
             if len(page) < limit:
                 return
             after = page[-1][key_from:]
-            if content is not None and sum(len(row[content] or "") for row in page) > _LARGE:
+            if content is not None and sum(len(row[content] or "") for row in page) > LARGE_PAGE:
                 limit = max(limit // 2, 1)
             else:
                 limit = max(limit, min(2 * limit, PAGE))
