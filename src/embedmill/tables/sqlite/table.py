@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from embedmill.closing import Closing
-from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
+from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
-from embedmill.records import Cause, Vector
+from embedmill.records import Cause
 from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, shown
 from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming
 from embedmill.tables.registered import Registered
-from embedmill.tables.sqlite import registry, runs
+from embedmill.tables.sqlite import registry, runs, vectors
 from embedmill.tables.sqlite import statements as standing
 from embedmill.tables.sqlite.contents import digest, is_text, unfit
 from embedmill.tables.sqlite.database import PAGE, Database
@@ -113,7 +113,7 @@ class SqliteTable(Closing):
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
         if not overwrite:
-            self._check_dimension(fingerprint.space.dimension, model)
+            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
             known = self._known()
             if known is not None:
                 with self._database.reading() as db:
@@ -126,7 +126,7 @@ class SqliteTable(Closing):
         `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
         if not overwrite:
-            self._check_dimension(fingerprint.space.dimension, model)
+            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
         with self._database.transaction() as db:
             if self.target.missing:
                 if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
@@ -152,29 +152,6 @@ class SqliteTable(Closing):
             with suppress(FileExistsError):  # of a database that was put back from a backup
                 self._run = runs.Run(self._database.path, table, number)
                 self._parameters["run"] = number
-
-    def _check_dimension(self, dimension: int, model: str) -> None:
-        kind, size = self._first_vector()
-        if kind not in ("null", "blob") or size % 4:
-            raise SpaceMismatch(
-                f"{self.name}.{self.target.vector} holds values that are no vectors (float32, as sqlite-vec reads "
-                "them): name another column with --vector (--create adds it), or give --overwrite"
-            )
-        if kind == "blob" and size != 4 * dimension:
-            raise SpaceMismatch(
-                f"{self.name}.{self.target.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
-                f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
-                "--overwrite"
-            )
-
-    def _first_vector(self) -> tuple[str, int]:
-        """Type and size of the first value in the vector column; "null" where there is none."""
-        if self.target.vector and not self.target.missing:
-            for page in self._database.pages(self._statements.values, None, 2):
-                for kind, size, *_ in page:
-                    if kind != "null":
-                        return kind, size
-        return "null", 0
 
     # Rows that need a vector
 
@@ -260,7 +237,7 @@ class SqliteTable(Closing):
 
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""
-        known, (kind, size) = self._known(), self._first_vector()
+        known, (kind, size) = self._known(), vectors.first(self._database, self._statements)
         return TableStatus(
             store=self.url,
             table=self.name,
@@ -314,7 +291,7 @@ class SqliteTable(Closing):
         present = self._database.fetch(statements.present, mark)  # none: the row is gone, or no longer ours
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
-            values = {"mark": filled.row.mark, "vector": _blob(filled.vector)}
+            values = {"mark": filled.row.mark, "vector": vectors.encode(filled.vector)}
             updated = db.execute(statements.fill_vector, values).rowcount == 1
             if not updated or db.execute(statements.is_filled, mark).fetchone() != (1,):
                 raise RowsRefused("a trigger of the table keeps the vector out: let it be written")
@@ -433,7 +410,3 @@ def _check_index(wanted: IndexOptions) -> None:
     for option, is_given in given.items():
         if is_given:
             raise UsageError(f"{option} is for PostgreSQL: an SQLite table has no index of vectors; leave it out")
-
-
-def _blob(vector: Vector) -> bytes:
-    return vector.astype("<f4", copy=False).tobytes()
