@@ -446,6 +446,8 @@ LINES = {
     "setext": "x\n===\n\n",
     "short lines": "a\n",
     "closers": "}\n",
+    "comments that nothing closes": "<!--\n<pre>\n<?\n",
+    "comments": "<!--\n# x\n-->\n",
     "combining marks": "\u0301",
     "flags": "🇩🇪",
     "carriage returns": "\r\n",

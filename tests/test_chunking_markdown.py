@@ -131,3 +131,31 @@ def test_a_section_keeps_its_chunks_when_another_one_changes() -> None:
     after = [each.hash for each in cut("# A\n\n" + "".join(parts), Kind.MARKDOWN, 64)]
     assert len(after) > 50
     assert sum(each not in before for each in after) == 1
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ("<!--", "-->"),
+        ("   <!-- of the authors", "for nobody else -->"),
+        ("<pre>", "</pre>"),
+        ("<SCRIPT type='module'>", "</script >"),
+        ("<style>", "</style>"),
+        ("<textarea rows=3>", "</textarea>"),
+        ("<?php", "?>"),
+        ("<![CDATA[", "]]>"),
+    ],
+)
+def test_what_looks_like_a_heading_or_a_fence_in_raw_html_is_neither(opened: str, closed: str) -> None:
+    text = f"# A\n\n{BODY}\n\n{opened}\n# no heading\n\nNor this\n===\n```\n{closed}\n---\n\n{BODY}\n\n## B\n\n{BODY}"
+    assert {context for context, _ in sections(text)} == {"", "A"}
+    assert ("A", "## B") in sections(text)
+
+
+def test_a_comment_on_one_line_ends_there() -> None:
+    assert ("A", "## B") in sections(f"# A\n\n<!-- # none -->\n\n{BODY}\n\n## B\n\n{BODY}")
+
+
+@pytest.mark.parametrize("opened", ["<!--", "<pre>", "<premium>", "`<!--`"])
+def test_raw_html_that_nothing_closes_hides_no_heading(opened: str) -> None:
+    assert ("A", "## B") in sections(f"# A\n\n{BODY}\n\n{opened}\n\n## B\n\n{BODY}")

@@ -13,9 +13,12 @@ from embedmill.chunking.estimate import estimate, estimate_short, shortened
 _LINE = r"""(?P<line>[ ]{0,3})
     (?:(?P<fence>`{3,}+(?=[^`\n]*+(?:\n|\Z))|~{3,}+)(?P<info>[^\n]*+)
       |(?P<atx>\#{1,6})(?!\S)(?P<title>[^\n]*+)
+      |<(?P<raw>!--|!\[CDATA\[|\?|(?i:pre|script|style|textarea)(?=[\s>]))
       |(?P<setext>=++|--++)[ \t\r]*+(?=\n|\Z))"""
 _FIRST_LINE = re.compile(_LINE, re.VERBOSE)
 _NEXT_LINE = re.compile(r"\n" + _LINE, re.VERBOSE)
+_RAW_ENDS = {"!--": "-->", "![cdata[": "]]>", "?": "?>"}
+"""What ends a block of raw HTML (https://spec.commonmark.org/0.31.2/#html-blocks), besides the end tags of elements."""
 _FRONT_MATTER_END = re.compile(r"\n(?:---|\.\.\.)[ \t\r]*+(?=\n|\Z)")
 
 _LONGEST_TITLE = 200  # characters; what comes after them does not become context
@@ -51,6 +54,11 @@ class _Open:
     above: tuple[str, ...]
     fences: Spans = field(default_factory=Spans)
 
+    @property
+    def done(self) -> int:
+        """Where its heading or its last fence ends: the lines before are no part of a heading below them."""
+        return max(self.heading.end, self.fences.ends[-1] if self.fences.ends else 0)
+
     def close(self, text: str, end: int) -> Section:
         heading = self.heading
         return Section(
@@ -69,14 +77,20 @@ def sections(text: str) -> Iterator[Section]:
     path: list[tuple[int, str]] = []
     section = _Open(_Heading(0, 0, 0, ""), ())
     fence, fence_start = "", 0
+    raw_end = 0  # of a comment or another block of raw HTML: what looks like a heading or a fence in it is neither
+    unclosed: set[str] = set()
     for line in _lines(text):
+        if line.start("line") < raw_end:
+            continue
         if fence:
             if (line["fence"] or "").startswith(fence) and not line["info"].strip():
                 section.fences.append(fence_start, min(len(text), line.end() + 1))
                 fence = ""
         elif line["fence"]:
             fence, fence_start = line["fence"], line.start("line")
-        elif heading := _heading(text, line, section):
+        elif line["raw"]:
+            raw_end = _raw_end(text, line, unclosed)
+        elif heading := _heading(text, line, max(section.done, raw_end)):
             if heading.start > section.heading.start:
                 yield section.close(text, heading.start)
             while path and path[-1][0] >= heading.level:
@@ -97,13 +111,34 @@ def _lines(text: str) -> Iterator[re.Match[str]]:
     return chain([first] if first else [], _NEXT_LINE.finditer(text, start))
 
 
-def _heading(text: str, line: re.Match[str], section: _Open) -> _Heading | None:
+def _raw_end(text: str, line: re.Match[str], unclosed: set[str]) -> int:
+    """The end of the line on which the block of raw HTML that this line begins is closed; 0 where nothing closes it.
+
+    One that is never closed reaches to the document's end by the specification; more likely it was never meant.
+    `unclosed` has those found so, lest each look through the whole document.
+    """
+    name = line["raw"].lower()
+    if name in unclosed:
+        return 0
+    if name in _RAW_ENDS:
+        closed = text.find(_RAW_ENDS[name], line.end("raw"))
+    else:
+        found = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, line.end("raw"))
+        closed = found.start() if found else -1
+    if closed < 0:
+        unclosed.add(name)
+        return 0
+    end = text.find("\n", closed)
+    return len(text) if end < 0 else end
+
+
+def _heading(text: str, line: re.Match[str], done: int) -> _Heading | None:
+    """The heading that this line makes; what ends at `done` is no part of it."""
     if line["atx"]:
         return _Heading(line.start("line"), line.end(), len(line["atx"]), _title(line["title"]))
     start = text.rfind("\n", 0, line.start()) + 1
     title = text[start : min(line.start(), start + _LONGEST_TITLE)]
     above = text[max(0, start - 64) : max(0, start - 1)].rstrip(" \t\r")
-    done = max(section.heading.end, section.fences.ends[-1] if section.fences.ends else 0)
     if start < done or not title.strip() or title.startswith((" ", "\t", ">", "|", "-", "*", "+")):
         return None
     if above and not above.endswith("\n"):
