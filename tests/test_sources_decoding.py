@@ -110,6 +110,24 @@ def test_a_nul_beyond_the_first_8000_bytes_is_replaced_in_place() -> None:
     assert decode(b"x" * 8000 + b"\0y") == "x" * 8000 + "\ufffdy"
 
 
+def test_binary_data_behind_text_becomes_spaces_and_nothing_moves() -> None:
+    """A script that unpacks itself, a log with a damaged block, a PostScript file with a picture."""
+    data = random.Random(7).randbytes(20_000)
+    before, after = "echo wörter\n" * 8000, "The end. Größe\n" * 200
+    text = decode(before.encode() + data + b"\n" + after.encode())
+    assert text.startswith(before)
+    assert text.endswith(after)
+    between = text[len(before) : -len(after)]
+    assert not between.strip()
+    assert len(between) == len(data) + 1
+    assert between.count("\n") == data.count(b"\n") + 1
+
+
+def test_a_few_control_characters_in_long_text_are_no_data() -> None:
+    text = ("page\x1a one \x01 \n" + "words " * 200 + "\n") * 20
+    assert decode(text.encode()) == text
+
+
 def test_a_nul_within_the_first_8000_bytes_is_binary() -> None:
     with pytest.raises(LeftOut):
         decode(b"x" * 7999 + b"\0y")

@@ -18,6 +18,11 @@ _GUESSED = 1 << 16  # bytes that an encoding is guessed from: more cost time and
 _MAX_CONTROLS = 0.05
 """Text has next to no control characters; compressed and machine data are 10 % and more."""
 
+_WINDOW = 1024  # bytes: in so many, compressed data has about 100 control characters, and text none
+
+_BLANK = bytes(code if code in b"\n" else 32 for code in range(256))
+"""Makes spaces of all but line ends."""
+
 _MAX_FOREIGN = 0.3
 """Text in an encoding that nobody recognises is still worth having where at most this share is not ASCII."""
 
@@ -43,14 +48,17 @@ _FOR_SINGLE_BYTES = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "iso88
 _NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
 
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r\b\x1b")
+_FIRST_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
+_LAST_CONTROL = re.compile(b".*[" + re.escape(_CONTROLS) + b"]", re.DOTALL)
 
 
 def decode(data: bytes) -> str:
     """The text of a file, as it stands but for its byte order mark; line ends are kept.
 
     Raises `LeftOut` for binary data: a zero byte in the first 8,000 bytes, as in git, or too many control
-    characters. The text can be stored anywhere: it holds no lone surrogates, and a NUL further on in it,
-    which databases refuse, becomes U+FFFD, so that no other character moves.
+    characters. Data further on, as behind the text of a script that unpacks itself, becomes spaces. The text can
+    be stored anywhere: it holds no lone surrogates, and a NUL further on in it, which databases refuse, becomes
+    U+FFFD, so that no other character moves.
     """
     if data.startswith(b"%PDF-"):
         raise LeftOut(Skip.BINARY)  # a PDF whose name does not end in .pdf
@@ -63,6 +71,7 @@ def decode(data: bytes) -> str:
         return _without_nul(_wide(data))
     if _controls(head) or (b"\0" in data and _controls(data)):
         raise LeftOut(Skip.BINARY)  # control characters
+    data = _without_data(data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,6 +85,29 @@ def _without_nul(text: str) -> str:
 
 def _controls(data: bytes) -> bool:
     return len(data) - len(data.translate(None, _CONTROLS)) > _MAX_CONTROLS * len(data)
+
+
+def _without_data(text: bytes) -> bytes:
+    """The text with spaces where there is binary data beyond its head; line ends stay, and so does its length."""
+    if len(text) <= _HEAD or len(text.translate(None, _CONTROLS)) == len(text):
+        return text
+    clean, done = bytearray(text), 0
+    for start in range(0, len(text), _WINDOW):
+        if start >= done and _controls(text[start : start + _WINDOW]):
+            end = start + _WINDOW
+            while end < len(text) and _controls(text[end : end + _WINDOW]):
+                end += _WINDOW
+            # It begins with the first line that has control characters here or in the window before, and ends so, too.
+            low, high = max(done, start - _WINDOW), min(len(text), end + _WINDOW)
+            first, last = _FIRST_CONTROL.search(text, low, high), _LAST_CONTROL.match(text, low, high)
+            assert first is not None
+            assert last is not None
+            start = max(low, text.rfind(b"\n", low, first.start()) + 1)
+            line_end = text.find(b"\n", last.end(), high)
+            end = high if line_end < 0 else line_end
+            clean[start:end] = text[start:end].translate(_BLANK)
+            done = end
+    return bytes(clean)
 
 
 def _wide(data: bytes) -> str:
