@@ -13,6 +13,7 @@ from cli_runs import Shell
 from embedmill.cli import app
 from embedmill.config import EXECUTORS, PRECISIONS, Settings
 from embedmill.models import ModelFiles
+from tables import Within
 
 CONTRACT = {"index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
 CACHE = {"stats", "prune", "clear"}
@@ -153,3 +154,32 @@ def test_no_command_imports_more_than_it_needs(shell: Shell, real_model: ModelFi
     assert "openvino" in searched
     assert not searched & HEAVY - {"openvino", "tokenizers"}
     assert not searched & {"openvino_telemetry", "urllib3", "http", "email"}
+
+
+def _single(parameter: Any) -> bool:
+    """Whether an option says one thing, so that a second one would say another."""
+    if parameter.param_type_name != "option" or parameter.multiple or parameter.count:
+        return False
+    return not parameter.is_flag or bool(parameter.secondary_opts)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_an_option_of_one_value_is_refused_the_second_time(path: tuple[str, ...], tmp_path: Path) -> None:
+    """Of `--text title --text body` only the last counted, in silence."""
+    shell = Within(tmp_path)
+    for parameter in filter(_single, TREE[path].params):
+        first, *_, last = [*parameter.opts, *parameter.secondary_opts] * 2
+        values = [] if parameter.is_flag else ["1"]
+        words = ["x"] * sum(each.param_type_name == "argument" and each.required for each in TREE[path].params)
+        done = shell.run(*path, *words, first, *values, last, *values)
+        assert done.returncode == 2, (first, done)
+        assert first in done.stderr
+        assert "2 times" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_options_that_may_be_repeated_still_are(tmp_path: Path) -> None:
+    done = Within(tmp_path).run(
+        "index", ".", "--include", "*.a", "--include", "*.b", "--json", "--json", "-vv", "--store", "x:"
+    )
+    assert "times" not in done.stderr

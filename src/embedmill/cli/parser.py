@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
 from typer.main import get_command
+
+from embedmill.errors import UsageError
 
 HELP = ["-h", "--help"]
 
@@ -34,6 +37,7 @@ def build(commands: typer.Typer) -> Any:
     """The parser for a set of commands and all below it."""
     parser = get_command(commands)
     _take_as_given(parser)
+    _take_once(parser)
     return parser
 
 
@@ -56,3 +60,35 @@ def _take_as_given(parser: Any) -> None:
         parameter._runtime_param = _AsGiven()  # noqa: SLF001
     for below in getattr(parser, "commands", {}).values():
         _take_as_given(below)
+
+
+def _take_once(parser: Any) -> None:
+    """Refuse an option of one value that is given again, of which the last would count and the others be lost."""
+    make = parser.make_parser
+
+    def made(context: Any) -> Any:
+        words = make(context)
+        parse = words.parse_args
+
+        def parsed(args: list[str]) -> Any:
+            found = parse(args)
+            if not context.resilient_parsing:  # of a command line that is being completed
+                _check_repeats(found[2])
+            return found
+
+        words.parse_args = parsed
+        return words
+
+    parser.make_parser = made
+    for below in getattr(parser, "commands", {}).values():
+        _take_once(below)
+
+
+def _check_repeats(given: list[Any]) -> None:
+    """Raise `UsageError` where one of these parameters, of which each stands as often as it was given, is not to."""
+    for parameter, times in Counter(given).items():
+        if times == 1 or parameter.param_type_name != "option" or parameter.multiple or parameter.count:
+            continue
+        if not parameter.is_flag or parameter.secondary_opts:  # else it is a switch, which says the same again
+            names = "/".join([*parameter.opts, *parameter.secondary_opts])
+            raise UsageError(f"{names} was given {times} times, and counts once: leave the others out")
