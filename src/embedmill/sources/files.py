@@ -17,8 +17,8 @@ from embedmill.sources.decoding import decode
 from embedmill.sources.documents import convertible, to_markdown
 from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, kind_of, suffix_of
 from embedmill.sources.names import file_id, file_path, shown
-from embedmill.sources.patterns import Patterns
 from embedmill.sources.reading import open_beneath, read_whole
+from embedmill.sources.selection import Selection
 from embedmill.sources.skips import LeftOut, Skip
 from embedmill.sources.walking import Walk, as_folder
 
@@ -56,8 +56,9 @@ class FileSource:
     ) -> None:
         """Find the paths; nothing is listed yet.
 
-        `include`, `exclude`: patterns in gitignore syntax, relative to each given folder. Where there is an
-        `include`, only the files that it matches are taken; `exclude` wins over it. `hidden`: also take what
+        `include`, `exclude`: patterns in gitignore syntax, with braces as in ``*.{md,rst}``, relative to each given
+        folder or to the current one. Where there is an `include`, only the files that it matches are taken;
+        `exclude` wins over it. `hidden`: also take what
         begins with a dot. `max_bytes`: larger files are left out with a warning.
 
         Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
@@ -67,14 +68,15 @@ class FileSource:
         if not paths:
             raise UsageError("no paths to read from: give at least one file or folder")
         self._given: dict[str, bool] = dict(sorted(map(_found, paths)))  # real path -> is a folder
-        self._include = tuple(include)
-        self._exclude = tuple(exclude)
+        self._include = {path: Selection(include, self._folder_of(path)) for path in self._given if include}
+        self._exclude = {path: Selection(exclude, self._folder_of(path)) for path in self._given if exclude}
         self._hidden = hidden
         self._max_bytes = max_bytes
         self._never = frozenset(never)
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._unlisted: list[str] = []
+        self._listed_all = False
         self.scopes: Sequence[str] = tuple(
             file_id(as_folder(path) if is_folder else path) for path, is_folder in self._given.items()
         )
@@ -84,15 +86,15 @@ class FileSource:
         """List the files that place, name and size select, in a stable order. Counts from 0 each time."""
         self._counts.clear()
         self._unlisted.clear()
+        self._listed_all = False
         for path, is_folder in self._given.items():
             listed = self._below(path) if is_folder else self._itself(path)
             for entry in listed:
-                if isinstance(entry, Skip):
-                    self._skip(entry)
-                elif entry.id in self._never:
-                    self._skip(Skip.OWN)
+                if entry.id in self._never:
+                    self._skip(Skip.OWN, path)
                 else:
                     yield entry
+        self._listed_all = True
 
     def read(self, entry: Entry) -> Document | None:
         """Read one file; None where it is binary, too large or gone after all (counted in `skipped`).
@@ -104,7 +106,7 @@ class FileSource:
         except LeftOut as left_out:
             if left_out.reason is Skip.TOO_LARGE:
                 self._warn_too_large(entry.id)
-            self._skip(left_out.reason)
+            self._skip(left_out.reason, file_path(entry.id))
             return None
 
     def amount(self) -> int:
@@ -123,45 +125,57 @@ class FileSource:
             return False
         return True
 
+    def unmatched(self) -> Mapping[str, Sequence[str]]:
+        """The patterns of "include" and "exclude" that match nothing; only of a source that has been listed whole."""
+        if not self._listed_all:
+            return {}
+        named = {"include": self._include, "exclude": self._exclude}
+        return {name: _unmatched(list(by_path.values())) for name, by_path in named.items()}
+
     def unlisted(self) -> Sequence[str]:
         """The folders below the given ones that could not be listed, each ending in "/"."""
         return tuple(self._unlisted)
 
-    def _below(self, root: str) -> Iterator[Entry | Skip]:
+    def _below(self, root: str) -> Iterator[Entry]:
         walk = Walk(
             root,
-            include=self._include,
-            exclude=self._exclude,
+            include=self._include.get(root),
+            exclude=self._exclude.get(root),
             hidden=self._hidden,
             given=self._given,
             skip=self._skip,
             unlisted=lambda folder: self._unlisted.append(file_id(folder)),
         )
         for found in walk.files():
-            yield self._listed(found.path, partial(found.stat, follow_symlinks=False))
+            yield from self._listed(found.path, partial(found.stat, follow_symlinks=False))
 
-    def _itself(self, path: str) -> Iterator[Entry | Skip]:
-        folder = as_folder(os.path.dirname(path))  # noqa: PTH120
-        excluded = self._exclude and Patterns.of_option(self._exclude, folder).verdict(path, is_folder=False)
-        yield Skip.EXCLUDED if excluded else self._listed(path, lambda: os.lstat(path))
+    def _itself(self, path: str) -> Iterator[Entry]:
+        if path in self._include:
+            self._include[path].verdict(path, is_folder=False)  # does not select what is given, but may be meant for it
+        if path in self._exclude and self._exclude[path].verdict(path, is_folder=False):
+            self._skip(Skip.EXCLUDED, path)
+        else:
+            yield from self._listed(path, lambda: os.lstat(path))
 
-    def _listed(self, path: str, status: Callable[[], os.stat_result]) -> Entry | Skip:
+    def _listed(self, path: str, status: Callable[[], os.stat_result]) -> Iterator[Entry]:
         suffix = suffix_of(path.rpartition("/")[2])
         if suffix in BINARY_SUFFIXES:
-            return Skip.BINARY
+            return self._skip(Skip.BINARY, path)
         if suffix in DOCUMENT_SUFFIXES and not convertible():
-            return Skip.NEEDS_EXTRA
+            return self._skip(Skip.NEEDS_EXTRA, path)
         document = file_id(path)
         try:
             found = status()
         except FileNotFoundError:
-            return Skip.VANISHED
+            return self._skip(Skip.VANISHED, path)
         except OSError:
-            return Entry(document, 0, 0)  # reading it says what is wrong
+            yield Entry(document, 0, 0)  # reading it says what is wrong
+            return None
         if found.st_size > self._max_bytes:
             self._warn_too_large(document)
-            return Skip.TOO_LARGE
-        return Entry(document, found.st_size, found.st_mtime_ns)
+            return self._skip(Skip.TOO_LARGE, path)
+        yield Entry(document, found.st_size, found.st_mtime_ns)
+        return None
 
     def _read(self, entry: Entry) -> Document:
         path = file_path(entry.id)
@@ -202,9 +216,20 @@ class FileSource:
             f"{self._max_bytes:,} bytes" if self._max_bytes % (1 << 20) else f"{self._max_bytes >> 20:,} MiB",
         )
 
-    def _skip(self, reason: Skip) -> None:
+    def _folder_of(self, path: str) -> str:
+        """What the patterns for a given path are relative to."""
+        return as_folder(path if self._given[path] else os.path.dirname(path))  # noqa: PTH120
+
+    def _skip(self, reason: Skip, path: str) -> None:
+        log.debug("%s: left out, %s", shown(file_id(path)), reason.value)
         with self._counting:
             self._counts[reason.value] += 1
+
+
+def _unmatched(selections: Sequence[Selection]) -> list[str]:
+    """The patterns that have matched below none of the given paths."""
+    by_path = [selection.unmatched() for selection in selections]
+    return [pattern for pattern in by_path[0] if all(pattern in each for each in by_path)] if by_path else []
 
 
 def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:

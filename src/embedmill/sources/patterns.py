@@ -30,20 +30,24 @@ _POSIX_CLASSES = {
 
 
 class Patterns:
-    """The lines of one ignore file, or of one option; the last line that matches decides."""
+    """The lines of one ignore file, or of one option (see `selection`); the last line that matches decides."""
 
     def __init__(self, lines: Iterable[str], folder: str) -> None:
         """Compile the lines. `folder`: the path that they are relative to, absolute, ending in "/"."""
-        rules = [rule for rule in map(_parse, lines) if rule is not None]
         self._start = len(folder)
+        self._compile([rule for rule in map(_parse, lines) if rule is not None])
+
+    @classmethod
+    def of_folders(cls, lines: Iterable[tuple[str, str]]) -> Patterns:
+        """Lines each of which is relative to a folder of its own: an absolute path, ending in "/"."""
+        patterns = cls((), "/")
+        patterns._compile([rule for folder, line in lines if (rule := _parse(line, folder[1:])) is not None])
+        return patterns
+
+    def _compile(self, rules: Sequence[_Rule]) -> None:
         self._any = bool(rules)
         self._for_folders = _Rules(rules)
         self._for_files = _Rules([rule for rule in rules if not rule.only_folders])
-
-    @classmethod
-    def of_option(cls, patterns: Iterable[str], folder: str) -> Patterns:
-        """Those of ``--include`` or ``--exclude``, where people write "./docs" for gitignore's "/docs"."""
-        return cls((line.removeprefix(".") if line.startswith("./") else line for line in patterns), folder)
 
     def __bool__(self) -> bool:
         return self._any
@@ -94,8 +98,8 @@ def _last(regex: re.Pattern[str] | None, subject: str) -> int:
     return int(found.lastgroup[1:]) if found and found.lastgroup else 0
 
 
-def _parse(line: str) -> _Rule | None:
-    """One line; None where it is a comment, blank, or can never match."""
+def _parse(line: str, folder: str = "") -> _Rule | None:
+    """One line, relative to this folder; None where it is a comment, blank, or can never match."""
     if line.startswith("#"):
         return None
     pattern = _without_trailing_spaces(line)
@@ -108,7 +112,7 @@ def _parse(line: str) -> _Rule | None:
     regex = _translate(pattern) if pattern else None
     if regex is None:
         return None
-    return _Rule(regex, by_name, only_folders, matches)
+    return _Rule(regex if by_name else re.escape(folder) + regex, by_name, only_folders, matches)
 
 
 def _without_trailing_spaces(line: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embedmill.sources.patterns import Patterns
 from embedmill.sources.reading import open_beneath
+from embedmill.sources.selection import Selection
 from embedmill.sources.skips import LeftOut, Skip
 
 TOOL_FOLDERS = frozenset({".bzr", ".embedmill", ".git", ".hg", ".jj", ".svn", "CVS", "__pycache__", "node_modules"})
@@ -46,20 +47,20 @@ class Walk:
         self,
         root: str,
         *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
+        include: Selection | None = None,
+        exclude: Selection | None = None,
         hidden: bool = False,
         given: Collection[str] = (),
-        skip: Callable[[Skip], None],
+        skip: Callable[[Skip, str], None],
         unlisted: Callable[[str], None],
     ) -> None:
         """`root` and the paths in `given`, which are listed in their own place, are real paths.
 
-        `skip` is told each reason, `unlisted` each folder (ending in "/") that cannot be listed.
+        `skip` is told each reason with the path, `unlisted` each folder (ending in "/") that cannot be listed.
         """
         self._root = as_folder(root)
-        self._include = Patterns.of_option(include, self._root) if include else None
-        self._exclude = Patterns.of_option(exclude, self._root) if exclude else None
+        self._include = include
+        self._exclude = exclude
         self._hidden = hidden
         self._given = given
         self._skip = skip
@@ -70,7 +71,7 @@ class Walk:
 
         Holds the names in one folder, and those of the folders that are still to come, in memory.
         """
-        pending = [_above(self._root, included=self._include is None)]
+        pending = [_above(self._root, included=self._include is None or self._include.takes_all_others)]
         while pending:
             folder = pending.pop()
             try:
@@ -78,14 +79,14 @@ class Walk:
             except OSError as error:
                 gone = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if gone and folder.path != self._root:
-                    self._skip(Skip.VANISHED)
+                    self._skip(Skip.VANISHED, folder.path)
                 else:  # not even the root's absence means that nobody wants its documents any more
-                    self._skip(Skip.UNREADABLE_FOLDER)
+                    self._skip(Skip.UNREADABLE_FOLDER, folder.path)
                     self._unlisted(folder.path)
                 continue
             marks = {entry.name: entry for entry in entries if entry.name in _MEANINGFUL}
             if folder.path != self._root and _belongs_to_a_tool(marks):
-                self._skip(Skip.TOOL_FOLDER)
+                self._skip(Skip.TOOL_FOLDER, folder.path)
                 continue
             folder = _with_ignore_files(folder, marks)
             inner: list[_Folder] = []
@@ -93,16 +94,13 @@ class Walk:
                 if entry.path in self._given:
                     continue
                 is_folder = entry.is_dir(follow_symlinks=False)
-                reason = self._kept_out(entry, is_folder) or self._ruled_out(folder, entry.path, is_folder)
-                included = self._included(folder, entry.path, is_folder)
+                reason, included = self._verdict(folder, entry, is_folder)
                 if reason is not None:
-                    self._skip(reason)
+                    self._skip(reason, entry.path)
                 elif is_folder:
                     inner.append(_Folder(entry.path + "/", folder.own, folder.git, included))
-                elif included:
-                    yield entry
                 else:
-                    self._skip(Skip.NOT_INCLUDED)
+                    yield entry
             pending.extend(reversed(inner))
 
     def _kept_out(self, entry: os.DirEntry[str], is_folder: bool) -> Skip | None:
@@ -125,19 +123,29 @@ class Walk:
             return Skip.BROKEN_LINK
         return Skip.LINK if as_folder(target).startswith(self._root) else Skip.LINK_OUTSIDE
 
-    def _ruled_out(self, folder: _Folder, path: str, is_folder: bool) -> Skip | None:
-        """Why the path is left out by patterns."""
-        if self._exclude and self._exclude.verdict(path, is_folder=is_folder):
-            return Skip.EXCLUDED
-        for patterns in (*folder.own, *folder.git):
-            verdict = patterns.verdict(path, is_folder=is_folder)
-            if verdict is not None:
-                return Skip.IGNORED if verdict else None
-        return None
+    def _verdict(self, folder: _Folder, entry: os.DirEntry[str], is_folder: bool) -> tuple[Skip | None, bool]:
+        """Why the entry is left out, if it is, and what --include says of it or of the folder it is in."""
+        excluded = self._exclude and self._exclude.verdict(entry.path, is_folder=is_folder)
+        verdict = self._include.verdict(entry.path, is_folder=is_folder) if self._include else None
+        included = folder.included if verdict is None else verdict
+        reason = self._kept_out(entry, is_folder)
+        if reason is None and excluded:
+            reason = Skip.EXCLUDED
+        if reason is None:
+            reason = _ignored(folder, entry.path, is_folder)
+        # Into a folder that no pattern names it is looked; "!" means it and all in it, as in git.
+        if reason is None and (verdict is False if is_folder else not included):
+            reason = Skip.NOT_INCLUDED
+        return reason, included
 
-    def _included(self, folder: _Folder, path: str, is_folder: bool) -> bool:
-        verdict = self._include.verdict(path, is_folder=is_folder) if self._include else None
-        return folder.included if verdict is None else verdict
+
+def _ignored(folder: _Folder, path: str, is_folder: bool) -> Skip | None:
+    """Why the path is left out by ignore files."""
+    for patterns in (*folder.own, *folder.git):
+        verdict = patterns.verdict(path, is_folder=is_folder)
+        if verdict is not None:
+            return Skip.IGNORED if verdict else None
+    return None
 
 
 def as_folder(path: str) -> str:
