@@ -100,7 +100,7 @@ def index(
             with suppress(StoreNotFound):
                 store = _opened(chosen, stack, write=False)
                 _check_space(store, embedder)
-            return plan(
+            planned = plan(
                 source,
                 store,
                 embedder,
@@ -110,12 +110,24 @@ def index(
                 chunking=chunking,
                 on_progress=on_progress,
             )
+            _name_unmatched(source, options)
+            return planned
         store = _opened(chosen, stack, write=True)
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
         on_start(indexer)
-        return indexer.run(source, on_progress=on_progress)
+        report = indexer.run(source, on_progress=on_progress)
+        _name_unmatched(source, options)
+        return report
+
+
+def _name_unmatched(source: FileSource, options: Mapping[str, Any]) -> None:
+    """Say which patterns matched nothing; more quietly of those in the file or environment, which serve other runs."""
+    for name, patterns in source.unmatched().items():
+        level = logging.WARNING if options.get(name) else logging.INFO
+        for pattern in patterns:
+            log.log(level, "--%s %r matches no file or folder: correct it, or leave it out", name, pattern)
 
 
 def retry_failed(

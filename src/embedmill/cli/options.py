@@ -217,11 +217,19 @@ ChunkTokens = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    option("--include", metavar="PATTERN", help="Take only files that match; gitignore syntax; may be repeated."),
+    option(
+        "--include",
+        metavar="PATTERN",
+        help="Take only files that match, as in '*.{md,rst}'; gitignore syntax; may be repeated.",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    option("--exclude", metavar="PATTERN", help="Leave out what matches; gitignore syntax; may be repeated."),
+    option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out what matches, as in 'drafts/'; gitignore syntax; may be repeated.",
+    ),
 ]
 Hidden = Annotated[
     bool | None,

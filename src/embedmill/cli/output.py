@@ -129,7 +129,7 @@ def _hush() -> None:
 
 
 class _ToStandardError(logging.Handler):
-    """``warning: ...`` lines, each said once: a source may be listed more than once."""
+    """Lines such as ``warning: ...``, each said once: a source may be listed more than once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,8 +141,6 @@ class _ToStandardError(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if record.levelno >= logging.WARNING:
-            if hash(line) in self._said:
-                return
+        if hash(line) not in self._said:
             self._said.add(hash(line))
-        complain(line)
+            complain(line)
