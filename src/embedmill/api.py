@@ -11,11 +11,20 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from embedmill import machine
+from embedmill.checks import one_of, whole_number
 from embedmill.closing import Closing
-from embedmill.config import PRECISIONS, Settings, settings
+from embedmill.config import (
+    PRECISIONS,
+    DocumentOptions,
+    FileOptions,
+    SearchOptions,
+    Settings,
+    check_options,
+    settings,
+)
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
@@ -52,10 +61,14 @@ def load_embedder(
     Raises `ModelNotFound` where no place has the model, `UnsupportedModel` where its architecture is not
     covered, `ModelError` where its files are damaged, and `UsageError` for other values than these.
     """
+    if not isinstance(model, str) or not model:
+        raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
     if device not in (None, "cpu"):
         raise UsageError(f"device {device!r} is not covered: leave it out, or give 'cpu'")
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r} is unknown: give one of {', '.join(PRECISIONS)}")
+    one_of("precision", precision, PRECISIONS)
+    for name, number in (("streams", streams), ("threads", threads)):
+        if number is not None:
+            whole_number(name, number, 1, machine.most_workers())
     files = locate(model)
     return OpenVINOEmbedder(
         files.name,
@@ -77,12 +90,12 @@ def index(
     dry_run: bool = False,
     on_progress: OnProgress = lambda _: None,
     on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
-    **options: Any,
+    **options: Unpack[FileOptions],
 ) -> Report:
     """Bring a store up to date with files and folders: the command ``embedmill index``.
 
-    `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
-    ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
+    `options` are those of the command (`embedmill.config.FileOptions`); those not given, or None, come from the
+    environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
     `stop()` ends the run early.
 
     Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
@@ -91,6 +104,7 @@ def index(
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.planning import plan
 
+    check_options(index, options, FileOptions)
     chosen = settings(options)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
@@ -134,7 +148,7 @@ def retry_failed(
     *,
     on_progress: OnProgress = lambda _: None,
     on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
-    **options: Any,
+    **options: Unpack[DocumentOptions],
 ) -> Report:
     """Embed the documents that have failures again: the command ``embedmill retry-failed``.
 
@@ -143,12 +157,13 @@ def retry_failed(
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.sources.names import file_path
 
+    check_options(retry_failed, options, DocumentOptions)
     chosen = settings(options)
     with ExitStack() as stack:
         store = _opened(chosen, stack, write=True, create=False)
         bound = store.status().model
-        if "model" not in options and bound is not None:
-            chosen = settings(options | {"model": bound})
+        if options.get("model") is None and bound is not None:
+            chosen = settings({**options, "model": bound})
         failed = store.failed_documents()
         there, vanished = [], []
         for document in failed:
@@ -170,20 +185,17 @@ def retry_failed(
 class Searcher(Closing):
     """An open store and its model, for many searches.
 
-    The model is the one that the store was written with, unless `model` names where else it lies. Raises
-    `StoreError` where there is no store and `SpaceMismatch` where the model is another than the store's.
+    The model is the one that the store was written with, unless `model` names where else it lies. `options` are those
+    of `embedmill.config.SearchOptions`. Raises `UsageError`, `StoreError` where there is no store and `SpaceMismatch`
+    where the model is another than the store's.
     """
 
-    def __init__(
-        self,
-        store: str | None = None,
-        *,
-        schema: str | None = None,
-        model: str | None = None,
-        precision: str = "f32",
-    ) -> None:
+    def __init__(self, store: str | None = None, **options: Unpack[SearchOptions]) -> None:
+        check_options(Searcher, options, SearchOptions)
+        model, precision = options.get("model"), options.get("precision") or "f32"
+        chosen = settings({"store": store} | {name: options.get(name) for name in ("schema", "db_timeout")})
         with ExitStack() as stack:
-            self._store = _opened(settings({"store": store, "schema": schema}), stack, write=False)
+            self._store = _opened(chosen, stack, write=False)
             status = self._store.status()
             if status.model is None:
                 raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
@@ -203,10 +215,11 @@ class Searcher(Closing):
 
         `exact` compares every chunk, also where the store has an index that is faster.
         """
-        if k < 1:
-            raise UsageError(f"k is {k}: ask for at least one hit")
-        if not query.strip():
+        whole_number("k", k)
+        if not isinstance(query, str) or not query.strip():
             raise UsageError("the query is empty: say what to look for")
+        if glob is not None and not glob.strip():
+            raise UsageError("glob is empty: give a pattern, as in '*.md', or leave it out")
         self._store.prepare_search()
         return self._store.search(self._vector(query), k, glob, exact=exact)
 
@@ -228,17 +241,18 @@ def search(
     query: str,
     *,
     store: str | None = None,
-    schema: str | None = None,
     k: int = 10,
     glob: str | None = None,
     exact: bool = False,
-    model: str | None = None,
+    **options: Unpack[SearchOptions],
 ) -> list[Hit]:
     """The `k` chunks nearest to a query, best first: the command ``embedmill search``.
 
-    Opens the store and loads the model each time; for many queries keep a `Searcher`. Errors are its.
+    Opens the store and loads the model each time; for many queries keep a `Searcher`, whose options and errors these
+    are.
     """
-    with Searcher(store, schema=schema, model=model) as searcher:
+    check_options(search, options, SearchOptions)
+    with Searcher(store, **options) as searcher:
         return searcher.search(query, k=k, glob=glob, exact=exact)
 
 

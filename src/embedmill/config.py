@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from embedmill import machine
+from embedmill.checks import meant
 from embedmill.errors import UsageError
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.presets import PRESETS
@@ -50,6 +52,67 @@ class Settings:
     enable_parallel_embeddings: bool = True  # whether it may use processes at all
 
 
+# The same as the keyword arguments of the functions, for type checkers; `check_options` looks at run time.
+# None stands for "not given".
+
+
+class PlaceOptions(TypedDict, total=False):
+    """Where the vectors are kept."""
+
+    store: str | None
+    schema: str | None
+    db_timeout: float | str | None
+
+
+class RunOptions(PlaceOptions, total=False):
+    """What all runs that embed share."""
+
+    model: str | None
+    precision: str | None
+    executor: str | None
+    workers: int | str | None
+    preset: str | None
+    max_memory_mb: int | str | None
+    max_documents_per_worker: int | str | None
+    batch_size: int | str | None
+    cache: bool | str | None
+
+
+class DocumentOptions(RunOptions, total=False):
+    """What runs over documents share."""
+
+    chunk_tokens: int | str | None
+
+
+class FileOptions(DocumentOptions, total=False):
+    """Which files are taken."""
+
+    include: str | Sequence[str] | None
+    exclude: str | Sequence[str] | None
+    hidden: bool | str | None
+    max_file_size: int | str | None
+
+
+class SearchOptions(TypedDict, total=False):
+    """Where a search looks beside the store's URL, and with which model."""
+
+    schema: str | None
+    db_timeout: float | str | None
+    model: str | None
+    precision: str | None
+
+
+def check_options(function: Callable[..., Any], given: Mapping[str, Any], kind: type) -> None:
+    """Raise `UsageError` for the first option that the function does not have; `kind` is its typed dictionary."""
+    for name in given:
+        if name in kind.__annotations__:
+            continue
+        if name in _CHECKS:
+            raise UsageError(f"{function.__name__}() has no use for {name}: leave it out")
+        known = [*inspect.signature(function).parameters, *kind.__annotations__]
+        raise UsageError(f"{function.__name__}() has no option {name!r}{meant(name, known)}")
+
+
 def settings(
     flags: Mapping[str, Any] | None = None,
     *,
@@ -81,6 +144,9 @@ def settings(
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    for name in flags:
+        if name not in _CHECKS:
+            raise UsageError(f"unknown setting {name!r}{meant(name, _CHECKS)}")
     return {
         name: _checked(name, value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
     }
@@ -99,7 +165,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in _CHECKS:
-            raise UsageError(f"{path}: unknown setting {key!r}; known are {', '.join(_CHECKS).replace('_', '-')}")
+            known = ", ".join(_CHECKS).replace("_", "-")
+            near = meant(key, known.split(", "))
+            raise UsageError(f"{path}: unknown setting {key!r}{near or f'; known are {known}'}")
         found[name] = _checked(name, value, f"{path}: {key}")
     return found
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from embedmill import machine
 from embedmill.api import load_embedder, worker_factory
+from embedmill.checks import whole_number
 from embedmill.closing import Closing
 from embedmill.config import settings
-from embedmill.errors import EmbeddingError, UsageError
+from embedmill.errors import EmbeddingError
 from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
@@ -39,8 +40,7 @@ class ParallelEmbeddingGenerator(Closing):
         limits: Limits | None = None,
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
-        if not isinstance(threshold, int) or threshold < 0:
-            raise UsageError(f"threshold is {threshold!r}: give 0 or more")
+        whole_number("threshold", threshold, 0)
         chosen = settings()
         asked = chosen.embedding_parallel_workers or machine.cores() if workers is None else workers
         pool = EmbedderPool(worker_factory(model, precision), workers=asked, limits=limits)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
+from embedmill.checks import whole_number
 from embedmill.filling import RowPiece, State, Tuning, Writers
 from embedmill.flow import NARROWEST, Closed, Queue, Width
 from embedmill.interfaces import TO_FINISH, Embedder, Executor, Table, VectorCache
@@ -63,6 +64,9 @@ class Ingestor:
         `width` is how many pages wait and how many threads write; None: as it is measured to be best. Texts longer
         than the model reads are cut, and counted, or fail without `truncate`.
         """
+        for name, number in (("batch", batch), ("batch_size", batch_size)):
+            if number is not None:
+                whole_number(name, number)
         self._table = table
         self._embedder = embedder
         self._executor = executor

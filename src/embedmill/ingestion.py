@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from embedmill.api import parts
-from embedmill.config import Settings, settings
+from embedmill.checks import whole_number
+from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import EmbedmillError, UsageError
+from embedmill.errors import EmbedmillError
 from embedmill.estimating import estimate
 from embedmill.flow import NARROWEST, WIDEST, Width
 from embedmill.ingesting import BATCH, Ingestor
@@ -48,7 +49,7 @@ def ingest(
     dry_run: bool = False,
     on_progress: OnProgress = lambda _: None,
     on_start: OnStart = lambda _: None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Fill the vectors of a table's rows: the command ``embedmill ingest``.
 
@@ -59,14 +60,15 @@ def ingest(
     `max_text` characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
     `metrics` writes ``<table>_metrics`` too.
 
-    `options` are the fields of `embedmill.config.Settings`; those not given come from the environment and
-    ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()` that ends the
-    run early.
+    `options` are those of the command (`embedmill.config.RunOptions`); those not given, or None, come from the
+    environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()`
+    that ends the run early.
 
     Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was written before an error stays.
     """
-    if batch < 1:
-        raise UsageError(f"batch is {batch}: give at least one row")
+    whole_number("batch", batch)
+    whole_number("max_text", max_text)
+    check_options(ingest, options, RunOptions)
     chosen = settings(options)
     with ExitStack() as stack:
         there = stack.enter_context(
@@ -82,8 +84,8 @@ def ingest(
                 index=index,
             )
         )
-        if again and "model" not in options and (bound := there.status().model):
-            chosen = settings(options | {"model": bound})
+        if again and options.get("model") is None and (bound := there.status().model):
+            chosen = settings({**options, "model": bound})
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
             return estimate(there, embedder, executor, overwrite=overwrite, again=again)
@@ -109,13 +111,14 @@ def measure(
     text: str | None = None,
     on_progress: OnProgress = lambda _: None,
     on_start: OnStart = lambda _: None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Write the metrics of a table's rows, and no vectors: ``embedmill ingest --metrics-only``.
 
     Needs no model: tokens are counted where the model's tokenizer is at hand, and stay NULL where it is not. Arguments
     and errors are those of `ingest`.
     """
+    check_options(measure, options, RunOptions)
     chosen = settings(options)
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         run = MetricsRun(there, _tokenizer(chosen.model))
@@ -123,13 +126,13 @@ def measure(
         return run.run(on_progress)
 
 
-def table_status(table: str, *, vector: str | None = None, **options: Any) -> TableStatus:
+def table_status(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
     with opened(table, settings(options), vector=vector) as there:
         return there.status()
 
 
-def table_failures(table: str, *, vector: str | None = None, **options: Any) -> Iterator[RowFailure]:
+def table_failures(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
     with opened(table, settings(options), vector=vector) as there:
         yield from there.failures()

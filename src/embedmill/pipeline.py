@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from embedmill.checks import whole_number
 from embedmill.chunking import Chunking
 from embedmill.interfaces import TO_FINISH, Embedder, Executor, Source, Store, VectorCache
 from embedmill.matching import Matching
@@ -53,6 +54,8 @@ class IncrementalIndexer:
         batch_size: int | None = None,
     ) -> None:
         """`batch_size` limits the texts of a batch; by default its tokens alone do."""
+        if batch_size is not None:
+            whole_number("batch_size", batch_size)
         self._store = store
         self._embedder = embedder
         self._executor = executor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from embedmill.checks import whole_number
 from embedmill.errors import UsageError
 from embedmill.records import Cause, Report, Vector, text_hash
 
@@ -104,6 +105,8 @@ class IndexOptions:
     def __post_init__(self) -> None:
         if self.method not in ("auto", "hnsw", "none"):
             raise UsageError(f"--index: {self.method!r} does not fit: expected auto, hnsw or none")
+        whole_number("m", self.m)
+        whole_number("ef_construction", self.ef_construction)
         if not 2 <= self.m <= 100:
             raise UsageError(f"--m: {self.m} does not fit: expected a whole number from 2 to 100")
         if not max(4, 2 * self.m) <= self.ef_construction <= 1000:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from embedmill.checks import whole_number
 from embedmill.chunking.boundaries import LEVELS
 from embedmill.chunking.code import summary
 from embedmill.chunking.cutting import Stretch, cut, first_ink
 from embedmill.chunking.estimate import estimate, room, shortened
 from embedmill.chunking.markdown import Section, heading_path, passages
-from embedmill.errors import UsageError
 from embedmill.records import Chunk, Document, Kind, embedding_input
 
 Measure = Callable[[Sequence[str]], Sequence[int]]
@@ -38,8 +38,7 @@ class Chunking:
     max_tokens: int  # hard limit of one chunk's input, prompt and special tokens included
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise UsageError(f"max_tokens is {self.max_tokens}: give a limit of at least 1 token")
+        whole_number("max_tokens", self.max_tokens)
 
     @property
     def key(self) -> str:

@@ -70,6 +70,11 @@ class EmbedderPool(Closing):
         for name, value in (("threads", self._threads), ("workers", self.workers)):
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
                 raise UsageError(f"{name} is {value!r}: give a whole number from 1 to {most}, 8 for each core")
+        if not callable(factory):
+            raise UsageError(
+                f"factory is {factory!r}: give a function that makes an embedder, or take a "
+                "ParallelEmbeddingGenerator, which is given a model's name"
+            )
         self._factory = factory
         # A run that was abandoned may be collected, and so end, in the midst of anything that this thread does.
         self._lock = threading.RLock()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 
 from embedmill.api import parts
-from embedmill.config import Settings, settings
+from embedmill.checks import whole_number
+from embedmill.config import RunOptions, Settings, check_options, settings
 from embedmill.errors import UsageError
 from embedmill.ingesting import Ingestor
 from embedmill.ingestion import LONGEST_TEXT, opened, width
@@ -72,17 +73,17 @@ def bench_ingest(
     text: str | None = None,
     on_setting: Callable[[Tried], None] = lambda _: None,
     on_start: Callable[[Stoppable], None] = lambda _: None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Bench:
     """Try 1, 2, 4 ... `max_workers` workers, with `batch` rows at once and with four times as many.
 
     The table is only read: its first `rows` texts are copied, and the copy is removed afterwards. `on_setting` is
-    called after each setting. `options` are the fields of `embedmill.config.Settings`; the cache of vectors is not
+    called after each setting. `options` are those of `embedmill.config.RunOptions`; the cache of vectors is not
     used. Raises `UsageError`, `ModelError` and `StoreError`.
     """
     for name, value in (("batch", batch), ("max_workers", max_workers), ("rows", rows)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}: give 1 or more")
+        whole_number(name, value)
+    check_options(bench_ingest, options, RunOptions)
     chosen = settings(options)
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         name, texts = there.name, there.sample(rows)
@@ -96,7 +97,7 @@ def bench_ingest(
         if stop.asked:
             break
         with copied(chosen.store, texts) as copy:
-            report = _run(copy, settings(options | {"workers": workers, "cache": False}), size, stop)
+            report = _run(copy, settings({**options, "workers": workers, "cache": False}), size, stop)
         if report.interrupted:
             break
         tried.append(_tried(report, workers, size, tried[0].rows_per_second if tried else None))

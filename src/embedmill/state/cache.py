@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from embedmill.checks import whole_number
 from embedmill.closing import Closing
 from embedmill.errors import CacheError
 from embedmill.fingerprint import Fingerprint
@@ -69,6 +70,8 @@ class PersistentCache(Closing):
         `max_bytes`: a file that grows beyond is cut to 90 % of it; what was not used for longest goes.
         `memory_entries`: vectors kept in memory.
         """
+        whole_number("max_bytes", max_bytes)
+        whole_number("memory_entries", memory_entries, 0)
         self.path = cache_folder() / "vectors.db" if path is None else Path(path)
         self.max_bytes = max_bytes
         self.memory_entries = memory_entries
