@@ -136,7 +136,7 @@ def index(
         return report
 
 
-def _name_unmatched(source: FileSource, options: Mapping[str, Any]) -> None:
+def _name_unmatched(source: FileSource, options: FileOptions) -> None:
     """Say which patterns matched nothing; more quietly of those in the file or environment, which serve other runs."""
     for name, patterns in source.unmatched().items():
         level = logging.WARNING if options.get(name) else logging.INFO
