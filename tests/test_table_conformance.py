@@ -495,6 +495,26 @@ def test_what_is_known_of_a_table(place: Place) -> None:
     assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
 
 
+def test_a_random_sample_of_what_is_stored(place: Place) -> None:
+    place.docs(*(f"text {number}" for number in range(40)), "bad", None)
+    with place.open() as table:
+        assert table.sample_stored(5) == [], "nothing is known yet"
+    run(place)
+    place.execute("UPDATE docs SET body = 'changed' WHERE id <= 10")
+    place.execute("UPDATE docs SET embedding = NULL WHERE id BETWEEN 11 AND 20")
+    place.execute("INSERT INTO docs (id, body, embedding) VALUES (50, 'foreign', ?)", place.encode(vector("foreign")))
+    with place.open() as table:
+        whole = table.sample_stored(100)
+        some = [tuple(shown(each.key) for each in table.sample_stored(3)) for _ in range(20)]
+    assert {shown(each.key) for each in whole} == {(str(number),) for number in range(21, 41)}
+    for each in whole:
+        assert each.text == f"text {int(each.key[0]) - 1}"
+        assert each.vector.dtype == np.float32
+        np.testing.assert_array_equal(each.vector, vector(each.text))
+    assert all(0 < len(keys) <= 3 for keys in some)
+    assert len(set(some)) > 1, "others each time"
+
+
 def test_a_closed_table_says_so(place: Place) -> None:
     place.docs("one")
     table = bound(place)

@@ -23,7 +23,7 @@ from embedmill.records import (
     Vectors,
     WorkerStats,
 )
-from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure, TableStatus
+from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure, Stored, TableStatus
 
 Task = Literal["document", "query"]
 
@@ -300,6 +300,12 @@ class Table(Protocol):
 
     def sample(self, limit: int) -> list[str]:
         """Its first texts, in the order of their keys."""
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, chosen at random, that embedmill has filled and whose text is still the same.
+
+        Empty where nothing is known of the table. Their vectors are of the space and model that `status` names.
+        """
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""

@@ -65,6 +65,15 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as it stands in the table, whose vector is that of its present text."""
+
+    key: Key
+    text: str
+    vector: Vector  # (dimension,) float32, as the column gives it back
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How a table stands."""
 

@@ -64,6 +64,11 @@ class Statements(Parts):
         )
 
     @cached_property
+    def sample_stored(self) -> sql.Composed:
+        """Rows whose vector is of their present text, at random; gives text, vector, keys."""
+        return self._fill(_SAMPLE_STORED)
+
+    @cached_property
     def held_elsewhere(self) -> sql.Composed:
         """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
         return self._fill(
@@ -210,6 +215,13 @@ SELECT count(t.{text}),
        count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
                         AND NOT (m.held AND m.run = ANY ({living})))
 FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
+"""
+
+# Marks are narrow: all of them are read, but only few of the table's rows.
+_SAMPLE_STORED: Final = """
+WITH chosen AS MATERIALIZED (SELECT * FROM {marks} WHERE space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s)
+SELECT t.{text}::text, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
+WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
 """
 
 # The hash is looked at again: a row whose text has changed since it was claimed keeps what it has, and is claimed anew.

@@ -19,7 +19,7 @@ from embedmill.postgres.connecting import Connection, connect, require_vector, s
 from embedmill.postgres.names import Name
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, too_long
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, Stored, TableStatus, too_long
 from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
@@ -233,6 +233,15 @@ class PostgresTable(Closing):
         query = self._statements.sample
         rows = self._session.read(lambda connection: connection.execute(query, {"limit": limit}).fetchall())
         return [text for (text,) in rows]
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
+        if self._known() is None:
+            return []
+        values = self._parameters | {"limit": limit, "longest": self._longest}
+        query = self._statements.sample_stored
+        rows = self._session.look(lambda connection: connection.execute(query, values).fetchall())
+        return [Stored(tuple(key), text, np.array(vector, np.float32)) for text, vector, *key in rows]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""

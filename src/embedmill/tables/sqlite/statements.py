@@ -48,6 +48,11 @@ class Statements(Parts):
         """The first contents, in the order of their keys."""
         return self.fill(_SAMPLE)
 
+    @cached_property
+    def sample_stored(self) -> str:
+        """Rows that have a vector of a space, at random: content, hash of what was embedded, vector, keys."""
+        return self.fill(_SAMPLE_STORED)
+
     # Rows that need a vector
 
     def standings(self, after: Key | None, dead: Iterable[int]) -> str:
@@ -164,6 +169,14 @@ _CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {failed} ON {marks} ({mark_k
 
 _SAMPLE: Final = """
 SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
+"""
+
+# Marks are narrow: all of them are read, but only few of the table's rows.
+_SAMPLE_STORED: Final = """
+SELECT {content}, m.hash, {vector}, {table_keys}
+FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
+CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
 """
 
 _VALUES: Final = """

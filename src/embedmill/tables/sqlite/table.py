@@ -13,7 +13,7 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, TableStatus, shown
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, Stored, TableStatus, shown
 from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming
 from embedmill.tables.registered import Registered
@@ -254,6 +254,18 @@ class SqliteTable(Closing):
         """Its first texts, in the order of their keys."""
         found = self._database.fetch(self._statements.sample, {"limit": limit})
         return [text for (text,) in found if is_text(text)]
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
+        if self._known() is None:
+            return []
+        found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
+        stored = [
+            Stored(tuple(key), content, vectors.decode(blob))
+            for content, claimed, blob, *key in found
+            if digest(content) == claimed and is_text(content) and len(content) <= self._longest and len(blob) % 4 == 0
+        ]
+        return stored[:limit]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from embedmill.errors import SpaceMismatch
 from embedmill.records import Vector
 from embedmill.tables.sqlite.database import Database
@@ -11,6 +13,11 @@ from embedmill.tables.sqlite.statements import Statements
 def encode(vector: Vector) -> bytes:
     """A vector as it is written: little-endian."""
     return vector.astype("<f4", copy=False).tobytes()
+
+
+def decode(blob: bytes) -> Vector:
+    """A vector that was written so."""
+    return np.frombuffer(blob, "<f4").astype(np.float32)
 
 
 def first(database: Database, statements: Statements) -> tuple[str, int]:
