@@ -118,6 +118,9 @@ class OneTextDocuments:
         """Bytes of all texts, about."""
         return sum(map(len, self._texts))
 
+    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
+        return ()
+
     def unlisted(self) -> Sequence[str]:
         return ()
 

@@ -113,6 +113,17 @@ def test_include_and_exclude(shell: Shell) -> None:
     assert report["skipped"] == {"excluded": 1, "not included": 2}
 
 
+def test_narrower_options_keep_what_is_stored_unless_prune_is_given(shell: Shell) -> None:
+    shell.json("index", "notes")
+    report = shell.json("index", "notes", "--include", "*.md")
+    assert (report["removed"], report["deselected"], shell.json("status")["documents"]) == (0, 3, 5)
+    assert "3 documents that this run's options leave out" in shell.run("index", "notes", "--include", "*.md").stdout
+    refused = shell.run("index", "notes", "--prune", "--dry-run")
+    assert (refused.returncode, "--prune" in one_line(refused.stderr)) == (2, True)
+    report = shell.json("index", "notes", "--include", "*.md", "--prune")
+    assert (report["removed"], report["deselected"], shell.json("status")["documents"]) == (3, 0, 2)
+
+
 def test_a_file_larger_than_allowed_is_left_out_with_one_warning(shell: Shell) -> None:
     (shell.folder / "notes/large.txt").write_text("word " * 1000)
     done = shell.run("index", "notes", "--max-file-size", "4k")

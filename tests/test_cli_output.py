@@ -193,6 +193,9 @@ class Sized:
     def amount(self) -> int:
         return sum(self._sizes)
 
+    def deselected(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
+        return ()
+
     def unlisted(self) -> tuple[str, ...]:
         return ()
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,10 +46,17 @@ class Bench:
         os.utime(path, (1_700_000_000, 1_700_000_000 + len(text)))
         return path
 
-    def run(self, cache: VectorCache | None = None, again: frozenset[str] = frozenset()) -> Report:
+    def run(
+        self,
+        cache: VectorCache | None = None,
+        again: frozenset[str] = frozenset(),
+        *,
+        prune: bool = False,
+        **options: Any,
+    ) -> Report:
         store = open_store(self.url)
         try:
-            return self.indexer(store, cache).run(FileSource([self.files]), again=again)
+            return self.indexer(store, cache).run(FileSource([self.files], **options), again=again, prune=prune)
         finally:
             store.close()
 
@@ -134,6 +142,27 @@ def test_a_vanished_document_is_removed(bench: Bench) -> None:
     report = bench.run()
     assert (report.documents, report.removed) == (1, 1)
     assert {Path(row[0]).name for row in bench.rows()} == {"stays.txt"}
+
+
+def test_what_an_option_leaves_out_stays_until_prune(bench: Bench) -> None:
+    for name in ("a.md", "b.txt", "drafts/c.md", ".d.md", "gone.md", "ignored.md"):
+        bench.write(name, prose(len(name), 1))
+    bench.write("large.txt", prose(1, 20))
+    bench.run(hidden=True)
+    (bench.files / "gone.md").unlink()
+    bench.write(".gitignore", "ignored.md")
+    (bench.files / ".git").mkdir()
+    options = {"include": ["*.md", "large.txt"], "exclude": ["drafts/"], "max_bytes": 1000}
+    report = bench.run(**options)
+    assert (report.removed, report.deselected) == (2, 4)  # gone and ignored; .d.md, b.txt, c.md, large.txt
+    assert bench.run(**options).deselected == 4
+    assert {Path(row[0]).name for row in bench.rows()} == {"a.md", "b.txt", "c.md", ".d.md", "large.txt"}
+    (bench.files / "b.txt").unlink()
+    report = bench.run(**options)
+    assert (report.removed, report.deselected) == (1, 3)
+    report = bench.run(prune=True, **options)
+    assert (report.removed, report.deselected) == (3, 0)
+    assert {Path(row[0]).name for row in bench.rows()} == {"a.md"}
 
 
 def test_only_documents_below_the_given_paths_are_removed(bench: Bench) -> None:

@@ -221,6 +221,21 @@ def test_touch_notes_new_times_of_the_same_content_only(store: Store) -> None:
     assert store.states(["/a"])["/a"].mtime_ns == 99
 
 
+def test_unseen_names_what_would_be_removed_in_pages(store: Store, open_: Open) -> None:
+    names = [f"/d/{number:04}" for number in range(2500)]
+    store.replace([replacement(name, [name]) for name in [*names, "/d/kept/a", "/e"]])
+    store.fail("/d/unreadable", [failure("/d/unreadable", -1)])
+    store.close()
+    store = open_()
+    store.see(names[:10])
+    found = [name for page in store.unseen(["/d/"], ["/d/kept/"]) for name in page]
+    assert found == [*names[10:], "/d/unreadable"]
+    for page in store.unseen(["/d/"]):
+        store.see(page)
+    assert store.remove_unseen(["/d/"]) == 0
+    assert [name for page in store.unseen(["/d/"]) for name in page] == []
+
+
 def test_many_ids_at_once(store: Store) -> None:
     names = [f"/n/{number}" for number in range(2500)]
     store.replace([replacement(name, [name]) for name in names])

@@ -88,12 +88,15 @@ def index(
     paths: Path | Sequence[Path],
     *,
     dry_run: bool = False,
+    prune: bool = False,
     on_progress: OnProgress = lambda _: None,
     on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
     **options: Unpack[FileOptions],
 ) -> Report:
     """Bring a store up to date with files and folders: the command ``embedmill index``.
 
+    What an earlier run stored of files that `include`, `exclude`, `hidden` or `max_file_size` now leave out
+    stays, and is counted as `deselected`, unless `prune` takes it out of the store.
     `options` are those of the command (`embedmill.config.FileOptions`); those not given, or None, come from the
     environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
     `stop()` ends the run early.
@@ -105,6 +108,8 @@ def index(
     from embedmill.planning import plan
 
     check_options(index, options, FileOptions)
+    if prune and dry_run:
+        raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = settings(options)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
@@ -131,7 +136,7 @@ def index(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
         on_start(indexer)
-        report = indexer.run(source, on_progress=on_progress)
+        report = indexer.run(source, prune=prune, on_progress=on_progress)
         _name_unmatched(source, options)
         return report
 
@@ -288,6 +293,9 @@ class _NoDocuments:
         return 0
 
     def unlisted(self) -> Sequence[str]:
+        return ()
+
+    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
         return ()
 
 

@@ -53,6 +53,12 @@ class Source(Protocol):
     def unlisted(self) -> Sequence[str]:
         """Scopes below `scopes` that could not be listed: documents there have not vanished."""
 
+    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
+        """Those of the documents, given with the size that the store has noted, that `entries` left out by an option.
+
+        They are still there, and an earlier run with other options took them. `sizes` is in bytes.
+        """
+
 
 class Embedder(Protocol):
     """Text in, vectors out."""
@@ -207,6 +213,9 @@ class Store(Protocol):
 
         Documents of the `keep` scopes stay. Returns how many went.
         """
+
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
 
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""

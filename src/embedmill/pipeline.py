@@ -77,11 +77,13 @@ class IncrementalIndexer:
         source: Source,
         *,
         again: Collection[str] = (),
+        prune: bool = False,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Report:
         """Bring the store up to date with the source.
 
-        Documents named in `again` are embedded even if they have not changed. `on_progress` is called in this
+        Documents named in `again` are embedded even if they have not changed. What the source's options leave out
+        stays in the store, if it is still there, unless `prune`. `on_progress` is called in this
         thread after every batch. Raises `SpaceMismatch` where the store holds vectors of another model,
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
         """
@@ -105,7 +107,10 @@ class IncrementalIndexer:
         for folder in source.unlisted():
             cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
             self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
-        removed = 0 if interrupted else self._store.remove_unseen(source.scopes, source.unlisted())
+        deselected = removed = 0
+        if not interrupted:
+            deselected = 0 if prune else self._keep_deselected(source)
+            removed = self._store.remove_unseen(source.scopes, source.unlisted())
         finishing = time.perf_counter()
         self._store.prepare_search()
         ended = time.perf_counter()
@@ -118,10 +123,21 @@ class IncrementalIndexer:
             stages=reader.seconds | flow.seconds | {"write": writer.seconds, "search": ended - finishing},
             seconds=ended - started,
             removed=removed,
+            deselected=deselected,
             store=self._store.url,
             failures=self._store.status().failures,
             interrupted=interrupted,
         )
+
+    def _keep_deselected(self, source: Source) -> int:
+        """Count as seen what is left out by an option alone; how many documents that are."""
+        number = 0
+        for names in self._store.unseen(source.scopes, source.unlisted()):
+            states = self._store.states(names)
+            kept = source.deselected({name: states[name].size if name in states else 0 for name in names})
+            self._store.see(kept)
+            number += sum(name in states for name in kept)
+        return number
 
     def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:
         """Pull the events through the model."""

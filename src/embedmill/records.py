@@ -289,6 +289,7 @@ class Report:
     worker_stats: Sequence[WorkerStats] = ()  # of worker processes, when the run ended
     health: Sequence[str] = ()  # what was wrong with the workers then, a line each
     tuning: str = ""  # why it had so many workers, where that was measured
+    deselected: int = 0  # still there and left out by this run's options: what an earlier run stored of them stays
     interrupted: bool = False  # stopped before the end; what was finished is stored
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only

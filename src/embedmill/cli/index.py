@@ -18,6 +18,7 @@ def register(commands: typer.Typer) -> None:
         commands,
         "embedmill index docs src",
         "embedmill index . --include '*.md' --exclude drafts/",
+        "embedmill index . --exclude drafts/ --prune",
         "embedmill index ~/notes --store sqlite:notes.db --dry-run",
         "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
         "embedmill index corpus --executor processes --workers 4",
@@ -52,6 +53,7 @@ def index(
     exclude: options.Exclude = None,
     hidden: options.Hidden = None,
     max_file_size: options.MaxFileSize = None,
+    prune: options.Prune = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -60,7 +62,8 @@ def index(
     """Bring a store up to date with files.
 
     Only what has changed is read again, and only what no earlier run has embedded is embedded. What has
-    vanished from the folders is removed from the store. A run may be stopped at any time: the next one goes on.
+    vanished from the folders is removed from the store; what is there and now left out by an option stays, unless
+    --prune is given. A run may be stopped at any time: the next one goes on.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
@@ -88,7 +91,7 @@ def index(
     )
     chosen = settings(flags)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
-    job = partial(api.index, paths, dry_run=dry_run, **flags)
+    job = partial(api.index, paths, dry_run=dry_run, prune=prune, **flags)
     return run_on_store(job, source, flags, as_json=as_json, quiet=quiet)
 
 

@@ -243,6 +243,13 @@ DryRun = Annotated[
     bool,
     option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
 ]
+Prune = Annotated[
+    bool,
+    option(
+        "--prune",
+        help="Take out of the store what this run's options leave out, though an earlier run had taken it.",
+    ),
+]
 AsJson = Annotated[
     bool,
     option("--json", help="Print one JSON object on standard output, and nothing else there."),

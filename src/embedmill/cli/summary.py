@@ -19,7 +19,8 @@ def summary(report: Report) -> str:
         looked_at = counted(report.documents, "document")
         head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
         head += f" ({in_time(report.seconds)})"
-        return f"{head}\n{table([('skipped', skipped(report)), ('store', masked(report.store))])}"
+        rows = [("skipped", skipped(report)), ("kept", kept(report)), ("store", masked(report.store))]
+        return f"{head}\n{table(rows)}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
     else:
@@ -78,6 +79,7 @@ def _details(report: Report) -> str:
             ("chunks", chunks or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", skipped(report)),
+            ("kept", kept(report)),
             ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
             ("replaced", replaced(report)),
             ("retried", counted(report.retries, "batch", "batches") if report.retries else ""),
@@ -113,6 +115,13 @@ def workers(report: Report) -> str:
         + "".join(f", {cause}: {number}" for cause, number in each.causes.items())
         for each in report.worker_stats
     )
+
+
+def kept(report: Report) -> str:
+    """What stays in the store though this run has left it out."""
+    if not report.deselected:
+        return ""
+    return f"{counted(report.deselected, 'document')} that this run's options leave out (--prune removes them)"
 
 
 def skipped(report: Report) -> str:

@@ -136,8 +136,36 @@ class FileSource:
         """The folders below the given ones that could not be listed, each ending in "/"."""
         return tuple(self._unlisted)
 
+    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
+        """Those of the files that are there and that only this source's options leave out."""
+        walks: dict[str, Walk] = {}
+        return [document for document, size in sizes.items() if self._deselects(document, size, walks)]
+
+    def _deselects(self, document: str, size: int, walks: dict[str, Walk]) -> bool:
+        path = file_path(document)
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                return False
+        except (OSError, ValueError):
+            return False
+        if size > self._max_bytes:
+            return True
+        if path in self._given:
+            return self._excludes_itself(path)
+        try:
+            root = self._root_of(path)
+        except SourceError:
+            return False
+        if root not in walks:
+            walks[root] = self._walk(root)
+        return walks[root].deselects(path)
+
     def _below(self, root: str) -> Iterator[Entry]:
-        walk = Walk(
+        for found in self._walk(root).files():
+            yield from self._listed(found.path, partial(found.stat, follow_symlinks=False))
+
+    def _walk(self, root: str) -> Walk:
+        return Walk(
             root,
             include=self._include.get(root),
             exclude=self._exclude.get(root),
@@ -146,16 +174,17 @@ class FileSource:
             skip=self._skip,
             unlisted=lambda folder: self._unlisted.append(file_id(folder)),
         )
-        for found in walk.files():
-            yield from self._listed(found.path, partial(found.stat, follow_symlinks=False))
 
     def _itself(self, path: str) -> Iterator[Entry]:
         if path in self._include:
             self._include[path].verdict(path, is_folder=False)  # does not select what is given, but may be meant for it
-        if path in self._exclude and self._exclude[path].verdict(path, is_folder=False):
+        if self._excludes_itself(path):
             self._skip(Skip.EXCLUDED, path)
         else:
             yield from self._listed(path, lambda: os.lstat(path))
+
+    def _excludes_itself(self, path: str) -> bool:
+        return path in self._exclude and bool(self._exclude[path].verdict(path, is_folder=False))
 
     def _listed(self, path: str, status: Callable[[], os.stat_result]) -> Iterator[Entry]:
         suffix = suffix_of(path.rpartition("/")[2])

@@ -103,6 +103,23 @@ class Walk:
                     yield entry
             pending.extend(reversed(inner))
 
+    def deselects(self, path: str) -> bool:
+        """Whether an option alone keeps a file below the root out: `exclude`, `include`, or that it is hidden."""
+        included = self._include is None or self._include.takes_all_others
+        end = len(self._root) - 1
+        while end >= 0:
+            end = path.find("/", end + 1)
+            part, is_folder = (path, False) if end < 0 else (path[:end], True)
+            if part.rpartition("/")[2].startswith(".") and not self._hidden:
+                return True
+            if self._exclude and self._exclude.verdict(part, is_folder=is_folder):
+                return True
+            verdict = self._include.verdict(part, is_folder=is_folder) if self._include else None
+            if verdict is False and is_folder:
+                return True
+            included = included if verdict is None else verdict
+        return not included
+
     def _kept_out(self, entry: os.DirEntry[str], is_folder: bool) -> Skip | None:
         """Why the entry is left out for what it is."""
         if is_folder and entry.name in TOOL_FOLDERS:

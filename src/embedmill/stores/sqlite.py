@@ -43,6 +43,8 @@ def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: fl
 
 log = logging.getLogger(__name__)
 
+_PAGE = 1000  # names read at once
+
 _SCORE_TOLERANCE = 1e-4
 """Sums of a few hundred float32 products in another order differ by some 1e-6."""
 
@@ -192,6 +194,19 @@ class SqliteStore:
         """
         with self._transaction() as db:
             return unseen.remove(db, scopes, keep, self._staged.values())
+
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        with self._transaction("BEGIN") as db:
+            unseen.find(db, scopes, keep)
+        last = ""
+        while True:
+            with self._transaction("BEGIN") as db:
+                page = unseen.page(db, last, _PAGE)
+            if not page:
+                return
+            yield page
+            last = page[-1]
 
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""

@@ -47,14 +47,25 @@ def mark_seen(db: sqlite3.Connection, names: Iterable[str]) -> None:
     db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((name,) for name in names))
 
 
-def remove(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str], staged: Collection[int]) -> int:
-    """Remove what the scopes hold unseen, and all staged versions but these; how many documents went."""
+def page(db: sqlite3.Connection, after: str, limit: int) -> list[str]:
+    """Some of what `find` has found, in order, behind this name."""
+    found = db.execute("SELECT name FROM temp.gone WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+    return [row[0] for row in found]
+
+
+def find(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str]) -> None:
+    """Note in a temporary table what the scopes hold unseen."""
     db.execute("DELETE FROM temp.scopes")
     rows = [(*_range(scope), 0) for scope in scopes] + [(*_range(scope), 1) for scope in keep]
     db.executemany("INSERT INTO temp.scopes VALUES (?, ?, ?)", rows)
     db.execute("DELETE FROM temp.gone")
     for statement in _FIND_GONE:
         db.execute(statement)
+
+
+def remove(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str], staged: Collection[int]) -> int:
+    """Remove what the scopes hold unseen, and all staged versions but these; how many documents went."""
+    find(db, scopes, keep)
     (gone,) = db.execute("SELECT count(*) FROM temp.gone").fetchone()
     if gone:
         db.execute("DELETE FROM documents WHERE complete AND name IN (SELECT name FROM temp.gone)")

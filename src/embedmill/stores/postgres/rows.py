@@ -20,6 +20,8 @@ from embedmill.stores.postgres import text
 _COPIED: Final = 2048
 """Rows sent at a time: some 5 MB at 384 dimensions."""
 
+_PAGE: Final = 10_000  # names read at once
+
 _LARGEST_INLINE: Final = 1900
 """Dimensions up to which a vector fits into a page of 8 kB with the rest of its row."""
 
@@ -224,13 +226,24 @@ def saw_all(db: Connection, run: int) -> bool:
     return bool(_one(db, "SELECT EXISTS (SELECT FROM seen WHERE run = %s AND name = '')", [run]))
 
 
+def unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], after: str) -> list[str]:
+    """Some of what the scopes hold unseen, in order, behind this name."""
+    found = db.execute(_UNSEEN, [*_ranges(scopes, keep), run, text.write(after), _PAGE]).fetchall()
+    return [text.read(name) for (name,) in found]
+
+
 def remove_unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], staged: Iterable[int]) -> int:
     """Remove what the scopes hold unseen, and all staged versions but these; how many documents went."""
-    ranges = [(*_range(scope), kept) for kept, listed in ((False, scopes), (True, keep)) for scope in listed]
-    values: list[Any] = [list(column) for column in zip(*ranges, strict=True)] or [[], [], []]
+    values = _ranges(scopes, keep)
     gone = _one(db, _REMOVE, [*values, run])
     db.execute(_REMOVE_STAGED, [*values, list(staged)])
     return int(gone)
+
+
+def _ranges(scopes: Sequence[str], keep: Sequence[str]) -> list[Any]:
+    """What `_SCOPES` is given."""
+    ranges = [(*_range(scope), kept) for kept, listed in ((False, scopes), (True, keep)) for scope in listed]
+    return [list(column) for column in zip(*ranges, strict=True)] or [[], [], []]
 
 
 _SCOPES: Final = """
@@ -240,7 +253,7 @@ _SCOPES: Final = """
     )
 """
 
-_REMOVE: Final = f"""
+_GONE: Final = f"""
     WITH {_SCOPES},
     known AS (
         SELECT name FROM scopes JOIN documents ON name >= low AND name < high WHERE complete AND NOT keep
@@ -251,11 +264,17 @@ _REMOVE: Final = f"""
         SELECT name FROM known
         WHERE NOT EXISTS (SELECT FROM seen WHERE run = %s AND seen.name = known.name)
         AND NOT EXISTS (SELECT FROM scopes WHERE keep AND name >= low AND name < high)
-    ),
+    )
+"""  # noqa: S608 - its parts are those above
+
+_UNSEEN: Final = f"{_GONE} SELECT name FROM gone WHERE name > %s ORDER BY name LIMIT %s"  # noqa: S608
+
+_REMOVE: Final = f"""
+    {_GONE},
     removed AS (DELETE FROM documents USING gone WHERE complete AND documents.name = gone.name),
     forgotten AS (DELETE FROM failures USING gone WHERE document = gone.name)
     SELECT count(*) FROM gone
-"""  # noqa: S608 - its parts are those above
+"""  # noqa: S608
 
 _REMOVE_STAGED: Final = f"""
     WITH {_SCOPES}

@@ -198,6 +198,16 @@ class PostgresStore:
             log.warning("%s has crashed during this run: what has vanished is removed by the next", self.url)
         return max(removed, 0)
 
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        writer, last = self._writer, ""
+        while True:
+            page = writer.note(partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last))
+            if not page:
+                return
+            yield page
+            last = page[-1]
+
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""
         # In pages, so that the caller may use the store between two of them.
