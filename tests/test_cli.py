@@ -164,8 +164,11 @@ def test_search_below_another_folder_shows_whole_paths(indexed: Shell) -> None:
 
 
 def test_search_finds_nothing(indexed: Shell) -> None:
-    done = indexed.run("search", "roses", "--glob", "*.nothing")
-    assert (done.returncode, done.stdout, one_line(done.stderr)) == (0, "", "nothing found\n")
+    done = indexed.run("search", "roses", "--glob", "*.nothing", "--glob", "*.none")
+    said = [f"warning: --glob '{each}' matches no document of the store" for each in ("*.nothing", "*.none")]
+    assert (done.returncode, done.stdout) == (0, "")
+    assert [line.partition(":")[0] + ":" + line.split(":")[1] for line in done.stderr.splitlines()[:-1]] == said
+    assert done.stderr.endswith("nothing found\n")
     assert indexed.json("search", "roses", "--glob", "*.nothing")["hits"] == []
 
 

@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.interfaces import Store
 from embedmill.records import DocumentState
+from embedmill.selection import Selection
 from embedmill.stores import open_store
 from servers import Server
 from store_children import kill, replacing
@@ -416,18 +417,20 @@ def test_search_orders_by_inner_product_and_keeps_ties_stable(store: Store) -> N
     assert store.search(query, 50, exact=True) == hits
 
 
-def test_search_among_the_documents_that_a_glob_fits(store: Store) -> None:
+def test_search_among_the_documents_that_globs_select(store: Store) -> None:
     names = ["/p/src/a.py", "/p/src/b/c.py", "/p/docs/a.md", "/q/a.py"]
     store.replace([replacement(name, [name]) for name in names])
 
-    def found(glob: str) -> set[str]:
-        return {hit.document for hit in store.search(vector("x"), 10, glob)}
+    def found(*globs: str) -> set[str]:
+        return {hit.document for hit in store.search(vector("x"), 10, Selection(globs).takes)}
 
     assert found("*.py") == {"/p/src/a.py", "/p/src/b/c.py", "/q/a.py"}
     assert found("src/**/*.py") == {"/p/src/a.py", "/p/src/b/c.py"}
     assert found("/p/**") == {"/p/src/a.py", "/p/src/b/c.py", "/p/docs/a.md"}
     assert found("*.rs") == set()
-    assert [hit.document for hit in store.search(vector("/q/a.py"), 1, "*.md")] == ["/p/docs/a.md"]
+    assert found("p", "!src") == {"/p/docs/a.md"}
+    [hit] = store.search(vector("/q/a.py"), 1, Selection(["*.md"]).takes)
+    assert hit.document == "/p/docs/a.md"
 
 
 def test_search_refuses_a_query_that_cannot_be_compared(store: Store) -> None:

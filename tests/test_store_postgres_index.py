@@ -12,6 +12,7 @@ from psycopg import sql
 
 from embedmill.postgres import hnsw
 from embedmill.records import Chunk, Record, Replacement, text_hash
+from embedmill.selection import Selection
 from embedmill.stores.postgres import PostgresStore, nearest
 from servers import Server, ask
 from store_samples import fingerprint, replacement, state, vector
@@ -105,7 +106,8 @@ def test_a_filter_still_gives_k(large: tuple[str, list[Replacement]], glob: str,
     url, documents = large
     with closing(PostgresStore(url, write=False)) as store:
         query = documents[1].records[0].vector  # of /1/: the nearest are mostly elsewhere
-        found, exact = store.search(query, k, glob), store.search(query, k, glob, exact=True)
+        fits = Selection([glob]).takes
+        found, exact = store.search(query, k, fits), store.search(query, k, fits, exact=True)
         assert len(found) == len(exact) == min(k, 20 if glob == "/7/7.txt" else k)
         assert found[0] == exact[0]
         common = {(hit.document, hit.chunk) for hit in found} & {(hit.document, hit.chunk) for hit in exact}

@@ -29,6 +29,7 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.models import locate, read_card
 from embedmill.records import Batch
+from embedmill.selection import Selection
 from embedmill.stores import local_files, open_store, shown
 
 if TYPE_CHECKING:
@@ -215,18 +216,26 @@ class Searcher(Closing):
         with suppress(Exception):  # the search meets the same error, where it can be reported
             self._embedder.load()
 
-    def search(self, query: str, *, k: int = 10, glob: str | None = None, exact: bool = False) -> list[Hit]:
-        """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches.
+    def search(
+        self, query: str, *, k: int = 10, glob: str | Sequence[str] | None = None, exact: bool = False
+    ) -> list[Hit]:
+        """The `k` nearest chunks, best first; `glob` limits them to documents whose path it matches, or one of several.
 
+        Patterns are as in git and ripgrep: ``*.{md,rst}``, ``src/**/*.py``, a folder's name for all in it, ``!drafts``
+        for all else. One with a "/" matches from any folder on, unless it begins with "/" or "./".
         `exact` compares every chunk, also where the store has an index that is faster.
         """
         whole_number("k", k)
         if not isinstance(query, str) or not query.strip():
             raise UsageError("the query is empty: say what to look for")
-        if glob is not None and not glob.strip():
-            raise UsageError("glob is empty: give a pattern, as in '*.md', or leave it out")
+        selection = None
+        if glob is not None:
+            selection = Selection([glob] if isinstance(glob, str) else glob)
         self._store.prepare_search()
-        return self._store.search(self._vector(query), k, glob, exact=exact)
+        hits = self._store.search(self._vector(query), k, selection.takes if selection else None, exact=exact)
+        for pattern in selection.unmatched() if selection else ():
+            log.warning("--glob %r matches no document of the store: correct it, or leave it out", pattern)
+        return hits
 
     def _vector(self, query: str) -> Vector:
         (ids,) = self._embedder.encode([query], task="query", truncate=False)
@@ -247,7 +256,7 @@ def search(
     *,
     store: str | None = None,
     k: int = 10,
-    glob: str | None = None,
+    glob: str | Sequence[str] | None = None,
     exact: bool = False,
     **options: Unpack[SearchOptions],
 ) -> list[Hit]:

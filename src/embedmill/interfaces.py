@@ -226,8 +226,12 @@ class Store(Protocol):
     def status(self) -> StoreStatus:
         """What the store holds."""
 
-    def search(self, vector: Vector, k: int, glob: str | None = None, *, exact: bool = False) -> list[Hit]:
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; ties in a stable order.
+
+        Only of documents whose id `fits`, where that is given.
 
         A store that has an approximate index uses it unless `exact`.
         """

@@ -34,9 +34,12 @@ def search(
         str, typer.Option("-k", "--limit", metavar="N", help="Most hits to show. Default: 10.", show_default=False)
     ] = "10",
     glob: Annotated[
-        str | None,
-        typer.Option(
-            "--glob", metavar="PATTERN", help="Only documents whose path fits, as in '*.md' or 'src/**/*.py'."
+        list[str] | None,
+        options.option(
+            "--glob",
+            metavar="PATTERN",
+            help="Only documents whose path fits, as in '*.{md,rst}', 'src/**/*.py', or a folder's name; '!drafts' "
+            "leaves out; may be repeated.",
         ),
     ] = None,
     exact: Annotated[
@@ -54,13 +57,13 @@ def search(
     output.configure(quiet=quiet, verbose=verbose)
     if not query.strip():
         raise UsageError("the query is empty: say what to look for")
-    if glob is not None and not glob.strip():
+    if not all(pattern.strip() for pattern in glob or ()):
         raise UsageError("--glob is empty: give a pattern, as in '*.md', or leave it out")
     count = options.whole_number(limit, "--limit")
     from embedmill.api import Searcher
 
     with Searcher(store, schema=schema, model=model) as searcher:
-        hits = searcher.search(query, k=count, glob=glob, exact=exact)
+        hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
     if as_json:
         output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})
     elif hits:

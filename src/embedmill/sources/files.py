@@ -13,12 +13,12 @@ from functools import partial
 
 from embedmill.errors import SourceError, UsageError
 from embedmill.records import Document, Entry
+from embedmill.selection import Selection
 from embedmill.sources.decoding import decode
 from embedmill.sources.documents import convertible, to_markdown
 from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, kind_of, suffix_of
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import open_beneath, read_whole
-from embedmill.sources.selection import Selection
 from embedmill.sources.skips import LeftOut, Skip
 from embedmill.sources.walking import Walk, as_folder
 

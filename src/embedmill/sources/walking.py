@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
-from embedmill.sources.patterns import Patterns
+from embedmill.patterns import Patterns
+from embedmill.selection import Selection
 from embedmill.sources.reading import open_beneath
-from embedmill.sources.selection import Selection
 from embedmill.sources.skips import LeftOut, Skip
 
 TOOL_FOLDERS = frozenset({".bzr", ".embedmill", ".git", ".hg", ".jj", ".svn", "CVS", "__pycache__", "node_modules"})

@@ -6,7 +6,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,6 @@ from embedmill.sqlite.files import path_of
 from embedmill.stores import rows, unseen
 from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
-from embedmill.stores.globs import compile_glob
 from embedmill.stores.inspection import problems
 from embedmill.stores.lock import WriterLock
 from embedmill.stores.matrix import DamagedMatrix, Ids
@@ -252,11 +251,13 @@ class SqliteStore:
             bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
         )
 
-    def search(self, vector: Vector, k: int, glob: str | None = None, *, exact: bool = False) -> list[Hit]:
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
 
-        Searches one snapshot of the store, whatever is written meanwhile; with `glob` only documents whose id
-        fits (see `embedmill.stores.globs`). Every search is exact, whatever `exact` says. Raises `ValueError` for
+        Searches one snapshot of the store, whatever is written meanwhile; only documents whose id
+        `fits`, where that is given. Every search is exact, whatever `exact` says. Raises `ValueError` for
         a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
@@ -266,8 +267,7 @@ class SqliteStore:
                 return []
             check_shape(query, dimension)
             documents = None
-            if glob is not None:
-                fits = compile_glob(glob).match
+            if fits is not None:
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
                 documents = np.array([number for number, name in named if fits(name)], np.int64)
             try:

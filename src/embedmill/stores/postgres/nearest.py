@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from embedmill.postgres import hnsw
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.vectors import text_of
 from embedmill.records import Hit, Vector
-from embedmill.stores.globs import compile_glob
 from embedmill.stores.postgres import text
 
 from psycopg import sql  # isort: skip - after the module that says what to install
@@ -18,7 +17,7 @@ from psycopg import sql  # isort: skip - after the module that says what to inst
 log = logging.getLogger(__name__)
 
 _FEW: Final = 10_000
-"""Chunks of the documents that a glob fits up to which they are compared one by one."""
+"""Chunks of the documents that fit up to which they are compared one by one."""
 
 _FILTERED: Final = 10_000  # documents read at a time
 
@@ -30,15 +29,15 @@ _INDEX: Final = """
 """
 
 
-def search(db: Connection, query: Vector, k: int, glob: str | None, *, exact: bool) -> list[Hit]:
+def search(db: Connection, query: Vector, k: int, fits: Callable[[str], bool] | None, *, exact: bool) -> list[Hit]:
     """The `k` visible chunks with the largest inner product, best first; among equals the one stored earlier.
 
     `db` is in a transaction that sees one state throughout.
     """
     documents: list[int] | None = None
     approximate = not exact and is_indexed(db)
-    if glob is not None:
-        documents, chunks = _fitting(db, glob)
+    if fits is not None:
+        documents, chunks = _fitting(db, fits)
         approximate = approximate and chunks > _FEW
     if approximate:
         _configure(db, k)
@@ -83,9 +82,8 @@ def _configure(db: Connection, k: int) -> None:
     _set(db, **{"hnsw.ef_search": str(min(1000, max(40, 2 * k))), "hnsw.iterative_scan": "strict_order"})
 
 
-def _fitting(db: Connection, glob: str) -> tuple[list[int], int]:
+def _fitting(db: Connection, fits: Callable[[str], bool]) -> tuple[list[int], int]:
     """The documents whose name fits, and how many chunks they have."""
-    fits = compile_glob(glob).match
     documents: list[int] = []
     total = 0
     with db.cursor("embedmill_documents") as cursor:  # on the server: the names of all do not fit into memory

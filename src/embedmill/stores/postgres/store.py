@@ -232,11 +232,13 @@ class PostgresStore:
         """What the store holds; staged rows do not count."""
         return self._reading(_status)
 
-    def search(self, vector: Vector, k: int, glob: str | None = None, *, exact: bool = False) -> list[Hit]:
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
 
-        Searches one snapshot of the store, whatever is written meanwhile; with `glob` only documents whose id
-        fits (see `embedmill.stores.globs`). Where the chunks have an index it is used, and may miss some of
+        Searches one snapshot of the store, whatever is written meanwhile; only documents whose id `fits`,
+        where that is given. Where the chunks have an index it is used, and may miss some of
         the best, unless `exact`. Raises `ValueError` for a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
@@ -246,7 +248,7 @@ class PostgresStore:
             if held is None or k < 1:
                 return []
             check_shape(query, held.dimension)
-            return nearest.search(db, query, k, glob, exact=exact)
+            return nearest.search(db, query, k, fits, exact=exact)
 
         return self._reading(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from cli_runs import Shell
 from embedmill.errors import UsageError
+from embedmill.selection import Selection, braces
 from embedmill.sources.files import FileSource
-from embedmill.sources.selection import braces
 
 FILES = [
     "README.md",
@@ -125,6 +126,68 @@ def test_patterns_that_match_nothing_are_known(project: Path) -> None:
     list(source.entries())
     # What lies in an excluded folder may be excluded once more; a pattern that another overrides has matched, too.
     assert source.unmatched() == {"include": ["*.txt", "src/*.rs"], "exclude": ["docs/none/", "["]}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "fits", "fits_not"),
+    [
+        (["*.py"], ["a.py", "/x/a.py", "/x/y/.py", "/x/a.py/b"], ["a.pyc", "a.py\n"]),
+        (["src/**/*.py"], ["/p/src/a.py", "src/a/b/c.py"], ["/p/xsrc/a.py", "/p/src/a.txt"]),
+        (["/abs/path/**"], ["/abs/path/a", "/abs/path/a/b"], ["/x/abs/path/a", "/abs/pathetic/a"]),
+        (["/abs/path"], ["/abs/path", "/abs/path/a/b"], ["/x/abs/path/a", "/abs/pathetic/a"]),
+        (["**"], ["a", "/a/b"], []),
+        (["docs/"], ["/p/docs/a.md", "docs/x/y"], ["/p/docs", "/p/mydocs/a"]),
+        (["docs"], ["/p/docs/a.md", "docs/x/y", "/p/docs"], ["/p/mydocs/a"]),
+        (["p/docs"], ["/p/docs/a.md", "/x/p/docs/y"], ["/p/a/docs/x"]),
+        (["a?c"], ["abc", "/x/a.c"], ["a/c", "ac", "abbc"]),
+        (["[a-c]x"], ["ax", "/y/cx"], ["dx", "-x"]),
+        (["[!a-c]x"], ["dx"], ["ax", "/x"]),
+        (["*.{md,rst}"], ["a.md", "/x/b.rst"], ["a.txt", "a.{md,rst}"]),
+        (["*.md", "*.py"], ["a.md", "a.py"], ["a.txt"]),
+        (["*.md", "!README.md"], ["/x/a.md"], ["/x/README.md", "a.txt"]),
+        (["!drafts"], ["/x/a.md"], ["/x/drafts/a.md", "/x/drafts/b/c"]),
+        (["!drafts", "*.md"], ["/x/a.md"], ["/x/drafts/a.md", "/x/a.txt"]),
+        (["docs", "!docs/old", "docs/old/a.md"], ["/docs/a"], ["/docs/old/b", "/docs/old/a.md"]),
+        (["**/x/**/y"], ["x/y", "a/x/b/c/y"], ["ax/y", "x/by"]),
+        (["term.1+2"], ["term.1+2"], ["termx1+2"]),
+        (["Ä*"], ["/x/Äpfel"], ["Apfel"]),
+        ([r"\*a"], ["*a"], ["ba"]),
+    ],
+)
+def test_what_is_taken_of_paths_that_begin_anywhere(patterns: list[str], fits: list[str], fits_not: list[str]) -> None:
+    selection = Selection(patterns)
+    assert [path for path in fits if not selection.takes(path)] == []
+    assert [path for path in fits_not if selection.takes(path)] == []
+
+
+def test_a_relative_path_with_a_dot_begins_at_the_current_folder(project: Path) -> None:
+    selection = Selection(["./src/*.yaml", "../p/docs"])
+    real = os.path.realpath(project)
+    assert selection.takes(f"{real}/src/g.yaml")
+    assert selection.takes(f"{real}/docs/drafts/c.md")
+    assert not selection.takes(f"/elsewhere{real}/src/g.yaml")
+    assert selection.unmatched() == []
+
+
+def test_selections_agree_where_a_folder_is_walked_and_where_paths_are_given(project: Path) -> None:
+    real = os.path.realpath(project)
+    for patterns in (["docs"], ["*.md", "!drafts"], ["!*.md"], ["src/**/Foo"], ["v/", "!f.py"]):
+        selection = Selection(patterns)
+        assert {name for name in FILES if selection.takes(f"{real}/{name}")} == taken(".", include=patterns)
+
+
+@pytest.mark.parametrize("part", ["*a", "**a", "**/a*", "{a,b}*"])
+def test_no_pattern_takes_exponential_time(part: str) -> None:
+    began = time.process_time()
+    assert not Selection([part * 8 + "b"]).takes("/".join(["a" * 30] * 30))
+    assert not Selection(["a"]).takes("/".join("b" * 2000))  # deeper than Python's own stack
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("pattern", ["", "!", " ", "/", "!/"])
+def test_a_pattern_that_names_nothing_is_wrong_usage(pattern: str) -> None:
+    with pytest.raises(UsageError, match="names nothing"):
+        Selection([pattern])
 
 
 @pytest.mark.parametrize(
