@@ -27,6 +27,7 @@ from embedmill.config import (
 )
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
+from embedmill.fingerprint import not_of
 from embedmill.models import locate, read_card
 from embedmill.records import Batch
 from embedmill.selection import Selection
@@ -345,10 +346,8 @@ def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
     """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
     status, space = store.status(), embedder.fingerprint.space.id
     if status.chunks and status.space != space:
-        raise SpaceMismatch(
-            f"store {store.url} holds vectors of {status.model} (space {status.space}), not of {embedder.name} "
-            f"(space {space}): give the store's own --model, or another --store"
-        )
+        whose = not_of(status.model, status.space, embedder.name, space)
+        raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
 
 
 def parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:

@@ -37,3 +37,13 @@ class Fingerprint:
     def key(self) -> str:
         """The fingerprint as a short string, for keys and columns."""
         return f"{self.space.id}-{self.precision}"
+
+
+def not_of(held: str | None, held_space: str | None, model: str, space: str, how: str = "") -> str:
+    """For messages: whose vectors a place holds, and that these are another model's, or another state of its files."""
+    if held == model:
+        return (
+            f"vectors of {held} (space {held_space}) as its files were then: now they give other vectors (space {space}"
+            f"{how}), so the files have changed or are damaged"
+        )
+    return f"vectors of {held} (space {held_space}), not of {model} (space {space}{how})"

@@ -139,10 +139,33 @@ class OpenVINOEmbedder:
         request = requests.get()
         try:
             # Shared, the arrays are read in place. Not shared, OpenVINO 2026.4 corrupts the heap when shapes vary.
-            request.infer(_arrays(batch.ids), share_inputs=True)
+            request.infer(self._arrays(batch.ids), share_inputs=True)
             return np.array(request.get_output_tensor(0).data)
         finally:
             requests.put(request)
+
+    def _arrays(self, ids: Sequence[TokenIds]) -> list[NDArray[Any]]:
+        """Token ids, padded, and the mask: two arrays of ``(len(ids), padded length)``.
+
+        Padding never reaches beyond the model's limit: its table of positions may end there.
+        Raises `ModelError` for what the model has no vector for: no token at all, or one beyond its vocabulary.
+        """
+        lengths = [len(tokens) for tokens in ids]
+        longest = max(lengths)
+        if min(lengths) == 0:
+            raise ModelError("the text has no tokens, and this model's tokenizer adds none: nothing to embed")
+        shape = (len(ids), max(longest, min(padded(longest), self._card.max_tokens)))
+        rows, mask = np.full(shape, self._card.padding, np.int32), np.zeros(shape, np.float32)
+        for row, tokens in enumerate(ids):
+            rows[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        highest = int(rows.max())
+        if self._card.vocab_size is not None and highest >= self._card.vocab_size:
+            raise ModelError(
+                f"token {highest} is beyond the model's vocabulary of {self._card.vocab_size}: "
+                "tokenizer and weights belong to different models, fetch them again"
+            )
+        return [rows, mask]
 
     def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
@@ -160,13 +183,3 @@ class OpenVINOEmbedder:
         """Give the model's memory back; a later `infer` loads it again."""
         with self._loading:
             self._requests = None
-
-
-def _arrays(ids: Sequence[TokenIds]) -> list[NDArray[Any]]:
-    """Token ids, padded with 0, and the mask: two arrays of ``(len(ids), padded length)``."""
-    shape = (len(ids), padded(max(len(tokens) for tokens in ids)))
-    rows, mask = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    for row, tokens in enumerate(ids):
-        rows[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    return [rows, mask]

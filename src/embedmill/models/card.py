@@ -22,6 +22,14 @@ from embedmill.models.config import Config
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import ModelFiles, read_modules, safetensors_files
 from embedmill.models.head import Dense, Pooling, read_head
+from embedmill.models.refusals import (
+    OFFSET_POSITIONS,
+    known_similarity,
+    refuse_heads,
+    refuse_other_kinds,
+    refuse_other_uses,
+    refuse_unknown_pooling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +37,7 @@ COVERED = frozenset({"BertModel", "BertForMaskedLM", "MPNetModel", "MPNetForMask
 """Architectures whose graph is built from safetensors; all others need ONNX or OpenVINO files."""
 
 # The first serves all architectures; old versions of sentence-transformers named it after the architecture.
-_LENGTH_FILES = (
+LENGTH_FILES = (
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",
@@ -38,9 +46,6 @@ _LENGTH_FILES = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-
-# Their position ids begin at padding id + 1, so that this many rows of the table are never used.
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,15 @@ class Card:
     max_tokens: int  # special tokens included
     do_lower_case: bool  # before the tokenizer's own normalisation
     pad_token_id: int
+    hidden_size: int  # numbers that the transformer gives for each token
+    vocab_size: int | None  # a token's id is below it; None where no file says
     dimension: int
     similarity: str  # "cosine", "dot", "euclidean" or "manhattan"
+
+    @property
+    def padding(self) -> int:
+        """The id that stands behind a shorter text's tokens, where the mask says that there is none."""
+        return self.pad_token_id if self.vocab_size is None or self.pad_token_id < self.vocab_size else 0
 
     def prompt(self, task: Task) -> str:
         """What is put before a text of this task; "" for nothing."""
@@ -120,29 +132,31 @@ def read_card(files: ModelFiles) -> Card:
 
     Raises `ModelError` for incomplete or damaged files, `UnsupportedModel` for what cannot be computed here.
     """
+    layout.check_complete(files.folder)
     modules = read_modules(files.folder)
     root = modules[0].folder if modules else files.folder
-    layout.check_complete(files.folder)
     config = Config.read(root / "config.json")
     architecture = _architecture(config)
     if not modules:
-        _refuse_heads(config, architecture)
+        refuse_heads(config, architecture)
+    weights = weights_of(root, config)
+    if not modules:
+        refuse_unknown_pooling(files.folder, config, architecture)
         log.warning("%s has no modules.json: mean pooling, vectors not normalised", files.name)
     settings = Config.read_if_there(files.folder / "config_sentence_transformers.json")
-    _refuse_other_kinds(settings)
-    hidden = config.integer(config.first("hidden_size", "dim", "d_model"))
+    refuse_other_kinds(settings)
+    hidden = config.integer(config.first("hidden_size", "dim", "d_model", "n_embd"), high=1 << 16)
     prompts = _prompts(settings)
     pooling, dense, normalize = read_head(modules, hidden, prompted=any(prompts))
-    lengths = next((root / name for name in _LENGTH_FILES if (root / name).exists()), root / _LENGTH_FILES[0])
+    lengths = next((root / name for name in LENGTH_FILES if (root / name).exists()), root / LENGTH_FILES[0])
     length = Config.read_if_there(lengths)
-    if length.text("transformer_task", "feature-extraction") != "feature-extraction":
-        raise UnsupportedModel(f"{lengths}: the task {length.text('transformer_task')[:100]!r} is not supported")
+    refuse_other_uses(length)
     pad = _pad_token_id(config)
     return Card(
         folder=root,
         architecture=architecture,
         transformer=_transformer(config, pad) if architecture in COVERED else None,
-        weights=_weights(root, config, architecture),
+        weights=weights,
         pooling=pooling,
         dense=dense,
         normalize=normalize,
@@ -150,8 +164,10 @@ def read_card(files: ModelFiles) -> Card:
         max_tokens=_max_tokens(root, config, length, pad),
         do_lower_case=length.boolean("do_lower_case", False),
         pad_token_id=pad,
+        hidden_size=hidden,
+        vocab_size=config.integer("vocab_size") if config.has("vocab_size") else None,
         dimension=dense[-1].out_features if dense else hidden * len(pooling),
-        similarity=settings.text("similarity_fn_name", "cosine"),
+        similarity=known_similarity(settings),
     )
 
 
@@ -164,26 +180,6 @@ def _architecture(config: Config) -> str:
     return names[0]
 
 
-def _refuse_heads(config: Config, architecture: str) -> None:
-    """Without modules.json nothing but the architecture's name tells an embedding model from others."""
-    for ending, what in (
-        ("ForSequenceClassification", "a classifier or reranker"),
-        ("ForTokenClassification", "a token classifier"),
-        ("ForQuestionAnswering", "a question answerer"),
-        ("ForCausalLM", "a text generator"),
-    ):
-        if architecture.endswith(ending):
-            raise UnsupportedModel(f"{config.path}: {architecture} is {what}, no embedding model; take another model")
-
-
-def _refuse_other_kinds(settings: Config) -> None:
-    kind = settings.text("model_type", "SentenceTransformer")
-    if kind != "SentenceTransformer":
-        raise UnsupportedModel(f"{settings.path}: a {kind} gives no single dense vector; take another model")
-    if settings.has("truncate_dim"):
-        raise UnsupportedModel(f"{settings.path}: 'truncate_dim' is not supported; take another model")
-
-
 def builds_graph(config: Config) -> bool:
     """Whether the graph can be built from safetensors, going by the model's config.json.
 
@@ -192,10 +188,16 @@ def builds_graph(config: Config) -> bool:
     return _architecture(config) in COVERED and not config.has("auto_map")
 
 
-def _weights(root: Path, config: Config, architecture: str) -> Weights:
-    """The format to read: safetensors where the graph can be built from them, else a ready graph."""
+def weights_of(root: Path, config: Config) -> Weights:
+    """The format to read: safetensors where the graph can be built from them, else a ready graph.
+
+    Raises `UnsupportedModel` where there is neither.
+    """
+    architecture = _architecture(config)
     parts = safetensors_files(root)
     if parts and builds_graph(config):
+        if config.has("quantization_config"):
+            raise UnsupportedModel(f"{config.path}: quantised weights are not supported; take files in ONNX format")
         return Weights("safetensors", parts)
     for name in layout.OPENVINO:
         path = root / name
@@ -207,22 +209,21 @@ def _weights(root: Path, config: Config, architecture: str) -> Weights:
     for name in layout.ONNX:
         path = root / name
         if path.is_file():
-            beside = (path.with_name(path.name + "_data"), path.with_name(path.name + ".data"))
-            return Weights("onnx", (path, *(extra for extra in beside if extra.is_file())))
+            return Weights("onnx", layout.onnx_files(path))
     if config.has("auto_map"):
         raise UnsupportedModel(
             f"{config.path}: {architecture} needs Python code from the repository ('auto_map'), which is"
             " never run here; take a model that needs none, or files in ONNX or OpenVINO format"
         )
     raise UnsupportedModel(
-        f"{config.path}: the architecture {architecture} is not covered; take one of"
+        f"{config.path}: the architecture {architecture[:100]} is not covered; take one of"
         f" {', '.join(sorted(COVERED))}, or files in ONNX or OpenVINO format"
         " (onnx/model.onnx, openvino/openvino_model.xml)"
     )
 
 
 def _pad_token_id(config: Config) -> int:
-    default = 1 if config.text("model_type", "") in _OFFSET_POSITIONS else 0
+    default = 1 if config.text("model_type", "") in OFFSET_POSITIONS else 0
     return config.integer("pad_token_id", default, low=0)
 
 
@@ -232,6 +233,8 @@ def _transformer(config: Config, pad: int) -> Transformer:
     positions = config.text("position_embedding_type", "absolute")
     if positions != "absolute":
         raise UnsupportedModel(f"{config.path}: position embeddings of type {positions!r} are not supported")
+    if config.value("pruned_heads"):
+        raise UnsupportedModel(f"{config.path}: 'pruned_heads' is not supported")
     for name in ("is_decoder", "add_cross_attention"):
         if config.boolean(name, False):
             raise UnsupportedModel(f"{config.path}: {name!r} is set: a decoder is no embedding model")
@@ -277,8 +280,11 @@ def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
     tokenizer = Config.read_if_there(root / "tokenizer_config.json")
     arguments = length.object(length.first("processor_kwargs", "tokenizer_args"))
     asked = arguments.limit("model_max_length") or length.limit("max_seq_length") or tokenizer.limit("model_max_length")
-    positions = config.limit("max_position_embeddings") if config.value("max_position_embeddings") != -1 else None
-    if positions is not None and config.text("model_type", "") in _OFFSET_POSITIONS:
+    table = config.first("max_position_embeddings", "n_positions")
+    if table == "n_positions" and not config.has("n_embd"):  # T5 counts distances, whatever that field says
+        table = "max_position_embeddings"
+    positions = config.limit(table) if config.value(table) != -1 else None
+    if positions is not None and config.text("model_type", "") in OFFSET_POSITIONS:
         positions -= pad + 1
     limits = [limit for limit in (asked, positions) if limit is not None]
     if not limits:

@@ -9,13 +9,19 @@ from pathlib import Path, PurePosixPath
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models import safetensors
 from embedmill.models.config import Config, read_json
+from embedmill.models.onnx import external_files
 
 SAFETENSORS = "model.safetensors"
+ADAPTER = "adapter_config.json"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 OPENVINO = ("openvino/openvino_model.xml", "openvino_model.xml")
 ONNX = ("onnx/model.onnx", "model.onnx")
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # never read: unpickling runs code
+
+
+class NotThere(ModelError):
+    """A place has nothing under the model's name, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +65,46 @@ def check_complete(folder: Path) -> None:
     """Raise `ModelError` where a folder lacks what a usable model needs, or a weights file is cut short."""
     modules = read_modules(folder)
     root = modules[0].folder if modules else folder
-    if not (root / "config.json").is_file():
-        raise ModelError(f"{root}: config.json is missing: this is no complete model")
     for module in modules:
         if module.kind in ("Pooling", "Dense") and not (module.folder / "config.json").is_file():
             raise ModelError(f"{module.folder}: config.json is missing: this is no complete model")
         if module.kind == "Dense" and (module.folder / SAFETENSORS).is_file():
             safetensors.tensors(module.folder / SAFETENSORS)
+    for place in {root, folder}:
+        if (place / ADAPTER).is_file():
+            raise UnsupportedModel(
+                f"{place / ADAPTER}: an adapter (LoRA) that would change the weights is not applied here: "
+                "merge it into them with peft's merge_and_unload, save the model, and remove the adapter's files"
+            )
+    if not (root / "config.json").is_file():
+        raise ModelError(f"{root}: config.json is missing: this is no complete model")
     if not any((root / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{root}: tokenizer.json is missing: this is no complete model")
     parts = safetensors_files(root)
     for part in parts:
         safetensors.tensors(part)
     if not parts and not any((root / name).is_file() for name in (*OPENVINO, *ONNX)):
-        pickled = any((root / name).is_file() for name in PICKLED)
-        hint = "; its pytorch_model.bin is pickled, which is never read" if pickled else ""
-        raise ModelError(f"{root}: {SAFETENSORS} is missing{hint}: this is no complete model")
+        if any((root / name).is_file() for name in PICKLED):
+            raise UnsupportedModel(
+                f"{root}: {SAFETENSORS} is missing; its pytorch_model.bin is pickled, which is never read: "
+                "take a model with safetensors, or files in ONNX or OpenVINO format"
+            )
+        raise ModelError(f"{root}: {SAFETENSORS} is missing: this is no complete model")
 
 
-def problem(folder: Path) -> str | None:
-    """What `check_complete` has to say, in words; None where nothing is wrong."""
-    try:
-        check_complete(folder)
-    except ModelError as error:
-        return str(error)
-    return None
+def onnx_files(graph: Path) -> tuple[Path, ...]:
+    """An ONNX graph and the files beside it that have its weights.
+
+    Raises `ModelError` for a damaged graph, and for one that names a file which is not there.
+    """
+    beside = [path for ending in ("_data", ".data") if (path := graph.with_name(graph.name + ending)).is_file()]
+    for name in external_files(graph):
+        path = _below(graph.parent, graph, name)
+        if not path.is_file():
+            raise ModelError(f"{path}: missing, {graph.name} keeps weights in it: fetch the model again")
+        if path not in beside:
+            beside.append(path)
+    return (graph, *beside)
 
 
 def safetensors_files(root: Path) -> tuple[Path, ...]:

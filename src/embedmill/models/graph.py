@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as op
 
 from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.models.onnx import without_links
 from embedmill.models.weights import Tensor, Weights
 
 if TYPE_CHECKING:
@@ -207,36 +208,76 @@ def relative_buckets(positions: int, buckets: int, max_distance: int = 128) -> N
 
 # --- the transformer, from ONNX or OpenVINO files ---------------------------------------------------
 
-_ROLES = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+_ROLES = {"input_ids", "attention_mask", "token_type_ids"}
+
+_HIDDEN = ("last_hidden_state", "token_embeddings")
+"""What exporters call the tokens' last hidden states: transformers and optimum, and sentence-transformers."""
 
 
 def _read(card: Card, inputs: _Inputs) -> Node:
     """The tokens' hidden states of a graph that a repository ships, fed from our inputs."""
     path = card.weights.paths[0]
-    try:
-        model = ov.Core().read_model(path)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ModelError(f"{path} cannot be read ({reason}): fetch the model again") from error
+    model = _ready(card)
+    fed = set()
     for parameter in model.get_parameters():
-        role = next((name for name in parameter.output(0).names if name in _ROLES), None)
-        kind = parameter.output(0).element_type
+        port = parameter.output(0)
+        role = next((name for name in port.names if name in _ROLES), None)
+        if role is None or role in fed:
+            raise UnsupportedModel(f"{path} wants an input that is not covered: {_shown(port)}")
+        fed.add(role)
+        shape = parameter.partial_shape
+        if shape.rank.is_static and (len(shape) != 2 or not (shape[0].is_dynamic and shape[1].is_dynamic)):
+            raise UnsupportedModel(
+                f"{path} takes {role} of the shape {shape} alone: export it again, for texts of any number and length"
+            )
+        kind = port.element_type
         match role:
             case "input_ids":
                 feed = op.convert(inputs.ids, kind)
             case "attention_mask":
                 feed = op.convert(inputs.mask, kind)
-            case "token_type_ids":
-                feed = op.broadcast(op.constant(0, kind), op.shape_of(inputs.ids))
             case _:
-                names = ", ".join(sorted(parameter.output(0).names))
-                raise UnsupportedModel(f"{path} wants an input that is not covered: {names}")
-        parameter.output(0).replace(feed.output(0))
-    for result in model.get_results():
-        hidden = result.input_value(0)
-        if hidden.partial_shape.rank.is_static and hidden.partial_shape.rank.get_length() == 3:
-            return hidden.get_node()
-    raise UnsupportedModel(f"{path} has no output of the tokens' hidden states (batch, tokens, width)")
+                feed = op.broadcast(op.constant(0, kind), op.shape_of(inputs.ids))
+        port.replace(feed.output(0))
+    for role in ("input_ids", "attention_mask"):
+        if role not in fed:
+            # Without a mask, a text's vector would depend on the padding that longer texts bring.
+            raise UnsupportedModel(f"{path} has no input {role!r}: export the model again, with it")
+    hidden = _hidden_states(card, model)
+    # What follows counts and sums in float32; graphs in float16 and bfloat16 are common.
+    return op.convert(hidden, ov.Type.f32) if hidden.get_element_type() != ov.Type.f32 else hidden
+
+
+def _ready(card: Card) -> Any:
+    path, *beside = card.weights.paths
+    try:
+        if card.weights.kind == "openvino":
+            return ov.Core().read_model(path, beside[0])
+        with without_links(path, beside) as graph:
+            return ov.Core().read_model(graph)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"{path} cannot be read ({reason}): fetch the model again") from error
+
+
+def _hidden_states(card: Card, model: Any) -> Node:
+    """The output with the tokens' hidden states, which must have the width that the rest of the model asks for."""
+    path = card.weights.paths[0]
+    named = [port for name in _HIDDEN for port in model.outputs if name in port.names]
+    if not named and len(model.outputs) == 1 and not model.outputs[0].names:
+        named = [model.outputs[0]]  # exported without any names
+    if not named:
+        outputs = ", ".join(map(_shown, model.outputs))
+        raise UnsupportedModel(f"{path} has no output {_HIDDEN[0]!r} (batch, tokens, width), it has {outputs}")
+    shape = named[0].partial_shape
+    width = card.hidden_size
+    if shape.rank.is_dynamic or len(shape) != 3 or (shape[2].is_static and shape[2].get_length() != width):
+        raise UnsupportedModel(f"{path}: its output {_shown(named[0])} must be (batch, tokens, {width}), it is {shape}")
+    return named[0].get_node().input_value(0)
+
+
+def _shown(port: Any) -> str:
+    return min(port.names, key=lambda name: (len(name), name), default="one without a name")[:100]
 
 
 # --- from hidden states to a vector -----------------------------------------------------------------

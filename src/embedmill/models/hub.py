@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from embedmill.errors import ModelError
-from embedmill.models.card import builds_graph
+from embedmill.models.card import LENGTH_FILES, builds_graph, weights_of
 from embedmill.models.config import Config
-from embedmill.models.files import ONNX, OPENVINO, SAFETENSORS, check_complete, read_modules
+from embedmill.models.digest import file_sha256
+from embedmill.models.files import ONNX, OPENVINO, SAFETENSORS, NotThere, check_complete, read_modules
+from embedmill.models.onnx import external_files
+from embedmill.models.safetensors import tensors
 
 PATIENCE = 1.7  # seconds that an unreachable hub may cost; huggingface_hub by itself retries for 23
 
 # Each of these changes the vectors by being there or not, so its absence has to be known and not assumed.
-_DECISIVE = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+_DECISIVE = ("modules.json", "config_sentence_transformers.json")
+_DECISIVE_OF_TRANSFORMER = LENGTH_FILES[0]
 
 # "*" matches "/" too, as everywhere in huggingface_hub's patterns.
 _CONFIGS = ["*.json", "vocab.txt", "*/vocab.txt", f"*_Dense/{SAFETENSORS}"]
@@ -37,22 +45,81 @@ def hub_cache() -> Path:
     return Path(cache).expanduser() / "huggingface" / "hub"
 
 
-def cached(repository: str) -> Path:
-    """The folder of a whole snapshot in the cache. Raises `ModelError` that says why there is none."""
+def cached(repository: str, *, thorough: bool = True) -> Path:
+    """The folder of a whole snapshot in the cache. Raises `NotThere`, or `ModelError` that says what is wrong with it.
+
+    `thorough` compares the files' content with the digests that the hub has named them by.
+    """
     home = hub_cache() / f"models--{repository.replace('/', '--')}"
     try:
         revision = (home / "refs" / "main").read_text("ascii").strip()
     except (OSError, ValueError):
-        raise ModelError("not there") from None
+        raise NotThere("not there") from None
     snapshot = home / "snapshots" / Path(revision).name
     if not snapshot.is_dir():
-        raise ModelError("not there")
+        raise NotThere("not there")
     for name in _DECISIVE:
-        known_absent = home / ".no_exist" / snapshot.name / name
-        if not (snapshot / name).exists() and not known_absent.exists():
-            raise ModelError(f"incomplete, {name} was not fetched")
+        _known(home, snapshot, name)
+    _known(home, snapshot, _below(snapshot) + _DECISIVE_OF_TRANSFORMER)
     check_complete(snapshot)
+    weights_of(_root(snapshot), Config.read(_root(snapshot) / "config.json"))  # the hub may have other formats
+    for path in _damaged(snapshot) if thorough else ():
+        raise ModelError(f"{path}: damaged: its content is not what the hub has under this name: fetch it again")
     return snapshot
+
+
+def _known(home: Path, snapshot: Path, name: str) -> None:
+    """Raise `ModelError` where a file is not there, and not known to be none of the repository's."""
+    if not (snapshot / name).exists() and not (home / ".no_exist" / snapshot.name / name).exists():
+        raise ModelError(f"incomplete, {name} was not fetched")
+
+
+def _root(folder: Path) -> Path:
+    """Where the transformer's own files lie."""
+    modules = read_modules(folder)
+    return modules[0].folder if modules else folder
+
+
+def _below(folder: Path) -> str:
+    """The transformer's folder in the names of the repository's files: "", or such as "0_Transformer/"."""
+    root = _root(folder)
+    return f"{root.relative_to(folder).as_posix()}/" if root != folder else ""
+
+
+def _damaged(snapshot: Path) -> Iterator[Path]:
+    """Files of which something is read and whose content is not what the hub sent.
+
+    The cache names content by what the hub calls it: large files by their SHA-256, others as git does.
+    """
+    graphs = {Path(name).name for name in (*OPENVINO, *ONNX)}
+    found = {path for path in snapshot.rglob("*") if path.suffix in (".json", ".txt") or path.name in graphs}
+    found.update(snapshot.rglob("model*.safetensors"))
+    with contextlib.suppress(ModelError):  # the graph itself, or what names it, may be damaged
+        found.update(weights_of(_root(snapshot), Config.read(_root(snapshot) / "config.json")).paths)
+    for path in sorted(found):
+        if path.is_file() and not _whole(path):
+            yield path
+
+
+def _whole(path: Path) -> bool:
+    content = path.resolve()
+    if re.fullmatch("[0-9a-f]{64}", content.name):
+        return file_sha256(content) == content.name
+    if re.fullmatch("[0-9a-f]{40}", content.name):
+        return _git_sha1(content) == content.name
+    try:  # a copy instead of a link, or a hub with other names for content
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        if path.suffix == ".safetensors":
+            tensors(path)
+    except (ValueError, RecursionError, ModelError):
+        return False
+    return True
+
+
+def _git_sha1(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def cached_repositories() -> Iterator[str]:
@@ -68,32 +135,57 @@ def download(repository: str) -> Path:
     Raises `ModelError` that says why it cannot be had; an unreachable hub takes at most `PATIENCE` seconds.
     """
     if _offline():
-        raise ModelError("not asked, HF_HUB_OFFLINE is set")
+        raise NotThere("not asked, HF_HUB_OFFLINE is set")
     from huggingface_hub.constants import ENDPOINT
 
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     _probe(endpoint, repository)
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    cache = hub_cache()
     try:
-        for name in _DECISIVE:
-            try:
-                hf_hub_download(repository, name, cache_dir=cache, endpoint=endpoint)
-            except EntryNotFoundError:
-                continue  # huggingface_hub has noted in its cache that there is none
-        listed = HfApi(endpoint=endpoint).list_repo_files(repository)
-        fetch = partial(snapshot_download, repository, cache_dir=cache, endpoint=endpoint)
-        folder = Path(fetch(allow_patterns=_CONFIGS, ignore_patterns=_NOT_NEEDED))
-        fetch(allow_patterns=[*_CONFIGS, *_weights(folder, listed)], ignore_patterns=_NOT_NEEDED)
+        _forget_damaged(repository)
+        folder = _fetch(repository, endpoint)
+    except ModelError:
+        raise
     except GatedRepoError as error:
         raise ModelError("gated: accept its terms on the hub, then log in with `hf auth login`") from error
     except RepositoryNotFoundError as error:
-        raise ModelError("no such model there, or a private one") from error
+        raise NotThere("no such model there, or a private one") from error
     except Exception as error:  # several HTTP libraries' and huggingface_hub's own: none has a common base
         raise ModelError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
     check_complete(folder)
+    return folder
+
+
+def _forget_damaged(repository: str) -> None:
+    """Take files out of the cache that a full disk, or a copy that broke off, has left: the hub's client keeps them."""
+    snapshots = hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    for snapshot in sorted(snapshots.glob("*")):
+        for path in _damaged(snapshot):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _fetch(repository: str, endpoint: str) -> Path:
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def look(name: str) -> None:
+        with contextlib.suppress(EntryNotFoundError):  # huggingface_hub notes in its cache that there is none
+            hf_hub_download(repository, name, cache_dir=hub_cache(), endpoint=endpoint)
+
+    for name in _DECISIVE:
+        look(name)
+    listed = HfApi(endpoint=endpoint).list_repo_files(repository)
+    fetch = partial(snapshot_download, repository, cache_dir=hub_cache(), endpoint=endpoint)
+    folder = Path(fetch(allow_patterns=_CONFIGS, ignore_patterns=_NOT_NEEDED))
+    look(_below(folder) + _DECISIVE_OF_TRANSFORMER)
+    weights = _weights(folder, listed)
+    fetch(allow_patterns=[*_CONFIGS, *weights], ignore_patterns=_NOT_NEEDED)
+    for graph in (name for name in weights if name.endswith(".onnx")):  # it says what else it needs
+        names = external_files(folder / graph)
+        beside = [(PurePosixPath(graph).parent / name).as_posix() for name in names if ".." not in name]
+        fetch(allow_patterns=[*_CONFIGS, *weights, *beside], ignore_patterns=_NOT_NEEDED)
     return folder
 
 
@@ -104,12 +196,11 @@ def _offline() -> bool:
 
 def _weights(folder: Path, listed: Sequence[str]) -> list[str]:
     """The files of the one weights format that will be read; the pickled ones never are."""
-    modules = read_modules(folder)
-    root = modules[0].folder if modules else folder
-    below = f"{root.relative_to(folder)}/" if root != folder else ""
+    below, config = _below(folder), _root(folder) / "config.json"
     safetensors = [below + SAFETENSORS, f"{below}model-*.safetensors"]
-    has_safetensors = any(name.endswith(".safetensors") for name in listed)
-    if has_safetensors and builds_graph(Config.read(root / "config.json")):
+    if not config.is_file():
+        return []
+    if any(name.endswith(".safetensors") for name in listed) and builds_graph(Config.read(config)):
         return safetensors
     for name in (*OPENVINO, *ONNX):
         graph = below + name
@@ -133,7 +224,10 @@ def _probe(endpoint: str, repository: str) -> None:
             )
 
             url = f"{endpoint}/{repository}/resolve/main/config.json"
-            outcome.append(int(get_session().head(url, headers=build_hf_headers(), timeout=PATIENCE).status_code))
+            answer = get_session().head(url, headers=build_hf_headers(), timeout=PATIENCE)
+            # A repository may have its config.json in a folder, or none, as an adapter's has.
+            lacks_file = answer.headers.get("X-Error-Code") == "EntryNotFound"
+            outcome.append(200 if lacks_file else int(answer.status_code))
         except Exception as error:
             outcome.append(f"not reachable ({type(error).__name__})")
 
@@ -143,8 +237,8 @@ def _probe(endpoint: str, repository: str) -> None:
     thread.join(PATIENCE)
     answer = outcome[0] if outcome else f"no answer within {time.monotonic() - start:.1f} s"
     if isinstance(answer, str):
-        raise ModelError(f"{endpoint}: {answer}")
+        raise NotThere(f"{endpoint}: {answer}")
     if answer >= 500:
-        raise ModelError(f"{endpoint}: answers with status {answer}")
+        raise NotThere(f"{endpoint}: answers with status {answer}")
     if answer in (401, 404):
-        raise ModelError(f"{endpoint}: no such model there, or a private one")
+        raise NotThere(f"{endpoint}: no such model there, or a private one")

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from embedmill.errors import ModelError, ModelNotFound
+from embedmill.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.folders import cache_folder
 from embedmill.models import hub, packaged
 from embedmill.models.card import read_card
-from embedmill.models.files import ModelFiles, check_complete
+from embedmill.models.files import ModelFiles, NotThere, check_complete
 from embedmill.models.packaged import DEFAULT_MODEL
 
 ORGANISATION = "sentence-transformers"
@@ -30,7 +30,8 @@ def locate(model: str, *, fetch: bool = True) -> ModelFiles:
     """Find a model's files, and `fetch` them where no place on this machine has them.
 
     `model` is a folder or a name such as "all-MiniLM-L6-v2" or "BAAI/bge-small-en-v1.5". Raises `ModelError`
-    for a folder that is no complete model, `ModelNotFound` where no place has the name.
+    for a model that is damaged or incomplete wherever it is, `UnsupportedModel` for one that cannot be computed here,
+    `ModelNotFound` where no place has the name.
     """
     path = Path(model).expanduser()
     if model and path.exists():
@@ -42,12 +43,23 @@ def locate(model: str, *, fetch: bool = True) -> ModelFiles:
     if not _NAME.fullmatch(model) or ".." in model or "--" in model:
         raise ModelNotFound(f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}")
     name = canonical(model)
-    tried = []
+    tried: list[str] = []
+    found: list[str] = []  # places that have the model, and not so that it can be used
+    unsupported: UnsupportedModel | None = None
     for origin, find in _places(name)[: None if fetch else _LOCAL]:
         try:
             return ModelFiles(name, find(), origin)
+        except UnsupportedModel as error:  # the hub may have files in another format
+            unsupported = unsupported or error
+        except NotThere as error:
+            tried.append(f"{origin}: {error}")
         except ModelError as error:
             tried.append(f"{origin}: {error}")
+            found.append(origin)
+    if unsupported is not None:
+        raise UnsupportedModel(f"{name} is not supported: {unsupported}") from unsupported
+    if found:
+        raise ModelNotFound(f"{name}: the {found[0]} has it, but it cannot be used. {'; '.join(tried)}")
     raise ModelNotFound(
         f"{name}: not found. Tried: folder {model!r}: not there; {'; '.join(tried)}."
         " Check the name, or give the path of a folder that has the model's files"
@@ -61,7 +73,7 @@ def available() -> list[ModelFiles]:
     names += hub.cached_repositories()
     found = []
     for name in dict.fromkeys(names):
-        for origin, find in _places(name)[:_LOCAL]:
+        for origin, find in _places(name, thorough=False)[:_LOCAL]:
             try:
                 files = ModelFiles(name, find(), origin)
                 read_card(files)
@@ -81,12 +93,15 @@ def canonical(name: str) -> str:
 _LOCAL = 3  # of the places, the first ones are on this machine
 
 
-def _places(name: str) -> list[tuple[str, Callable[[], Path]]]:
-    """Each place with the function that finds the model there or raises `ModelError` with the reason."""
+def _places(name: str, *, thorough: bool = True) -> list[tuple[str, Callable[[], Path]]]:
+    """Each place with the function that finds the model there or raises `ModelError` with the reason.
+
+    `thorough` compares the content of files whose digest is known, which reads all of them where that is new.
+    """
     places: list[tuple[str, Callable[[], Path]]] = [
-        ("package", lambda: packaged.installed(name)),
-        ("model cache", lambda: _cached(name)),
-        ("hugging face cache", lambda: hub.cached(name)),
+        ("package", lambda: _as_published(name, packaged.installed(name), thorough)),
+        ("model cache", lambda: _as_published(name, _cached(name), thorough)),
+        ("hugging face cache", lambda: hub.cached(name, thorough=thorough)),
         ("hub", lambda: _unless_offline(hub.download, name)),
     ]
     if name == DEFAULT_MODEL:
@@ -97,8 +112,15 @@ def _places(name: str) -> list[tuple[str, Callable[[], Path]]]:
 def _cached(name: str) -> Path:
     folder = _model_cache() / name.replace("/", "--")
     if not folder.is_dir():
-        raise ModelError("not there")
+        raise NotThere("not there")
     check_complete(folder)
+    return folder
+
+
+def _as_published(name: str, folder: Path, thorough: bool) -> Path:
+    """The folder, unless it has a damaged file of the default model's: the digests of those are known."""
+    if thorough and name == DEFAULT_MODEL:
+        packaged.check_published(folder)
     return folder
 
 
@@ -106,13 +128,16 @@ def _from_wheel(name: str) -> Path:
     target = _model_cache() / name.replace("/", "--")
     from embedmill.models import wheel  # here, since few starts need it and its imports cost 30 ms
 
-    wheel.fetch(target)
+    try:
+        wheel.fetch(target)
+    except ModelError as error:
+        raise NotThere(str(error)) from error
     return target
 
 
 def _unless_offline(fetch: Callable[[str], Path], name: str) -> Path:
     if os.environ.get("EMBEDMILL_OFFLINE", "").casefold() in {"1", "on", "yes", "true"}:
-        raise ModelError("not asked, EMBEDMILL_OFFLINE is set")
+        raise NotThere("not asked, EMBEDMILL_OFFLINE is set")
     return fetch(name)
 
 

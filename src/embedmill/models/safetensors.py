@@ -12,7 +12,9 @@ from typing import Final
 from embedmill.errors import ModelError
 
 _LENGTH: Final = 8  # bytes, little-endian, before the JSON header: the format's own definition
-_LONGEST: Final = 100 << 20  # bytes of a header: the format's own bound
+_LONGEST: Final = 16 << 20  # bytes of a header; the format allows 100 MB, which takes half a minute to read
+_MOST_TENSORS: Final = 50_000  # encoders have some thousands
+_MOST_AXES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,19 @@ def tensors(path: Path) -> Mapping[str, Place]:
             if size < _LENGTH or length > min(_LONGEST, max(size, 1 << 20)):
                 raise ModelError(f"{path}: no safetensors file, or a damaged one: fetch it again")
             begin = _LENGTH + length
-            header = json.loads(file.read(length)) if size >= begin else {}
+            header = json.loads(file.read(length), object_pairs_hook=_unique) if size >= begin else {}
+        if len(header) > _MOST_TENSORS:
+            raise ModelError(f"{path}: {len(header)} tensors, which no model here has: take another model")
         places = {name: _place(entry, begin) for name, entry in header.items() if name != "__metadata__"}
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch it again") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: its header is damaged: fetch it again") from error
-    expected = max((place.end for place in places.values()), default=begin)
+    expected = begin
+    for name, place in sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if place.begin != expected:  # the format has tensors one behind the other, without overlap or hole
+            raise ModelError(f"{path}: tensor {name[:100]!r} does not begin where the one before ends: fetch it again")
+        expected = place.end
     if size < expected:
         raise ModelError(f"{path}: truncated: expected {expected} bytes, has {size}: fetch it again")
     if size > expected:
@@ -59,7 +67,17 @@ def tensors(path: Path) -> Mapping[str, Place]:
 def _place(entry: Mapping[str, object], begin: int) -> Place:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)]} if (
-            all(isinstance(size, int) and size >= 0 for size in shape) and 0 <= first <= last
+            len(shape) <= _MOST_AXES
+            and all(type(size) is int and 0 <= size < 1 << 48 for size in shape)
+            and 0 <= first <= last < 1 << 62
         ):
             return Place(dtype, tuple(shape), begin + first, begin + last)
     raise ValueError("a tensor without a type, a shape and two offsets")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, in which no name may stand twice: readers would differ in which of them counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found

@@ -28,6 +28,8 @@ class Weights(Mapping[str, Tensor]):
         self._tensors: dict[str, tuple[Path, str, NDArray[Any]]] = {}
         for path in paths:
             for name, dtype, array in _tensors(path):
+                if _modern(name) in self._tensors:
+                    raise ModelError(f"{path}: tensor {name[:100]!r} is there twice, which of them counts is unknown")
                 self._tensors[_modern(name)] = (path, dtype, array)
         self._where = ", ".join(sorted({str(path) for path, _, _ in self._tensors.values()}))
 

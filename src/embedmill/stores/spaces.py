@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embedmill.errors import SpaceMismatch
-from embedmill.fingerprint import Space
+from embedmill.fingerprint import Space, not_of
 from embedmill.records import Vector
 
 
@@ -18,10 +18,8 @@ def mismatch(
 ) -> SpaceMismatch:
     """The error of a store whose vectors are of the model `held`, in the space of these fields."""
     differing = [name for name, value in asdict(space).items() if fields.get(name) != value]
-    return SpaceMismatch(
-        f"store {store} holds vectors of {held} (space {held_space}), not of {model} (space {space.id}, "
-        f"with other {', '.join(differing)}): give another --store and index into that"
-    )
+    whose = not_of(held, held_space, model, space.id, f", with other {', '.join(differing)}")
+    return SpaceMismatch(f"store {store} holds {whose}: give another --store and index into that")
 
 
 def finite(vector: Vector) -> Vector:

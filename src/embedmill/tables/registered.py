@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from embedmill.errors import SpaceMismatch
+from embedmill.fingerprint import not_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Registered:
         """The error for another model than the one whose vectors, of the space `held`, the column holds."""
         other = self.model if held == self.space else "another model"
         return SpaceMismatch(
-            f"{column} holds vectors of {other} (space {held}), not of {model} (space {space}): give that --model, "
+            f"{column} holds {not_of(other, held, model, space)}: give that --model, "
             "--overwrite to embed all rows again, or another --vector"
         )
 
