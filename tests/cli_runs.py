@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,14 @@ import embedmill
 
 SOURCE = str(Path(embedmill.__file__).parents[1])
 
+_PROGRESS = re.compile(r"^(?:documents [\d,]+, chunks|rows) [\d,]+(?:, .*)?\n", re.MULTILINE)
+
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
+
+
+def without_progress(stderr: str) -> str:
+    """What a run has said, without the lines of progress that it writes where the machine is busy and it takes long."""
+    return _PROGRESS.sub("", stderr)
 
 
 class Shell:
@@ -44,10 +52,10 @@ class Shell:
         )
 
     def run(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+        """Run a command to its end; what it says on standard error is given without the lines of progress."""
         process = self.start(*arguments, **options)
         out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err and without_progress(err))
 
     def json(self, *arguments: object, code: int = 0, **options: Any) -> dict[str, Any]:
         """The one object that a command prints under ``--json``."""

@@ -149,9 +149,9 @@ def test_truncating_does_not_read_all_of_a_huge_text(real: Tokenizer, unit: str)
 
     def seconds(characters: int) -> float:
         text = unit * (characters // len(unit))
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(real.encode([text])[0]) == 256
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(10_000)
     assert seconds(10_000_000) < 100 * max(seconds(10_000), 0.002)  # tokenising all of it costs 1000 times as much

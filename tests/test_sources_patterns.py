@@ -161,10 +161,10 @@ def test_time_is_linear_in_the_name_whatever_the_pattern() -> None:
     patterns = Patterns(hostile, "/")
 
     def seconds(length: int) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(5):
             assert patterns.verdict("/a" * length + "/" + "a" * length, is_folder=False) is None
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     seconds(100)
     assert seconds(2000) < 400 * seconds(100)  # 20 times as long; a star that tries again takes 20 ** 40 times
