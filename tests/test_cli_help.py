@@ -132,7 +132,8 @@ HEAVY = {
     "tokenizers",
     "platformdirs",
     "psutil",
-    "markitdown",
+    "bs4",
+    "pypdfium2",
     "psycopg",
 }
 

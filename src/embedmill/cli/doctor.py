@@ -19,7 +19,7 @@ _FEATURES: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16",
 
 _PACKAGES: Final = ("embedmill", "openvino", "tokenizers", "numpy", "huggingface-hub")
 
-_EXTRAS: Final = {"documents": "markitdown"}
+_EXTRAS: Final = {"documents": "pypdfium2"}
 
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
 """First and last version of SQLite in which several writers may damage a file: https://sqlite.org/wal.html"""

@@ -1,106 +1,97 @@
-"""PDF, Word, PowerPoint and HTML to Markdown, by ``markitdown`` (the extra ``documents``)."""
+"""Documents that are no plain text: PDF, Word, PowerPoint, HTML, RTF (the extra ``documents``), mails and notebooks."""
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-import zipfile
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from embedmill.errors import SourceError
+from embedmill.records import Kind
+from embedmill.sources import notebooks
+from embedmill.sources.converters.process import Died, process
 from embedmill.sources.decoding import decode
+from embedmill.sources.kinds import DOCUMENT_SUFFIXES, MAIL_SUFFIXES, NOTEBOOK_SUFFIXES, kind_of, suffix_of
 from embedmill.sources.names import shown
-
-if TYPE_CHECKING:
-    from markitdown import MarkItDown
+from embedmill.sources.skips import LeftOut, Skip
 
 log = logging.getLogger("embedmill")
 
-_HTML = frozenset({".htm", ".html"})
-_ZIPPED = frozenset({".docx", ".pptx"})
-
-_MAX_UNZIPPED = 1 << 30
-"""Bytes. A file of a few kilobytes can be made to unzip to all the memory there is."""
+_MODULES = {
+    ".docx": ("mammoth", "bs4", "markdownify"),
+    ".htm": ("bs4", "markdownify"),
+    ".html": ("bs4", "markdownify"),
+    ".pdf": ("pypdfium2",),
+    ".pptx": ("pptx",),
+    ".rtf": ("striprtf",),
+    ".xhtml": ("bs4", "markdownify"),
+}
+assert _MODULES.keys() == DOCUMENT_SUFFIXES
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
-_ATTEMPT = re.compile(r"^- \w+ threw \w+ with message: ")  # how markitdown lists what its converters said
 
-_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
-_CHARSET_WITHIN = 1024  # bytes, as the HTML standard has it
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a file says, and how that is to be cut."""
+
+    text: str
+    kind: Kind
+    only_pictures: bool = False  # a document of a format that is converted, without any text
+    paged: bool = False  # a form feed stands before each page but the first
 
 
-@cache
-def convertible() -> bool:
-    """Whether documents can be converted; where not, says once what to install."""
-    if find_spec("markitdown") is not None:
+def read_text(content: bytes, name: str, document: str) -> Text:
+    """The text of a file of any format; "" where it has none, as a scanned PDF.
+
+    Nothing is fetched and nothing in the document is run. Raises `SourceError` where it cannot be converted, and
+    `LeftOut` where it is binary or the extra that it needs is missing.
+    """
+    suffix = suffix_of(name)
+    if content and suffix in DOCUMENT_SUFFIXES and not convertible(suffix):
+        raise LeftOut(Skip.NEEDS_EXTRA)
+    # An empty file has no text, of whatever format: what it once held is to be removed.
+    if content and (suffix in DOCUMENT_SUFFIXES or suffix in MAIL_SUFFIXES):
+        return _converted(content, suffix, document)
+    text = decode(content)
+    if suffix in NOTEBOOK_SUFFIXES and (cells := notebooks.to_markdown(text)) is not None:
+        return Text(cells, Kind.MARKDOWN)
+    return Text(text, kind_of(name, text))
+
+
+def convertible(suffix: str) -> bool:
+    """Whether documents of this format can be converted; where not, says once what to install."""
+    if all(map(_installed, _MODULES[suffix])):
         return True
-    log.warning("PDF, Word, PowerPoint and HTML files are left out: pip install 'embedmill[documents]'")
+    _say_what_to_install()
     return False
 
 
-def to_markdown(data: bytes, suffix: str, document: str) -> str:
-    """The document's text as Markdown; "" where it has none, as a scanned PDF.
-
-    Nothing is fetched and nothing in the document is run. Raises `SourceError` where it cannot be converted.
-    """
-    from markitdown import StreamInfo
-
-    if suffix in _HTML:
-        data = _html(data).encode()
-    try:
-        if suffix in _ZIPPED:
-            _check_unzipped_size(data)
-        stream_info = StreamInfo(extension=suffix, charset="utf-8" if suffix in _HTML else None)
-        text = _converter().convert_stream(io.BytesIO(data), stream_info=stream_info).markdown
-    except Exception as error:  # whatever the many parsers raise on damaged files
-        raise SourceError(
-            f"{shown(document)}: cannot be converted ({_cause(error)}): correct that, or use --exclude"
-        ) from error
-    if not text.strip():
-        log.warning("%s: no text found in it", shown(document))
-        return ""
-    return _UNSTORABLE.sub("\ufffd", text)
+@cache
+def _installed(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 @cache
-def _converter() -> MarkItDown:
-    from markitdown import MarkItDown
-    from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter, PptxConverter
-
-    logging.getLogger("pdfminer").setLevel(logging.ERROR)  # it remarks on every irregular page
-    # No others: those built in would take a damaged Word file for a zip archive and tell what is in it.
-    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
-    for known in (DocxConverter, HtmlConverter, PdfConverter, PptxConverter):
-        converter.register_converter(known())
-    return converter
+def _say_what_to_install() -> None:
+    log.warning("PDF, Word, PowerPoint, HTML and RTF files are left out: pip install 'embedmill[documents]'")
 
 
-def _html(data: bytes) -> str:
-    """The page's text by what it says of itself, else as any text's."""
-    declared = _CHARSET.search(data, 0, _CHARSET_WITHIN)
-    if declared is not None:
-        try:
-            return data.decode(declared[1].decode("ascii"))
-        except (LookupError, UnicodeError):
-            pass  # it says what is not so
-    return decode(data)
-
-
-def _check_unzipped_size(data: bytes) -> None:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > _MAX_UNZIPPED:
-        raise SourceError(f"it would take {size >> 20} MiB unzipped")
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong, on one line, without the libraries' advice."""
-    message = str(error)
-    if "MissingDependency" in type(error).__name__ + message:
-        return "a part of the extra is missing: pip install 'embedmill[documents]'"
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return _ATTEMPT.sub("", lines[-1])[:200] if lines else type(error).__name__
+def _converted(content: bytes, suffix: str, document: str) -> Text:
+    try:
+        answer, text = process.convert(suffix, content)
+    except (Died, OSError) as died:
+        answer, text = {"error": str(died)}, ""
+    if "binary" in answer:
+        raise LeftOut(Skip.BINARY)
+    if "error" in answer:
+        raise SourceError(f"{shown(document)}: cannot be converted ({answer['error']}): correct that, or use --exclude")
+    for note in answer["notes"]:
+        log.warning("%s: %s", shown(document), note)
+    if not text.strip():
+        log.warning("%s: no text found in it", shown(document))
+        return Text("", Kind.TEXT, only_pictures=True)
+    kind = Kind.MARKDOWN if answer["markdown"] else Kind.TEXT
+    return Text(_UNSTORABLE.sub("\ufffd", text), kind, paged=answer["paged"])

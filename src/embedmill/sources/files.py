@@ -15,8 +15,8 @@ from embedmill.errors import SourceError, UsageError
 from embedmill.records import Document, Entry
 from embedmill.selection import Selection
 from embedmill.sources.decoding import decode
-from embedmill.sources.documents import convertible, to_markdown
-from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, kind_of, suffix_of
+from embedmill.sources.documents import convertible, read_text
+from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUFFIXES, is_office_lock, suffix_of
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import open_beneath, read_whole
 from embedmill.sources.skips import LeftOut, Skip
@@ -115,7 +115,7 @@ class FileSource:
 
     def _looks_like_text(self, entry: Entry) -> bool:
         path = file_path(entry.id)
-        if suffix_of(path) in DOCUMENT_SUFFIXES:
+        if suffix_of(path) in DOCUMENT_SUFFIXES | MAIL_SUFFIXES:
             return True
         root = self._root_of(path)
         try:
@@ -187,10 +187,13 @@ class FileSource:
         return path in self._exclude and bool(self._exclude[path].verdict(path, is_folder=False))
 
     def _listed(self, path: str, status: Callable[[], os.stat_result]) -> Iterator[Entry]:
-        suffix = suffix_of(path.rpartition("/")[2])
+        name = path.rpartition("/")[2]
+        suffix = suffix_of(name)
+        if is_office_lock(name):
+            return self._skip(Skip.OFFICE_LOCK, path)
         if suffix in BINARY_SUFFIXES:
             return self._skip(Skip.BINARY, path)
-        if suffix in DOCUMENT_SUFFIXES and not convertible():
+        if suffix in DOCUMENT_SUFFIXES and not convertible(suffix):
             return self._skip(Skip.NEEDS_EXTRA, path)
         document = file_id(path)
         try:
@@ -219,11 +222,13 @@ class FileSource:
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error
-        text = _text(content, parts[-1], entry.id)
+        found = read_text(content, parts[-1], entry.id)
+        if found.only_pictures:
+            self._skip(Skip.WITHOUT_TEXT, path)
         return Document(
             id=entry.id,
-            text=text,
-            kind=kind_of(parts[-1], text),
+            text=found.text,
+            kind=found.kind,
             content_hash=hashlib.sha256(content).digest(),
             size=len(content),
             mtime_ns=mtime_ns,
@@ -282,14 +287,3 @@ def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:
 def _reason(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return (reason or type(error).__name__).lower()
-
-
-def _text(content: bytes, name: str, document: str) -> str:
-    suffix = suffix_of(name)
-    if not content:  # an empty file has no text, of whatever format: what it once held is to be removed
-        return ""
-    if suffix not in DOCUMENT_SUFFIXES:
-        return decode(content)
-    if not convertible():
-        raise LeftOut(Skip.NEEDS_EXTRA)
-    return to_markdown(content, suffix, document)

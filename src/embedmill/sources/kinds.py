@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from embedmill.records import Kind
 
-DOCUMENT_SUFFIXES = frozenset({".docx", ".htm", ".html", ".pdf", ".pptx"})
-"""Formats that are converted to Markdown before they are text (see `documents`)."""
+DOCUMENT_SUFFIXES = frozenset({".docx", ".htm", ".html", ".pdf", ".pptx", ".rtf", ".xhtml"})
+"""Formats that are converted before they are text, by the extra ``documents`` (see `documents`)."""
+
+MAIL_SUFFIXES = frozenset({".eml", ".emlx", ".mbox", ".mbx", ".mht", ".mhtml"})
+"""Formats that are converted before they are text, by the standard library."""
+
+NOTEBOOK_SUFFIXES = frozenset({".ipynb"})
 
 MARKDOWN_SUFFIXES = frozenset({".markdown", ".md", ".mdown", ".mdx", ".mkd", ".qmd", ".rmd"})
 
@@ -52,6 +57,11 @@ BINARY_SUFFIXES = frozenset({
     ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".sqlite", ".sqlite3", ".tflite",
 })
 # fmt: on
+
+
+def is_office_lock(name: str) -> bool:
+    """Whether Word (``~$report.docx``) or LibreOffice (``.~lock.report.odt#``) notes there who has a document open."""
+    return name.startswith("~$") or (name.startswith(".~lock.") and name.endswith("#"))
 
 
 def suffix_of(name: str) -> str:
