@@ -212,7 +212,10 @@ def _half() -> None:
 
 
 class Obedient(LightEmbedder):
-    """Does what the first word of a text says: SLEEP (seconds), DIE, GROW (without end, 30 MB a second)."""
+    """Does what the first word of a text says.
+
+    SLEEP (seconds), DIE, GROW (without end, 30 MB a second), MEET (a folder; waits for another process to do the same).
+    """
 
     concurrency = 1
 
@@ -223,6 +226,13 @@ class Obedient(LightEmbedder):
                     time.sleep(float(seconds))
                 case ["DIE", *_]:
                     os._exit(3)
+                case ["MEET", folder, *_]:
+                    (Path(folder) / str(os.getpid())).touch()
+                    end = time.monotonic() + 20
+                    while len(list(Path(folder).iterdir())) < 2:
+                        if time.monotonic() > end:
+                            raise TimeoutError("nobody else came")
+                        time.sleep(0.01)
                 case ["GROW", *_]:
                     held = []
                     while True:

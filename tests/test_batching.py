@@ -1,11 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.batching import batches, padded
+from embedmill.batching import Outstanding, batches, padded
+from embedmill.errors import UsageError
+from embedmill.lists import embed_list
+from embedmill.records import Batch, Embedded
+from troubled import small_embedder
 
 LENGTHS = st.lists(st.integers(1, 400), max_size=300)
 
@@ -67,3 +76,44 @@ def test_the_largest_batches_come_first_at_the_end() -> None:
     """So that the streams end together."""
     found = batches([1, 60, 60, 30, 30, 30, 30, 30], lambda length: length, budget=1000)
     assert [len(batch) * padded(batch[0]) for batch in found] == [160, 128, 16]
+
+
+COPIES: dict[str, Callable[[Batch], Batch]] = {
+    "made anew": lambda batch: Batch(tuple(batch.texts), tuple(ids.copy() for ids in batch.ids)),
+    "copied": copy.copy,
+    "copied with its arrays": copy.deepcopy,
+    "pickled": lambda batch: pickle.loads(pickle.dumps(batch)),  # noqa: S301 - our own
+    "replaced": dataclasses.replace,
+    "with texts of its own": lambda batch: Batch(
+        tuple(text.encode().decode() for text in batch.texts), tuple(np.array(ids.tolist(), np.int32) for ids in batch.ids)
+    ),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_an_executor_may_answer_with_an_equal_batch(how: str) -> None:
+    """Object identity is kept by no process and no network; texts that stand twice have their own rows."""
+    embedder = small_embedder()
+    texts = [f"text {number % 7} " + "word " * (number % 3 * 9) for number in range(300)]
+
+    def run(calls: Iterable[Batch]) -> Iterator[Embedded]:
+        for batch in list(calls):  # all of them, so that equal ones are under way at once
+            yield Embedded(COPIES[how](batch), embedder.infer(batch))
+
+    vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, run)
+    np.testing.assert_allclose(vectors, embedder.embed(texts), rtol=0, atol=2e-6)
+    assert not causes
+
+
+def test_an_answer_to_nothing_and_no_answer() -> None:
+    first = Batch(("a", "b"), (np.zeros(1, np.int32),) * 2)
+    outstanding: Outstanding[str] = Outstanding()
+    outstanding.add(first, "its own")
+    with pytest.raises(UsageError, match="answered with a batch that it was not given"):
+        outstanding.take(Embedded(first.part(0, 1), np.zeros((1, 4), np.float32)))
+    with pytest.raises(UsageError, match="1 vectors for a batch of 2 texts"):
+        outstanding.take(Embedded(first, np.zeros((1, 4), np.float32)))
+    with pytest.raises(UsageError, match="without an answer to 1 of the batches"):
+        outstanding.check()
+    assert outstanding.take(Embedded(first, np.zeros((2, 4), np.float32))) == "its own"
+    outstanding.check()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ import numpy as np
 import pytest
 
 import embedmill
-from embedmill.errors import SpaceMismatch, StoreBusy
+from embedmill.errors import SpaceMismatch, StoreBusy, UsageError
 from embedmill.executors.inline import InlineExecutor
 from embedmill.interfaces import Store, VectorCache
 from embedmill.pipeline import IncrementalIndexer
 from embedmill.planning import plan
-from embedmill.records import Entry, Progress, Report
+from embedmill.records import Batch, Embedded, Entry, Progress, Report
 from embedmill.sources.files import FileSource
 from embedmill.state.cache import PersistentCache
 from embedmill.stores import open_store
@@ -82,6 +84,34 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def adds_up(report: Report) -> bool:
     return report.chunks == report.embedded + report.cached + report.duplicates + report.failed
+
+
+class Copying(InlineExecutor):
+    """An executor in a user's code that answers with a batch of its own, or forgets some."""
+
+    forgets = False
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
+        for number, embedded in enumerate(super().run(batches)):
+            if not (self.forgets and number == 1):
+                yield replace(embedded, batch=copy.deepcopy(embedded.batch))
+
+
+def test_an_executor_that_answers_with_copies(bench: Bench) -> None:
+    for number in range(6):
+        bench.write(f"{number}.txt", f"{number} {'word ' * 12 * number}")
+    with closing(open_store(bench.url)) as store:
+        report = IncrementalIndexer(store, bench.embedder, Copying(bench.embedder)).run(FileSource([bench.files]))
+    assert adds_up(report) and report.failed == 0 and report.embedded > 6
+
+
+def test_an_executor_that_forgets_a_batch_is_no_success(bench: Bench) -> None:
+    for number in range(6):
+        bench.write(f"{number}.txt", f"{number} {'word ' * 12 * number}")
+    executor = Copying(bench.embedder)
+    executor.forgets = True
+    with closing(open_store(bench.url)) as store, pytest.raises(UsageError, match="ended without an answer to 1"):
+        IncrementalIndexer(store, bench.embedder, executor).run(FileSource([bench.files]))
 
 
 def test_every_chunk_is_stored_with_its_vector(bench: Bench) -> None:

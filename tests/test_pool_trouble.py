@@ -44,6 +44,27 @@ def test_a_successor_that_is_used_up_before_the_worker_it_replaces_has_left() ->
     assert not psutil.Process().children()
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_an_idle_worker_comes_before_one_that_is_at_work(tmp_path: Path, concurrency: int) -> None:
+    """Two batches for two idle workers: were both given to the first one, each would wait for the other for ever."""
+    with EmbedderPool(functools.partial(obedient_at_once, concurrency), workers=2) as pool:
+        list(pool.run(many(8)))
+        end = time.monotonic() + 20
+        while [stats.state for stats in pool.stats()] != ["idle", "idle"]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        before = [stats.batches for stats in pool.stats()]
+        found = list(pool.run([batch(f"MEET {tmp_path} {number}") for number in range(2)]))
+        assert [stats.batches for stats in pool.stats()] == [number + 1 for number in before]
+    assert not any(embedded.causes for embedded in found)
+
+
+def obedient_at_once(concurrency: int, threads: int) -> LightEmbedder:
+    embedder = Obedient()
+    embedder.concurrency = concurrency
+    return embedder
+
+
 def test_a_run_that_is_collected_while_its_thread_uses_the_pool() -> None:
     """The garbage collector may end an abandoned run at any moment of the same thread."""
     with EmbedderPool(obedient, workers=1) as pool:

@@ -7,8 +7,12 @@ document. A bucket's batches all have the same shape: the engine prepares each s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from embedmill.errors import UsageError
+from embedmill.records import Batch, Embedded
 
 T = TypeVar("T")
 
@@ -61,3 +65,38 @@ def batches(
                 yield buckets.pop(oldest)
     # The largest first, so that all streams come to their end at about the same time.
     yield from sorted(buckets.values(), key=lambda bucket: len(bucket) * padded(length(bucket[0])), reverse=True)
+
+
+class Outstanding(Generic[T]):
+    """What belongs to the batches that an executor has and has not answered yet.
+
+    A batch is known by its texts. The object does not do for that, and neither does its place in memory: an executor may
+    answer with an equal batch, copied or come back from another machine. Batches of the same texts have the same
+    vectors, so that the one that was begun first may take either answer.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, ...], deque[T]] = {}
+
+    def add(self, batch: Batch, belonging: T) -> None:
+        """Take note of a batch that is given to an executor."""
+        self._waiting.setdefault(batch.texts, deque()).append(belonging)
+
+    def take(self, embedded: Embedded) -> T:
+        """What belongs to the batch that this answers. Raises `UsageError` for what is no answer to any."""
+        texts = tuple(embedded.batch.texts)
+        rows = len(embedded.vectors)
+        if texts not in self._waiting:
+            raise UsageError("the executor answered with a batch that it was not given: each answer has its own batch")
+        if rows != len(texts):
+            raise UsageError(f"the executor gave {rows} vectors for a batch of {len(texts)} texts: expected one for each")
+        same = self._waiting[texts]
+        belonging = same.popleft()
+        if not same:
+            del self._waiting[texts]
+        return belonging
+
+    def check(self) -> None:
+        """Raise `UsageError` where an executor has ended without an answer to each batch."""
+        if left := sum(map(len, self._waiting.values())):
+            raise UsageError(f"the executor ended without an answer to {left} of the batches that it was given")

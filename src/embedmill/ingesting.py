@@ -163,6 +163,8 @@ class Ingestor:
                 state.tell()
                 if tuning is not None:
                     tuning.adapt()
+            if not self._stopping.is_set():
+                matching.check_complete()
             state.seconds["embed"] += time.perf_counter() - embedding
         finally:
             pages.fail(Closed())

@@ -118,9 +118,9 @@ class Executor(Protocol):
         """Begin to load the model, without waiting for it; otherwise the first batch does."""
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
-        """Embed the batches and yield the results in the same order.
+        """Embed the batches and yield the results in the same order, one for each.
 
-        Pulls only a few batches ahead of the caller. A text that fails does not take its batch with it.
+        A result has its batch, or one with the same texts. Pulls only a few batches ahead of the caller. A text that fails does not take its batch with it.
         Several callers may run at once; each gets its own results.
         """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
-from embedmill.batching import batches
+from embedmill.batching import Outstanding, batches
 from embedmill.records import Batch, Cause, Embedded, TokenIds, Vectors
 
 _ENCODE_AT_ONCE = 64
@@ -32,11 +32,11 @@ def embed_list(
 ) -> tuple[Vectors, dict[int, Cause]]:
     """Vectors of ``(len(texts), dimension)`` in the texts' order; NaN in the rows that have a cause.
 
-    `run` is an executor's, or does as one.
+    `run` is an executor's, or does as one. Raises `UsageError` where it does not answer each batch.
     """
     vectors = np.full((len(texts), dimension), np.nan, np.float32)
     causes: dict[int, Cause] = {}
-    rows: dict[int, list[int]] = {}  # by the id of their batch
+    rows: Outstanding[list[int]] = Outstanding()
 
     def encoded() -> Iterator[tuple[int, TokenIds]]:
         for first in range(0, len(texts), _ENCODE_AT_ONCE):
@@ -45,11 +45,12 @@ def embed_list(
     def calls() -> Iterator[Batch]:
         for group in batches(encoded(), lambda item: len(item[1])):
             batch = Batch(tuple(texts[row] for row, _ in group), tuple(ids for _, ids in group))
-            rows[id(batch)] = [row for row, _ in group]
+            rows.add(batch, [row for row, _ in group])
             yield batch
 
     for embedded in run(calls()):
-        own = rows.pop(id(embedded.batch))
+        own = rows.take(embedded)
         vectors[own] = embedded.vectors
         causes.update({own[row]: cause for row, cause in embedded.causes.items()})
+    rows.check()
     return vectors, causes

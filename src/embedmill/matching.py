@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from embedmill.batching import batches
+from embedmill.batching import Outstanding, batches
 from embedmill.fingerprint import Space
 from embedmill.records import Batch, Cause, Embedded, TokenIds, Vector
 from embedmill.validation import EmbeddingValidator
@@ -55,7 +55,7 @@ class Matching(Generic[P]):
         self._failed = failed
         self._waiting: dict[bytes, list[P]] = {}  # hash -> the piece that is embedded, then its equals
         self._recent: OrderedDict[bytes, Vector] = OrderedDict()
-        self._groups: dict[int, list[P]] = {}  # by the id of their batch, which the answer carries
+        self._outstanding: Outstanding[list[P]] = Outstanding()
 
     def look_up(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
         """What is known from before of texts that this run knows nothing of."""
@@ -79,15 +79,15 @@ class Matching(Generic[P]):
         more = {} if patience is None else {"patience": patience}
         for group in batches(pieces, lambda piece: len(piece.ids), most=most, **more):
             batch = _as_batch(group)
-            self._groups[id(batch)] = group
+            self._outstanding.add(batch, group)
             yield batch
 
     def settle(self, embedded: Embedded) -> Mapping[bytes, Vector]:
         """Give the pieces of a batch, and those equal to them, their vectors or their failures.
 
-        Returns the new vectors, by hash.
+        Returns the new vectors, by hash. Raises `UsageError` for what answers no batch of `calls`.
         """
-        group = self._groups.pop(id(embedded.batch))
+        group = self._outstanding.take(embedded)
         vectors = embedded.vectors
         causes = self._validator.check(vectors) | dict(embedded.causes)
         sound: dict[bytes, Vector] = {}
@@ -105,6 +105,10 @@ class Matching(Generic[P]):
         while len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
         return sound
+
+    def check_complete(self) -> None:
+        """Raise `UsageError` where the executor has ended, without having been told to, before it had answered all."""
+        self._outstanding.check()
 
     def unsettled(self) -> int:
         """How many pieces still wait."""

@@ -157,6 +157,8 @@ class IncrementalIndexer:
         for embedded in self._executor.run(itertools.takewhile(lambda _: not self._stopping.is_set(), calls)):
             flow.settle(embedded)
             tell()
+        if not self._stopping.is_set():
+            flow.matching.check_complete()
         flow.seconds["embed"] = time.perf_counter() - started
 
 

@@ -186,12 +186,13 @@ class Supervisor:
         if self._suspects and not any(worker.alone and not worker.leaving for worker in self.crew):
             self.crew.isolate()
         gave = True
-        while gave:  # one each in turn: the last batches are spread evenly
+        while gave:  # the worker that has the least comes first: none waits while another holds more than it works at
             gave = False
-            for worker in self.crew:
+            for worker in sorted(self.crew, key=lambda worker: len(worker.held) / worker.concurrency):
                 if trial := self._next_for(worker):
                     self._give(worker, trial)
                     gave = True
+                    break
 
     def _next_for(self, worker: Worker) -> Trial | None:
         if not worker.ready or worker.leaving:
