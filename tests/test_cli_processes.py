@@ -83,7 +83,7 @@ def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: S
 
 
 def test_presets_and_what_verbose_shows(shell: Shell) -> None:
-    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "60", "-v")
+    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10", "-v")
     assert done.returncode == 0
     assert "2 worker processes" in done.stdout
     assert "worker 0: process " in done.stdout and "worker 1: process " in done.stdout
@@ -117,7 +117,7 @@ def test_a_run_whose_workers_cannot_start_says_so(shell: Shell) -> None:
 
 
 def test_planned_replacements_are_no_trouble(shell: Shell) -> None:
-    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "60")
+    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10")
     assert "(documents: " in done.stdout
     assert "trouble" not in done.stdout and "retried" not in done.stdout
 

@@ -70,7 +70,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str) -> Non
 
 def test_a_preset_means_processes_unless_something_nearer_says_threads(tmp_path: Path) -> None:
     assert gather(tmp_path, 'preset = "production"').executor == "processes"
-    assert gather(tmp_path, 'preset = "production"').max_documents_per_worker == 500
+    assert gather(tmp_path, 'preset = "production"').max_documents_per_worker == 5000
     assert gather(tmp_path, 'preset = "production"', {"executor": "threads"}).executor == "threads"
     assert gather(tmp_path, 'executor = "threads"', {"preset": "low-memory"}).workers == 1
     assert gather(tmp_path, 'workers = 2\npreset = "production"').workers == 2

@@ -36,8 +36,8 @@ class Settings:
     executor: str = "threads"
     workers: int | None = None  # threads: calls of the model that run at once; processes: their number
     preset: str = "auto"  # for processes; one that is named means processes
-    max_memory_mb: int | None = None  # of a worker process, above what it has after loading; None: the preset's
-    max_documents_per_worker: int | None = None  # texts after which a worker process is replaced; None: the preset's
+    max_memory_mb: int | None = None  # of a worker process, model included; None: the preset's
+    max_documents_per_worker: int | None = None  # calls of the model until a worker is replaced; None: the preset's
     batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
     store: str = "sqlite:.embedmill/index.db"
     schema: str = DEFAULT_SCHEMA  # where in a PostgreSQL database the store lies; means nothing to others

@@ -91,8 +91,9 @@ Preset = Annotated[
     option(
         "--preset",
         metavar="auto|development|production|low-memory",
-        help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 200 texts or "
-        "1,000 MB, 32 texts a batch (development); 3, 500, 1,500, 32 (production); 1, 100, 500, 16 (low-memory). "
+        help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 2,000 calls "
+        "of the model or at 1,000 MB, 32 texts a call (development); 3, 5,000, 1,500, 32 (production); 1, 2,000, 500, 16 "
+        "(low-memory). "
         "One other than auto means --executor processes; what is set itself wins over it. Default: auto.",
         autocompletion=lambda: ["auto", "development", "production", "low-memory"],
     ),
@@ -102,12 +103,16 @@ MaxMemory = Annotated[
     option(
         "--max-memory-mb",
         metavar="MB",
-        help="Replace a worker process that takes so much more than after loading. Default: 1000.",
+        help="Replace a worker process that takes so much, its model included. Default: 1000.",
     ),
 ]
 MaxDocuments = Annotated[
     str | None,
-    option("--max-documents-per-worker", metavar="N", help="Replace a worker process after N texts. Default: never."),
+    option(
+        "--max-documents-per-worker",
+        metavar="N",
+        help="Replace a worker process after N calls of the model, each of a batch of texts. Default: never.",
+    ),
 ]
 BatchSize = Annotated[
     str | None,

@@ -125,7 +125,7 @@ class Crew:
         now = time.monotonic()
         worker.ready, worker.concurrency, worker.idle_since = True, concurrency, now
         worker.loaded_mb = worker.rss_mb = self._memory.of(worker.child.pid)
-        self._memory.largest_loaded = max(self._memory.largest_loaded, worker.loaded_mb)
+        self._memory.loaded(worker.loaded_mb)
         self._failed_starts, self.trouble = 0, ""
         slot = self.slot(worker)
         log.info("worker %d: ready after %.1f s", slot.index, now - worker.started)
@@ -169,16 +169,17 @@ class Crew:
             return
         for worker in [worker for worker in self if worker.ready]:
             worker.rss_mb = self._memory.of(worker.child.pid)
-            grown = worker.rss_mb - worker.loaded_mb
-            if not self._memory.beyond_soft(grown):
+            if not self._memory.beyond_soft(worker.rss_mb):
                 self._memory.fits(worker.batches)
             else:
-                hard = self._memory.beyond_hard(grown)
+                hard = self._memory.beyond_hard(worker.rss_mb)
                 if not worker.too_large:
-                    self._memory.learn(grown, worker.batches, worker.task)
+                    self._memory.learn(worker.rss_mb, worker.batches, worker.task)
                 worker.too_large = True
                 if hard:
-                    yield worker, Cause("WorkerTooLarge", f"the worker took {grown:,.0f} MB more than after loading")
+                    more = worker.rss_mb - worker.loaded_mb
+                    took = f"{worker.rss_mb:,.0f} MB, {more:,.0f} MB more than after loading"
+                    yield worker, Cause("WorkerTooLarge", f"the worker took {took}")
                 else:
                     self.replace(worker, "memory")
 

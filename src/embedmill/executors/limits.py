@@ -15,9 +15,10 @@ class Limits:
     """Bounds of one worker. Raises `UsageError` for values that make no sense."""
 
     max_memory_mb: int | None = 1000
-    """Megabytes (2**20 bytes) of resident memory above what the worker had after loading; at 95 % it is replaced."""
+    """Megabytes (2**20 bytes) of resident memory in all, the model included; at 95 % the worker is replaced, at half as
+    much again killed. A limit that the model alone, or with one batch, is above is raised, with a warning."""
     max_documents_per_worker: int | None = None
-    """Texts after which a worker is replaced, whatever its memory."""
+    """Calls of the model, each of a batch of texts, after which a worker is replaced, whatever its memory."""
     start_seconds: float = 30.0
     """Until a worker must have loaded its model."""
     deadline_seconds: float = 30.0

@@ -9,7 +9,7 @@ import psutil
 
 log = logging.getLogger(__name__)
 
-_SOFT: Final = 0.95  # of the limit: the worker finishes its batch and is replaced
+_SOFT: Final = 0.95  # of the limit, as the others here: the worker finishes its batch and is replaced
 _HARD: Final = 1.5  # of the limit: it is killed and its batch tried again
 _EVERY: Final = 1.0  # seconds between looks
 _FEW: Final = 3  # batches: a worker that is too large before it has finished these has no leak, it needs that much
@@ -18,7 +18,7 @@ _MB: Final = 1 << 20
 
 
 class Memory:
-    """The limit for one worker's growth since it had loaded its model."""
+    """The limit for what one worker takes in all, its model included."""
 
     def __init__(self, limit_mb: float | None) -> None:
         self._limit = limit_mb
@@ -50,20 +50,29 @@ class Memory:
         self._next = now + _EVERY
         return True
 
-    def beyond_soft(self, grown_mb: float) -> bool:
-        """Whether a worker that has grown so far is to be replaced."""
-        return self._limit is not None and grown_mb >= _SOFT * self._limit
+    def beyond_soft(self, rss_mb: float) -> bool:
+        """Whether a worker that takes so much is to be replaced."""
+        return self._limit is not None and rss_mb >= _SOFT * self._limit
 
-    def beyond_hard(self, grown_mb: float) -> bool:
+    def beyond_hard(self, rss_mb: float) -> bool:
         """Whether it is to be killed."""
-        return self._limit is not None and grown_mb >= _HARD * self._limit
+        return self._limit is not None and rss_mb >= _HARD * self._limit
+
+    def loaded(self, rss_mb: float) -> None:
+        """Take note of what a worker takes when it has loaded its model.
+
+        A limit that the model alone is above is raised, with a warning: no restart would help.
+        """
+        self.largest_loaded = max(self.largest_loaded, rss_mb)
+        if self.beyond_soft(rss_mb):
+            self._raise_to(rss_mb, "for the model alone")
 
     def fits(self, batches: int) -> None:
         """Take note of a worker that is within the limit after so many batches."""
         if batches >= _FEW:
             self._soon = 0
 
-    def learn(self, grown_mb: float, batches: int, task: object) -> None:
+    def learn(self, rss_mb: float, batches: int, task: object) -> None:
         """Take note of a worker that was too large after so many batches, when it was at this task.
 
         A limit that the model's own work does not fit into is raised, with a warning: no restart would help. One task
@@ -73,12 +82,16 @@ class Memory:
             return
         self._last = task
         self._soon = self._soon + 1 if batches < _FEW else 0
-        if self._soon > 1 and self._limit is not None:
-            self._limit = grown_mb * _HARD
+        if self._soon > 1:
             self._soon = 0
-            log.warning(
-                "max_memory_mb is below what the model needs for a batch (%.0f MB): taking %.0f", grown_mb, self._limit
-            )
+            self._raise_to(rss_mb, "for the model and one batch")
+
+    def _raise_to(self, rss_mb: float, what: str) -> None:
+        raised = rss_mb * _HARD
+        log.warning(
+            "max_memory_mb is %.0f, and a worker needs %.0f MB %s: taking %.0f", self._limit, rss_mb, what, raised
+        )
+        self._limit = raised
 
     def room_for(self, worker_mb: float) -> bool:
         """Whether a second worker of this size fits beside the others."""

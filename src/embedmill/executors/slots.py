@@ -36,7 +36,7 @@ class Worker:
     too_large: bool = False  # it has been, or is
     loaded_mb: float = 0.0
     rss_mb: float = 0.0
-    documents: int = 0  # given to it
+    calls: int = 0  # batches given to it
     batches: int = 0  # finished by it
 
     @property

@@ -31,7 +31,7 @@ _TICK: Final = 0.1  # seconds between looks at the clock while there is somethin
 _IDLE_TICK: Final = 1.0  # seconds, while there is not
 _STOPPED: Final = 2.0  # seconds between two looks, after which this process must have been stopped itself
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
-_EARLY: Final = 0.8  # of the documents after which a worker is replaced: its successor is begun then
+_EARLY: Final = 0.8  # of the calls after which a worker is replaced: its successor is begun then
 _WARD_AHEAD: Final = 2.0  # seconds before a deadline at which the ward's worker is started
 
 
@@ -217,11 +217,11 @@ class Supervisor:
         self._number = (self._number + 1) % 2**32
         worker.held[self._number] = Held(trial)
         worker.begin(time.monotonic())
-        worker.documents += trial.stop - trial.start
+        worker.calls += 1
         self._send(worker, pack_batch(self._number, trial.batch))
         most = self._limits.max_documents_per_worker
-        if most is not None and worker.documents >= most * _EARLY:
-            self.crew.replace(worker, "documents", at_once=worker.documents >= most)
+        if most is not None and worker.calls >= most * _EARLY:
+            self.crew.replace(worker, "documents", at_once=worker.calls >= most)
 
     def _send(self, worker: Worker, frame: bytes = b"") -> None:
         worker.child.send(frame)
