@@ -82,10 +82,11 @@ COPIES: dict[str, Callable[[Batch], Batch]] = {
     "made anew": lambda batch: Batch(tuple(batch.texts), tuple(ids.copy() for ids in batch.ids)),
     "copied": copy.copy,
     "copied with its arrays": copy.deepcopy,
-    "pickled": lambda batch: pickle.loads(pickle.dumps(batch)),  # noqa: S301 - our own
+    "pickled": lambda batch: pickle.loads(pickle.dumps(batch)),
     "replaced": dataclasses.replace,
     "with texts of its own": lambda batch: Batch(
-        tuple(text.encode().decode() for text in batch.texts), tuple(np.array(ids.tolist(), np.int32) for ids in batch.ids)
+        tuple(text.encode().decode() for text in batch.texts),
+        tuple(np.array(ids.tolist(), np.int32) for ids in batch.ids),
     ),
 }
 

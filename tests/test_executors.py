@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from embedmill.executors.caller import _WAITING
 from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
@@ -69,7 +70,8 @@ def test_backpressure(executor: Executor, embedder: TroubledEmbedder) -> None:
     results = executor.run(endless())
     for _ in range(5):
         next(results)
-    assert len(taken) <= 5 + 4 * embedder.concurrency
+    late = _WAITING if executor.name == "processes" else 0  # behind a batch whose worker the machine gives no time
+    assert len(taken) <= 5 + 4 * embedder.concurrency + late
     results.close()  # type: ignore[attr-defined]
 
 

@@ -80,7 +80,9 @@ def test_a_memory_limit_below_what_a_batch_needs_is_raised_and_said(caplog: pyte
     with EmbedderPool(greedy, workers=1, limits=Limits(max_memory_mb=20)) as pool:
         check(list(pool.run(work)), work, None)
         assert pool.restarts <= 8
-    assert re.search(r"max_memory_mb is \d+, and a worker needs \d+ MB for the model and one batch: taking", caplog.text)
+    assert re.search(
+        r"max_memory_mb is \d+, and a worker needs \d+ MB for the model and one batch: taking", caplog.text
+    )
 
 
 def test_a_memory_limit_below_what_the_model_alone_takes_is_raised_once(caplog: pytest.LogCaptureFixture) -> None:

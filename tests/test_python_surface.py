@@ -55,8 +55,7 @@ def test_the_nearest_option_is_one_of_the_functions_own_too() -> None:
 
 def test_every_setting_is_an_option_of_some_function() -> None:
     typed = set(config.FileOptions.__annotations__)
-    of_the_generator = {"embedding_parallel_workers", "enable_parallel_embeddings"}
-    assert typed == {field.name for field in fields(config.Settings)} - of_the_generator
+    assert typed == {field.name for field in fields(config.Settings)}
 
 
 def test_type_checkers_reject_misspelt_and_wrong_options(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def index(
     check_options(index, options, FileOptions)
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
-    chosen = settings(options)
+    chosen = settings(options, only=FileOptions.__annotations__)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
         embedder, executor, cache, chunking = parts(chosen, stack)
@@ -165,12 +165,13 @@ def retry_failed(
     from embedmill.sources.names import file_path
 
     check_options(retry_failed, options, DocumentOptions)
-    chosen = settings(options)
+    used = FileOptions.__annotations__  # which files are taken is told by the environment and the file
+    chosen = settings(options, only=used)
     with ExitStack() as stack:
         store = _opened(chosen, stack, write=True, create=False)
         bound = store.status().model
         if options.get("model") is None and bound is not None:
-            chosen = settings({**options, "model": bound})
+            chosen = settings({**options, "model": bound}, only=used)
         failed = store.failed_documents()
         there, vanished = [], []
         for document in failed:
@@ -200,7 +201,8 @@ class Searcher(Closing):
     def __init__(self, store: str | None = None, **options: Unpack[SearchOptions]) -> None:
         check_options(Searcher, options, SearchOptions)
         model, precision = options.get("model"), options.get("precision") or "f32"
-        chosen = settings({"store": store} | {name: options.get(name) for name in ("schema", "db_timeout")})
+        place = {"store": store} | {name: options.get(name) for name in ("schema", "db_timeout")}
+        chosen = settings(place, only=place)
         with ExitStack() as stack:
             self._store = _opened(chosen, stack, write=False)
             status = self._store.status()
@@ -333,7 +335,17 @@ def _processes(chosen: Settings) -> Executor:
     def pool(workers: int) -> EmbedderPool:
         return EmbedderPool(factory, workers=workers, limits=limits)
 
-    return pool(chosen.workers) if chosen.workers else TunedPool(pool, candidates(machine.cores()))
+    return pool(processes(chosen.workers)) if chosen.workers else TunedPool(pool, candidates(machine.cores()))
+
+
+def processes(workers: int) -> int:
+    """So many worker processes, or as many as make any sense here, which is said then."""
+    most = machine.most_workers()
+    if workers > most:
+        log.warning(
+            "workers is %d: more than %d processes, 8 for each core, make no sense here: taking so many", workers, most
+        )
+    return min(workers, most)
 
 
 def _opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
@@ -350,13 +362,21 @@ def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
         raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
 
 
-def parts(chosen: Settings, stack: ExitStack) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
-    """What a run embeds with; `stack` closes it."""
+def parts(
+    chosen: Settings, stack: ExitStack, *, quiet: bool = False
+) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
+    """What a run embeds with; `stack` closes it. `quiet` does not say where there are fewer workers than asked for."""
     from embedmill.chunking import Chunking
     from embedmill.executors.inline import InlineExecutor
     from embedmill.state.cache import PersistentCache
 
     workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
+    if chosen.executor == "threads" and (chosen.workers or 0) > workers and not quiet:
+        log.warning(
+            "workers is %d: this process has %s, so that so many calls of the model run at once, and no more",
+            chosen.workers,
+            "1 core" if workers == 1 else f"{workers} cores",
+        )
     embedder = load_embedder(chosen.model, precision=chosen.precision, streams=workers, threads=workers)
     stack.callback(embedder.close)
     executor: Executor

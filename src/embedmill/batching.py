@@ -70,9 +70,9 @@ def batches(
 class Outstanding(Generic[T]):
     """What belongs to the batches that an executor has and has not answered yet.
 
-    A batch is known by its texts. The object does not do for that, and neither does its place in memory: an executor may
-    answer with an equal batch, copied or come back from another machine. Batches of the same texts have the same
-    vectors, so that the one that was begun first may take either answer.
+    A batch is known by its texts, and not as an object: an executor may answer with an equal batch, copied or come back
+    from another machine. Batches of the same texts have the same vectors, so that the one that was begun first may take
+    either answer.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,9 @@ class Outstanding(Generic[T]):
         if texts not in self._waiting:
             raise UsageError("the executor answered with a batch that it was not given: each answer has its own batch")
         if rows != len(texts):
-            raise UsageError(f"the executor gave {rows} vectors for a batch of {len(texts)} texts: expected one for each")
+            raise UsageError(
+                f"the executor gave {rows} vectors for a batch of {len(texts)} texts: expected one for each"
+            )
         same = self._waiting[texts]
         belonging = same.popleft()
         if not same:

@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,6 +24,7 @@ PREFIX = "EMBEDMILL_"
 PRECISIONS = ("auto", "f32", "bf16")
 EXECUTORS = ("threads", "processes")
 
+_DIGITS = 18  # of a whole number; longer ones are no number of anything
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -48,8 +49,8 @@ class Settings:
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     max_file_size: int = 64 << 20  # bytes; most larger files are data or logs, not text to search
-    embedding_parallel_workers: int | None = None  # of a ParallelEmbeddingGenerator; None: one for each core
-    enable_parallel_embeddings: bool = True  # whether it may use processes at all
+    embedding_parallel_workers: int | None = None  # worker processes: of runs, and of a ParallelEmbeddingGenerator
+    enable_parallel_embeddings: bool = True  # whether there may be worker processes at all
 
 
 # The same as the keyword arguments of the functions, for type checkers; `check_options` looks at run time.
@@ -76,6 +77,8 @@ class RunOptions(PlaceOptions, total=False):
     max_documents_per_worker: int | str | None
     batch_size: int | str | None
     cache: bool | str | None
+    embedding_parallel_workers: int | str | None
+    enable_parallel_embeddings: bool | str | None
 
 
 class DocumentOptions(RunOptions, total=False):
@@ -116,24 +119,28 @@ def check_options(function: Callable[..., Any], given: Mapping[str, Any], kind: 
 def settings(
     flags: Mapping[str, Any] | None = None,
     *,
+    only: Collection[str] | None = None,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
     """Gather the settings; a flag that is None was not given.
 
+    `only` names those that the caller uses, None for all: of the others in the environment and the file nothing is
+    looked at, so that a value that does not fit stops none but the commands that it is for.
+
     Raises `UsageError`, which names the place of the value, for an unknown key or a value that does not fit.
     """
+    wanted = _CHECKS if only is None else only
     found: dict[str, Any] = {}
     contradiction = ""
     for place, layer in {
-        CONFIG_FILE: _from_file((folder or Path()) / CONFIG_FILE),
-        "environment": _from_environment(os.environ if environment is None else environment),
+        CONFIG_FILE: _from_file((folder or Path()) / CONFIG_FILE, wanted),
+        "environment": _from_environment(os.environ if environment is None else environment, wanted),
         "options": _from_flags(flags or {}),
     }.items():
+        _follow_parallel(layer, found)
         if "preset" in layer or "executor" in layer:  # these count, and not what the places before say of it
-            preset = layer.get("preset", "auto")
-            wrong = preset != "auto" and layer.setdefault("executor", "processes") != "processes"
-            contradiction = f"{place}: preset {preset} is for worker processes, not for threads" if wrong else ""
+            contradiction = _contradiction(place, layer)
         found |= layer
     if contradiction:
         raise UsageError(f"{contradiction}: leave one of them out")
@@ -143,16 +150,40 @@ def settings(
     return Settings(**found)
 
 
+def _follow_parallel(layer: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Let the settings of parallel embeddings mean worker processes, where nothing nearer is said of these."""
+    if layer.get("enable_parallel_embeddings") is False:
+        if layer.get("preset", "auto") == "auto":  # one that is named contradicts it
+            layer.setdefault("executor", "threads")
+        return
+    allowed = {**before, **layer}.get("enable_parallel_embeddings", True)
+    if "embedding_parallel_workers" in layer and allowed and layer.setdefault("executor", "processes") == "processes":
+        layer.setdefault("workers", layer["embedding_parallel_workers"])
+
+
+def _contradiction(place: str, layer: dict[str, Any]) -> str:
+    """What contradicts itself in one place; "" for nothing. A preset that is named means processes."""
+    preset = layer.get("preset", "auto")
+    wants = layer.setdefault("executor", "processes") if preset != "auto" else layer.get("executor")
+    if preset != "auto" and wants != "processes":
+        return f"{place}: preset {preset} is for worker processes, not for threads"
+    if wants == "processes" and layer.get("enable_parallel_embeddings") is False:
+        return f"{place}: enable_parallel_embeddings is off, and worker processes are asked for"
+    return ""
+
+
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     for name in flags:
         if name not in _CHECKS:
             raise UsageError(f"unknown setting {name!r}{meant(name, _CHECKS)}")
     return {
-        name: _checked(name, value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
+        name: _checked(name, value, f"--{name.replace('_', '-')}", _CHECKS | _NARROWER)
+        for name, value in flags.items()
+        if value is not None
     }
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _from_file(path: Path, wanted: Collection[str]) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
@@ -168,23 +199,24 @@ def _from_file(path: Path) -> dict[str, Any]:
             known = ", ".join(_CHECKS).replace("_", "-")
             near = meant(key, known.split(", "))
             raise UsageError(f"{path}: unknown setting {key!r}{near or f'; known are {known}'}")
-        found[name] = _checked(name, value, f"{path}: {key}")
+        if name in wanted:
+            found[name] = _checked(name, value, f"{path}: {key}")
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
     found = {}
-    if workers := environment.get("EMBED_WORKERS"):
+    if "workers" in wanted and (workers := environment.get("EMBED_WORKERS")):
         found["workers"] = _checked("workers", workers, "EMBED_WORKERS")
-    for name in _CHECKS:
+    for name in (name for name in _CHECKS if name in wanted):
         if value := environment.get(PREFIX + name.upper()):
             found[name] = _checked(name, value, PREFIX + name.upper())
     return found
 
 
-def _checked(name: str, value: Any, place: str) -> Any:
+def _checked(name: str, value: Any, place: str, checks: Mapping[str, Callable[[Any], Any]] | None = None) -> Any:
     try:
-        return _CHECKS[name](value)
+        return (checks or _CHECKS)[name](value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{place}: {value!r} does not fit: {error}") from None
 
@@ -204,10 +236,10 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
     return check
 
 
-def _number(value: Any, least: int, most: int) -> int:
+def _number(value: Any, least: int, most: int | None) -> int:
     number = str(value).strip()  # of True, too: which is no number then
-    if not number.isdecimal() or not least <= int(number) <= most:
-        raise ValueError(f"expected a whole number from {least} to {most:,}")
+    if not number.isdecimal() or len(number) > _DIGITS or int(number) < least or (most and int(number) > most):
+        raise ValueError(f"expected a whole number from {least} {f'to {most:,}' if most else 'up'}")
     return int(number)
 
 
@@ -216,6 +248,11 @@ def _count(least: int, most: int) -> Callable[[Any], int]:
 
 
 def _workers(value: Any) -> int | None:
+    """A number from the environment or the file may be meant for a larger machine: it is bounded where it is used."""
+    return None if value == "auto" else _number(value, 1, None)
+
+
+def _workers_here(value: Any) -> int | None:
     return None if value == "auto" else _number(value, 1, machine.most_workers())
 
 
@@ -277,4 +314,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "embedding_parallel_workers": _workers,
     "enable_parallel_embeddings": _switch,
 }
+_NARROWER = dict.fromkeys(("workers", "embedding_parallel_workers"), _workers_here)  # of what is given here and now
 assert set(_CHECKS) == {field.name for field in fields(Settings)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedmill import machine
-from embedmill.api import load_embedder, worker_factory
+from embedmill.api import load_embedder, processes, worker_factory
 from embedmill.checks import whole_number
 from embedmill.closing import Closing
 from embedmill.config import settings
@@ -41,8 +41,10 @@ class ParallelEmbeddingGenerator(Closing):
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
         whole_number("threshold", threshold, 0)
-        chosen = settings()
-        asked = chosen.embedding_parallel_workers or machine.cores() if workers is None else workers
+        chosen = settings(only=("embedding_parallel_workers", "enable_parallel_embeddings"))
+        asked = workers
+        if asked is None:
+            asked = processes(chosen.embedding_parallel_workers or machine.cores())
         pool = EmbedderPool(worker_factory(model, precision), workers=asked, limits=limits)
         self.workers = pool.workers if chosen.enable_parallel_embeddings else 1
         self.threshold = threshold

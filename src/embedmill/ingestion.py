@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Unpack
 
+from embedmill import machine
 from embedmill.api import parts
 from embedmill.checks import whole_number
 from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
@@ -69,7 +70,8 @@ def ingest(
     whole_number("batch", batch)
     whole_number("max_text", max_text)
     check_options(ingest, options, RunOptions)
-    chosen = settings(options)
+    used = RunOptions.__annotations__
+    chosen = settings(options, only=used)
     with ExitStack() as stack:
         there = stack.enter_context(
             opened(
@@ -85,7 +87,7 @@ def ingest(
             )
         )
         if again and options.get("model") is None and (bound := there.status().model):
-            chosen = settings({**options, "model": bound})
+            chosen = settings({**options, "model": bound}, only=used)
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
             return estimate(there, embedder, executor, overwrite=overwrite, again=again)
@@ -119,7 +121,7 @@ def measure(
     and errors are those of `ingest`.
     """
     check_options(measure, options, RunOptions)
-    chosen = settings(options)
+    chosen = settings(options, only=[*PlaceOptions.__annotations__, "model"])
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         run = MetricsRun(there, _tokenizer(chosen.model))
         on_start(run)
@@ -128,14 +130,18 @@ def measure(
 
 def table_status(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
-    with opened(table, settings(options), vector=vector) as there:
+    with opened(table, _place(options), vector=vector) as there:
         return there.status()
 
 
 def table_failures(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
-    with opened(table, settings(options), vector=vector) as there:
+    with opened(table, _place(options), vector=vector) as there:
         yield from there.failures()
+
+
+def _place(options: PlaceOptions) -> Settings:
+    return settings(options, only=PlaceOptions.__annotations__)
 
 
 @contextmanager
@@ -154,7 +160,8 @@ def width(chosen: Settings) -> Width | None:
     """As wide as the user says; None for as it is measured to be best."""
     if not chosen.workers:
         return None
-    return Width(max(chosen.workers, NARROWEST.ahead), min(chosen.workers, WIDEST.writers))
+    ahead = min(max(chosen.workers, NARROWEST.ahead), machine.most_workers())
+    return Width(ahead, min(chosen.workers, WIDEST.writers))
 
 
 def _tokenizer(model: str) -> Encode | None:

@@ -120,8 +120,8 @@ class Executor(Protocol):
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
         """Embed the batches and yield the results in the same order, one for each.
 
-        A result has its batch, or one with the same texts. Pulls only a few batches ahead of the caller. A text that fails does not take its batch with it.
-        Several callers may run at once; each gets its own results.
+        A result has its batch, or one with the same texts. Pulls only a few batches ahead of the caller. A text that
+        fails does not take its batch with it. Several callers may run at once; each gets its own results.
         """
 
     @property

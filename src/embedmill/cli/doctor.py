@@ -56,7 +56,8 @@ def doctor(
 
     from embedmill.config import settings
 
-    chosen = settings(options.given(model=model, precision=precision, workers=workers))
+    used = ("model", "precision", "workers", "executor", "preset")
+    chosen = settings(options.given(model=model, precision=precision, workers=workers), only=used)
     problems: list[str] = []
     facts = {
         "processor": _processor(),
@@ -183,7 +184,7 @@ def _run(chosen: Settings) -> dict[str, Any]:
         "precision": native_precision() if chosen.precision == "auto" else chosen.precision,
         "auto_precision": native_precision(),
         "executor": chosen.executor,
-        "streams": chosen.workers or machine.cores(),
+        "streams": min(chosen.workers or machine.cores(), machine.cores()),
         "threads": machine.cores(),
     }
 

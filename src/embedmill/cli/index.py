@@ -68,7 +68,7 @@ def index(
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import api
     from embedmill.cli.runs import run_on_store
-    from embedmill.config import settings
+    from embedmill.config import FileOptions, settings
 
     flags = options.given(
         model=model,
@@ -89,7 +89,7 @@ def index(
         hidden=hidden,
         max_file_size=max_file_size,
     )
-    chosen = settings(flags)
+    chosen = settings(flags, only=FileOptions.__annotations__)
     source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
     job = partial(api.index, paths, dry_run=dry_run, prune=prune, **flags)
     return run_on_store(job, source, flags, as_json=as_json, quiet=quiet)

@@ -73,8 +73,8 @@ Workers = Annotated[
     option(
         "--workers",
         metavar="N",
-        help="Calls of the model that run at once, or worker processes. Default: one call for each core; the number of "
-        "processes is measured at the run's beginning.",
+        help="Calls of the model that run at once, at most one for each core, or worker processes. Default: one call "
+        "for each core; the number of processes is measured at the run's beginning.",
     ),
 ]
 WorkersOrAuto = Annotated[
@@ -82,8 +82,8 @@ WorkersOrAuto = Annotated[
     option(
         "--workers",
         metavar="N|auto",
-        help="Calls of the model that run at once, or worker processes, and threads that write. Default: auto: a call "
-        "for each core, and as many rows in flight and writers as turn out to be needed.",
+        help="Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
+        "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
     ),
 ]
 Preset = Annotated[
@@ -92,9 +92,9 @@ Preset = Annotated[
         "--preset",
         metavar="auto|development|production|low-memory",
         help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 2,000 calls "
-        "of the model or at 1,000 MB, 32 texts a call (development); 3, 5,000, 1,500, 32 (production); 1, 2,000, 500, 16 "
-        "(low-memory). "
-        "One other than auto means --executor processes; what is set itself wins over it. Default: auto.",
+        "of the model or at 1,000 MB, 32 texts a call (development); 3, 5,000, 1,500, 32 (production); "
+        "1, 2,000, 500, 16 (low-memory). One other than auto means --executor processes; what is "
+        "set itself wins over it. Default: auto.",
         autocompletion=lambda: ["auto", "development", "production", "low-memory"],
     ),
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from embedmill.cli import exits, hints, output, summary
 from embedmill.cli.signals import Stopping
 from embedmill.cli.wording import counted
-from embedmill.config import settings
+from embedmill.config import PlaceOptions, settings
 from embedmill.progress import State, displayed
 from embedmill.records import Report
 from embedmill.stores import open_store
@@ -92,7 +92,7 @@ def run_on_store(
     """`run` a job that fills the store which the options `given` and the other settings name."""
 
     def first_failures() -> list[str]:
-        chosen = settings(given)
+        chosen = settings(given, only=PlaceOptions.__annotations__)
         with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
             first = itertools.islice(opened.failures(), summary.FAILURES_SHOWN)
             return [summary.describe(failure) for failure in first]

@@ -77,13 +77,13 @@ def _of_store(given: dict[str, Any], failures: bool) -> _Standing:
     from embedmill.cli.summary import describe
     from embedmill.cli.tables import listing
     from embedmill.cli.wording import in_bytes
-    from embedmill.config import settings
+    from embedmill.config import PlaceOptions, settings
     from embedmill.errors import StoreError
     from embedmill.stores import open_store, shown
     from embedmill.tables.listing import listed
     from embedmill.tables.naming import VECTOR_NAME
 
-    chosen = settings(given)
+    chosen = settings(given, only=PlaceOptions.__annotations__)
     tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     url, held, failed = output.masked(shown(chosen.store)), None, []
     try:

@@ -41,10 +41,10 @@ def verify(
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill.cli.wording import counted
-    from embedmill.config import settings
+    from embedmill.config import PlaceOptions, settings
     from embedmill.stores import open_store
 
-    chosen = settings(options.given(store=store, schema=schema))
+    chosen = settings(options.given(store=store, schema=schema), only=PlaceOptions.__annotations__)
     listed: list[str] = []
     number = 0
     with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:

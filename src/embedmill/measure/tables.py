@@ -23,6 +23,8 @@ from embedmill.tables.copies import Copy, copied
 ROWS: Final = 1000
 """Of the table, that are tried with each setting: some seconds each on two cores."""
 
+_USED: Final = [name for name in RunOptions.__annotations__ if name not in ("workers", "cache")]  # tried, and off
+
 _LARGER: Final = 4  # the second batch size, as a multiple of the first
 
 
@@ -84,7 +86,7 @@ def bench_ingest(
     for name, value in (("batch", batch), ("max_workers", max_workers), ("rows", rows)):
         whole_number(name, value)
     check_options(bench_ingest, options, RunOptions)
-    chosen = settings(options)
+    chosen = settings(options, only=_USED)
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         name, texts = there.name, there.sample(rows)
     texts = [each for each in texts if each.strip() and len(each) <= LONGEST_TEXT]
@@ -97,7 +99,7 @@ def bench_ingest(
         if stop.asked:
             break
         with copied(chosen.store, texts) as copy:
-            report = _run(copy, settings({**options, "workers": workers, "cache": False}), size, stop)
+            report = _run(copy, settings({**options, "workers": workers, "cache": False}, only=_USED), size, stop)
         if report.interrupted:
             break
         tried.append(_tried(report, workers, size, tried[0].rows_per_second if tried else None))
@@ -137,7 +139,7 @@ def _settings(batch: int, max_workers: int) -> Iterator[tuple[int, int]]:
 def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport:
     """Fill the copy; the model is loaded before the clock runs."""
     with ExitStack() as stack:
-        embedder, executor, _, _ = parts(chosen, stack)
+        embedder, executor, _, _ = parts(chosen, stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
         table = stack.enter_context(opened(copy.table, place, create=True, index=IndexOptions("none")))
         warm = Batch(("a",), (np.asarray(embedder.encode(["a"])[0]),))
