@@ -4,7 +4,8 @@
     ├── UsageError              the call itself is wrong (exit code 2)
     ├── ModelError
     │   ├── ModelNotFound
-    │   └── UnsupportedModel
+    │   ├── UnsupportedModel
+    │   └── ModelUnusable
     ├── SourceError
     ├── StoreError
     │   ├── StoreNotFound
@@ -49,6 +50,10 @@ class ModelNotFound(ModelError):
 
 class UnsupportedModel(ModelError):
     """The architecture is not covered: take one that is, or files in ONNX or OpenVINO format."""
+
+
+class ModelUnusable(ModelError):
+    """The model cannot compute any more, whatever the text: memory is short, or its library fails; see the message."""
 
 
 class SourceError(EmbedmillError):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import queue
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedmill import machine
 from embedmill.batching import padded
+from embedmill.embedders.calls import Calls, one_line
 from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Task
@@ -55,8 +54,7 @@ class OpenVINOEmbedder:
         self._precision = precision
         self._threads = threads or machine.cores()
         self._streams = streams or self._threads
-        self._loading = threading.Lock()
-        self._requests: queue.LifoQueue[ov.InferRequest] | None = None
+        self._calls = Calls(name, self._compile, self.concurrency)
 
     @functools.cached_property
     def fingerprint(self) -> Fingerprint:
@@ -89,7 +87,12 @@ class OpenVINOEmbedder:
     @property
     def loaded(self) -> bool:
         """Whether the graph is compiled and in memory."""
-        return self._requests is not None
+        return self._calls.loaded
+
+    @property
+    def failures(self) -> int:
+        """Calls of the model that have failed so far: a process where one has is better replaced."""
+        return self._calls.failures
 
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -99,11 +102,9 @@ class OpenVINOEmbedder:
 
     def load(self) -> None:
         """Build and compile the graph, if that has not been done."""
-        with self._loading:
-            if self._requests is None:
-                self._requests = self._compile()
+        self._calls.load()
 
-    def _compile(self) -> queue.LifoQueue[ov.InferRequest]:
+    def _compile(self) -> ov.CompiledModel:
         import openvino as ov
 
         from embedmill.models.graph import build
@@ -117,32 +118,21 @@ class OpenVINOEmbedder:
             "CPU_RUNTIME_CACHE_CAPACITY": _RUNTIME_CACHE,
         }
         try:
-            compiled = ov.Core().compile_model(build(self._card), "CPU", settings)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ModelError(f"{self.name}: OpenVINO cannot compile the model ({reason})") from error
-        requests: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
-        for _ in range(self.concurrency):
-            requests.put(compiled.create_infer_request())
-        return requests
+            return ov.Core().compile_model(build(self._card), "CPU", settings)
+        except (RuntimeError, OSError, MemoryError) as error:  # the latter two where memory is short
+            raise ModelError(f"{self.name}: OpenVINO cannot compile the model ({one_line(error)})") from error
 
     def encode(self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True) -> list[TokenIds]:
         """Each text's token ids, prompt and special tokens included."""
         return self._tokenizer.encode(texts, prompt=self._card.prompt(task), truncate=truncate)
 
     def infer(self, batch: Batch) -> Vectors:
-        """The batch's vectors, ``(n, dimension)``, from one model call."""
-        if self._requests is None:
-            self.load()
-        requests = self._requests
-        assert requests is not None
-        request = requests.get()
-        try:
-            # Shared, the arrays are read in place. Not shared, OpenVINO 2026.4 corrupts the heap when shapes vary.
-            request.infer(self._arrays(batch.ids), share_inputs=True)
-            return np.array(request.get_output_tensor(0).data)
-        finally:
-            requests.put(request)
+        """The batch's vectors, ``(n, dimension)``, from one model call.
+
+        Raises `RuntimeError` where the model cannot take these texts, and `ModelUnusable` where it cannot be called
+        any more, whatever the texts.
+        """
+        return self._calls(self._arrays(batch.ids))
 
     def _arrays(self, ids: Sequence[TokenIds]) -> list[NDArray[Any]]:
         """Token ids, padded, and the mask: two arrays of ``(len(ids), padded length)``.
@@ -181,5 +171,4 @@ class OpenVINOEmbedder:
 
     def close(self) -> None:
         """Give the model's memory back; a later `infer` loads it again."""
-        with self._loading:
-            self._requests = None
+        self._calls.close()

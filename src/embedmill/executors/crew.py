@@ -210,7 +210,7 @@ class Crew:
         if slot.futile > self._limits.max_restarts and slot.worker is None:
             slot.retired = True
             log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.futile)
-        short = {"WorkerHung": "hang", "WorkerTooLarge": "memory"}.get(cause.type)
+        short = {"WorkerHung": "hang", "WorkerTooLarge": "memory", "ModelUnusable": "model failure"}.get(cause.type)
         self._count(slot, worker.child.pid, short or died_of(code))
         return cause
 

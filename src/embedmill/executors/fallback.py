@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from embedmill.errors import ModelUnusable
 from embedmill.executors.isolating import isolate
 from embedmill.executors.loading import Factory, loaded
 from embedmill.executors.recovery import Job
@@ -15,7 +16,7 @@ from embedmill.interfaces import Embedder
 class Fallback:
     """An embedder in this process, which takes the jobs that no worker can be given.
 
-    It is loaded in a thread of its own; `failed` is called with the error where it cannot be.
+    It is loaded in a thread of its own; `failed` is called with the error where it cannot be, or no more used.
     """
 
     def __init__(self, factory: Factory, threads: int, failed: Callable[[Exception], None]) -> None:
@@ -39,12 +40,16 @@ class Fallback:
             failed(error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}"))
             return
         for _ in range(embedder.concurrency):
-            threading.Thread(target=self._serve, args=[embedder], name="embedmill-here", daemon=True).start()
+            threading.Thread(target=self._serve, args=[embedder, failed], name="embedmill-here", daemon=True).start()
 
-    def _serve(self, embedder: Embedder) -> None:
+    def _serve(self, embedder: Embedder, failed: Callable[[Exception], None]) -> None:
         while (job := self._jobs.get()) is not None:
             if job.outcome is None:
-                embedded, retries = isolate(embedder, job.batch)
+                try:
+                    embedded, retries = isolate(embedder, job.batch)
+                except ModelUnusable as error:
+                    failed(error)
+                    break
                 with self._counting:
                     self.retries += retries
                 job.finish(embedded)

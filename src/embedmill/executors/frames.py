@@ -30,7 +30,7 @@ class Kind(enum.IntEnum):
 
     FACTORY = 1  # to the worker: the pickled factory and what is needed to call it
     READY = 2  # from the worker: the model is loaded
-    FAILED = 3  # from the worker: it is not, and why
+    FAILED = 3  # from the worker: it is not, and why; after READY: a call of it has failed
     BATCH = 4  # to the worker
     RESULT = 5  # from the worker: the vectors of the batch of the same number
 

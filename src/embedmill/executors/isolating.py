@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from embedmill.errors import ModelUnusable
 from embedmill.interfaces import Embedder
 from embedmill.records import Batch, Cause, Embedded, Vectors
 
@@ -12,12 +13,14 @@ def isolate(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
     """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
     To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
-    called in a thread of its own, where no Ctrl-C arrives.
+    called in a thread of its own, where no Ctrl-C arrives. Raises `ModelUnusable`, which is no text's fault.
     """
     if not batch.texts:
         return Embedded(batch, np.empty((0, embedder.dimension), np.float32)), 0
     try:
         return Embedded(batch, _inferred(embedder, batch)), 0
+    except ModelUnusable:
+        raise
     except BaseException as error:
         if len(batch.texts) == 1:
             empty = np.full((1, embedder.dimension), np.nan, np.float32)

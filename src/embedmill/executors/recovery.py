@@ -27,6 +27,7 @@ class Job:
     done: Callable[[Job], None]
     outcome: Embedded | Exception | None = None  # None until there is one
     suspect: bool = False  # a worker has died of it, or beside it
+    unusable: int = 0  # workers that held it when their model could not be used any more
     _vectors: Vectors | None = None
     _causes: dict[int, Cause] = field(default_factory=dict)
     _settled: int = 0  # rows
@@ -69,11 +70,16 @@ class Trial:
     def batch(self) -> Batch:
         """The texts of these rows."""
         whole = self.job.batch
-        return whole if self.stop - self.start == len(whole.texts) else whole.part(self.start, self.stop)
+        return whole if self.whole else whole.part(self.start, self.stop)
 
     def settle(self, embedded: Embedded) -> None:
         """Take the result."""
         self.job.settle(self.start, embedded)
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all rows of the job."""
+        return self.stop - self.start == len(self.job.batch.texts)
 
     def after_death(self, cause: Cause, dimension: int, *, hung: bool = False) -> Sequence[Trial]:
         """What to try next, after a worker has died that held these rows; nothing where a text has been convicted.

@@ -23,6 +23,7 @@ from embedmill.executors.frames import Frame, Kind, ProtocolError, pack_batch, r
 from embedmill.executors.limits import Limits
 from embedmill.executors.recovery import Job, Trial
 from embedmill.executors.slots import Held, Restart, Worker
+from embedmill.executors.worker import MODEL_FAILED
 from embedmill.records import Cause
 
 log = logging.getLogger(__name__)
@@ -260,6 +261,10 @@ class Supervisor:
                 self._take_ready(worker, frame)
             case Kind.FAILED if not worker.ready:
                 self._take_failed(worker, frame)
+            case Kind.FAILED if frame.facts.get("type") == MODEL_FAILED:
+                self.crew.replace(worker, "model failure")
+            case Kind.FAILED:
+                self._take_unusable(worker, str(frame.facts.get("message")))
             case _:
                 raise ProtocolError(f"{frame.kind.name} was not expected")
 
@@ -278,6 +283,19 @@ class Supervisor:
             self._fall_back(error)  # it says what to do, and would come in this process too
         else:
             self._lost(worker, Cause(kind, message))
+
+    def _take_unusable(self, worker: Worker, message: str) -> None:
+        """A worker's model cannot be used any more, which is no text's fault: one more worker is tried."""
+        self.crew.lost(worker, Cause("ModelUnusable", message))
+        for held in worker.held.values():
+            trial = held.trial
+            trial.job.unusable += 1
+            if trial.job.unusable > 1:
+                trial.job.finish(errors.ModelUnusable(message))
+            elif trial.whole:
+                self._queue.appendleft(trial.job)
+            else:
+                self._suspects.appendleft(trial)
 
     def _take_result(self, worker: Worker, frame: Frame) -> None:
         held = worker.held[frame.number]

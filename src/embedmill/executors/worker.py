@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from multiprocessing import spawn
 from typing import Any, Final, NoReturn
 
+from embedmill.errors import ModelUnusable
 from embedmill.executors.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
 from embedmill.executors.isolating import isolate
 from embedmill.executors.loading import Factory, loaded
@@ -31,6 +32,9 @@ DUMP_SIGNAL: Final = signal.SIGUSR1
 
 IMPORTING: Final = "EMBEDMILL_WORKER_IMPORTING"
 """Set while a worker imports the user's script for its factory: a pool that is begun then would begin itself again."""
+
+MODEL_FAILED: Final = "ModelFailed"
+"""The type in a FAILED frame of a worker whose model has failed, and which has recovered."""
 
 _READ_AT_ONCE: Final = 1 << 18  # bytes
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
@@ -45,9 +49,7 @@ def main(descriptor: int, parent: int) -> NoReturn:
         embedder = _load(next(frames))
         ready = {"dimension": embedder.dimension, "concurrency": embedder.concurrency}
     except BaseException as error:  # a factory may do anything, sys.exit() included
-        cause = Cause.of(error)
-        facts = {"type": cause.type, "message": cause.message, "trace": cause.trace}
-        connection.sendall(pack(Kind.FAILED, facts=facts))
+        connection.sendall(_failed(error))
         os._exit(1)
     connection.sendall(pack(Kind.READY, facts=ready))
     work: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -93,14 +95,32 @@ def _load(frame: Frame) -> Embedder:
     return loaded(factory, frame.facts["threads"])
 
 
+def _failed(error: BaseException) -> bytes:
+    cause = Cause.of(error)
+    return pack(Kind.FAILED, facts={"type": cause.type, "message": cause.message, "trace": cause.trace})
+
+
+def _failures(embedder: Embedder) -> int:
+    """Calls of the model that have failed, where the embedder counts them."""
+    failures = getattr(embedder, "failures", 0)
+    return failures if isinstance(failures, int) else 0
+
+
 def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
     try:
         while True:
             frame: Frame = work.get()
+            failures = _failures(embedder)
             embedded, retries = isolate(embedder, read_batch(frame))
             result = pack_result(frame.number, embedded, retries)
             with sending:
                 connection.sendall(result)
+                if _failures(embedder) > failures:  # it has recovered, but this process has seen better days
+                    connection.sendall(pack(Kind.FAILED, facts={"type": MODEL_FAILED}))
+    except ModelUnusable as error:
+        with sending:
+            connection.sendall(_failed(error))
+        os._exit(1)
     except BaseException:  # no fault of a text: better a death, which the parent notices, than a thread less
         traceback.print_exc()
         os._exit(1)

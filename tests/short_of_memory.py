@@ -1,0 +1,89 @@
+"""Index a folder with an embedder whose process has no memory left once its model is loaded.
+
+As a program: ``short_of_memory.py FOLDER EXECUTOR THREADS``. The store and the cache lie in FOLDER, the documents in
+FOLDER/docs. Prints what the run came to.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.errors import EmbedmillError
+from embedmill.executors.inline import InlineExecutor
+from embedmill.executors.processes import EmbedderPool
+from embedmill.interfaces import Executor
+from embedmill.models import locate, read_card
+from embedmill.pipeline import IncrementalIndexer
+from embedmill.records import Batch, Vectors
+from embedmill.sources.files import FileSource
+from embedmill.state.cache import PersistentCache
+from embedmill.stores import open_store
+
+LEFT = 1 << 20  # bytes: a text of 250 tokens needs more, unless one as long was there before
+
+
+def limit_memory(left: int = LEFT) -> None:
+    """Let this process have so many bytes more than it has, and no more."""
+    status = Path("/proc/self/status").read_text()
+    (size,) = (int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmSize:"))
+    resource.setrlimit(resource.RLIMIT_AS, (size + left, resource.RLIM_INFINITY))
+
+
+def unlimit_memory() -> None:
+    """Let this process have what there is."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def whole(threads: int) -> OpenVINOEmbedder:
+    """The default model's embedder."""
+    files = locate("all-MiniLM-L6-v2")
+    return OpenVINOEmbedder(files.name, read_card(files), precision="f32", streams=threads, threads=threads)
+
+
+class ShortOfMemory(OpenVINOEmbedder):
+    """The same, which has no memory left after its second call."""
+
+    calls = 0
+
+    def infer(self, batch: Batch) -> Vectors:
+        self.calls += 1
+        if self.calls == 3:
+            limit_memory()
+        return super().infer(batch)
+
+
+def short(threads: int) -> OpenVINOEmbedder:
+    """A factory for worker processes."""
+    files = locate("all-MiniLM-L6-v2")
+    return ShortOfMemory(files.name, read_card(files), precision="f32", streams=threads, threads=threads)
+
+
+def index(folder: Path, embedder: OpenVINOEmbedder, executor: Executor) -> str:
+    """Index; what it came to."""
+    with ExitStack() as stack:
+        store = open_store(f"sqlite:{folder / 'index.db'}")
+        stack.callback(store.close)
+        cache = stack.enter_context(PersistentCache(folder / "vectors.db"))
+        stack.callback(executor.close)
+        indexer = IncrementalIndexer(store, embedder, executor, cache=cache, batch_size=1)
+        try:
+            report = indexer.run(FileSource(folder / "docs"))
+        except EmbedmillError as error:
+            return f"{type(error).__name__}: {error}"
+        return f"failed {report.failed} of {report.chunks}, {report.cached} cached, {report.restarts} restarts"
+
+
+if __name__ == "__main__":
+    threads = int(sys.argv[3])
+    if sys.argv[2] == "threads":
+        embedder = short(threads)
+        print(index(Path(sys.argv[1]), embedder, InlineExecutor(embedder)), flush=True)
+    else:
+        pool = EmbedderPool(short, workers=2, threads=2 * threads)
+        print(index(Path(sys.argv[1]), whole(threads), pool), flush=True)
+    os._exit(0)  # what a library does at its end, without memory, is not what is tested
