@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -426,6 +427,54 @@ def test_the_cache_of_a_newer_version_is_left_alone(path: Path, caplog: pytest.L
             cache.clear()
     assert len(warnings(caplog)) == 1
     assert path.read_bytes() == before
+
+
+def written_by_version_1(path: Path, texts: list[str]) -> None:
+    """A file as the first version wrote it: the format is the same, its checksums are not."""
+    with PersistentCache(path) as cache:
+        cache.put_many(vectors(texts), F32)
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT id, hash, vector FROM vectors").fetchall()
+        for row, hashed, blob in rows:
+            checksum = zlib.crc32(blob, zlib.crc32(hashed, zlib.crc32(F32.key.encode())))
+            db.execute("UPDATE vectors SET checksum = ? WHERE id = ?", (checksum, row))
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+
+
+def test_what_earlier_versions_wrote_is_not_read_any_more(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They may have written vectors of other texts, where memory was short."""
+    texts = [f"text {number}" for number in range(3000)]
+    written_by_version_1(path, texts)
+    with PersistentCache(path) as cache:
+        before = path.stat().st_size
+        assert cache.get_many([key(text) for text in texts], F32) == {}
+        assert cache.stats().entries == 0
+        cache.put_many(vectors(["one"]), F32)
+    assert path.stat().st_size < before / 2
+    with PersistentCache(path) as cache:
+        assert same(cache.get_many([key("one"), key("text 1")], F32), vectors(["one"]))
+        assert cache.stats().entries == 1
+    (message,) = warnings(caplog)
+    assert "earlier version" in message and "emptied" in message
+
+
+def test_what_an_earlier_version_still_writes_is_not_read(path: Path) -> None:
+    """A process that was started before the upgrade has the file open."""
+    with PersistentCache(path) as cache:
+        cache.put_many(vectors(["one", "two"]), F32)
+    written_by_version_1(path.with_name("old.db"), ["two", "three"])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ATTACH ? AS old", (str(path.with_name("old.db")),))
+        db.execute(
+            "INSERT OR REPLACE INTO vectors (fingerprint, hash, used, checksum, vector) "
+            "SELECT fingerprint, hash, used, checksum, vector FROM old.vectors"
+        )
+        db.commit()
+    with PersistentCache(path) as cache:
+        assert same(cache.get_many([key("one"), key("two"), key("three")], F32), vectors(["one"]))
+    with PersistentCache(path) as cache:
+        assert cache.stats().entries == 1  # the others went when they were found
 
 
 FILL_UP = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 import zlib
@@ -19,7 +20,11 @@ from embedmill.records import Vector
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
 
-SCHEMA_VERSION: Final = 1
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION: Final = 2
+"""2: versions before wrote vectors of other texts where memory was short (docs/openvino-swallowed-error.md). What they
+have written is removed, and never read: a process of theirs may still be writing into the same file."""
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 _TRANSACTION_ROWS: Final = 1000  # few, so that other processes need not wait for long
@@ -66,6 +71,8 @@ class CacheFile:
         try:
             if self._version() == 0:
                 self._begin_file()
+            elif self._version() < SCHEMA_VERSION:
+                self._begin_anew()
             if self._version() > SCHEMA_VERSION:
                 raise CacheError(f"the cache {self.path} was written by a newer embedmill: upgrade embedmill")
             self._db.execute("PRAGMA journal_size_limit = 16777216")  # bytes
@@ -83,6 +90,19 @@ class CacheFile:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _begin_anew(self) -> None:
+        """Empty a file of an earlier version, and make it smaller."""
+        with self._transaction():
+            if self._version() < SCHEMA_VERSION:  # no other process was quicker
+                self._db.execute("DELETE FROM vectors")  # all at once: SQLite clears whole pages, without reading rows
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                log.warning(
+                    "the cache %s was written by an earlier version, which could keep wrong vectors when memory was "
+                    "short: it is emptied (`embedmill verify` checks what is in a store)",
+                    self.path,
+                )
+        self._give_back(0)
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -170,13 +190,17 @@ class CacheFile:
             if not gone:
                 break
             removed += gone
+        self._give_back(max_bytes)
+        if removed:
+            self._db.execute("PRAGMA wal_checkpoint").fetchall()  # only this makes the file smaller
+        return removed
+
+    def _give_back(self, max_bytes: int) -> None:
+        """Make the file smaller, as far as it is larger than that and has room to spare."""
         while self._pages("freelist_count") and self._pages("page_count") * self._pages("page_size") > max_bytes:
             # Some pages at a time, since each that moves is written to the log first. Python's execute would
             # stop after one page.
             self._db.executescript("PRAGMA incremental_vacuum(1000)")
-        if removed:
-            self._db.execute("PRAGMA wal_checkpoint").fetchall()  # only this makes the file smaller
-        return removed
 
     def used_bytes(self) -> int:
         """What the vectors and their indexes take, without the room that removed ones left."""
@@ -225,7 +249,8 @@ class CacheFile:
 
 
 def _seed(fingerprint: Fingerprint) -> int:
-    return zlib.crc32(fingerprint.key.encode())
+    # With the version: a vector that an earlier one writes counts as damaged.
+    return zlib.crc32(f"{SCHEMA_VERSION} {fingerprint.key}".encode())
 
 
 def _checksum(seed: int, key: bytes, vector: bytes) -> int:
