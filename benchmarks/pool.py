@@ -29,11 +29,11 @@ from results import Bar, Run, median, options, ratios, table, tell
 from texts import SEED, OneTextDocuments, batches_of, description, mixed_chunks, source_tree, varied_texts
 
 from embedmill import IncrementalIndexer, load_embedder, machine
-from embedmill.api import worker_factory
 from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
 from embedmill.interfaces import Executor
+from embedmill.loaders import worker_factory
 from embedmill.models import locate
 from embedmill.records import Batch, WorkerStats
 from embedmill.stores import open_store

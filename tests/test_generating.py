@@ -61,7 +61,7 @@ def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.Mon
         good = generator.generate(texts)
     texts[3] += f" {RAISES}"
     texts[7] += f" {NAN}"
-    monkeypatch.setattr("embedmill.generating.worker_factory", lambda model, precision: in_a_worker)
+    monkeypatch.setattr("embedmill.generating.worker_factory", lambda model, precision, **prompts: in_a_worker)
     with (
         ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
         pytest.raises(

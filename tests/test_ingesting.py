@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from embedmill.api import load_embedder
 from embedmill.executors.inline import InlineExecutor
 from embedmill.flow import Width
 from embedmill.ingesting import Ingestor
+from embedmill.loaders import load_embedder
 from embedmill.records import Cause
 from embedmill.rows import Filled, IngestProgress, Key, Row
 from embedmill.tables.postgres import PostgresTable

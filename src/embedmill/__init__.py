@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedmill.api import Searcher, index, load_embedder, retry_failed, search
+    from embedmill.api import Searcher, index, retry_failed, search
     from embedmill.errors import (
         CacheError,
         EmbeddingError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from embedmill.generating import ParallelEmbeddingGenerator
     from embedmill.ingestion import ingest
     from embedmill.interfaces import Embedder
+    from embedmill.loaders import load_embedder
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Chunk, Document, Hit, Record, Report
     from embedmill.rows import IndexOptions, IngestReport
@@ -69,7 +70,7 @@ _HOMES = {
     "UsageError": "embedmill.errors",
     "index": "embedmill.api",
     "ingest": "embedmill.ingestion",
-    "load_embedder": "embedmill.api",
+    "load_embedder": "embedmill.loaders",
     "retry_failed": "embedmill.api",
     "search": "embedmill.api",
 }

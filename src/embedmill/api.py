@@ -5,19 +5,18 @@ What only an indexing run needs is imported by its functions: a search, whose st
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 from embedmill import machine
-from embedmill.checks import one_of, whole_number
+from embedmill.checks import whole_number
 from embedmill.closing import Closing
 from embedmill.config import (
-    PRECISIONS,
     DocumentOptions,
     FileOptions,
     SearchOptions,
@@ -28,7 +27,7 @@ from embedmill.config import (
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.fingerprint import not_of
-from embedmill.models import locate, read_card
+from embedmill.loaders import hint_prompts, load_embedder, make_embedder, worker_factory
 from embedmill.records import Batch
 from embedmill.selection import Selection
 from embedmill.stores import local_files, open_store, shown
@@ -37,53 +36,16 @@ if TYPE_CHECKING:
     from embedmill.chunking import Chunking
     from embedmill.interfaces import Executor, Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
-    from embedmill.records import Entry, Hit, Progress, Report, Vector
+    from embedmill.records import Entry, Hit, Progress, Report, StoreStatus, Vector
+    from embedmill.rows import Noted
     from embedmill.sources.files import FileSource
 
 log = logging.getLogger(__name__)
 
+_LEAST_ROOM: Final = 4  # tokens of a chunk beside its prompt
+
 Path = str | os.PathLike[str]
 OnProgress = Callable[["Progress"], None]
-
-
-def load_embedder(
-    model: str = "all-MiniLM-L6-v2",
-    *,
-    precision: str = "auto",
-    device: str | None = None,
-    streams: int | None = None,
-    threads: int | None = None,
-) -> OpenVINOEmbedder:
-    """Find a model and make it ready; its files are read at the first use.
-
-    `model` is the name of a repository or a path. `precision` is "f32", "bf16" or "auto": bf16 where the
-    processor computes it natively. `streams` calls of the model run at once over `threads` threads, both by
-    default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu".
-
-    Raises `ModelNotFound` where no place has the model, `UnsupportedModel` where its architecture is not
-    covered, `ModelError` where its files are damaged, and `UsageError` for other values than these.
-    """
-    if not isinstance(model, str) or not model:
-        raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
-    if device not in (None, "cpu"):
-        raise UsageError(f"device {device!r} is not covered: leave it out, or give 'cpu'")
-    one_of("precision", precision, PRECISIONS)
-    for name, number in (("streams", streams), ("threads", threads)):
-        if number is not None:
-            whole_number(name, number, 1, machine.most_workers())
-    files = locate(model)
-    return OpenVINOEmbedder(
-        files.name,
-        read_card(files),
-        precision=native_precision() if precision == "auto" else precision,
-        streams=streams,
-        threads=threads,
-    )
-
-
-def native_precision() -> str:
-    """The precision that "auto" stands for on this machine."""
-    return "bf16" if machine.computes_bf16() else "f32"
 
 
 def index(
@@ -115,11 +77,14 @@ def index(
     chosen = settings(options, only=FileOptions.__annotations__)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
+        given = embedder_of(chosen)  # its errors come before a store is made
+        store: Store | None = None
+        with suppress(StoreNotFound):
+            store = _opened(chosen, stack, write=not dry_run)
+            chosen = with_prompts_of(store.status(), chosen, given)
         embedder, executor, cache, chunking = parts(chosen, stack)
         if dry_run:
-            store: Store | None = None
-            with suppress(StoreNotFound):
-                store = _opened(chosen, stack, write=False)
+            if store is not None:
                 _check_space(store, embedder)
             planned = plan(
                 source,
@@ -133,7 +98,7 @@ def index(
             )
             _name_unmatched(source, options)
             return planned
-        store = _opened(chosen, stack, write=True)
+        assert store is not None
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
@@ -169,9 +134,10 @@ def retry_failed(
     chosen = settings(options, only=used)
     with ExitStack() as stack:
         store = _opened(chosen, stack, write=True, create=False)
-        bound = store.status().model
-        if options.get("model") is None and bound is not None:
-            chosen = settings({**options, "model": bound}, only=used)
+        status = store.status()
+        if options.get("model") is None and status.model is not None:
+            chosen = dataclasses.replace(chosen, model=status.model)
+        chosen = with_prompts_of(status, chosen, embedder_of(chosen))
         failed = store.failed_documents()
         there, vanished = [], []
         for document in failed:
@@ -201,14 +167,21 @@ class Searcher(Closing):
     def __init__(self, store: str | None = None, **options: Unpack[SearchOptions]) -> None:
         check_options(Searcher, options, SearchOptions)
         model, precision = options.get("model"), options.get("precision") or "f32"
-        place = {"store": store} | {name: options.get(name) for name in ("schema", "db_timeout")}
-        chosen = settings(place, only=place)
+        names = ("store", "schema", "db_timeout", "query_prompt")
+        place = {"store": store} | {name: options.get(name) for name in names[1:]}
+        chosen = settings(place, only=names)
         with ExitStack() as stack:
             self._store = _opened(chosen, stack, write=False)
             status = self._store.status()
             if status.model is None:
                 raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
-            self._embedder = load_embedder(model or status.model, precision=precision, streams=1)
+            self._embedder = load_embedder(
+                model or status.model,
+                precision=precision,
+                streams=1,
+                document_prompt=status.document_prompt or None,
+                query_prompt=chosen.query_prompt or status.query_prompt or None,
+            )
             stack.callback(self._embedder.close)
             _check_space(self._store, self._embedder)
             self._closing = stack.pop_all()
@@ -311,26 +284,18 @@ class _NoDocuments:
         return ()
 
 
-def worker_factory(model: str, precision: str) -> Callable[[int], OpenVINOEmbedder]:
-    """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
-
-    The model is looked for here, so that no worker has to.
-    """
-    exact = native_precision() if precision == "auto" else precision
-    return functools.partial(_worker_embedder, str(locate(model).folder), exact)
-
-
-def _worker_embedder(folder: str, precision: str, threads: int) -> OpenVINOEmbedder:
-    return load_embedder(folder, precision=precision, streams=threads, threads=threads)
-
-
 def _processes(chosen: Settings) -> Executor:
     from embedmill.executors.limits import Limits
     from embedmill.executors.processes import EmbedderPool
     from embedmill.executors.tuned import TunedPool, candidates
 
     limits = Limits(max_memory_mb=chosen.max_memory_mb, max_documents_per_worker=chosen.max_documents_per_worker)
-    factory = worker_factory(chosen.model, chosen.precision)
+    factory = worker_factory(
+        chosen.model,
+        chosen.precision,
+        document_prompt=chosen.document_prompt,
+        query_prompt=chosen.query_prompt,
+    )
 
     def pool(workers: int) -> EmbedderPool:
         return EmbedderPool(factory, workers=workers, limits=limits)
@@ -362,6 +327,36 @@ def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
         raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
 
 
+def embedder_of(chosen: Settings) -> OpenVINOEmbedder:
+    """The embedder of a run in this process. Raises what `load_embedder` raises."""
+    workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
+    return make_embedder(
+        chosen.model,
+        precision=chosen.precision,
+        streams=workers,
+        threads=workers,
+        document_prompt=chosen.document_prompt,
+        query_prompt=chosen.query_prompt,
+    )
+
+
+def with_prompts_of(noted: StoreStatus | Noted, chosen: Settings, embedder: OpenVINOEmbedder) -> Settings:
+    """The settings with the prompts that are noted, if they are of this model's vectors and none were given.
+
+    `embedder` is that of the settings as they are.
+    """
+    space = embedder.fingerprint.space
+    if chosen.document_prompt is None and noted.document_prompt:
+        space = dataclasses.replace(space, prompt=noted.document_prompt)
+    if space.id != noted.space:
+        return chosen
+    return dataclasses.replace(
+        chosen,
+        document_prompt=space.prompt or None,
+        query_prompt=chosen.query_prompt or noted.query_prompt or None,
+    )
+
+
 def parts(
     chosen: Settings, stack: ExitStack, *, quiet: bool = False
 ) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
@@ -370,15 +365,15 @@ def parts(
     from embedmill.executors.inline import InlineExecutor
     from embedmill.state.cache import PersistentCache
 
-    workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
-    if chosen.executor == "threads" and (chosen.workers or 0) > workers and not quiet:
+    embedder = embedder_of(chosen)
+    if chosen.executor == "threads" and (chosen.workers or 0) > embedder.workers and not quiet:
         log.warning(
             "workers is %d: this process has %s, so that so many calls of the model run at once, and no more",
             chosen.workers,
-            "1 core" if workers == 1 else f"{workers} cores",
+            "1 core" if embedder.workers == 1 else f"{embedder.workers} cores",
         )
-    embedder = load_embedder(chosen.model, precision=chosen.precision, streams=workers, threads=workers)
     stack.callback(embedder.close)
+    hint_prompts(embedder)
     executor: Executor
     if chosen.executor == "processes":
         executor = _processes(chosen)
@@ -399,4 +394,15 @@ def parts(
             chosen.chunk_tokens,
             limit,
         )
+    if chosen.document_prompt is not None:
+        _check_room(embedder, limit)
     return embedder, executor, cache, Chunking(limit)
+
+
+def _check_room(embedder: OpenVINOEmbedder, limit: int) -> None:
+    tokens = len(embedder.encode([""], truncate=False)[0])
+    if limit - tokens < _LEAST_ROOM:
+        raise UsageError(
+            f"the document prompt has {tokens:,} tokens, and a chunk at most {limit:,}: too few are left for the text; "
+            "give a shorter prompt, or more --chunk-tokens"
+        )

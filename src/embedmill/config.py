@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,10 +20,27 @@ from embedmill.errors import UsageError
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.presets import PRESETS
 
+log = logging.getLogger(__name__)
+
 CONFIG_FILE = "embedmill.toml"
 PREFIX = "EMBEDMILL_"
 
+_LARGEST_BATCH = 1024  # texts in a call of the model: more are no faster
+
+_EARLIER = {
+    "EMBED_MODEL": "model",
+    "EMBED_DEVICE": "device",
+    "EMBED_PREFIX": "document_prompt",
+    "EMBED_BATCH_SIZE": "batch_size",
+    "EMBED_WORKERS": "workers",
+}
+"""Variables that scripts of this kind have in common -> the setting. embedmill's own win over them."""
+
+_OTHERS = {"EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTING", "EMBEDMILL_TEST_DSN"}
+"""Variables of embedmill's that are no settings."""
+
 PRECISIONS = ("auto", "f32", "bf16")
+DEVICES = ("auto", "cpu")
 EXECUTORS = ("threads", "processes")
 
 _DIGITS = 18  # of a whole number; longer ones are no number of anything
@@ -34,6 +53,9 @@ class Settings:
 
     model: str = "all-MiniLM-L6-v2"
     precision: str = "auto"
+    device: str = "auto"  # there is one kind: the processor
+    document_prompt: str | None = None  # put before each document; None: the store's own, else the model's
+    query_prompt: str | None = None  # put before each query; None: the same
     executor: str = "threads"
     workers: int | None = None  # threads: calls of the model that run at once; processes: their number
     preset: str = "auto"  # for processes; one that is named means processes
@@ -70,6 +92,9 @@ class RunOptions(PlaceOptions, total=False):
 
     model: str | None
     precision: str | None
+    device: str | None
+    document_prompt: str | None
+    query_prompt: str | None
     executor: str | None
     workers: int | str | None
     preset: str | None
@@ -103,6 +128,7 @@ class SearchOptions(TypedDict, total=False):
     db_timeout: float | str | None
     model: str | None
     precision: str | None
+    query_prompt: str | None
 
 
 def check_options(function: Callable[..., Any], given: Mapping[str, Any], kind: type) -> None:
@@ -199,23 +225,46 @@ def _from_file(path: Path, wanted: Collection[str]) -> dict[str, Any]:
             known = ", ".join(_CHECKS).replace("_", "-")
             near = meant(key, known.split(", "))
             raise UsageError(f"{path}: unknown setting {key!r}{near or f'; known are {known}'}")
+        if name in found:
+            raise UsageError(f"{path}: {key} stands there twice, with - and with _: leave one of them out")
         if name in wanted:
             found[name] = _checked(name, value, f"{path}: {key}")
     return found
 
 
 def _from_environment(environment: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
+    own = {PREFIX + name.upper(): name for name in _CHECKS}
+    for variable in environment:
+        if variable.startswith(PREFIX) and variable not in own.keys() | _OTHERS:
+            _name_unknown(variable, meant(variable, [*own, *_OTHERS]))
     found = {}
-    if "workers" in wanted and (workers := environment.get("EMBED_WORKERS")):
-        found["workers"] = _checked("workers", workers, "EMBED_WORKERS")
-    for name in (name for name in _CHECKS if name in wanted):
-        if value := environment.get(PREFIX + name.upper()):
-            found[name] = _checked(name, value, PREFIX + name.upper())
+    for variable, name in (_EARLIER | own).items():
+        value = environment.get(variable)
+        if not value or name not in wanted:
+            continue
+        if variable == "EMBED_BATCH_SIZE" and value.isdecimal():
+            value = str(min(int(value), _LARGEST_BATCH))  # elsewhere it counts rows, too
+        found[name] = _checked(name, value, variable, written=True)
     return found
 
 
-def _checked(name: str, value: Any, place: str, checks: Mapping[str, Callable[[Any], Any]] | None = None) -> Any:
+@functools.cache  # said once
+def _name_unknown(variable: str, hint: str) -> None:
+    log.warning("the environment variable %s is no setting%s", variable, hint)
+
+
+def _checked(
+    name: str,
+    value: Any,
+    place: str,
+    checks: Mapping[str, Callable[[Any], Any]] | None = None,
+    *,
+    written: bool = False,
+) -> Any:
+    """The value as the setting has it; `written`: as text with escapes, where those mean something."""
     try:
+        if written and name in ("document_prompt", "query_prompt"):
+            value = unescaped(value)
         return (checks or _CHECKS)[name](value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{place}: {value!r} does not fit: {error}") from None
@@ -225,6 +274,38 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("expected some text")
     return value
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+def prompt(value: Any) -> str:
+    """A prompt: any text that is not blank, with the spaces around it."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("expected some text to put before each")
+    if "\0" in value or (not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value)):
+        raise ValueError("expected valid UTF-8 without NUL")
+    return value
+
+
+def unescaped(text: str) -> str:
+    r"""A prompt as it is given on a command line or in the environment, where ``\n`` and ``\t`` are hard to type.
+
+    Raises `ValueError` for a backslash before anything but ``n``, ``t`` and another backslash.
+    """
+
+    def meaning(found: re.Match[str]) -> str:
+        if found[1] not in _ESCAPES:
+            raise ValueError(r"expected \n, \t or \\ where there is a backslash")
+        return _ESCAPES[found[1]]
+
+    return re.sub(r"\\(.?)", meaning, text, flags=re.DOTALL)
+
+
+def _device(value: Any) -> str:
+    if value not in DEVICES:
+        raise ValueError("expected auto or cpu: models run on the processor only")
+    return str(value)
 
 
 def _one_of(*choices: str) -> Callable[[Any], str]:
@@ -296,12 +377,15 @@ def size(value: Any) -> int:
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "precision": _one_of(*PRECISIONS),
+    "device": _device,
+    "document_prompt": prompt,
+    "query_prompt": prompt,
     "executor": _one_of(*EXECUTORS),
     "workers": _workers,
     "preset": _one_of(*PRESETS),
     "max_memory_mb": _count(1, 1 << 24),
     "max_documents_per_worker": _count(1, 1 << 32),
-    "batch_size": _count(1, 1024),
+    "batch_size": _count(1, _LARGEST_BATCH),
     "store": _text,
     "schema": _text,
     "db_timeout": _seconds,

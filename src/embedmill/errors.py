@@ -87,12 +87,14 @@ class CacheError(EmbedmillError):
 class EmbeddingError(EmbedmillError):
     """Some of the texts given have no vector; those of the others are kept in the error."""
 
-    def __init__(self, message: str, vectors: NDArray[np.float32], causes: Mapping[int, Cause]) -> None:
+    def __init__(self, message: str, vectors: NDArray[np.float32], causes: Mapping[int, Cause], first: int = 0) -> None:
         super().__init__(message)
         self.vectors = vectors
         """All vectors, ``(n, dimension)``; NaN in the rows of the texts that failed."""
         self.causes = causes
         """Row -> why it has none."""
+        self.first = first
+        """The number of the text, counted from 0, that the first row is of; not 0 where texts came one by one."""
 
 
 class MissingExtra(EmbedmillError):

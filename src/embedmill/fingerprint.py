@@ -18,11 +18,17 @@ class Space:
     prompt: str  # put before every document; "" for none
     max_tokens: int  # a text's tokens beyond this do not count, special tokens included
     dimension: int
+    query_prompt: str = ""  # put before every query; "" for none
 
     @property
     def id(self) -> str:
-        """16 hex digits of the SHA-256 over all fields."""
-        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        """16 hex digits of the SHA-256 over all fields that decide a document's vector.
+
+        The query's prompt is not among them: vectors that are stored stay as they are, whatever is put before queries.
+        """
+        fields = asdict(self)
+        del fields["query_prompt"]
+        canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

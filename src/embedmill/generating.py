@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 
 from embedmill import machine
-from embedmill.api import load_embedder, processes, worker_factory
-from embedmill.checks import whole_number
+from embedmill.api import processes
+from embedmill.checks import one_of, whole_number
 from embedmill.closing import Closing
 from embedmill.config import settings
-from embedmill.errors import EmbeddingError
 from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
-from embedmill.lists import checked, embed_list
-from embedmill.records import Vectors, WorkerStats
-from embedmill.validation import EmbeddingValidator
+from embedmill.interfaces import TASKS, Task
+from embedmill.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each, no_progress
+from embedmill.loaders import load_embedder, worker_factory
+from embedmill.records import Vector, Vectors, WorkerStats
 
 
 class ParallelEmbeddingGenerator(Closing):
@@ -25,7 +24,8 @@ class ParallelEmbeddingGenerator(Closing):
 
     Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process. `workers` is
     by default the setting `embedding_parallel_workers`, else one for each core; where the setting
-    `enable_parallel_embeddings` is off, there is one. `model` and `precision` are those of `load_embedder`.
+    `enable_parallel_embeddings` is off, there is one. `model`, `precision` and the prompts are
+    those of `load_embedder`.
 
     Raises `UsageError` for numbers that make no sense, and what `load_embedder` raises.
     """
@@ -37,6 +37,8 @@ class ParallelEmbeddingGenerator(Closing):
         *,
         model: str = "all-MiniLM-L6-v2",
         precision: str = "auto",
+        document_prompt: str | None = None,
+        query_prompt: str | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
@@ -45,11 +47,13 @@ class ParallelEmbeddingGenerator(Closing):
         asked = workers
         if asked is None:
             asked = processes(chosen.embedding_parallel_workers or machine.cores())
-        pool = EmbedderPool(worker_factory(model, precision), workers=asked, limits=limits)
+        embedder = load_embedder(model, precision=precision, document_prompt=document_prompt, query_prompt=query_prompt)
+        factory = worker_factory(model, precision, document_prompt=document_prompt, query_prompt=query_prompt)
+        pool = EmbedderPool(factory, workers=asked, limits=limits)
         self.workers = pool.workers if chosen.enable_parallel_embeddings else 1
         self.threshold = threshold
         self._pool = pool
-        self._embedder = load_embedder(model, precision=precision)
+        self._embedder = embedder
         self._here = InlineExecutor(self._embedder)
 
     @property
@@ -57,30 +61,40 @@ class ParallelEmbeddingGenerator(Closing):
         """Numbers in a vector."""
         return self._embedder.dimension
 
-    def generate(self, texts: Sequence[str]) -> Vectors:
+    def generate(
+        self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress = no_progress
+    ) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, equal to those of one process.
 
-        Longer texts than the model reads are cut. Safe to call from several threads.
+        Longer texts than the model reads are cut. `on_progress` is told after every batch how many texts are done.
+        Safe to call from several threads.
 
         Raises `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound
-        model gives (NaN, infinite, only zeros); `TypeError` for anything but a list of texts; and `RuntimeError`
-        after `close`.
+        model gives (NaN, infinite, only zeros); `TypeError` for anything but a list of texts; `UsageError` for a task
+        other than "document" and "query"; and `RuntimeError` after `close`.
         """
         listed = checked(texts)
         executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
-        vectors, causes = embed_list(listed, self.dimension, self._embedder.encode, executor.run)
-        validator = EmbeddingValidator(self.dimension, self._embedder.fingerprint.space.normalize)
-        causes = validator.check(vectors) | causes  # what has a cause already is NaN
-        if causes:
-            first = min(causes)
-            vectors[list(causes)] = np.nan
-            raise EmbeddingError(
-                f"{len(causes)} of {len(listed)} texts have no vector, the first of them text {first}: "
-                f"{causes[first].type}: {causes[first].message}",
-                vectors,
-                causes,
-            )
-        return vectors
+        return embed_all(listed, self._embedder, executor.run, task=task, on_progress=on_progress)
+
+    def generate_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        task: Task = "document",
+        at_once: int = AT_ONCE,
+        on_progress: OnProgress = no_progress,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[Vector]:
+        """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.
+
+        `at_once` texts are taken from `texts`, and embedded, before the first of their vectors is given. Errors are
+        those of `generate`; where `on_failure` is given it is told of each text that has no vector, counted from 0,
+        and why, and its vector is NaN.
+        """
+        one_of("task", task, TASKS)
+        embed = functools.partial(self.generate, task=task)
+        return embed_each(texts, embed, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; empty before the first call that needed workers."""

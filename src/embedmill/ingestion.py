@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Final, Unpack
 
 from embedmill import machine
-from embedmill.api import parts
+from embedmill.api import embedder_of, parts, with_prompts_of
 from embedmill.checks import whole_number
 from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
@@ -70,8 +71,7 @@ def ingest(
     whole_number("batch", batch)
     whole_number("max_text", max_text)
     check_options(ingest, options, RunOptions)
-    used = RunOptions.__annotations__
-    chosen = settings(options, only=used)
+    chosen = settings(options, only=RunOptions.__annotations__)
     with ExitStack() as stack:
         there = stack.enter_context(
             opened(
@@ -86,8 +86,10 @@ def ingest(
                 index=index,
             )
         )
-        if again and options.get("model") is None and (bound := there.status().model):
-            chosen = settings({**options, "model": bound}, only=used)
+        noted = there.noted()
+        if again and options.get("model") is None and noted.model:
+            chosen = replace(chosen, model=noted.model)
+        chosen = with_prompts_of(noted, chosen, embedder_of(chosen))
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
             return estimate(there, embedder, executor, overwrite=overwrite, again=again)
@@ -121,9 +123,9 @@ def measure(
     and errors are those of `ingest`.
     """
     check_options(measure, options, RunOptions)
-    chosen = settings(options, only=[*PlaceOptions.__annotations__, "model"])
+    chosen = settings(options, only=[*PlaceOptions.__annotations__, "model", "document_prompt"])
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
-        run = MetricsRun(there, _tokenizer(chosen.model))
+        run = MetricsRun(there, _tokenizer(chosen))
         on_start(run)
         return run.run(on_progress)
 
@@ -164,10 +166,11 @@ def width(chosen: Settings) -> Width | None:
     return Width(ahead, min(chosen.workers, WIDEST.writers))
 
 
-def _tokenizer(model: str) -> Encode | None:
+def _tokenizer(chosen: Settings) -> Encode | None:
     try:
-        files = locate(model, fetch=False)
-        return OpenVINOEmbedder(files.name, read_card(files), precision="f32").encode
+        files = locate(chosen.model, fetch=False)
+        card = read_card(files, document_prompt=chosen.document_prompt)
+        return OpenVINOEmbedder(files.name, card, precision="f32").encode
     except EmbedmillError as error:
         log.warning("tokens are not counted, since the model's tokenizer is not at hand: %s", error)
         return None

@@ -23,9 +23,10 @@ from embedmill.records import (
     Vectors,
     WorkerStats,
 )
-from embedmill.rows import Counts, Filled, Key, Metrics, Row, RowFailure, Stored, TableStatus
+from embedmill.rows import Counts, Filled, Key, Metrics, Noted, Row, RowFailure, Stored, TableStatus
 
 Task = Literal["document", "query"]
+TASKS: Final = ("document", "query")
 
 
 class Source(Protocol):
@@ -307,6 +308,9 @@ class Table(Protocol):
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
+
+    def noted(self) -> Noted:
+        """What earlier runs have noted of its vectors."""
 
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""

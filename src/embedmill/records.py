@@ -210,6 +210,8 @@ class StoreStatus:
     precision: tuple[str, ...]  # every precision that vectors in the store were computed with
     dimension: int | None
     bytes: int  # on disk, with the search matrix
+    document_prompt: str | None = None  # put before each document; None where that is not known, as of an empty store
+    query_prompt: str | None = None  # put before each query
 
 
 @dataclass(frozen=True, slots=True)

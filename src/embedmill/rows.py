@@ -128,6 +128,16 @@ class IndexOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What earlier runs have noted of the vectors of a table; None for what is not known."""
+
+    model: str | None = None
+    space: str | None = None
+    document_prompt: str | None = None
+    query_prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TableStatus:
     """What is known of a table that has been ingested."""
 
@@ -140,6 +150,8 @@ class TableStatus:
     space: str | None
     dimension: int | None
     index: str  # of the vectors: its name and method, or ""
+    document_prompt: str | None = None  # put before each text; None where that is not known
+    query_prompt: str | None = None  # to be put before each query
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def _model(chosen: Settings, problems: list[str]) -> dict[str, Any]:
 
 def _run(chosen: Settings) -> dict[str, Any]:
     from embedmill import machine
-    from embedmill.api import native_precision
+    from embedmill.loaders import native_precision
 
     return {
         "precision": native_precision() if chosen.precision == "auto" else chosen.precision,

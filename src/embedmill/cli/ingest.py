@@ -98,6 +98,9 @@ def ingest(
     max_text: options.MaxText = None,
     model: options.Model = None,
     precision: options.Precision = None,
+    device: options.Device = None,
+    document_prompt: options.DocumentPrompt = None,
+    query_prompt: options.QueryPrompt = None,
     executor: options.Executor = None,
     workers: options.WorkersOrAuto = None,
     preset: options.Preset = None,
@@ -126,6 +129,8 @@ def ingest(
     shared = options.given(
         model=model,
         precision=precision,
+        device=device,
+        **options.prompts(document_prompt=document_prompt, query_prompt=query_prompt),
         executor=executor,
         workers=workers,
         preset=preset,

@@ -58,6 +58,33 @@ Precision = Annotated[
         autocompletion=lambda: ["auto", "f32", "bf16"],
     ),
 ]
+Device = Annotated[
+    str | None,
+    option(
+        "--device",
+        metavar="auto|cpu",
+        help="Where the model runs: on the processor; there is nothing else yet. Default: auto.",
+        autocompletion=lambda: ["auto", "cpu"],
+    ),
+]
+DocumentPrompt = Annotated[
+    str | None,
+    option(
+        "--document-prompt",
+        metavar="TEXT",
+        help=r"What is put before each document, as in 'passage: '; \n is a line break. Default: what the store has "
+        "noted, else what the model's files say.",
+    ),
+]
+QueryPrompt = Annotated[
+    str | None,
+    option(
+        "--query-prompt",
+        metavar="TEXT",
+        help=r"What is put before each query, as in 'query: '; \n is a line break. Noted in the store. Default: what "
+        "the store has noted, else what the model's files say.",
+    ),
+]
 Executor = Annotated[
     str | None,
     option(
@@ -272,6 +299,20 @@ Verbose = Annotated[
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given, as flags for `embedmill.config.settings`."""
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def prompts(**texts: str | None) -> dict[str, str]:
+    """The prompts that were given, their escapes resolved. Raises `UsageError`, which names the option."""
+    from embedmill.config import unescaped
+
+    found = {}
+    for name, text in texts.items():
+        if text is not None:
+            try:
+                found[name] = unescaped(text)
+            except ValueError as error:
+                raise UsageError(f"--{name.replace('_', '-')}: {text!r} does not fit: {error}") from None
+    return found
 
 
 def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -> dict[str, Any]:

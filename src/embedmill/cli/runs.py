@@ -93,7 +93,9 @@ def run_on_store(
 
     def first_failures() -> list[str]:
         chosen = settings(given, only=PlaceOptions.__annotations__)
-        with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+        with closing(
+            open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
+        ) as opened:
             first = itertools.islice(opened.failures(), summary.FAILURES_SHOWN)
             return [summary.describe(failure) for failure in first]
 

@@ -47,6 +47,7 @@ def search(
         typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster."),
     ] = False,
     model: options.StoreModel = None,
+    query_prompt: options.QueryPrompt = None,
     store: options.Store = None,
     schema: options.Schema = None,
     as_json: options.AsJson = False,
@@ -62,7 +63,8 @@ def search(
     count = options.whole_number(limit, "--limit")
     from embedmill.api import Searcher
 
-    with Searcher(store, schema=schema, model=model) as searcher:
+    prompts = options.prompts(query_prompt=query_prompt)
+    with Searcher(store, schema=schema, model=model, query_prompt=prompts.get("query_prompt")) as searcher:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
     if as_json:
         output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedmill.cli import exits, hints, options, output, parser
-from embedmill.cli.wording import counted, table
+from embedmill.cli.wording import counted, prompts, table
 
 if TYPE_CHECKING:
     from embedmill.records import Failure, StoreStatus
@@ -87,7 +87,9 @@ def _of_store(given: dict[str, Any], failures: bool) -> _Standing:
     tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     url, held, failed = output.masked(shown(chosen.store)), None, []
     try:
-        with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+        with closing(
+            open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
+        ) as opened:
             url, held = output.masked(opened.url), opened.status()
             failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
     except StoreError:
@@ -116,6 +118,7 @@ def _rows(held: StoreStatus) -> list[tuple[str, str]]:
         ("model", held.model or "none yet"),
         ("space", f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""),
         ("precision", ", ".join(held.precision)),
+        ("prompts", prompts(held.document_prompt, held.query_prompt)),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.summary import replaced, skipped, workers_of
-from embedmill.cli.wording import amounts, counted, in_time, table
+from embedmill.cli.wording import amounts, counted, in_time, prompts, table
 from embedmill.rows import FOREIGN, IngestReport, RowFailure, TableStatus
 from embedmill.tables.listing import Entry
 
@@ -85,6 +85,7 @@ def standing(status: TableStatus) -> list[tuple[str, str]]:
         ("skipped", left_out + _REMEDY * bool(counts.foreign)),
         ("model", status.model or "none yet"),
         ("space", status.space or ""),
+        ("prompts", prompts(status.document_prompt, status.query_prompt)),
         ("index", status.index or "none"),
         ("store", status.store),
     ]

@@ -47,7 +47,7 @@ def verify(
     chosen = settings(options.given(store=store, schema=schema), only=PlaceOptions.__annotations__)
     listed: list[str] = []
     number = 0
-    with closing(open_store(chosen.store, write=False, schema=chosen.schema)) as opened:
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as opened:
         url = output.masked(opened.url)
         for problem in opened.verify():
             number += 1

@@ -47,6 +47,12 @@ def place(document: str, line: int = 0, *, beneath: str | None = None) -> str:
     return f"{path}:{line}" if line else path
 
 
+def prompts(document: str | None, query: str | None) -> str:
+    """What is put before texts, as in ``'passage: ' before documents, 'query: ' before queries``."""
+    found = [(document, "documents"), (query, "queries")]
+    return ", ".join(f"{text!r} before {what}" for text, what in found if text)
+
+
 def table(rows: list[tuple[str, str]]) -> str:
     """Two columns, the second aligned; rows without a value are left out."""
     kept = [row for row in rows if row[1]]

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from embedmill import machine
 from embedmill.batching import padded
+from embedmill.checks import one_of
+from embedmill.closing import Closing
 from embedmill.embedders.calls import Calls, one_line
 from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
-from embedmill.interfaces import Task
-from embedmill.lists import checked, embed_list
+from embedmill.interfaces import TASKS, Task
+from embedmill.isolating import isolate
+from embedmill.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each, no_progress
 from embedmill.models.card import Card, weights_sha256
 from embedmill.overlap import ordered
-from embedmill.records import Batch, Embedded, TokenIds, Vectors
+from embedmill.records import Batch, Embedded, TokenIds, Vector, Vectors
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -33,11 +36,12 @@ _RUNTIME_CACHE = 1000
 where other callers bring other shapes. Each shape costs about half a megabyte."""
 
 
-class OpenVINOEmbedder:
+class OpenVINOEmbedder(Closing):
     """A model from its card. Loads the tokenizer at the first `encode`, the graph at the first `infer`.
 
     `streams` calls run at once, over `threads` threads in all; both are by default the cores that this process
     may use, which gives the highest throughput. One stream over all threads gives the shortest wait for one text.
+    Closes at the end of a ``with`` block.
     """
 
     def __init__(
@@ -123,7 +127,8 @@ class OpenVINOEmbedder:
             raise ModelError(f"{self.name}: OpenVINO cannot compile the model ({one_line(error)})") from error
 
     def encode(self, texts: Sequence[str], *, task: Task = "document", truncate: bool = True) -> list[TokenIds]:
-        """Each text's token ids, prompt and special tokens included."""
+        """Each text's token ids, prompt and special tokens included. Raises `UsageError` for another task."""
+        one_of("task", task, TASKS)
         return self._tokenizer.encode(texts, prompt=self._card.prompt(task), truncate=truncate)
 
     def infer(self, batch: Batch) -> Vectors:
@@ -157,17 +162,42 @@ class OpenVINOEmbedder:
             )
         return [rows, mask]
 
-    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+    def embed(self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress = no_progress) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
 
-        Raises `TypeError` for anything but a list of texts; a single text is not one.
+        `on_progress` is told after every batch how many texts are done. Raises `TypeError` for anything but a list of
+        texts (a single text is not one), `UsageError` for a task other than "document" and "query", and
+        `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound model
+        gives (NaN, infinite, only zeros).
         """
+        return embed_all(texts, self, self._run, task=task, on_progress=on_progress)
 
-        def run(calls: Iterable[Batch]) -> Iterator[Embedded]:
-            for batch, vectors in ordered(self.infer, calls, threads=self.concurrency):
-                yield Embedded(batch, vectors)
+    def embed_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        task: Task = "document",
+        at_once: int = AT_ONCE,
+        on_progress: OnProgress = no_progress,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[Vector]:
+        """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.
 
-        return embed_list(checked(texts), self.dimension, functools.partial(self.encode, task=task), run)[0]
+        `at_once` texts are taken from `texts`, and embedded, before the first of their vectors is given. Errors are
+        those of `embed`; where `on_failure` is given it is told of each text that has no vector, counted from 0, and
+        why, and its vector is NaN.
+        """
+        one_of("task", task, TASKS)
+        embed = functools.partial(self.embed, task=task)
+        return embed_each(texts, embed, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
+
+    def _run(self, calls: Iterable[Batch]) -> Iterator[Embedded]:
+        def embedded(batch: Batch) -> Embedded:
+            self.load()  # a model that cannot be loaded is no fault of the texts
+            return isolate(self, batch)[0]
+
+        for _, found in ordered(embedded, calls, threads=self.concurrency):
+            yield found
 
     def close(self) -> None:
         """Give the model's memory back; a later `infer` loads it again."""

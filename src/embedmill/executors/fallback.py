@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 
 from embedmill.errors import ModelUnusable
-from embedmill.executors.isolating import isolate
 from embedmill.executors.loading import Factory, loaded
 from embedmill.executors.recovery import Job
 from embedmill.interfaces import Embedder
+from embedmill.isolating import isolate
 
 
 class Fallback:

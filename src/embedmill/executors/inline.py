@@ -6,8 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
-from embedmill.executors.isolating import isolate
 from embedmill.interfaces import Embedder
+from embedmill.isolating import isolate
 from embedmill.overlap import ordered
 from embedmill.records import Batch, Embedded, WorkerStats
 

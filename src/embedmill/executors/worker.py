@@ -22,9 +22,9 @@ from typing import Any, Final, NoReturn
 
 from embedmill.errors import ModelUnusable
 from embedmill.executors.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
-from embedmill.executors.isolating import isolate
 from embedmill.executors.loading import Factory, loaded
 from embedmill.interfaces import Embedder
+from embedmill.isolating import isolate
 from embedmill.records import Cause
 
 DUMP_SIGNAL: Final = signal.SIGUSR1

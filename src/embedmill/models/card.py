@@ -113,6 +113,7 @@ class Card:
             prompt=self.prompt("document"),
             max_tokens=self.max_tokens,
             dimension=self.dimension,
+            query_prompt=self.prompt("query"),
         )
 
 
@@ -127,8 +128,8 @@ def weights_sha256(card: Card) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def read_card(files: ModelFiles) -> Card:
-    """Read the model's configuration; no weights are loaded.
+def read_card(files: ModelFiles, *, document_prompt: str | None = None, query_prompt: str | None = None) -> Card:
+    """Read the model's configuration; no weights are loaded. Prompts that are given stand in place of the card's.
 
     Raises `ModelError` for incomplete or damaged files, `UnsupportedModel` for what cannot be computed here.
     """
@@ -147,6 +148,10 @@ def read_card(files: ModelFiles) -> Card:
     refuse_other_kinds(settings)
     hidden = config.integer(config.first("hidden_size", "dim", "d_model", "n_embd"), high=1 << 16)
     prompts = _prompts(settings)
+    prompts = (
+        prompts[0] if document_prompt is None else document_prompt,
+        prompts[1] if query_prompt is None else query_prompt,
+    )
     pooling, dense, normalize = read_head(modules, hidden, prompted=any(prompts))
     lengths = next((root / name for name in LENGTH_FILES if (root / name).exists()), root / LENGTH_FILES[0])
     length = Config.read_if_there(lengths)

@@ -17,9 +17,22 @@ def mismatch(
     store: str, held: str, held_space: str, fields: Mapping[str, Any], space: Space, model: str
 ) -> SpaceMismatch:
     """The error of a store whose vectors are of the model `held`, in the space of these fields."""
-    differing = [name for name, value in asdict(space).items() if fields.get(name) != value]
+    stored = {name: value for name, value in asdict(space).items() if name != "query_prompt"}
+    differing = [name for name, value in stored.items() if fields.get(name) != value]
+    if differing == ["prompt"]:
+        prompt = fields.get("prompt")
+        return SpaceMismatch(
+            f"store {store} holds vectors of texts with {prompt!r} before each, not {space.prompt!r}: leave "
+            "--document-prompt out to go on as before, or give another --store"
+        )
     whose = not_of(held, held_space, model, space.id, f", with other {', '.join(differing)}")
     return SpaceMismatch(f"store {store} holds {whose}: give another --store and index into that")
+
+
+def prompts_of(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The prompts for documents and queries among the fields of a space; None where they are not known."""
+    document, query = fields.get("prompt"), fields.get("query_prompt")
+    return document if isinstance(document, str) else None, query if isinstance(query, str) else None
 
 
 def finite(vector: Vector) -> Vector:

@@ -6,10 +6,11 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,16 @@ from embedmill.stores.exact import ExactSearch
 from embedmill.stores.inspection import problems
 from embedmill.stores.lock import WriterLock
 from embedmill.stores.matrix import DamagedMatrix, Ids
-from embedmill.stores.spaces import check_shape, finite, mismatch
+from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
+
+
+def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the store's space is made of; nothing where that cannot be read, which `verify` tells."""
+    try:
+        found = json.loads(facts.get("fields", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def local_files(url: str) -> list[str]:
@@ -92,16 +102,18 @@ class SqliteStore:
         space = fingerprint.space
         with self._transaction() as db:
             bound = rows.facts(db)
+            fields = json.dumps(asdict(space), sort_keys=True)
             if bound.get("space") == space.id:
+                if bound["fields"] != fields:  # another prompt for queries
+                    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", ("fields", fields))
                 return
             if not rows.has_chunks(db):
-                fields = json.dumps(asdict(space), sort_keys=True)
                 facts = {"space": space.id, "fields": fields, "dimension": space.dimension, "model": model}
                 db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
                 rows.mark_changed(db)
             else:
-                fields = json.loads(bound["fields"])
-                raise mismatch(str(self.path), bound["model"], bound["space"], fields, space, model)
+                held = json.loads(bound["fields"])
+                raise mismatch(str(self.path), bound["model"], bound["space"], held, space, model)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -240,6 +252,7 @@ class SqliteStore:
                 "SELECT DISTINCT precision FROM documents WHERE complete AND chunks > 0 ORDER BY precision"
             ).fetchall()
             bound = rows.facts(db)
+        document_prompt, query_prompt = prompts_of(_fields(bound))
         return StoreStatus(
             documents=documents,
             chunks=chunks,
@@ -249,6 +262,8 @@ class SqliteStore:
             precision=tuple(row[0] for row in precisions),
             dimension=bound.get("dimension"),
             bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
+            document_prompt=document_prompt,
+            query_prompt=query_prompt,
         )
 
     def search(

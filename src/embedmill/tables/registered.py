@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from embedmill.errors import SpaceMismatch
 from embedmill.fingerprint import not_of
+from embedmill.rows import Noted
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,13 @@ class Registered:
     filled: bool  # a run has come to its end
     text: str  # the column that was read
     keys: list[str]  # the columns that told rows apart
+    fields: Mapping[str, Any] | None = None  # what the space is made of
+
+    def noted(self) -> Noted:
+        """What is known of its vectors."""
+        prompts = [(self.fields or {}).get(name) for name in ("prompt", "query_prompt")]
+        document, query = (prompt if isinstance(prompt, str) else None for prompt in prompts)
+        return Noted(self.model, self.space, document, query)
 
     def mismatch(self, column: str, held: str, model: str, space: str) -> SpaceMismatch:
         """The error for another model than the one whose vectors, of the space `held`, the column holds."""

@@ -62,6 +62,11 @@ def bind(db: Connection, space: Space, model: str) -> None:
     )
 
 
+def note_fields(db: Connection, space: Space) -> None:
+    """Note what the space is made of anew: another prompt for queries makes no other space."""
+    db.execute("UPDATE meta SET fields = %s", [json.dumps(asdict(space), sort_keys=True)])
+
+
 def begin_staged(db: Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
     query = "INSERT INTO documents (name, precision, complete) VALUES (%s, %s, false) RETURNING id"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replac
 from embedmill.stores.postgres import nearest, rows, text
 from embedmill.stores.postgres.inspection import problems
 from embedmill.stores.postgres.session import Place, Run, reading
-from embedmill.stores.spaces import check_shape, finite, mismatch
+from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class PostgresStore:
                 if held is not None and rows.has_chunks(db):
                     raise mismatch(self.url, held.model, held.space, held.fields, space, model)
                 rows.bind(db, space, model)
+            elif held.fields != asdict(space):
+                rows.note_fields(db, space)
             return 0
 
         self._write(work)
@@ -305,6 +308,7 @@ def _status(db: Connection) -> StoreStatus:
            FROM documents WHERE complete"""
     ).fetchall()
     documents, chunks, precisions, failures, size = found
+    document_prompt, query_prompt = prompts_of(bound.fields if bound else {})
     return StoreStatus(
         documents=documents,
         chunks=chunks,
@@ -314,4 +318,6 @@ def _status(db: Connection) -> StoreStatus:
         precision=tuple(precisions or ()),
         dimension=bound.dimension if bound else None,
         bytes=size,
+        document_prompt=document_prompt,
+        query_prompt=query_prompt,
     )

@@ -75,6 +75,11 @@ class Registry:
             connection.execute(Statements(target, marks, marks).create_marks, {})
             if not overwrite:
                 self.check(connection, target, found, fingerprint, model)
+            if found.space == space.id and found.fields != asdict(space):  # another prompt for queries
+                connection.execute(
+                    sql.SQL("UPDATE {} SET fields = %s WHERE id = %s").format(self._tables),
+                    [json.dumps(asdict(space), sort_keys=True), found.id],
+                )
             if found.space != space.id:
                 connection.execute(
                     sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
@@ -113,7 +118,8 @@ class Registry:
 
     def _find(self, connection: Connection, schema: str, name: str, vector: str) -> Registered | None:
         query = sql.SQL(
-            "SELECT id, space, model, filled, text, keys FROM {} WHERE (name_schema, name, vector) = (%s, %s, %s)"
+            "SELECT id, space, model, filled, text, keys, fields FROM {} "
+            "WHERE (name_schema, name, vector) = (%s, %s, %s)"
         ).format(self._tables)
         row = connection.execute(query, [schema, name, vector]).fetchone()
         return None if row is None else Registered(*row)

@@ -19,7 +19,7 @@ from embedmill.postgres.connecting import Connection, connect, require_vector, s
 from embedmill.postgres.names import Name
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, Stored, TableStatus, too_long
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, TableStatus, too_long
 from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
@@ -212,9 +212,14 @@ class PostgresTable(Closing):
             return Counts(rows, rows - filled, without, filled, 0)
         return Counts(*self._session.look(lambda connection: self._one(connection, self._statements.counts)))
 
+    def noted(self) -> Noted:
+        """What earlier runs have noted of its vectors."""
+        known = self._known()
+        return known.noted() if known else Noted()
+
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""
-        known, counts = self._known(), self.counts()
+        noted, counts = self.noted(), self.counts()
         indexes = self._session.read(self._index.existing)
         return TableStatus(
             store=self.url,
@@ -222,10 +227,12 @@ class PostgresTable(Closing):
             text=self.target.text,
             vector=self.target.vector,
             counts=counts,
-            model=known.model if known else None,
-            space=known.space if known else None,
+            model=noted.model,
+            space=noted.space,
             dimension=self.target.dimension,
             index=", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid),
+            document_prompt=noted.document_prompt,
+            query_prompt=noted.query_prompt,
         )
 
     def sample(self, limit: int) -> list[str]:

@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS embedmill_tables (
     UNIQUE (name, vector)
 )
 """
-_FIND: Final = "SELECT id, space, model, filled, text, keys FROM embedmill_tables WHERE name = ? AND vector = ?"
+_FIND: Final = "SELECT id, space, model, filled, text, keys, fields FROM embedmill_tables WHERE name = ? AND vector = ?"
 
 
 def marks(number: int) -> str:
@@ -50,8 +50,9 @@ def find(db: sqlite3.Connection, path: Path, name: str, vector: str) -> Register
     row = db.execute(_FIND, [name, vector]).fetchone()
     if row is None:
         return None
-    number, space, model, filled, text, keys = row
-    return Registered(number, space, model, bool(filled), text, [name for name, *_ in json.loads(keys)])
+    number, space, model, filled, text, keys, fields = row
+    names = [name for name, *_ in json.loads(keys)]
+    return Registered(number, space, model, bool(filled), text, names, json.loads(fields) if fields else None)
 
 
 def entries(db: sqlite3.Connection, path: Path) -> list[Entry]:
@@ -81,9 +82,11 @@ def bind(
         db.execute(statement)
     if not overwrite:
         check(db, target, found, fingerprint, model)
-    if found.space == space.id:
-        return found
     fields = json.dumps(asdict(space), sort_keys=True)
+    if found.space == space.id:
+        if found.fields != asdict(space):  # another prompt for queries
+            db.execute("UPDATE embedmill_tables SET fields = ? WHERE id = ?", [fields, found.id])
+        return found
     db.execute(
         "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?",
         [space.id, fields, model, found.id],

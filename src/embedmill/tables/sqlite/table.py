@@ -13,7 +13,7 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Row, RowFailure, Stored, TableStatus, shown
+from embedmill.rows import Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, TableStatus, shown
 from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming
 from embedmill.tables.registered import Registered
@@ -235,19 +235,26 @@ class SqliteTable(Closing):
                 failures += stands == standing.FAILED and not ours and not due
         return Counts(rows, left, without, foreign, failures)
 
+    def noted(self) -> Noted:
+        """What earlier runs have noted of its vectors."""
+        known = self._known()
+        return known.noted() if known else Noted()
+
     def status(self) -> TableStatus:
         """What is known of the table; reads all of it."""
-        known, (kind, size) = self._known(), vectors.first(self._database, self._statements)
+        noted, (kind, size) = self.noted(), vectors.first(self._database, self._statements)
         return TableStatus(
             store=self.url,
             table=self.name,
             text=self.target.text,
             vector=self.target.vector,
             counts=self.counts(),
-            model=known.model if known else None,
-            space=known.space if known else None,
+            model=noted.model,
+            space=noted.space,
             dimension=size // 4 if kind == "blob" else None,
             index="",
+            document_prompt=noted.document_prompt,
+            query_prompt=noted.query_prompt,
         )
 
     def sample(self, limit: int) -> list[str]:
