@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import os
 import sqlite3
@@ -499,3 +500,14 @@ def test_progress_is_told_and_ends_complete(bench: Bench) -> None:
     assert told[-1].embedded == report.embedded
     assert told[-1].documents == 8
     assert told[-1].bytes == sum(path.stat().st_size for path in bench.files.iterdir())
+
+
+def test_encoded_data_is_counted_and_in_no_chunk(bench: Bench) -> None:
+    data = base64.b64encode(np.random.default_rng(1).bytes(30_000)).decode()
+    bench.write("a.md", f"# Rivers\n\nThe Danube ![map](data:image/png;base64,{data}) flows to the sea.\n")
+    with closing(open_store(bench.url)) as store:
+        planned = plan(FileSource([bench.files]), store, bench.embedder, InlineExecutor(bench.embedder), url=bench.url)
+    report = bench.run()
+    assert planned.chunks == report.chunks == 2
+    assert planned.encoded_characters == report.encoded_characters == len("data:image/png;base64,") + len(data)
+    assert bench.run().encoded_characters == 0  # of an unchanged file nothing is read

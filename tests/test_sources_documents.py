@@ -28,6 +28,7 @@ HTML = "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und 
 
 pytest.importorskip("pypdfium2")
 pytest.importorskip("mammoth")
+pytest.importorskip("striprtf")
 
 
 def read_one(path: Path) -> Document:

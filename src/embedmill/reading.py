@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from embedmill.chunking import Chunking, chunk
+from embedmill.chunking import Chunking, chunk, encoded_runs
 from embedmill.errors import SourceError
 from embedmill.interfaces import Embedder, Source, Store
 from embedmill.records import Cause, Chunk, Document, DocumentState, Entry, Failure, Record, TokenIds
@@ -94,6 +94,7 @@ class Reader:
         self.passed_bytes = 0  # of entries that need no work
         self.truncated = 0
         self.unreadable = 0
+        self.encoded_characters = 0  # of encoded data, which is in no chunk
         self.seconds = {"read": 0.0, "chunk": 0.0}
 
     def events(self) -> Iterator[list[Event]]:
@@ -143,7 +144,9 @@ class Reader:
         self.passed_bytes += entry.size
 
     def _pieces(self, document: Document, pending: Pending) -> Iterator[list[Event]]:
-        chunks = chunk(document, self._measure, self._chunking)
+        encoded = encoded_runs(document.text)
+        self.encoded_characters += sum(end - start for start, end in encoded)
+        chunks = chunk(document, self._measure, self._chunking, encoded)
         while True:
             started = time.perf_counter()
             group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, _GROUP)]

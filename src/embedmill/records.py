@@ -295,6 +295,7 @@ class Report:
     interrupted: bool = False  # stopped before the end; what was finished is stored
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only
+    encoded_characters: int = 0  # base64, hex and the like in what was read, which is in no chunk
 
     @property
     def tokens_per_second(self) -> float:

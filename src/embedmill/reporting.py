@@ -28,6 +28,7 @@ def report(
         documents=reader.documents,
         unchanged=reader.unchanged,
         truncated=reader.truncated,
+        encoded_characters=reader.encoded_characters,
         skipped=dict(source.skipped) | unreadable,
         **_of_embedding(counts, embedder, executor, stages, seconds),
         **outcome,

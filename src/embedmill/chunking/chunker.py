@@ -11,6 +11,7 @@ from embedmill.checks import whole_number
 from embedmill.chunking.boundaries import LEVELS
 from embedmill.chunking.code import summary
 from embedmill.chunking.cutting import Stretch, cut, first_ink
+from embedmill.chunking.encoded import Run, encoded_runs, without
 from embedmill.chunking.estimate import estimate, room, shortened
 from embedmill.chunking.markdown import Section, heading_path, passages
 from embedmill.records import Chunk, Document, Kind, embedding_input
@@ -18,7 +19,7 @@ from embedmill.records import Chunk, Document, Kind, embedding_input
 Measure = Callable[[Sequence[str]], Sequence[int]]
 """True token counts of full inputs (context and text), special tokens and the prompt included."""
 
-_ALGORITHM = 2  # goes up with every change that moves a boundary or changes a context
+_ALGORITHM = 3  # goes up with every change that moves a boundary or changes a context
 
 _AT_ONCE = 64  # pieces for one call of `Measure`: enough for a tokenizer's threads, little to hold
 _SPECIAL = 2  # tokens around a text in nearly every model; a longer prompt costs some pieces a second cut
@@ -73,10 +74,13 @@ class _Piece:
     tokens: int = _UNMEASURED
 
 
-def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[Chunk]:
+def chunk(
+    document: Document, measure: Measure, chunking: Chunking, encoded: Sequence[Run] | None = None
+) -> Iterator[Chunk]:
     r"""Cut a document into chunks of at most `chunking.max_tokens` measured tokens, in order.
 
-    Every character that is no white space is in exactly one chunk. Only a single grapheme that is over the
+    Every character that is no white space is in exactly one chunk, but for runs of encoded data (`encoded`, by default
+    what `encoded_runs` finds), which are in none. Only a single grapheme that is over the
     limit by itself makes a longer chunk. Markdown's chunks carry the path of the headings above them as
     context; a chunk that begins with its own heading does not repeat it. Code carries what its file says it is
     for, the first paragraph of its docstring or opening comment: so a function is found by what its module is
@@ -86,7 +90,7 @@ def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[
     Holds some 64 chunks at a time, whatever the document's size. Time grows with the length.
     """
     text = document.text
-    pieces = _pieces(text, document.kind, chunking.max_tokens)
+    pieces = _pieces(text, document.kind, chunking.max_tokens, encoded_runs(text) if encoded is None else encoded)
     index, line, counted = 0, 1, 0
     while group := list(islice(pieces, _AT_ONCE)):
         for piece in _fitted(text, group, measure, chunking.max_tokens):
@@ -107,7 +111,7 @@ def chunk(document: Document, measure: Measure, chunking: Chunking) -> Iterator[
             index += 1
 
 
-def _pieces(text: str, kind: Kind, max_tokens: int) -> Iterator[_Piece]:
+def _pieces(text: str, kind: Kind, max_tokens: int, encoded: Sequence[Run]) -> Iterator[_Piece]:
     """The document cut by estimate. What is measured later never moves these boundaries."""
     for passage in _passages(text, kind, max_tokens):
 
@@ -115,8 +119,9 @@ def _pieces(text: str, kind: Kind, max_tokens: int) -> Iterator[_Piece]:
             return room(text, start, end, budget)
 
         stretch = passage.stretch
-        for start, end in cut(text, stretch, stretch.start, stretch.end, size):
-            yield _Piece(start, end, passage.context(start), passage)
+        for part_start, part_end in without(stretch.start, stretch.end, encoded):
+            for start, end in cut(text, stretch, part_start, part_end, size):
+                yield _Piece(start, end, passage.context(start), passage)
 
 
 def _passages(text: str, kind: Kind, max_tokens: int) -> Iterator[_Passage]:

@@ -19,7 +19,12 @@ def summary(report: Report) -> str:
         looked_at = counted(report.documents, "document")
         head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
         head += f" ({in_time(report.seconds)})"
-        rows = [("skipped", skipped(report)), ("kept", kept(report)), ("store", masked(report.store))]
+        rows = [
+            ("skipped", skipped(report)),
+            ("left out", left_out(report)),
+            ("kept", kept(report)),
+            ("store", masked(report.store)),
+        ]
         return f"{head}\n{table(rows)}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
@@ -79,6 +84,7 @@ def _details(report: Report) -> str:
             ("chunks", chunks or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", skipped(report)),
+            ("left out", left_out(report)),
             ("kept", kept(report)),
             ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
             ("replaced", replaced(report)),
@@ -122,6 +128,11 @@ def kept(report: Report) -> str:
     if not report.deselected:
         return ""
     return f"{counted(report.deselected, 'document')} that this run's options leave out (--prune removes them)"
+
+
+def left_out(report: Report) -> str:
+    """What of the files' text is in no chunk."""
+    return f"{report.encoded_characters:,} characters of encoded data" if report.encoded_characters else ""
 
 
 def skipped(report: Report) -> str:
