@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.fingerprint import Space
@@ -29,6 +30,7 @@ from embedmill.models.refusals import (
     refuse_other_kinds,
     refuse_other_uses,
     refuse_unknown_pooling,
+    tokenizer_overrides,
 )
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class Card:
     prompts: tuple[str, str]  # put before a document, before a query
     max_tokens: int  # special tokens included
     do_lower_case: bool  # before the tokenizer's own normalisation
+    tokenizer_overrides: Mapping[str, Any]  # of the tokenizer's own settings
     pad_token_id: int
     hidden_size: int  # numbers that the transformer gives for each token
     vocab_size: int | None  # a token's id is below it; None where no file says
@@ -168,6 +171,7 @@ def read_card(files: ModelFiles, *, document_prompt: str | None = None, query_pr
         prompts=prompts,
         max_tokens=_max_tokens(root, config, length, pad),
         do_lower_case=length.boolean("do_lower_case", False),
+        tokenizer_overrides=tokenizer_overrides(length),
         pad_token_id=pad,
         hidden_size=hidden,
         vocab_size=config.integer("vocab_size") if config.has("vocab_size") else None,

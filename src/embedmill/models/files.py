@@ -17,6 +17,7 @@ SAFETENSORS_INDEX = "model.safetensors.index.json"
 OPENVINO = ("openvino/openvino_model.xml", "openvino_model.xml")
 ONNX = ("onnx/model.onnx", "model.onnx")
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
+_LONGEST_NAME = 255  # bytes, of a file's name in common file systems
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # never read: unpickling runs code
 
 
@@ -140,5 +141,7 @@ def _below(folder: Path, source: Path, name: str) -> Path:
     """A path inside the folder. Raises `ModelError` for one that leads out of it."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or "\\" in name or "\0" in name or ".." in parts:
-        raise ModelError(f"{source}: the path {name!r} leads out of the model's folder")
+        raise ModelError(f"{source}: the path {name[:100]!r} leads out of the model's folder")
+    if len(name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ModelError(f"{source}: the path {name[:20]!r}... is longer than any file's")
     return folder.joinpath(*parts)

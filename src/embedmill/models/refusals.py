@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.config import Config
@@ -90,6 +91,22 @@ def refuse_other_kinds(settings: Config) -> None:
         raise UnsupportedModel(f"{settings.path}: a {kind} gives no single dense vector; take another model")
     if settings.has("truncate_dim"):
         raise UnsupportedModel(f"{settings.path}: 'truncate_dim' is not supported; take another model")
+
+
+# Settings of the tokenizer that the transformer's own may override, and that are followed here.
+_FOLLOWED = _words("""
+    add_prefix_space do_lower_case model_max_length padding padding_side split_by_punct split_special_tokens
+    strip_accents tokenize_chinese_chars truncation truncation_side use_fast
+""")
+
+
+def tokenizer_overrides(length: Config) -> dict[str, Any]:
+    """Settings of the tokenizer beside its own: they go before those of tokenizer_config.json."""
+    given = length.object(length.first("processor_kwargs", "tokenizer_args"))
+    for name in given.names():
+        if name not in _FOLLOWED | _HARMLESS:
+            raise UnsupportedModel(f"{length.path}: the tokenizer's setting {name[:100]!r} is not supported")
+    return {name: given.value(name) for name in given.names() if name in _FOLLOWED}
 
 
 def known_similarity(settings: Config) -> str:

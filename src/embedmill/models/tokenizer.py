@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,11 @@ from tokenizers.normalizers import Sequence as Normalizers
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from embedmill.errors import ModelError
+from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.card import Card
 from embedmill.models.config import Config
+from embedmill.models.tokenizer_rules import BERT_LIKE, bert_normalizer, outline, replacements, tokenizer_class
 from embedmill.records import TokenIds
-
-# transformers rebuilds the normaliser of these from tokenizer_config.json, whatever tokenizer.json says.
-_BERT_LIKE = frozenset({"BertTokenizer", "BertTokenizerFast", "MPNetTokenizer", "MPNetTokenizerFast"})
 
 _CHARACTERS_PER_TOKEN = 16  # English has 4 to 5: the first piece of a long text nearly always is enough
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -40,17 +39,18 @@ class Tokenizer:
     special_tokens: int  # how many are added to each text
 
     def __init__(self, card: Card) -> None:
-        settings = Config.read_if_there(card.folder / "tokenizer_config.json")
-        self._tokenizer = _load(card.folder, settings)
+        settings = tokenizer_settings(card)
+        self._tokenizer = _load(card, settings)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        if settings.text("tokenizer_class", "BertTokenizer") in _BERT_LIKE:
-            _follow_settings(self._tokenizer, settings)
+        # Whether special tokens that are written in a text are read as words.
+        self._tokenizer.encode_special_tokens = settings.boolean("split_special_tokens", False)
         rest = self._tokenizer.normalizer
         if card.do_lower_case and not any(step["type"] == "Lowercase" for step in _steps(rest)):
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([rest] if rest else [])])
         self._max_tokens = card.max_tokens
         self._left = settings.text("truncation_side", "right") == "left"
+        self._where = _definition(card.folder)
         self._prefix, self._suffix = self._frame()
         self.special_tokens = self._prefix + self._suffix
         self.pad_id = _pad_id(self._tokenizer, settings, card)
@@ -76,12 +76,13 @@ class Tokenizer:
         ]
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
-        try:
-            encodings = self._tokenizer.encode_batch_fast(texts)
-        except TypeError:  # what tokenizers says to a lone surrogate
-            if not any(_SURROGATES.search(text) for text in texts):
-                raise
-            encodings = self._tokenizer.encode_batch_fast([_SURROGATES.sub("�", text) for text in texts])
+        with _one_line(self._where):
+            try:
+                encodings = self._tokenizer.encode_batch_fast(texts)
+            except TypeError:  # what tokenizers says to a lone surrogate
+                if not any(_SURROGATES.search(text) for text in texts):
+                    raise
+                encodings = self._tokenizer.encode_batch_fast([_SURROGATES.sub("�", text) for text in texts])
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _cut(self, ids: TokenIds) -> TokenIds:
@@ -117,26 +118,60 @@ class Tokenizer:
 
     def _frame(self) -> tuple[int, int]:
         """How many special tokens come before a text and after it."""
-        whole = self._tokenizer.encode("a").ids
-        inner = self._tokenizer.encode("a", add_special_tokens=False).ids
+        with _one_line(self._where):
+            whole = self._tokenizer.encode("a").ids
+            inner = self._tokenizer.encode("a", add_special_tokens=False).ids
         added = len(whole) - len(inner)
-        before = next(n for n in range(added + 1) if whole[n : n + len(inner)] == inner)
+        before = next((n for n in range(added + 1) if whole[n : n + len(inner)] == inner), None)
+        if before is None:
+            raise UnsupportedModel(f"{self._where}: it puts other things around a text than special tokens")
         return before, added - before
 
 
 def tokenizer_sha256(card: Card) -> str:
     """SHA-256 of what decides a text's ids: the tokenizer's file and the settings that override it. Hex."""
-    settings = Config.read_if_there(card.folder / "tokenizer_config.json")
-    decisive = [settings.value(name) for name in ("tokenizer_class", *_OVERRIDES, "truncation_side")]
+    settings, own = tokenizer_settings(card), Config.read_if_there(card.folder / _SETTINGS)
+    decisive = [own.value(name) for name in ("tokenizer_class", *_OVERRIDES)] + [settings.value("truncation_side")]
     path = _definition(card.folder)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
-    facts = json.dumps([path.name, card.do_lower_case, decisive], sort_keys=True)
-    return hashlib.sha256(facts.encode() + b"\0" + content).hexdigest()
+    facts: list[Any] = [path.name, card.do_lower_case, decisive]
+    if path.name == "tokenizer.json":
+        facts += _further(path, settings, own, Config.read(card.folder / "config.json"))
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0" + content).hexdigest()
 
 
+def _further(path: Path, settings: Config, own: Config, config: Config) -> list[Any]:
+    """What else the settings change, beside what the overrides of BERT's normaliser have always told."""
+    changes = replacements(path, settings, config)
+    normalizer = outline(path)["normalizer"]
+    if (
+        own.text("tokenizer_class", "BertTokenizer").removesuffix("Fast") in BERT_LIKE
+        and (normalizer or {}).get("type") == "BertNormalizer"
+    ):
+        normalizer = bert_normalizer(own)
+    if changes.get("normalizer", outline(path)["normalizer"]) == normalizer:
+        changes.pop("normalizer", None)
+    else:
+        changes.setdefault("normalizer", outline(path)["normalizer"])
+    if settings.boolean("split_special_tokens", False):
+        changes["split_special_tokens"] = True
+    return [changes] if changes else []
+
+
+def tokenizer_settings(card: Card) -> Config:
+    """tokenizer_config.json, with what other files add to it and override, in transformers' order."""
+    own = Config.read_if_there(card.folder / _SETTINGS)
+    values = {name: own.value(name) for name in own.names()} | dict(card.tokenizer_overrides)
+    if "added_tokens_decoder" not in values:  # as old files have it
+        special = Config.read_if_there(card.folder / "special_tokens_map.json")
+        values |= {name: special.value(name) for name in special.names()}
+    return Config(own.path, values)
+
+
+_SETTINGS = "tokenizer_config.json"
 _OVERRIDES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
@@ -147,24 +182,54 @@ def _definition(folder: Path) -> Path:
     raise ModelError(f"{folder}: tokenizer.json is missing: fetch the model again")
 
 
-def _load(folder: Path, settings: Config) -> tokenizers.Tokenizer:
-    path = _definition(folder)
-    try:
+def _load(card: Card, settings: Config) -> tokenizers.Tokenizer:
+    path, config = _definition(card.folder), Config.read(card.folder / "config.json")
+    with _one_line(path):
         if path.name == "tokenizer.json":
-            return tokenizers.Tokenizer.from_file(str(path))
-        if settings.text("tokenizer_class", "BertTokenizer") not in _BERT_LIKE:
-            raise ModelError(f"{folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only")
-        return _from_vocabulary(path, settings)
+            changes = replacements(path, settings, config)
+            tokenizer = _changed(path, changes) if changes else tokenizers.Tokenizer.from_file(str(path))
+            known = getattr(tokenizer.model, "unk_token", None)
+            if tokenizer_class(settings, config) in BERT_LIKE and _token(settings, "unk_token") not in (None, known):
+                raise UnsupportedModel(f"{settings.path}: 'unk_token' is not {known!r}, which {path.name} has")
+            return tokenizer
+        if tokenizer_class(settings, config) not in BERT_LIKE:
+            raise ModelError(f"{card.folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only")
+        return _from_vocabulary(path, settings, config)
+
+
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """What tokenizers raises for a damaged file, as `ModelError`: bare `Exception`, and a panic, which is none."""
+    try:
+        yield
     except ModelError:
         raise
-    except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise ModelError(f"{path}: cannot be read ({error}): fetch the model again") from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: cannot be read ({reason}): fetch the model again") from error
 
 
-def _from_vocabulary(path: Path, settings: Config) -> tokenizers.Tokenizer:
+def _changed(path: Path, changes: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """The tokenizer of the file, with these sections instead of its own."""
+    whole = json.loads(path.read_bytes()) | changes
+    added = whole["added_tokens"]
+    if "added_tokens" in changes:
+        whole["added_tokens"] = []
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(whole))
+    if "added_tokens" in changes:
+        for token in added:  # one by one, since special ones are added by a call of their own
+            flags = {name: value for name, value in token.items() if name != "content"}
+            add = tokenizer.add_special_tokens if token["special"] else tokenizer.add_tokens
+            add([tokenizers.AddedToken(token["content"], **flags)])
+    return tokenizer
+
+
+def _from_vocabulary(path: Path, settings: Config, config: Config) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its list of word pieces, one a line."""
     vocabulary = {line.rstrip("\n"): n for n, line in enumerate(path.read_text("utf-8").split("\n")) if line}
-    mpnet = settings.text("tokenizer_class", "").startswith("MPNet")
+    mpnet = tokenizer_class(settings, config) == "MPNetTokenizer"
     names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>"}
     if not mpnet:
         names = {name: f"[{name[: name.index('_')].upper()}]" for name in names}
@@ -174,7 +239,8 @@ def _from_vocabulary(path: Path, settings: Config) -> tokenizers.Tokenizer:
         if name not in vocabulary:
             raise ModelError(f"{path}: the special token {name!r} is missing: fetch the model again")
     tokenizer = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special["unk_token"]))
-    tokenizer.normalizer = BertNormalizer()
+    steps = bert_normalizer(settings)
+    tokenizer.normalizer = BertNormalizer(**{name: value for name, value in steps.items() if name != "type"})
     tokenizer.pre_tokenizer = BertPreTokenizer()
     cls, sep = special["cls_token"], special["sep_token"]
     tokenizer.post_processor = TemplateProcessing(
@@ -182,17 +248,6 @@ def _from_vocabulary(path: Path, settings: Config) -> tokenizers.Tokenizer:
     )
     tokenizer.add_special_tokens(list(special.values()))
     return tokenizer
-
-
-def _follow_settings(tokenizer: tokenizers.Tokenizer, settings: Config) -> None:
-    if isinstance(tokenizer.normalizer, BertNormalizer):
-        strip = settings.boolean("strip_accents") if settings.has("strip_accents") else None
-        tokenizer.normalizer = BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=settings.boolean("tokenize_chinese_chars", True),
-            strip_accents=strip,
-            lowercase=settings.boolean("do_lower_case", True),
-        )
 
 
 def _steps(normalizer: Normalizer | None) -> list[dict[str, Any]]:
