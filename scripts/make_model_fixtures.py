@@ -14,6 +14,10 @@ that a wrong step shows, and saved by sentence-transformers' own `save`. Beside 
 - ``vectors.npy``    float32 (texts, dimension): sentence-transformers, f32, one text at a time
 - ``queries.npy``    the same texts embedded as queries, where the model has prompts
 
+Under ``tokenizers/`` lie tokenizers alone, each with settings that its tokenizer.json does not carry, and
+
+- ``ids.json``       texts, and their token ids from transformers
+
 Reference vectors of the real model go to ``references/``. With the same versions each run gives the same.
 """
 
@@ -28,12 +32,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from tokenizers import normalizers, pre_tokenizers
-from transformers import BertConfig, BertModel, BertTokenizer, MPNetConfig, MPNetModel, MPNetTokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    DebertaTokenizer,
+    DebertaV2Tokenizer,
+    MPNetConfig,
+    MPNetModel,
+    MPNetTokenizer,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+    XLMRobertaTokenizer,
+)
 
 LIMIT = 48  # tokens, so that one of the texts is over-long
 
@@ -51,6 +70,9 @@ TEXTS = [
     "search document store " * 40,
     "MiXeD CaSe with [SEP] and [MASK] inside",
 ]
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+"""Of the models that differ from others in their files, not in their numbers."""
 
 CORPUS = [
     *TEXTS,
@@ -79,6 +101,20 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         export(arguments.target / "models" / "bert-mean", folder)
         report(folder)
+    for name, make_graph in GRAPHS.items():
+        folder = arguments.target / "models" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        torch.manual_seed(sum(name.encode()))
+        with tempfile.TemporaryDirectory() as temporary:
+            source = Path(temporary) / "source"
+            make_graph(source, folder)
+        report(folder)
+    for name, (make_tokenizer, settings) in TOKENIZERS.items():
+        folder = arguments.target / "tokenizers" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        write_tokenizer(folder, make_tokenizer(), settings)
+        report(folder)
+    check_padding_side(arguments.target / "models" / "bert-mean")
     write_references(arguments.real, arguments.target / "references")
 
 
@@ -89,27 +125,27 @@ def bert(folder: Path, head: Sequence[Any] = (), *, pooling: Any = "mean", promp
     """A tiny BERT; `head` are the modules after pooling, `config` overrides BertConfig."""
     tokenizer = BertTokenizer(vocab=vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]), model_max_length=LIMIT)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    configuration = BertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=64, initializer_range=0.3, **(settings | config)
-    )
-    save(folder, BertModel(configuration), tokenizer, [Pooling(32, pooling), *head], prompts)
+    settings |= {"max_position_embeddings": 64, "initializer_range": 0.3} | config
+    configuration = BertConfig(vocab_size=len(tokenizer), **settings)
+    save(folder, BertModel(configuration), tokenizer, [Pooling(configuration.hidden_size, pooling), *head], prompts)
 
 
-def mpnet(folder: Path) -> None:
+def mpnet(folder: Path, **config: Any) -> None:
     """A tiny MPNet: positions begin after the padding id 1, and attention has a bias by distance."""
     special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
     tokenizer = MPNetTokenizer(vocab=vocabulary(special), model_max_length=LIMIT)
-    configuration = MPNetConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=66,
-        relative_attention_num_buckets=32,
-        initializer_range=0.3,
-    )
-    save(folder, MPNetModel(configuration), tokenizer, [Pooling(32, "mean"), Normalize()], None)
+    settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    settings |= {"max_position_embeddings": 66, "initializer_range": 0.3} | config
+    configuration = MPNetConfig(vocab_size=len(tokenizer), relative_attention_num_buckets=32, **settings)
+    save(folder, MPNetModel(configuration), tokenizer, [Pooling(configuration.hidden_size), Normalize()], None)
+    if configuration.max_position_embeddings < LIMIT:  # what of the positions a text may have
+        limit_to(folder, configuration.max_position_embeddings - 2)
+
+
+def limit_to(folder: Path, tokens: int) -> None:
+    """The tokenizer's own limit; sentence-transformers does not take the positions off that are never used."""
+    path = folder / "tokenizer_config.json"
+    write_json(path, json.loads(path.read_text()) | {"model_max_length": tokens})
 
 
 def half_precision(folder: Path) -> None:
@@ -181,6 +217,8 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "bert-sharded": sharded,
     "bert-plain": plain,
     "mpnet-mean": mpnet,
+    "bert-40-positions": lambda folder: bert(folder, [Normalize()], max_position_embeddings=40, **TINY),
+    "mpnet-40-positions": lambda folder: mpnet(folder, max_position_embeddings=40, **TINY),
 }
 
 
@@ -246,34 +284,98 @@ def token_ids(model: SentenceTransformer, text: str) -> list[int]:
 # Ready graphs
 
 
-def export_onnx(source: Path, folder: Path) -> None:
-    """The encoder of `source` in ONNX format, and no safetensors."""
-    copy_without_weights(source, folder)
-    path = folder / "onnx" / "model.onnx"
-    path.parent.mkdir()
-    inputs = ["input_ids", "attention_mask", "token_type_ids"]
+class Encoder(torch.nn.Module):
+    """A transformer as it is exported. The mask is additive: this exporter cannot trace how transformers makes one."""
+
+    def __init__(self, folder: Path, model: Any, kind: torch.dtype = torch.float32, *, states: bool = False) -> None:
+        super().__init__()
+        self.model = model.from_pretrained(folder, attn_implementation="eager", dtype=kind).eval()
+        self.kind = kind
+        self.states = states  # whether the embeddings are put out as well, before the last hidden state
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        """The last hidden state, or the embeddings and it."""
+        mask = (1.0 - attention_mask[:, None, None, :].to(self.kind)) * torch.finfo(self.kind).min
+        more = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        given = self.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=self.states, **more)
+        return (given.hidden_states[0], given.last_hidden_state) if self.states else given.last_hidden_state
+
+
+def write_onnx(encoder: Encoder, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Export it for texts of any number and length."""
+    path.parent.mkdir(parents=True)
     example = torch.ones((2, 7), dtype=torch.int64)
-
-    class Encoder(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = BertModel.from_pretrained(source, attn_implementation="eager").eval()
-
-        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-            # As an additive mask: this exporter cannot trace how transformers makes one.
-            mask = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-            return self.model(input_ids=input_ids, attention_mask=mask, token_type_ids=token_type_ids).last_hidden_state
-
     torch.onnx.export(
-        Encoder(),
-        (example, example, example),
+        encoder,
+        (example,) * len(inputs),
         str(path),
-        input_names=inputs,
-        output_names=["last_hidden_state"],
-        dynamic_axes={name: {0: "batch", 1: "tokens"} for name in [*inputs, "last_hidden_state"]},
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_axes={name: {0: "batch", 1: "tokens"} for name in [*inputs, *outputs]},
         opset_version=17,
         dynamo=False,
     )
+
+
+BERT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LAST = "last_hidden_state"
+
+
+def export_onnx(source: Path, folder: Path) -> None:
+    """The encoder of `source` in ONNX format, and no safetensors."""
+    copy_without_weights(source, folder)
+    write_onnx(Encoder(source, BertModel), folder / "onnx" / "model.onnx", BERT_INPUTS, [LAST])
+
+
+def onnx_of(kind: torch.dtype, source: Path, folder: Path, *, states: bool = False) -> None:
+    """A tiny BERT whose graph is of this kind; the reference computes with the same weights in f32."""
+    bert(source, [Normalize()], **TINY)
+    weights = load_file(source / "model.safetensors")
+    save_file(
+        {name: t.to(kind) if t.is_floating_point() else t for name, t in weights.items()},
+        source / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    write_expected(source)
+    copy_without_weights(source, folder)
+    outputs = ["embeddings", LAST] if states else [LAST]
+    path = folder / "onnx" / "model.onnx"
+    write_onnx(Encoder(source, BertModel, kind, states=states), path, BERT_INPUTS, outputs)
+
+
+def onnx_with_external_data(source: Path, folder: Path) -> None:
+    """The weights lie in a file of their own, under a name of its own."""
+    onnx_of(torch.float32, source, folder)
+    path = folder / "onnx" / "model.onnx"
+    graph = onnx.load(path)
+    onnx.save_model(graph, path, save_as_external_data=True, location="weights.bin", size_threshold=64)
+
+
+def roberta(source: Path, folder: Path) -> None:
+    """A tiny RoBERTa as ONNX, whose settings ask for a space before the first word, which its tokenizer.json does not.
+
+    It has 40 positions, of which the first two are never used.
+    """
+    tokenizer = byte_pairs(RobertaTokenizer, model_max_length=38)
+    configuration = RobertaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=40, initializer_range=0.3, pad_token_id=1, **TINY
+    )
+    save(source, RobertaModel(configuration), tokenizer, [Pooling(16), Normalize()], None)
+    limit_to(source, 38)
+    path = source / "tokenizer_config.json"
+    write_json(path, json.loads(path.read_text()) | {"add_prefix_space": True})
+    write_expected(source)
+    copy_without_weights(source, folder)
+    write_onnx(Encoder(source, RobertaModel), folder / "onnx" / "model.onnx", BERT_INPUTS[:2], [LAST])
+
+
+GRAPHS: dict[str, Callable[[Path, Path], None]] = {
+    "bert-onnx-f16": lambda source, folder: onnx_of(torch.float16, source, folder),
+    "bert-onnx-bf16": lambda source, folder: onnx_of(torch.bfloat16, source, folder),
+    "bert-onnx-external": onnx_with_external_data,
+    "bert-onnx-states": lambda source, folder: onnx_of(torch.float32, source, folder, states=True),
+    "roberta-onnx": roberta,
+}
 
 
 def export_openvino(source: Path, folder: Path) -> None:
@@ -300,6 +402,111 @@ EXPORTS: dict[str, Callable[[Path, Path], None]] = {
     "bert-onnx": export_onnx,
     "bert-openvino": export_openvino,
 }
+
+
+# Tokenizers alone
+
+SPECIAL_TEXTS = [
+    *TEXTS,
+    "x <s> y </s>",
+    "x <mask> y <pad>",
+    "a [CLS] b [MASK]c [UNK]",
+    " leading and trailing ",
+    "two  spaces\tand\nlines",
+    "fox,dog!fox (index)",
+    "full ＡＢＣ \N{LATIN SMALL LIGATURE FI} e\N{COMBINING ACUTE ACCENT}",
+]
+
+ANGLES = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+BRACKETS = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+
+
+def byte_pairs(kind: Any, special: Sequence[str] = ANGLES, **settings: Any) -> Any:
+    """A tokenizer of byte pairs."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=list(special), initial_alphabet=sorted(alphabet))
+    trained.train_from_iterator(CORPUS, trainer)
+    model = json.loads(trained.to_str())["model"]
+    return kind(vocab=model["vocab"], merges=[tuple(merge) for merge in model["merges"]], **settings)
+
+
+def unigrams(kind: Any, special: Sequence[str], **settings: Any) -> Any:
+    """A tokenizer of pieces with scores."""
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=list(special), unk_token=special[3])
+    trained.train_from_iterator(CORPUS, trainer)
+    pieces = json.loads(trained.to_str())["model"]["vocab"]
+    return kind(vocab=[tuple(piece) for piece in pieces], **settings)
+
+
+def word_pieces() -> Any:
+    """BERT's tokenizer."""
+    return BertTokenizer(vocab=vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))
+
+
+def deberta_v2() -> Any:
+    """DeBERTa's second tokenizer."""
+    return unigrams(DebertaV2Tokenizer, BRACKETS, unk_id=3)
+
+
+FOX = {
+    "__type": "AddedToken",
+    "content": "fox",
+    "lstrip": True,
+    "normalized": False,
+    "rstrip": False,
+    "single_word": False,
+    "special": True,
+}
+
+# The tokenizer, and settings that are written into its tokenizer_config.json after it was saved; None takes one out.
+TOKENIZERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "bert-cased": (word_pieces, {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False}),
+    "bert-added": (word_pieces, {"additional_special_tokens": ["dog"], "mask_token": FOX, "cls_token": "[MASK]"}),
+    "bert-fast-class": (word_pieces, {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}),
+    "bert-split-special": (word_pieces, {"split_special_tokens": True}),
+    "roberta-spaced": (lambda: byte_pairs(RobertaTokenizer), {"add_prefix_space": True}),
+    "roberta-unspaced": (lambda: byte_pairs(RobertaTokenizer, add_prefix_space=True), {"add_prefix_space": None}),
+    "deberta-spaced": (lambda: byte_pairs(DebertaTokenizer, BRACKETS), {"add_prefix_space": True}),
+    "deberta-v2-plain": (deberta_v2, {}),
+    "deberta-v2-lower": (deberta_v2, {"do_lower_case": True, "split_by_punct": True, "add_prefix_space": False}),
+    "xlm-roberta-plain": (lambda: unigrams(XLMRobertaTokenizer, ANGLES), {}),
+    "xlm-roberta-unspaced": (lambda: unigrams(XLMRobertaTokenizer, ANGLES), {"add_prefix_space": False}),
+}
+KINDS = {
+    BertTokenizer: "bert",
+    RobertaTokenizer: "roberta",
+    DebertaTokenizer: "deberta",
+    DebertaV2Tokenizer: "deberta-v2",
+    XLMRobertaTokenizer: "xlm-roberta",
+}
+
+
+def write_tokenizer(folder: Path, tokenizer: Any, settings: dict[str, Any]) -> None:
+    """The tokenizer with these settings, and the ids that it then gives."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text()) | settings
+    write_json(path, {name: value for name, value in values.items() if value is not None})
+    write_json(folder / "config.json", {"model_type": KINDS[type(tokenizer)], "vocab_size": len(tokenizer)})
+    loaded = AutoTokenizer.from_pretrained(folder)
+    ids = [loaded(text)["input_ids"] for text in SPECIAL_TEXTS]
+    write_json(folder / "ids.json", {"texts": SPECIAL_TEXTS, "ids": ids})
+
+
+def check_padding_side(source: Path) -> None:
+    """Where a text is alone, padding on the left gives the same vectors: the reference knows no padding."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(shutil.copytree(source, Path(temporary) / "model"))
+        path = folder / "tokenizer_config.json"
+        write_json(path, json.loads(path.read_text()) | {"padding_side": "left"})
+        model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+        found = embed(model.encode_document, TEXTS)
+    expected = np.load(source / "vectors.npy", allow_pickle=False)
+    assert np.abs(found - expected).max() < 1e-6, "padding_side changes the vectors of single texts"
 
 
 # References of the real model

@@ -53,8 +53,9 @@ def test_small_models_equal_sentence_transformers(name: str) -> None:
     vectors = embedder.embed(texts)
     assert vectors.dtype == np.float32
     assert vectors.shape == expected.shape == (len(texts), embedder.dimension)
-    np.testing.assert_allclose(vectors, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    assert cosines(vectors, expected).min() > 0.999999
+    exact = not name.endswith("-bf16")  # that graph computes in bf16 by itself, whatever is asked for
+    np.testing.assert_allclose(vectors, expected, rtol=0, atol=(2e-5 if exact else 0.01) * np.abs(expected).max())
+    assert cosines(vectors, expected).min() > (0.999999 if exact else 0.9999)
 
 
 def test_a_query_has_its_own_prompt() -> None:

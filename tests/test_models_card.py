@@ -52,6 +52,13 @@ EXPECTED = {
     "mpnet-mean": (("mean",), [], True, 48, "safetensors"),
     "bert-onnx": (("mean",), [], True, 48, "onnx"),
     "bert-openvino": (("mean",), [], True, 48, "openvino"),
+    "bert-40-positions": (("mean",), [], True, 40, "safetensors"),
+    "mpnet-40-positions": (("mean",), [], True, 38, "safetensors"),
+    "roberta-onnx": (("mean",), [], True, 38, "onnx"),
+    "bert-onnx-f16": (("mean",), [], True, 48, "onnx"),
+    "bert-onnx-bf16": (("mean",), [], True, 48, "onnx"),
+    "bert-onnx-external": (("mean",), [], True, 48, "onnx"),
+    "bert-onnx-states": (("mean",), [], True, 48, "onnx"),
 }
 
 

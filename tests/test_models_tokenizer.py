@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -13,10 +14,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.errors import ModelError
+from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models import ModelFiles, Tokenizer, read_card, tokenizer_sha256
 
 MODELS = Path(__file__).parent / "fixtures" / "models"
+
+
+TOKENIZERS_ALONE = MODELS.parent / "tokenizers"
+
+
+def change(path: Path, **fields: object) -> None:
+    values = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(values | fields))
+
+
+def model_with_tokenizer(source: Path, folder: Path) -> Path:
+    """A model whose tokenizer is that of `source`; what else it has does not matter."""
+    shutil.copytree(MODELS / "bert-onnx-external", folder)
+    for path in source.glob("tokenizer*.json"):
+        shutil.copy(path, folder)
+    own = json.loads((source / "config.json").read_text())
+    change(folder / "config.json", architectures=["OtherModel"], **own)
+    return folder
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -36,6 +55,63 @@ def test_ids_equal_those_of_transformers(name: str) -> None:
     assert [row.tolist() for row in ids] == expected["ids"]
     assert all(row.dtype == np.int32 for row in ids)
     assert max(len(row) for row in ids) == card.max_tokens
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TOKENIZERS_ALONE.iterdir()))
+def test_settings_that_the_tokenizer_s_file_does_not_carry_are_followed(name: str, tmp_path: Path) -> None:
+    """Flaw: a space before the first word, lower case and more that only tokenizer_config.json asks for were lost."""
+    folder = model_with_tokenizer(TOKENIZERS_ALONE / name, tmp_path / "model")
+    expected = json.loads((TOKENIZERS_ALONE / name / "ids.json").read_text())
+    ids = tokenizer_of(folder).encode(expected["texts"], truncate=False)
+    assert [row.tolist() for row in ids] == expected["ids"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("roberta-spaced", True),
+        ("roberta-unspaced", True),
+        ("deberta-v2-plain", False),
+        ("deberta-v2-lower", True),
+        ("xlm-roberta-plain", False),
+        ("xlm-roberta-unspaced", True),
+        ("bert-added", True),
+        ("bert-split-special", True),
+    ],
+)
+def test_the_digest_has_what_the_settings_change_and_no_more(name: str, changed: bool, tmp_path: Path) -> None:
+    """The vectors of a model whose settings say what its file does stay where they are."""
+    folder = model_with_tokenizer(TOKENIZERS_ALONE / name, tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    overrides = [settings.get(key) for key in ("tokenizer_class", "do_lower_case", "strip_accents")]
+    facts = ["tokenizer.json", False, [*overrides, settings.get("tokenize_chinese_chars"), None]]
+    plain = hashlib.sha256(json.dumps(facts).encode() + b"\0" + (folder / "tokenizer.json").read_bytes()).hexdigest()
+    assert (tokenizer_sha256(read_card(ModelFiles("m", folder, "path"))) != plain) is changed
+
+
+@pytest.mark.parametrize("setting", ["add_prefix_space", "do_lower_case"])
+def test_a_contradiction_without_a_rule_is_refused(setting: str, tmp_path: Path) -> None:
+    folder = model_with_tokenizer(TOKENIZERS_ALONE / "xlm-roberta-plain", tmp_path / "model")
+    change(folder / "config.json", model_type="camembert")
+    change(folder / "tokenizer_config.json", tokenizer_class="CamembertTokenizer")
+    tokenizer_of(folder)
+    value = json.loads((folder / "tokenizer_config.json").read_text()).get(setting, False)
+    change(folder / "tokenizer_config.json", **{setting: not value})
+    with pytest.raises(UnsupportedModel, match=f"{setting}.*CamembertTokenizer"):
+        tokenizer_of(folder)
+
+
+def test_the_transformer_s_settings_override_the_tokenizer_s(tmp_path: Path) -> None:
+    """sentence_bert_config.json may hold settings of the tokenizer, under two names."""
+    folder = model_with_tokenizer(TOKENIZERS_ALONE / "roberta-spaced", tmp_path / "model")
+    spaced = tokenizer_of(folder).encode(["fox"])[0].tolist()
+    before = tokenizer_sha256(read_card(ModelFiles("m", folder, "path")))
+    change(folder / "sentence_bert_config.json", tokenizer_args={"add_prefix_space": False})
+    assert tokenizer_of(folder).encode(["fox"])[0].tolist() != spaced
+    assert tokenizer_sha256(read_card(ModelFiles("m", folder, "path"))) != before
+    change(folder / "sentence_bert_config.json", tokenizer_args={"clever": True})
+    with pytest.raises(UnsupportedModel, match="clever"):
+        tokenizer_of(folder)
 
 
 def test_ids_of_the_real_model_equal_those_of_transformers(real: Tokenizer, references: Path) -> None:

@@ -38,7 +38,14 @@ def build(card: Card) -> ov.Model:
     are damaged or do not fit one another.
     """
     inputs = _Inputs()
-    hidden = _transformer(card, inputs) if card.weights.kind == "safetensors" else _read(card, inputs)
+    if card.weights.kind == "safetensors":
+        hidden = _transformer(card, inputs)
+    else:
+        try:
+            hidden = _read(card, inputs)
+        except (RuntimeError, ValueError) as error:  # ValueError: a name that is no text
+            reason = " ".join(str(error).strip().splitlines()[-1:])
+            raise ModelError(f"{card.weights.paths[0]} cannot be read ({reason}): fetch the model again") from error
     return ov.Model([op.result(_head(card, hidden, inputs))], [inputs.ids, inputs.mask], card.architecture)
 
 
@@ -250,22 +257,16 @@ def _read(card: Card, inputs: _Inputs) -> Node:
 
 def _ready(card: Card) -> Any:
     path, *beside = card.weights.paths
-    try:
-        if card.weights.kind == "openvino":
-            return ov.Core().read_model(path, beside[0])
-        with without_links(path, beside) as graph:
-            return ov.Core().read_model(graph)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ModelError(f"{path} cannot be read ({reason}): fetch the model again") from error
+    if card.weights.kind == "openvino":
+        return ov.Core().read_model(path, beside[0])
+    with without_links(path, beside) as graph:
+        return ov.Core().read_model(graph)
 
 
 def _hidden_states(card: Card, model: Any) -> Node:
     """The output with the tokens' hidden states, which must have the width that the rest of the model asks for."""
     path = card.weights.paths[0]
     named = [port for name in _HIDDEN for port in model.outputs if name in port.names]
-    if not named and len(model.outputs) == 1 and not model.outputs[0].names:
-        named = [model.outputs[0]]  # exported without any names
     if not named:
         outputs = ", ".join(map(_shown, model.outputs))
         raise UnsupportedModel(f"{path} has no output {_HIDDEN[0]!r} (batch, tokens, width), it has {outputs}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,14 @@ from tokenizers.processors import TemplateProcessing
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.card import Card
 from embedmill.models.config import Config
-from embedmill.models.tokenizer_rules import BERT_LIKE, bert_normalizer, outline, replacements, tokenizer_class
+from embedmill.models.tokenizer_rules import (
+    BERT_LIKE,
+    bert_normalizer,
+    one_line,
+    outline,
+    replacements,
+    tokenizer_class,
+)
 from embedmill.records import TokenIds
 
 _CHARACTERS_PER_TOKEN = 16  # English has 4 to 5: the first piece of a long text nearly always is enough
@@ -76,7 +82,7 @@ class Tokenizer:
         ]
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
-        with _one_line(self._where):
+        with one_line(self._where):
             try:
                 encodings = self._tokenizer.encode_batch_fast(texts)
             except TypeError:  # what tokenizers says to a lone surrogate
@@ -118,7 +124,7 @@ class Tokenizer:
 
     def _frame(self) -> tuple[int, int]:
         """How many special tokens come before a text and after it."""
-        with _one_line(self._where):
+        with one_line(self._where):
             whole = self._tokenizer.encode("a").ids
             inner = self._tokenizer.encode("a", add_special_tokens=False).ids
         added = len(whole) - len(inner)
@@ -184,7 +190,7 @@ def _definition(folder: Path) -> Path:
 
 def _load(card: Card, settings: Config) -> tokenizers.Tokenizer:
     path, config = _definition(card.folder), Config.read(card.folder / "config.json")
-    with _one_line(path):
+    with one_line(path):
         if path.name == "tokenizer.json":
             changes = replacements(path, settings, config)
             tokenizer = _changed(path, changes) if changes else tokenizers.Tokenizer.from_file(str(path))
@@ -195,20 +201,6 @@ def _load(card: Card, settings: Config) -> tokenizers.Tokenizer:
         if tokenizer_class(settings, config) not in BERT_LIKE:
             raise ModelError(f"{card.folder}: tokenizer.json is missing, and vocab.txt alone is enough for BERT only")
         return _from_vocabulary(path, settings, config)
-
-
-@contextlib.contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """What tokenizers raises for a damaged file, as `ModelError`: bare `Exception`, and a panic, which is none."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: cannot be read ({reason}): fetch the model again") from error
 
 
 def _changed(path: Path, changes: Mapping[str, Any]) -> tokenizers.Tokenizer:

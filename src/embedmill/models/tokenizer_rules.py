@@ -7,8 +7,9 @@ with other settings than its file carries therefore has other tokens than the fi
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +60,20 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
 }
 _NAMES: Final = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FLAGS: Final = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+
+
+@contextlib.contextmanager
+def one_line(path: Path) -> Iterator[None]:
+    """What tokenizers raises for a damaged file, as `ModelError`: bare `Exception`, and a panic, which is none."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: cannot be read ({reason}): fetch the model again") from error
 
 
 def tokenizer_class(settings: Config, config: Config) -> str:
@@ -243,7 +258,8 @@ def _template(path: Path, before: list[str], after: list[str]) -> dict[str, Any]
 
 
 def _ids(path: Path, tokens: list[str]) -> dict[str, int]:
-    found = tokenizers.Tokenizer.from_file(str(path))
+    with one_line(path):
+        found = tokenizers.Tokenizer.from_file(str(path))
     ids: dict[str, int] = {}
     for token in tokens:
         number = found.token_to_id(token)
@@ -298,12 +314,22 @@ def _canonical(path: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
     shell: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None, "decoder": None, "added_tokens": []}
     model = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
     parts = {name: sections[name] for name in ("normalizer", "pre_tokenizer", "post_processor")}
-    try:
+    with one_line(path):
+        _check_templates(parts["post_processor"])
         whole = json.loads(tokenizers.Tokenizer.from_str(json.dumps({**shell, **parts, "model": model})).to_str())
         added = sorted(sections["added_tokens"] or [], key=lambda token: token.get("id", 0))
         tokens = [{name: token[name] for name in (*_FLAGS, "content")} for token in added]
         if not all(isinstance(token["content"], str) for token in tokens):
             raise TypeError("an added token that is no text")
-    except Exception as error:  # tokenizers raises bare Exception
-        raise ModelError(f"{path}: cannot be read ({str(error)[:200]}): fetch the model again") from error
     return {name: whole[name] for name in parts} | {"added_tokens": tokens}
+
+
+def _check_templates(processor: Any) -> None:
+    """Raise `ValueError` for a frame of special tokens that it does not define, at which tokenizers panics."""
+    if isinstance(processor, dict):
+        defined = processor.get("special_tokens")
+        for step in (*(processor.get("single") or ()), *(processor.get("pair") or ())):
+            if isinstance(step, dict) and "SpecialToken" in step and step["SpecialToken"]["id"] not in (defined or ()):
+                raise ValueError(f"the special token {str(step['SpecialToken']['id'])[:100]!r} is not defined")
+        for inner in processor.get("processors") or ():
+            _check_templates(inner)
