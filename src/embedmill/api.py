@@ -59,8 +59,8 @@ def index(
 ) -> Report:
     """Bring a store up to date with files and folders: the command ``embedmill index``.
 
-    What an earlier run stored of files that `include`, `exclude`, `hidden` or `max_file_size` now leave out
-    stays, and is counted as `deselected`, unless `prune` takes it out of the store.
+    What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
+    out stays, and is counted as `deselected`, unless `prune` takes it out of the store.
     `options` are those of the command (`embedmill.config.FileOptions`); those not given, or None, come from the
     environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
     `stop()` ends the run early.
@@ -257,6 +257,7 @@ def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
         include=chosen.include,
         exclude=chosen.exclude,
         hidden=chosen.hidden,
+        generated=chosen.generated,
         max_bytes=chosen.max_file_size,
         never=local_files(chosen.store),
     )

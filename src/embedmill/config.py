@@ -70,6 +70,7 @@ class Settings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
+    generated: bool = False  # whether to take lock files, source maps, minified code, tables of numbers
     max_file_size: int = 64 << 20  # bytes; most larger files are data or logs, not text to search
     embedding_parallel_workers: int | None = None  # worker processes: of runs, and of a ParallelEmbeddingGenerator
     enable_parallel_embeddings: bool = True  # whether there may be worker processes at all
@@ -118,6 +119,7 @@ class FileOptions(DocumentOptions, total=False):
     include: str | Sequence[str] | None
     exclude: str | Sequence[str] | None
     hidden: bool | str | None
+    generated: bool | str | None
     max_file_size: int | str | None
 
 
@@ -394,6 +396,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "include": _patterns,
     "exclude": _patterns,
     "hidden": _switch,
+    "generated": _switch,
     "max_file_size": size,
     "embedding_parallel_workers": _workers,
     "enable_parallel_embeddings": _switch,

@@ -55,6 +55,7 @@ def index(
     include: options.Include = None,
     exclude: options.Exclude = None,
     hidden: options.Hidden = None,
+    generated: options.Generated = None,
     max_file_size: options.MaxFileSize = None,
     prune: options.Prune = False,
     dry_run: options.DryRun = False,
@@ -92,6 +93,7 @@ def index(
         include=include,
         exclude=exclude,
         hidden=hidden,
+        generated=generated,
         max_file_size=max_file_size,
     )
     chosen = settings(flags, only=FileOptions.__annotations__)

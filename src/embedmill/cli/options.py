@@ -267,6 +267,13 @@ Hidden = Annotated[
     bool | None,
     option("--hidden/--no-hidden", help="Whether to take files and folders whose name begins with a dot. Default: no."),
 ]
+Generated = Annotated[
+    bool | None,
+    option(
+        "--generated/--no-generated",
+        help="Whether to take lock files, source maps, minified code and large tables of numbers. Default: no.",
+    ),
+]
 MaxFileSize = Annotated[
     str | None,
     option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),

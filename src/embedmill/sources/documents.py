@@ -39,6 +39,7 @@ class Text:
 
     text: str
     kind: Kind
+    converted: bool = False  # from another format; else the text is the file's own
     only_pictures: bool = False  # a document of a format that is converted, without any text
     paged: bool = False  # a form feed stands before each page but the first
 
@@ -57,7 +58,7 @@ def read_text(content: bytes, name: str, document: str) -> Text:
         return _converted(content, suffix, document)
     text = decode(content)
     if suffix in NOTEBOOK_SUFFIXES and (cells := notebooks.to_markdown(text)) is not None:
-        return Text(cells, Kind.MARKDOWN)
+        return Text(cells, Kind.MARKDOWN, converted=True)
     return Text(text, kind_of(name, text))
 
 
@@ -92,6 +93,6 @@ def _converted(content: bytes, suffix: str, document: str) -> Text:
         log.warning("%s: %s", shown(document), note)
     if not text.strip():
         log.warning("%s: no text found in it", shown(document))
-        return Text("", Kind.TEXT, only_pictures=True)
+        return Text("", Kind.TEXT, converted=True, only_pictures=True)
     kind = Kind.MARKDOWN if answer["markdown"] else Kind.TEXT
-    return Text(_UNSTORABLE.sub("\ufffd", text), kind, paged=answer["paged"])
+    return Text(_UNSTORABLE.sub("\ufffd", text), kind, converted=True, paged=answer["paged"])

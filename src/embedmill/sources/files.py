@@ -16,6 +16,7 @@ from embedmill.records import Document, Entry
 from embedmill.selection import Selection
 from embedmill.sources.decoding import decode
 from embedmill.sources.documents import convertible, read_text
+from embedmill.sources.generated import is_generated_name, why_generated
 from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUFFIXES, is_office_lock, suffix_of
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import open_beneath, read_whole
@@ -36,10 +37,10 @@ class FileSource:
     """The text files at and below some paths, as documents. Implements `interfaces.Source`.
 
     Left out of a folder are hidden files, what ``.gitignore`` and ``.embedmillignore`` name, folders of tools
-    (`walking.TOOL_FOLDERS`, virtual environments, caches), binary files and links. ``.embedmillignore`` has
-    gitignore's syntax and wins over ``.gitignore``. A file or folder that is itself given is taken wherever
-    it lies, though a file may still be excluded, binary or too large. Where given paths overlap, each file
-    is listed once, by the rules of the nearest given path.
+    (`walking.TOOL_FOLDERS`, virtual environments, caches), binary files, links, and what programs write and nobody
+    reads (`generated`). ``.embedmillignore`` has gitignore's syntax and wins over ``.gitignore``. A file or folder that
+    is itself given is taken wherever it lies, though a file may still be excluded, binary or too large. Where given
+    paths overlap, each file is listed once, by the rules of the nearest given path.
 
     `entries` is for one caller at a time; `read` may be called from several threads, also while it runs.
     """
@@ -51,6 +52,7 @@ class FileSource:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         hidden: bool = False,
+        generated: bool = False,
         max_bytes: int = MAX_BYTES,
         never: Collection[str] = (),
     ) -> None:
@@ -58,8 +60,9 @@ class FileSource:
 
         `include`, `exclude`: patterns in gitignore syntax, with braces as in ``*.{md,rst}``, relative to each given
         folder or to the current one. Where there is an `include`, only the files that it matches are taken;
-        `exclude` wins over it. `hidden`: also take what
-        begins with a dot. `max_bytes`: larger files are left out with a warning.
+        `exclude` wins over it. `hidden`: also take what begins with a dot. `generated`: also take what programs write
+        and nobody reads: lock files, source maps, minified code, tables of numbers. `max_bytes`: larger files are left
+        out with a warning.
 
         Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
         """
@@ -71,6 +74,8 @@ class FileSource:
         self._include = {path: Selection(include, self._folder_of(path)) for path in self._given if include}
         self._exclude = {path: Selection(exclude, self._folder_of(path)) for path in self._given if exclude}
         self._hidden = hidden
+        self._generated = generated
+        self._found_generated: set[str] = set()
         self._max_bytes = max_bytes
         self._never = frozenset(never)
         self._counts: Counter[str] = Counter()
@@ -150,6 +155,8 @@ class FileSource:
             return False
         if size > self._max_bytes:
             return True
+        if document in self._found_generated or self._generated_by_name(path):
+            return True
         if path in self._given:
             return self._excludes_itself(path)
         try:
@@ -183,6 +190,9 @@ class FileSource:
         else:
             yield from self._listed(path, lambda: os.lstat(path))
 
+    def _generated_by_name(self, path: str) -> bool:
+        return not self._generated and path not in self._given and is_generated_name(path.rpartition("/")[2])
+
     def _excludes_itself(self, path: str) -> bool:
         return path in self._exclude and bool(self._exclude[path].verdict(path, is_folder=False))
 
@@ -193,6 +203,8 @@ class FileSource:
             return self._skip(Skip.OFFICE_LOCK, path)
         if suffix in BINARY_SUFFIXES:
             return self._skip(Skip.BINARY, path)
+        if self._generated_by_name(path):
+            return self._skip(Skip.GENERATED, path)
         if suffix in DOCUMENT_SUFFIXES and not convertible(suffix):
             return self._skip(Skip.NEEDS_EXTRA, path)
         document = file_id(path)
@@ -225,6 +237,12 @@ class FileSource:
         found = read_text(content, parts[-1], entry.id)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
+        reason = None if found.converted else why_generated(parts[-1], found.text, found.kind)
+        if reason is not None:
+            if not self._generated and path not in self._given:
+                self._found_generated.add(entry.id)
+                raise LeftOut(reason)
+            mtime_ns = 0  # so that it is read again, and left out, by a run that does not take it
         return Document(
             id=entry.id,
             text=found.text,

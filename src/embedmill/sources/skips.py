@@ -22,6 +22,8 @@ class Skip(StrEnum):
     VANISHED = "vanished"  # between listing and reading
     UNREADABLE_FOLDER = "unreadable folder"
     OWN = "embedmill's own"  # the store that is written to
+    GENERATED = "generated"  # lock files, source maps, minified code and the like (--generated takes them)
+    NUMBERS = "table of numbers"  # a large one (--generated takes it)
     OFFICE_LOCK = "office lock file"  # what Word and LibreOffice leave beside a document that somebody has open
     WITHOUT_TEXT = "without text"  # a document of pictures alone, as a scanned PDF; it is in the store, without chunks
     NEEDS_EXTRA = "needs embedmill[documents]"
