@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import embedmill
 from cli_runs import Shell, obey_permissions
+from embedmill.cli.doctor import _EXTRAS
 from embedmill.models import ModelFiles
+from troubled import SMALL_MODEL
 
 NOTES = {
     "garden.md": "# Garden\n\n## Roses\n\nRoses want sun, and a cut in early spring.\n",
@@ -280,6 +287,23 @@ def test_doctor_is_ready_with_a_model_and_says_so_last(shell: Shell) -> None:
     assert shell.run("doctor").stdout.splitlines()[-1] == "ready"
 
 
+def test_doctor_knows_every_extra(shell: Shell) -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(_EXTRAS) == set(extras) - {"test", "lint"}
+    assert set(shell.json("doctor")["extras"]) == set(_EXTRAS)
+    for extra, modules in _EXTRAS.items():
+        assert len(modules) == len(extras[extra]), extra
+
+
+def test_every_dependency_is_imported() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    source = "\n".join(path.read_text() for path in Path(embedmill.__file__).parent.rglob("*.py"))
+    for line in project["dependencies"]:
+        name = re.split(r"[<>=\[]", line)[0].replace("-", "_")
+        assert re.search(rf"^\s*(import|from) {name}\b", source, re.MULTILINE), name
+
+
 def test_doctor_names_what_is_missing(shell: Shell, tmp_path: Path) -> None:
     nothing = {"EMBEDMILL_CACHE_DIR": str(tmp_path / "none"), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     settings = shell.environment | nothing | {"EMBEDMILL_MODEL": "nobody/no-such-model"}
@@ -390,3 +414,67 @@ def test_an_unknown_path_is_one_line_and_exit_code_1(shell: Shell) -> None:
     assert "no/such/folder: no such file or directory" in one_line(done.stderr)
     assert not (shell.folder / ".embedmill").exists()
     assert "Traceback" in shell.run("index", "no/such/folder", "-v").stderr
+
+
+# the query
+
+
+@pytest.fixture
+def small_store(tmp_path: Path) -> Shell:
+    (tmp_path / "a.txt").write_text("Bread is baked in an oven.")
+    shell = Shell(tmp_path, EMBEDMILL_CACHE_DIR=str(tmp_path), EMBEDMILL_STORE="sqlite:index.db")
+    embedmill.index(tmp_path, model=str(SMALL_MODEL), store=f"sqlite:{tmp_path / 'index.db'}", cache=False)
+    return shell
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (b"how is bread baked?\n", 0, ""),
+        ("\ufeffwie wächst Brot\r\n".encode(), 0, ""),
+        (b"", 2, "the query is empty"),
+        (b" \n ", 2, "the query is empty"),
+        (b"caf\xe9", 2, "the query on standard input is not valid UTF-8 (byte 4)"),
+        (b"a " * 600_000, 2, "the query on standard input has more than 1,000,000 bytes"),
+    ],
+    ids=["text", "mark", "nothing", "blank", "latin-1", "long"],
+)
+def test_a_query_from_standard_input(small_store: Shell, data: bytes, code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "embedmill", "search", "-", "--json"],
+        input=data,
+        capture_output=True,
+        cwd=small_store.folder,
+        env=small_store.environment,
+    )
+    errors = done.stderr.decode()
+    assert (done.returncode, errors.count("\n")) == (code, bool(said))
+    assert said in errors
+    if not code:
+        found = json.loads(done.stdout)
+        assert found["query"] == data.decode("utf-8-sig").strip() and found["hits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--foo bar"], 2, "a query that begins with a dash comes after --"),
+        (["-5 degrees"], 2, "a query that begins with a dash comes after --"),
+        (["--", "--foo bar"], 0, ""),
+        (["--", "-5 degrees"], 0, ""),
+        (["caf\udce9"], 2, "the query is not valid UTF-8"),
+    ],
+)
+def test_a_query_that_is_odd_is_taken_or_refused_in_one_line(
+    small_store: Shell, words: list[str], code: int, said: str
+) -> None:
+    done = small_store.run("search", *words)
+    assert (done.returncode, done.stderr.count("\n")) == (code, bool(said)), done.stderr
+    assert said in done.stderr
+
+
+def test_a_query_in_python_is_text(small_store: Shell) -> None:
+    with embedmill.Searcher(f"sqlite:{small_store.folder / 'index.db'}") as searcher:
+        for query in (None, 3, b"bread", "", "  ", "caf\udce9"):
+            with pytest.raises(embedmill.UsageError, match="the query is"):
+                searcher.search(query)  # type: ignore[arg-type]

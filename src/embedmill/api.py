@@ -31,6 +31,7 @@ from embedmill.loaders import hint_prompts, load_embedder, make_embedder, worker
 from embedmill.records import Batch
 from embedmill.selection import Selection
 from embedmill.stores import local_files, open_store, shown
+from embedmill.unread import warn_of_query
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
@@ -156,6 +157,13 @@ def retry_failed(
         return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
 
+def _is_text(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 class Searcher(Closing):
     """An open store and its model, for many searches.
 
@@ -204,6 +212,8 @@ class Searcher(Closing):
         whole_number("k", k)
         if not isinstance(query, str) or not query.strip():
             raise UsageError("the query is empty: say what to look for")
+        if not _is_text(query):
+            raise UsageError("the query is not valid Unicode: it has lone surrogates")
         selection = None
         if glob is not None:
             selection = Selection([glob] if isinstance(glob, str) else glob)
@@ -219,6 +229,7 @@ class Searcher(Closing):
         if len(ids) > limit:
             log.warning("the query has %s tokens: the model reads the first %s", f"{len(ids):,}", limit)
             (ids,) = self._embedder.encode([query], task="query")
+        warn_of_query(self._embedder, self._embedder.name, query, ids)
         vector: Vector = self._embedder.infer(Batch((query,), (ids,)))[0]
         return vector
 

@@ -28,6 +28,7 @@ from embedmill.metrics import measure
 from embedmill.records import Cause, Vector
 from embedmill.reporting import table_report
 from embedmill.rows import LARGE_PAGE, IngestProgress, IngestReport, Key, Row, shown
+from embedmill.unread import is_unread
 
 BATCH: Final = 500
 """Rows that are claimed, and written, at once: some 0.8 MB of vectors of 384 numbers. Fewer cost round trips, more
@@ -238,6 +239,7 @@ class Ingestor:
                     continue
                 state.counts["truncated"] += 1
                 (ids,) = self._embedder.encode([row.text])
+            state.counts["unknown"] += is_unread(self._embedder, ids)
             page.append(RowPiece(row, row.hash, ids, measure(row.text, tokens) if self._metrics else None))
         state.seconds["tokenise"] += time.perf_counter() - started
         return page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import (
@@ -102,6 +102,14 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Give the memory back; may be called twice."""
+
+
+@runtime_checkable
+class KnowsTokens(Protocol):
+    """What an embedder may be beside: one that can tell what it does not know of a text."""
+
+    def unknown_tokens(self, ids: TokenIds, *, task: Task = "document") -> tuple[int, int]:
+        """How many tokens of a text stand for what the model does not know, and how many it has without the prompt."""
 
 
 class Executor(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
@@ -12,6 +11,7 @@ from embedmill.checks import one_of, whole_number
 from embedmill.errors import EmbeddingError
 from embedmill.interfaces import TASKS, Embedder, Task
 from embedmill.records import Batch, Cause, Embedded, TokenIds, Vector, Vectors
+from embedmill.unread import is_unread, warn_of_documents
 from embedmill.validation import EmbeddingValidator
 
 OnProgress = Callable[[int], None]
@@ -60,10 +60,17 @@ def embed_all(
     """
     listed = checked(texts)
     one_of("task", task, TASKS)
-    encode = functools.partial(embedder.encode, task=task)
+    unread: list[str] = []
+
+    def encode(some: Sequence[str]) -> Sequence[TokenIds]:
+        encoded = embedder.encode(some, task=task)
+        unread.extend(text for text, ids in zip(some, encoded, strict=True) if is_unread(embedder, ids, task))
+        return encoded
+
     vectors, causes = embed_list(listed, embedder.dimension, encode, run, on_progress)
     validator = EmbeddingValidator(embedder.dimension, embedder.fingerprint.space.normalize)
     causes = validator.check(vectors) | causes  # what has a cause already is NaN
+    warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
     if causes:
         vectors[list(causes)] = np.nan
         raise _failed(len(listed), vectors, causes)

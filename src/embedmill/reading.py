@@ -11,9 +11,12 @@ from embedmill.chunking import Chunking, chunk, encoded_runs
 from embedmill.errors import SourceError
 from embedmill.interfaces import Embedder, Source, Store
 from embedmill.records import Cause, Chunk, Document, DocumentState, Entry, Failure, Record, TokenIds
+from embedmill.unread import is_unread
 
 _LOOKED_UP_AT_ONCE = 256
 """Entries whose ledger is read in one query."""
+
+_EXAMPLE = 100  # characters
 
 _GROUP = 64
 """Pieces handed over at once: fewer cost more switches between threads, more delay the model's start."""
@@ -93,6 +96,8 @@ class Reader:
         self.unchanged = 0
         self.passed_bytes = 0  # of entries that need no work
         self.truncated = 0
+        self.unknown = 0
+        self.unknown_example = ""  # the first such text
         self.unreadable = 0
         self.encoded_characters = 0  # of encoded data, which is in no chunk
         self.seconds = {"read": 0.0, "chunk": 0.0}
@@ -166,6 +171,9 @@ class Reader:
             if len(ids) < part.tokens:
                 self.truncated += 1
                 part = replace(part, tokens=len(ids))
+        if is_unread(self._embedder, ids):
+            self.unknown += 1
+            self.unknown_example = self.unknown_example or part.text[:_EXAMPLE]
         return Piece(pending, part, part.hash, ids)
 
     def _measure(self, inputs: Sequence[str]) -> list[int]:

@@ -293,6 +293,7 @@ class Report:
     tuning: str = ""  # why it had so many workers, where that was measured
     deselected: int = 0  # still there and left out by this run's options: what an earlier run stored of them stays
     interrupted: bool = False  # stopped before the end; what was finished is stored
+    unknown: int = 0  # chunks read by this run that have no token which the model knows; they are stored all the same
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only
     encoded_characters: int = 0  # base64, hex and the like in what was read, which is in no chunk

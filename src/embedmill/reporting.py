@@ -9,6 +9,7 @@ from embedmill.interfaces import Embedder, Executor, Source, Table
 from embedmill.reading import Reader
 from embedmill.records import Progress, Report
 from embedmill.rows import FOREIGN, Counts, IngestReport
+from embedmill.unread import warn_of_documents
 
 
 def report(
@@ -24,10 +25,12 @@ def report(
 ) -> Report:
     """The report of a run or a plan; `outcome` are the fields that only one of the two knows."""
     unreadable = {"unreadable": reader.unreadable} if reader.unreadable else {}
+    warn_of_documents(embedder.name, reader.unknown, "chunks", reader.unknown_example)
     return Report(
         documents=reader.documents,
         unchanged=reader.unchanged,
         truncated=reader.truncated,
+        unknown=reader.unknown,
         encoded_characters=reader.encoded_characters,
         skipped=dict(source.skipped) | unreadable,
         **_of_embedding(counts, embedder, executor, stages, seconds),
@@ -51,10 +54,12 @@ def table_report(
     Without embedder and executor, of a run that only measured.
     """
     text, vector = table.columns
+    warn_of_documents(embedder.name if embedder else "", counts["unknown"], "rows")
     skipped = {"NULL": stands.without_text, FOREIGN: stands.foreign if vector else 0}
     return IngestReport(
         documents=stands.rows,
         truncated=counts["truncated"],
+        unknown=counts["unknown"],
         skipped={reason: number for reason, number in skipped.items() if number},
         failures=stands.failures + counts["failed"],
         store=table.url,

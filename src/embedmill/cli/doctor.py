@@ -19,7 +19,11 @@ _FEATURES: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16",
 
 _PACKAGES: Final = ("embedmill", "openvino", "tokenizers", "numpy", "huggingface-hub")
 
-_EXTRAS: Final = {"documents": "pypdfium2"}
+_EXTRAS: Final = {
+    "documents": ("bs4", "mammoth", "markdownify", "pdfplumber", "pypdfium2", "pptx", "striprtf"),
+    "postgres": ("psycopg", "psycopg_pool"),
+}
+"""Extra -> the modules that it brings."""
 
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
 """First and last version of SQLite in which several writers may damage a file: https://sqlite.org/wal.html"""
@@ -67,7 +71,7 @@ def doctor(
         "cache": _cache(problems),
         "model": _model(chosen, problems),
         "run": _run(chosen),
-        "extras": {extra: find_spec(module) is not None for extra, module in _EXTRAS.items()},
+        "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
     }
     if as_json:
         output.emit({"ready": not problems, "problems": problems} | facts)

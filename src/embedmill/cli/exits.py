@@ -55,5 +55,8 @@ def _wrong_usage(error: Exception) -> int:
     message: str = getattr(error, "format_message", error.__str__)()
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "embedmill"
-    output.complain(f"error: {' '.join(message.split()).rstrip('.')}: see {path} --help")
+    line = " ".join(message.split()).rstrip(".")
+    if path.endswith(" search") and "no such option" in line.casefold():
+        line += ": a query that begins with a dash comes after --, as in embedmill search -- '--dry-run'"
+    output.complain(f"error: {line}: see {path} --help")
     return USAGE

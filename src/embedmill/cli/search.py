@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from embedmill.errors import UsageError
 if TYPE_CHECKING:
     from embedmill.records import Hit
 
+_LONGEST: Final = 1_000_000  # bytes of a query on standard input
+
 
 def register(commands: typer.Typer) -> None:
     """Add the command."""
@@ -22,6 +24,7 @@ def register(commands: typer.Typer) -> None:
         commands,
         "embedmill search 'how are passwords stored'",
         "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
+        "git log -1 --format=%B | embedmill search -",
         "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
         notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
         "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
@@ -29,7 +32,10 @@ def register(commands: typer.Typer) -> None:
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in your own words.")],
+    query: Annotated[
+        str,
+        typer.Argument(metavar="QUERY", help="What to look for, in your own words; - reads it from standard input."),
+    ],
     limit: Annotated[
         str, typer.Option("-k", "--limit", metavar="N", help="Most hits to show. Default: 10.", show_default=False)
     ] = "10",
@@ -56,6 +62,7 @@ def search(
 ) -> int:
     """Find what is nearest in meaning to a query."""
     output.configure(quiet=quiet, verbose=verbose)
+    query = _read() if query == "-" else _valid(query)
     if not query.strip():
         raise UsageError("the query is empty: say what to look for")
     if not all(pattern.strip() for pattern in glob or ()):
@@ -73,6 +80,30 @@ def search(
     elif not quiet:
         output.complain("nothing found")
     return exits.DONE
+
+
+def _read() -> str:
+    """The query from standard input. Raises `UsageError` where that is no text, or too much of it."""
+    if sys.stdin is None:
+        raise UsageError("the query is to come from standard input, which is closed")
+    data = sys.stdin.buffer.read(_LONGEST + 1)
+    if len(data) > _LONGEST:
+        raise UsageError(
+            f"the query on standard input has more than {_LONGEST:,} bytes: a model reads some hundred words"
+        )
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the query on standard input is not valid UTF-8 (byte {error.start + 1:,})") from None
+
+
+def _valid(query: str) -> str:
+    """The query, where it is text: other bytes of a command line come as lone surrogates."""
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the query is not valid UTF-8: check the encoding of the terminal or script") from None
+    return query
 
 
 def _as_json(hit: Hit) -> dict[str, object]:

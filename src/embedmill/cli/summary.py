@@ -74,6 +74,7 @@ def _details(report: Report) -> str:
             (report.duplicates, "the same as another"),
             (report.failed, "failed"),
             (report.truncated, "truncated"),
+            (report.unknown, "unknown to the model"),
         ]
     )
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]

@@ -22,6 +22,7 @@ def summary(report: IngestReport) -> str:
             (report.duplicates, "the same as another"),
             (report.failed, "failed"),
             (report.truncated, "truncated"),
+            (report.unknown, "unknown to the model"),
             (report.changed, "changed meanwhile"),
             (report.unchanged, "unchanged"),
             (report.removed, "gone"),

@@ -131,6 +131,10 @@ class OpenVINOEmbedder(Closing):
         one_of("task", task, TASKS)
         return self._tokenizer.encode(texts, prompt=self._card.prompt(task), truncate=truncate)
 
+    def unknown_tokens(self, ids: TokenIds, *, task: Task = "document") -> tuple[int, int]:
+        """How many tokens of a text stand for what the model does not know, and how many it has without the prompt."""
+        return self._tokenizer.unknown(ids, self._card.prompt(task))
+
     def infer(self, batch: Batch) -> Vectors:
         """The batch's vectors, ``(n, dimension)``, from one model call.
 

@@ -60,6 +60,8 @@ class Tokenizer:
         self._prefix, self._suffix = self._frame()
         self.special_tokens = self._prefix + self._suffix
         self.pad_id = _pad_id(self._tokenizer, settings, card)
+        self._unknown = _unknown_id(self._tokenizer, settings)
+        self._blank = self._tokenizer.token_to_id("\u2581")  # SentencePiece's space, where nothing follows it
         self._boundary = None if self._left else _word_boundary(self._tokenizer)
 
     def encode(self, texts: Sequence[str], prompt: str = "", truncate: bool = True) -> list[TokenIds]:
@@ -80,6 +82,22 @@ class Tokenizer:
             self._cut(ids if self._enough(ids, piece, text) else self._first_tokens(text, first))
             for ids, piece, text in zip(encoded, pieces, inputs, strict=True)
         ]
+
+    def unknown(self, ids: TokenIds, prompt: str = "") -> tuple[int, int]:
+        """How many tokens of a text stand for what the vocabulary does not have, and how many there are.
+
+        Special tokens and those of the prompt do not count.
+        """
+        unknown, content = self._counts(ids)
+        if prompt:
+            of_prompt = self._counts(self._ids([prompt])[0])
+            unknown, content = max(unknown - of_prompt[0], 0), max(content - of_prompt[1], 0)
+        return unknown, content
+
+    def _counts(self, ids: TokenIds) -> tuple[int, int]:
+        unknown = 0 if self._unknown is None else int(np.count_nonzero(ids == self._unknown))
+        blank = 0 if self._blank is None else int(np.count_nonzero(ids == self._blank))
+        return unknown, len(ids) - self.special_tokens - blank
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
         with one_line(self._where):
@@ -256,6 +274,13 @@ def _token(settings: Config, name: str) -> str | None:
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else None
+
+
+def _unknown_id(tokenizer: tokenizers.Tokenizer, settings: Config) -> int | None:
+    """The id of the token for what the vocabulary does not have; None where it has everything, as bytes."""
+    names = (getattr(tokenizer.model, "unk_token", None), _token(settings, "unk_token"), "<unk>")
+    known = (tokenizer.token_to_id(name) for name in names if isinstance(name, str))
+    return next((number for number in known if number is not None), None)
 
 
 def _pad_id(tokenizer: tokenizers.Tokenizer, settings: Config, card: Card) -> int:
