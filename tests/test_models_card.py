@@ -319,6 +319,115 @@ def test_a_shard_s_path_stays_in_the_folder(tmp_path: Path) -> None:
     assert "leads out" in refusal(model, ModelError)
 
 
+def write_safetensors(path: Path, header: Any, data: bytes = b"") -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def entry(first: int, last: int, shape: Any = (2,)) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": list(shape), "data_offsets": [first, last]}
+
+
+HEADERS: dict[str, tuple[Any, bytes, str]] = {
+    "tensors that overlap": ({"a": entry(0, 8), "b": entry(4, 12)}, bytes(12), "does not begin where"),
+    "a hole": ({"a": entry(0, 8), "b": entry(12, 20)}, bytes(20), "does not begin where"),
+    "many keys": ({str(n): entry(0, 0, ()) for n in range(60_000)}, b"", "60000 tensors"),
+    "a long header": (b" " * (17 << 20), b"", "no safetensors file, or a damaged one"),
+    "a huge axis": ({"a": entry(0, 8, (10**30,))}, bytes(8), "header is damaged"),
+    "many axes": ({"a": entry(0, 8, (1,) * 100)}, bytes(8), "header is damaged"),
+    "a name twice": (b'{"a": 1, "a": 1}', b"", "header is damaged"),
+    "a huge place": ({"a": entry(0, 1 << 63)}, bytes(8), "header is damaged"),
+    "true for a number": ({"a": entry(0, 4, (True,))}, bytes(4), "header is damaged"),
+}
+
+
+@pytest.mark.parametrize("flaw", HEADERS)
+def test_a_hostile_header_is_refused_in_one_line(model: Path, flaw: str) -> None:
+    """Flaw: tensors that overlap were accepted, and a header of a million keys took 25 seconds."""
+    header, data, message = HEADERS[flaw]
+    write_safetensors(model / "model.safetensors", header, data)
+    assert message in refusal(model, ModelError)
+
+
+@pytest.mark.parametrize("place", ["root", "transformer"])
+def test_an_adapter_beside_the_weights_is_refused(model: Path, place: str) -> None:
+    """Flaw: it was passed over, and the vectors were those of the weights without it."""
+    folder = model
+    if place == "transformer":
+        folder = model / "0_Transformer"
+        folder.mkdir()
+        modules = json.loads((model / "modules.json").read_text())
+        modules[0]["path"] = "0_Transformer"
+        (model / "modules.json").write_text(json.dumps(modules))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+    assert "merge" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture"), [("qwen3", "Qwen3Model"), ("gpt2", "GPT2Model"), ("gemma3_text", "Gemma3TextModel")]
+)
+def test_a_decoder_without_modules_has_no_known_pooling(tmp_path: Path, kind: str, architecture: str) -> None:
+    """Flaw: its tokens' mean was taken, which is what none of them was made for."""
+    model = Path(shutil.copytree(MODELS / "bert-onnx", tmp_path / "model"))
+    change(model / "config.json", model_type=kind, architectures=[architecture])
+    card_of(model)
+    (model / "modules.json").unlink()
+    shutil.rmtree(model / "1_Pooling")
+    assert architecture in refusal(model)
+
+
+def test_a_pooling_s_folder_without_modules_is_no_plain_transformer(model: Path) -> None:
+    (model / "modules.json").unlink()
+    assert "modules.json is missing, and 1_Pooling is there" in refusal(model, ModelError)
+
+
+def test_a_decoder_is_refused_by_name(model: Path) -> None:
+    """Flaw: "'hidden_size' is missing: the model's files are incomplete"."""
+    change(model / "config.json", architectures=["GPT2Model"], model_type="gpt2", n_embd=32, hidden_size=...)
+    assert "GPT2Model is not covered" in refusal(model)
+
+
+def test_the_numbers_of_another_family_are_found_under_its_names(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(MODELS / "bert-onnx", tmp_path / "model"))
+    change(model / "config.json", architectures=["GPT2Model"], model_type="gpt2", n_embd=32, hidden_size=...)
+    change(model / "config.json", n_positions=30, max_position_embeddings=...)
+    card = card_of(model)
+    assert (card.dimension, card.max_tokens) == (32, 30)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("modality_config", {"text": {"method": "forward", "method_output_name": "pooler_output"}}),
+        ("modality_config", {"text": {"method": "get_text_features", "method_output_name": "last_hidden_state"}}),
+        ("processing_kwargs", {"text": {"padding": "max_length"}}),
+        ("model_args", {"num_hidden_layers": 1}),
+        ("config_kwargs", {"hidden_act": "relu"}),
+        ("query_length", 32),
+    ],
+)
+def test_other_uses_of_the_transformer_are_refused(model: Path, field: str, value: Any) -> None:
+    change(model / "sentence_bert_config.json", **{field: value})
+    assert "not supported" in refusal(model)
+
+
+def test_settings_that_change_no_vector_are_accepted(model: Path) -> None:
+    change(model / "sentence_bert_config.json", model_args={"attn_implementation": "sdpa", "torch_dtype": "float16"})
+    card_of(model)
+
+
+@pytest.mark.parametrize("field", ["quantization_config", "pruned_heads"])
+def test_changed_weights_are_refused(model: Path, field: str) -> None:
+    change(model / "config.json", **{field: {"0": [1]}})
+    refusal(model)
+
+
+@pytest.mark.parametrize("similarity", ["manhattan", "maxsim", 7])
+def test_a_similarity_that_no_search_computes_is_refused(model: Path, similarity: Any) -> None:
+    change(model / "config_sentence_transformers.json", similarity_fn_name=similarity)
+    assert str(similarity) in refusal(model, ModelError)
+
+
 # The space
 
 

