@@ -9,6 +9,7 @@ import pytest
 
 import servers
 from embedmill.models import ModelFiles, locate
+from store_places import PLACES
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -53,3 +54,17 @@ def shared(server: servers.Server) -> Iterator[str]:
     url = server.create()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def own_database(server: servers.Server) -> Iterator[str]:
+    """A database for the stores of these tests, each in a schema of its own."""
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The arguments of `open_store` that name a store; there is none yet."""
+    return PLACES[request.param](request)

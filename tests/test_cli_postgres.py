@@ -37,8 +37,8 @@ def shell(tmp_path: Path, database: str) -> Shell:
 def rows(database: str, schema: str = "embedmill") -> list[tuple[object, ...]]:
     """All that is stored, without what differs between runs."""
     query = psycopg.sql.SQL(
-        """SELECT d.name, c.idx, c.start, c."end", c.line, c.tokens, c.hash, c.text
-           FROM {0}.documents d JOIN {0}.chunks c ON c.document = d.id ORDER BY d.name, c.idx"""
+        """SELECT p.path, c.idx, c.start, c."end", c.line, c.tokens, c.hash, c.text
+           FROM {0}.paths p JOIN {0}.chunks c USING (document) ORDER BY p.path, c.idx"""
     ).format(psycopg.sql.Identifier(schema))
     with psycopg.connect(database) as connection:
         return connection.execute(query).fetchall()

@@ -70,9 +70,10 @@ class Bench:
         """All that is stored, in a stable order."""
         with closing(sqlite3.connect(self.path)) as db:
             return db.execute(
-                """SELECT name, c.idx, c.start, c.end, c.text, v.vector
+                """SELECT p.path, c.idx, c.start, c.end, c.text, v.vector
                    FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
-                   WHERE d.complete ORDER BY name, c.idx"""
+                   JOIN paths p ON p.document = d.id
+                   WHERE d.complete ORDER BY p.path, c.idx"""
             ).fetchall()
 
 

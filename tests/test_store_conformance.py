@@ -1,8 +1,7 @@
-"""What every store promises. A new store joins by a line in `PLACES`."""
+"""What every store promises. A new store joins by a line in `PLACES` (tests/store_places.py)."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 import sqlite3
@@ -26,42 +25,11 @@ from embedmill.interfaces import Store
 from embedmill.records import DocumentState
 from embedmill.selection import Selection
 from embedmill.stores import open_store
-from servers import Server
 from store_children import kill, replacing
+from store_places import PLACES
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
 
 Open = Callable[..., Store]
-
-_numbers = itertools.count()
-
-
-def sqlite_place(request: pytest.FixtureRequest) -> dict[str, str]:
-    folder = request.getfixturevalue("tmp_path_factory").mktemp("place")
-    return {"url": f"sqlite:{folder}/store/index.db"}
-
-
-def postgres_place(request: pytest.FixtureRequest) -> dict[str, str]:
-    return {"url": request.getfixturevalue("own_database"), "schema": f"store {next(_numbers)}"}
-
-
-PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # scheme -> where a new store may be
-    "sqlite": sqlite_place,
-    "postgresql": postgres_place,
-}
-
-
-@pytest.fixture(scope="module")
-def own_database(server: Server) -> Iterator[str]:
-    """A database for the stores of these tests, each in a schema of its own."""
-    url = server.create()
-    yield url
-    server.drop(url)
-
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The arguments of `open_store` that name a store; there is none yet."""
-    return PLACES[request.param](request)
 
 
 @pytest.fixture

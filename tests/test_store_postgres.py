@@ -304,9 +304,9 @@ def test_pgvector_may_lie_in_any_schema(database: str) -> None:
 def test_an_older_schema_is_brought_up_to_date_by_a_run_only(database: str) -> None:
     with closing(bound(database)) as store:
         store.replace([replacement("/a", ["one"])])
-    ask(database, "DELETE FROM embedmill.migrations WHERE number = 2")
-    ask(database, "DROP TABLE embedmill.chunks, embedmill.documents, embedmill.meta, embedmill.writer")
-    ask(database, "DROP TABLE embedmill.seen, embedmill.failures")
+    ask(database, "DELETE FROM embedmill.migrations WHERE number >= 2")
+    ask(database, "DROP TABLE embedmill.chunks, embedmill.documents, embedmill.meta, embedmill.writer CASCADE")
+    ask(database, "DROP TABLE embedmill.seen, embedmill.failures, embedmill.roots, embedmill.given, embedmill.rootless")
     with pytest.raises(StoreError, match=r"older embedmill.*embedmill index"):
         PostgresStore(database, write=False)
     PostgresStore(database, create=False).close()

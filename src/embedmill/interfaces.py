@@ -14,9 +14,11 @@ from embedmill.records import (
     Embedded,
     Entry,
     Failure,
+    GivenPath,
     Hit,
     Record,
     Replacement,
+    RootStatus,
     StoreStatus,
     TokenIds,
     Vector,
@@ -185,8 +187,8 @@ class VectorCache(Protocol):
         """Write what is pending; may be called twice."""
 
 
-class Store(Protocol):
-    """Where records go and are read back. Writes come from one thread at a time."""
+class StoredDocuments(Protocol):
+    """What is kept of documents. Writes come from one thread at a time."""
 
     url: str
 
@@ -235,6 +237,31 @@ class Store(Protocol):
     def status(self) -> StoreStatus:
         """What the store holds."""
 
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer."""
+
+    def close(self) -> None:
+        """Release the store; may be called twice."""
+
+
+class Store(StoredDocuments, Protocol):
+    """Where records go and are read back. Finds documents again after they, or itself, have moved."""
+
+    def register(self, given: Sequence[str], options: str = "{}") -> None:
+        """Make known what a run takes: ids, those of folders ending in "/"; and, as JSON, how it takes them."""
+
+    def given_as(self, document: str) -> GivenPath | None:
+        """What a run was given that the document was taken by, and its options; None where that is not known."""
+
+    def root_list(self) -> list[RootStatus]:
+        """What was given: where it is, and how many documents the store has of it."""
+
+    def vanished(self) -> dict[str, int]:
+        """The paths of `root_list` that are gone from this machine, and how many documents the store has of each."""
+
+    def forget(self, scopes: Sequence[str]) -> int:
+        """Remove what lies in these scopes, wherever it is: documents and failures. Returns how many documents."""
+
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
@@ -245,14 +272,8 @@ class Store(Protocol):
         A store that has an approximate index uses it unless `exact`.
         """
 
-    def prepare_search(self) -> None:
-        """Do now what the first search would have to do before it can answer."""
-
     def verify(self) -> Iterator[str]:
         """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory."""
-
-    def close(self) -> None:
-        """Release the store; may be called twice."""
 
 
 class MetricsTable(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 import platform
@@ -38,6 +39,22 @@ def memory() -> int:
         if (text := _read(folder / name)).isdigit()
     ]
     return min([total, *(limit for limit in limits if limit < _V1_UNLIMITED)])
+
+
+@functools.cache
+def identity() -> str:
+    """What tells this machine from others, for as long as it is installed; "" where nothing does.
+
+    A container mostly has none: those that come and go with the same folder mounted are then the same place.
+    """
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        if found := _read(Path(path)).strip():  # not told as it is: see machine-id(5)
+            return hashlib.sha256(f"embedmill {found}".encode()).hexdigest()[:16]
+    if platform.system() == "Darwin":
+        import uuid  # a millisecond
+
+        return f"{uuid.getnode():012x}"
+    return ""
 
 
 @functools.cache

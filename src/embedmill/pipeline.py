@@ -78,17 +78,22 @@ class IncrementalIndexer:
         *,
         again: Collection[str] = (),
         prune: bool = False,
+        remember: str | None = "{}",
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Report:
         """Bring the store up to date with the source.
 
         Documents named in `again` are embedded even if they have not changed. What the source's options leave out
-        stays in the store, if it is still there, unless `prune`. `on_progress` is called in this
+        stays in the store, if it is still there, unless `prune`, which also takes out what lies in roots that are
+        gone. `remember` is noted, as JSON, of how the source was made, for a retry; None: nothing is noted.
+        `on_progress` is called in this
         thread after every batch. Raises `SpaceMismatch` where the store holds vectors of another model,
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
         """
         started = time.perf_counter()
         self._store.bind(self._embedder.fingerprint, self._embedder.name)
+        if remember is not None:
+            self._store.register(source.scopes, remember)
         reader = Reader(source, self._store, self._embedder, self._chunking, again=again)
         with (
             Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
@@ -111,6 +116,8 @@ class IncrementalIndexer:
         if not interrupted:
             deselected = 0 if prune else self._keep_deselected(source)
             removed = self._store.remove_unseen(source.scopes, source.unlisted())
+            if prune:
+                removed += self._store.forget([path for root in self._store.vanished() for path in (root, root + "/")])
         finishing = time.perf_counter()
         self._store.prepare_search()
         ended = time.perf_counter()
@@ -124,6 +131,7 @@ class IncrementalIndexer:
             seconds=ended - started,
             removed=removed,
             deselected=deselected,
+            vanished=self._store.vanished(),
             store=self._store.url,
             failures=self._store.status().failures,
             interrupted=interrupted,

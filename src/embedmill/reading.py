@@ -73,6 +73,16 @@ class Unreadable:
 Event = Piece | ReadWhole | Listed | Unreadable
 
 
+def _same(state: DocumentState, entry: Entry) -> bool:
+    """Whether an entry is what was stored, as far as can be told without reading it.
+
+    Any program can set the time of a file back; the inode's own change none can, and a file put in its place is
+    another inode.
+    """
+    stored = (state.size, state.mtime_ns, state.ctime_ns, state.inode)
+    return stored == (entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+
+
 class Reader:
     """Reads what has changed in a source and cuts it into pieces. Counts as it goes."""
 
@@ -117,7 +127,7 @@ class Reader:
             state = states.get(entry.id)
             if state is not None and (state.recipe != self._recipe or entry.id in self._again):
                 state = None
-            if state is not None and entry.mtime_ns and (state.size, state.mtime_ns) == (entry.size, entry.mtime_ns):
+            if state is not None and entry.mtime_ns and _same(state, entry):
                 self._skip(entry)
                 listed.append(entry.id)
                 continue
@@ -136,7 +146,15 @@ class Reader:
                 self.documents -= 1
                 continue
             listed.append(entry.id)
-            new = DocumentState(document.id, document.size, document.mtime_ns, document.content_hash, self._recipe)
+            new = DocumentState(
+                document.id,
+                document.size,
+                document.mtime_ns,
+                document.content_hash,
+                self._recipe,
+                document.ctime_ns,
+                document.inode,
+            )
             if state is not None and state.content_hash == document.content_hash:
                 self._skip(entry)
                 touched.append(new)

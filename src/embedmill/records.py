@@ -44,6 +44,8 @@ class Entry:
     id: str  # stable and unique within the store; for a file its absolute path
     size: int  # bytes
     mtime_ns: int  # nanoseconds since the epoch; 0 where the source has no times
+    ctime_ns: int = 0  # of the inode's last change, which no program can set; 0 where the source has none
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Document:
     content_hash: bytes  # SHA-256 of the bytes that the text was read from
     size: int  # bytes
     mtime_ns: int  # 0: do not trust size and time next time, compare the hash
+    ctime_ns: int = 0  # as in `Entry`; -1: do not trust it next time
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class DocumentState:
     mtime_ns: int
     content_hash: bytes
     recipe: str  # all else that decides the document's rows: fingerprint and chunking
+    ctime_ns: int = 0
+    inode: int = 0
 
 
 def text_hash(context: str, text: str) -> bytes:
@@ -199,6 +205,23 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class RootStatus:
+    """A file or folder that was given, and that lies in no other."""
+
+    path: str  # where it is, or was; behind "host:" on another machine
+    state: str  # "here", "gone" or "elsewhere"
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPath:
+    """A file or folder that a run was given."""
+
+    path: str  # its id; of a folder ending in "/"
+    options: Mapping[str, Any]  # the settings by which it was taken
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
     """What a store holds."""
 
@@ -292,6 +315,7 @@ class Report:
     health: Sequence[str] = ()  # what was wrong with the workers then, a line each
     tuning: str = ""  # why it had so many workers, where that was measured
     deselected: int = 0  # still there and left out by this run's options: what an earlier run stored of them stays
+    vanished: Mapping[str, int] = field(default_factory=dict)  # roots that are gone: path -> documents in the store
     interrupted: bool = False  # stopped before the end; what was finished is stored
     unknown: int = 0  # chunks read by this run that have no token which the model knows; they are stored all the same
     dry_run: bool = False

@@ -19,7 +19,7 @@ from embedmill.sources.documents import convertible, read_text
 from embedmill.sources.generated import is_generated_name, why_generated
 from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUFFIXES, is_office_lock, suffix_of
 from embedmill.sources.names import file_id, file_path, shown
-from embedmill.sources.reading import open_beneath, read_whole
+from embedmill.sources.reading import inode_of, open_beneath, read_whole
 from embedmill.sources.skips import LeftOut, Skip
 from embedmill.sources.walking import Walk, as_folder
 
@@ -218,7 +218,7 @@ class FileSource:
         if found.st_size > self._max_bytes:
             self._warn_too_large(document)
             return self._skip(Skip.TOO_LARGE, path)
-        yield Entry(document, found.st_size, found.st_mtime_ns)
+        yield Entry(document, found.st_size, found.st_mtime_ns, found.st_ctime_ns, inode_of(found))
         return None
 
     def _read(self, entry: Entry) -> Document:
@@ -229,7 +229,7 @@ class FileSource:
             raise SourceError(f"{shown(entry.id)}: not the id of a file")
         try:
             with open_beneath(root, parts) as descriptor:
-                content, mtime_ns = read_whole(descriptor, self._max_bytes)
+                content, found = read_whole(descriptor, self._max_bytes)
         except OSError as error:
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
@@ -249,7 +249,9 @@ class FileSource:
             kind=found.kind,
             content_hash=hashlib.sha256(content).digest(),
             size=len(content),
-            mtime_ns=mtime_ns,
+            mtime_ns=found.mtime_ns,
+            ctime_ns=found.ctime_ns,
+            inode=found.inode,
         )
 
     def _root_of(self, path: str) -> str:

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from embedmill.sources.skips import LeftOut, Skip
 
@@ -52,10 +53,23 @@ def open_beneath(root: str, parts: Sequence[str]) -> Iterator[int]:
             os.close(descriptor)
 
 
-def read_whole(descriptor: int, max_bytes: int) -> tuple[bytes, int]:
-    """The file's bytes and its time in nanoseconds: 0 where that does not tell this content from the next.
+class Times(NamedTuple):
+    """What tells a file's content from the next, without reading it."""
 
-    Reads again while the file is being changed. Raises `LeftOut` where it has more than `max_bytes`.
+    mtime_ns: int  # 0 where it does not, since it may change again without this
+    ctime_ns: int  # -1 where it does not
+    inode: int
+
+
+def inode_of(found: os.stat_result) -> int:
+    """The inode's number, as databases keep numbers: some file systems use all 64 bits."""
+    return found.st_ino & (1 << 63) - 1
+
+
+def read_whole(descriptor: int, max_bytes: int) -> tuple[bytes, Times]:
+    """The file's bytes and times. Reads again while the file is being changed.
+
+    Raises `LeftOut` where it has more than `max_bytes`.
     """
     for _ in range(_READS):
         begun = time.time_ns()
@@ -64,9 +78,16 @@ def read_whole(descriptor: int, max_bytes: int) -> tuple[bytes, int]:
             raise LeftOut(Skip.TOO_LARGE)
         content = _read(descriptor, before.st_size, max_bytes)
         after = os.fstat(descriptor)
-        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
-            return content, after.st_mtime_ns if begun - after.st_mtime_ns >= _RACY_NS else 0
-    return content, 0
+        inode = inode_of(after)
+        if _states(before) == _states(after):
+            mtime_ns = after.st_mtime_ns if begun - after.st_mtime_ns >= _RACY_NS else 0
+            ctime_ns = after.st_ctime_ns if begun - after.st_ctime_ns >= _RACY_NS else -1
+            return content, Times(mtime_ns, ctime_ns, inode)
+    return content, Times(0, -1, inode)
+
+
+def _states(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read(descriptor: int, expected: int, max_bytes: int) -> bytes:

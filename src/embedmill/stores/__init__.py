@@ -9,6 +9,7 @@ from embedmill.errors import UsageError
 from embedmill.interfaces import Store
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.stores import sqlite
+from embedmill.stores.rooted import Backend, rooted
 
 DEFAULT_URL = "sqlite:.embedmill/index.db"
 
@@ -16,11 +17,11 @@ DEFAULT_URL = "sqlite:.embedmill/index.db"
 class Opener(Protocol):
     """Opens the stores of one scheme; see `open_store`."""
 
-    def __call__(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Store:
+    def __call__(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Backend:
         """Open this store."""
 
 
-def _open_postgres(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Store:
+def _open_postgres(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Backend:
     from embedmill.stores import postgres  # an extra, and slow to import
 
     return postgres.open_url(url, write=write, create=create, schema=schema, db_timeout=db_timeout)
@@ -61,7 +62,7 @@ def open_store(
     Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, `MissingExtra` where
     a package that the store needs is not installed, and `StoreError` where there is no store or it cannot be used.
     """
-    return OPENERS[_scheme(url)](url, write=write, create=create, schema=schema, db_timeout=db_timeout)
+    return rooted(OPENERS[_scheme(url)](url, write=write, create=create, schema=schema, db_timeout=db_timeout))
 
 
 def local_files(url: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,21 @@ _CHUNKS = """
 """
 
 
-def problems(db: sqlite3.Connection, matrix: Path) -> Iterator[str]:
-    """All that is wrong, a line each; `db` is in a transaction."""
+def problems(db: sqlite3.Connection, matrix: Path, shown: Callable[[str], str] = str) -> Iterator[str]:
+    """All that is wrong, a line each; `db` is in a transaction, `shown` gives what is shown of a document's name."""
     try:
         damage = [line for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
         if damage:  # what it shows is then not worth looking at
             yield from (f"the file is damaged: {' '.join(str(line).split())}" for line in damage)
             return
-        yield from _of_rows(db, matrix)
+        yield from _of_rows(db, matrix, shown)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
             raise
         yield f"the file is damaged: {error}"
 
 
-def _of_rows(db: sqlite3.Connection, matrix: Path) -> Iterator[str]:
+def _of_rows(db: sqlite3.Connection, matrix: Path, shown: Callable[[str], str]) -> Iterator[str]:
     facts = rows.facts(db)
     try:
         fields = json.loads(facts.get("fields", "null"))
@@ -44,12 +44,12 @@ def _of_rows(db: sqlite3.Connection, matrix: Path) -> Iterator[str]:
     dimension = facts.get("dimension")
     found = check_binding(facts.get("space"), fields, dimension, rows.has_chunks(db))
     yield from found
-    yield from check_counts(db.execute(MISCOUNTED))
+    yield from check_counts((shown(name), *counts) for name, *counts in db.execute(MISCOUNTED))
     (lost,) = db.execute("SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)").fetchone()
     if lost:
         yield f"vectors that belong to no chunk: {lost:,}"
     held = (
-        Held(name, index, digest, context, text, _vector(blob))
+        Held(None if name is None else shown(name), index, digest, context, text, _vector(blob))
         for name, index, digest, context, text, blob in db.execute(_CHUNKS)
     )
     unsound = bool(found)

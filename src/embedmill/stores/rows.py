@@ -50,16 +50,21 @@ def complete(db: sqlite3.Connection, replacement: Replacement, staged: int | Non
     # In two statements, one for each index.
     db.execute("DELETE FROM documents WHERE complete AND name = ?", (state.id,))
     db.execute("DELETE FROM documents WHERE NOT complete AND name = ? AND id IS NOT ?", (state.id, staged))
-    values = (state.size, state.mtime_ns, state.content_hash, state.recipe, len(replacement.records))
+    values = (
+        *(state.size, state.mtime_ns, state.ctime_ns, state.inode, state.content_hash, state.recipe),
+        len(replacement.records),
+    )
     if staged is None:
         return _insert(
             db,
-            """INSERT INTO documents (name, precision, complete, size, mtime_ns, content_hash, recipe, chunks)
-               VALUES (?, ?, 1, ?, ?, ?, ?, ?)""",
+            """INSERT INTO documents
+                   (name, precision, complete, size, mtime_ns, ctime_ns, inode, content_hash, recipe, chunks)
+               VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)""",
             (state.id, replacement.precision, *values),
         )
     completed = db.execute(
-        """UPDATE documents SET complete = 1, size = ?, mtime_ns = ?, content_hash = ?, recipe = ?,
+        """UPDATE documents SET complete = 1, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, content_hash = ?,
+               recipe = ?,
                chunks = ? + (SELECT count(*) FROM chunks WHERE document = documents.id)
            WHERE id = ? AND precision = ?""",
         (*values, staged, replacement.precision),

@@ -24,6 +24,8 @@ from embedmill.stores.exact import ExactSearch
 from embedmill.stores.inspection import problems
 from embedmill.stores.lock import WriterLock
 from embedmill.stores.matrix import DamagedMatrix, Ids
+from embedmill.stores.names import SqliteRoots
+from embedmill.stores.roots import Anchor
 from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
 
 
@@ -59,7 +61,7 @@ _SCORE_TOLERANCE = 1e-4
 
 
 class SqliteStore:
-    """A `Store` in one SQLite file.
+    """The backend of a store (see `embedmill.stores.rooted`) in one SQLite file.
 
     A document and its vectors come in one transaction, which also removes what they replace; the row of a
     complete document is the ledger's entry. Reads have a connection of their own: they may come from
@@ -78,6 +80,9 @@ class SqliteStore:
         self._reading = threading.Lock()
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         self._search = ExactSearch(_beside(path, ".matrix"))
+        self.writable = write
+        self.anchor = Anchor.of(path)
+        self.roots = SqliteRoots(self._snapshot, self._transaction)
         try:
             if write:
                 if create:
@@ -120,7 +125,7 @@ class SqliteStore:
         with self._snapshot() as db:
             found = rows.select(
                 db,
-                """SELECT name, size, mtime_ns, content_hash, recipe FROM documents
+                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
                    WHERE complete AND name IN ({})""",
                 ids,
             )
@@ -185,9 +190,12 @@ class SqliteStore:
         """
         with self._transaction() as db:
             db.executemany(
-                """UPDATE documents SET size = ?, mtime_ns = ?
+                """UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?
                    WHERE complete AND name = ? AND content_hash = ?""",
-                [(state.size, state.mtime_ns, state.id, state.content_hash) for state in states],
+                [
+                    (state.size, state.mtime_ns, state.ctime_ns, state.inode, state.id, state.content_hash)
+                    for state in states
+                ],
             )
             db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
             unseen.mark_seen(db, [state.id for state in states])
@@ -271,8 +279,8 @@ class SqliteStore:
     ) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
 
-        Searches one snapshot of the store, whatever is written meanwhile; only documents whose id
-        `fits`, where that is given. Every search is exact, whatever `exact` says. Raises `ValueError` for
+        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
+        fits. Every search is exact, whatever `exact` says. Raises `ValueError` for
         a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
@@ -327,8 +335,10 @@ class SqliteStore:
             if dimension is not None:
                 self._search.prepare(db, dimension)
 
-    def verify(self) -> Iterator[str]:
+    def verify(self, shown: Callable[[str], str] = str) -> Iterator[str]:
         """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `shown` gives what is shown of a document's name.
 
         Looks at one snapshot of the store, whatever is written meanwhile: at the file's own structure, at each
         document, chunk and vector, and at the matrix for searches.
@@ -337,7 +347,7 @@ class SqliteStore:
             pass  # raises where it is closed
         with told(self.path), closing(open_reader(self.path)) as db:  # the caller may use the store meanwhile
             db.execute("BEGIN")
-            yield from problems(db, self._search.path)
+            yield from problems(db, self._search.path, shown)
 
     def close(self) -> None:
         """Release the store; may be called twice."""

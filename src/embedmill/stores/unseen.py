@@ -56,7 +56,7 @@ def page(db: sqlite3.Connection, after: str, limit: int) -> list[str]:
 def find(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str]) -> None:
     """Note in a temporary table what the scopes hold unseen."""
     db.execute("DELETE FROM temp.scopes")
-    rows = [(*_range(scope), 0) for scope in scopes] + [(*_range(scope), 1) for scope in keep]
+    rows = [(*name_range(scope), 0) for scope in scopes] + [(*name_range(scope), 1) for scope in keep]
     db.executemany("INSERT INTO temp.scopes VALUES (?, ?, ?)", rows)
     db.execute("DELETE FROM temp.gone")
     for statement in _FIND_GONE:
@@ -76,6 +76,6 @@ def remove(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[str], s
     return int(gone)
 
 
-def _range(scope: str) -> tuple[str, str]:
+def name_range(scope: str) -> tuple[str, str]:
     """The names of a scope as ``low <= name < high``: all that begin with "folder/", or the one name."""
     return (scope, scope[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (scope, scope + "\0")

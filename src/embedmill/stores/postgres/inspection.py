@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from embedmill.postgres.connecting import Connection
@@ -25,8 +25,11 @@ _CHUNKS: Final = """
 """
 
 
-def problems(db: Connection) -> Iterator[str]:
-    """All that is wrong, a line each; `db` is in a transaction that sees one state throughout."""
+def problems(db: Connection, shown: Callable[[str], str] = str) -> Iterator[str]:
+    """All that is wrong, a line each; `db` is in a transaction that sees one state throughout.
+
+    `shown` gives what is shown of a document's name.
+    """
     held = rows.bound(db)
     if held is None:
         yield from check_binding(None, None, None, rows.has_chunks(db))
@@ -36,15 +39,15 @@ def problems(db: Connection) -> Iterator[str]:
             if column.rpartition(".")[2] != f"vector({held.dimension})":
                 yield f"the store is bound to dimension {held.dimension}, but the column of vectors is a {column}"
     yield from (f"index {name} is not valid: drop it" for (name,) in db.execute(_INVALID))
-    yield from check_counts((text.read(name), *counts) for name, *counts in db.execute(MISCOUNTED))
+    yield from check_counts((shown(text.read(name)), *counts) for name, *counts in db.execute(MISCOUNTED))
     dimension, normalized = (held.dimension, bool(held.fields.get("normalize"))) if held else (None, False)
-    yield from check_chunks(_chunks(db), dimension, normalized)
+    yield from check_chunks(_chunks(db, shown), dimension, normalized)
 
 
-def _chunks(db: Connection) -> Iterator[Held]:
+def _chunks(db: Connection, shown: Callable[[str], str]) -> Iterator[Held]:
     with db.cursor("embedmill_chunks", binary=True) as cursor:  # on the server: they do not fit into memory
         cursor.itersize = ROWS
         cursor.execute(_CHUNKS)
         for name, index, digest, context, words, vector in cursor:
-            document = None if name is None else text.read(name)
+            document = None if name is None else shown(text.read(name))
             yield Held(document, index, digest, text.read(context), text.read(words), read_vector(vector))

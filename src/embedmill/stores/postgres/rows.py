@@ -88,16 +88,20 @@ def complete(db: Connection, replacements: Sequence[Replacement], staged: Sequen
     states = [new.state for _, new in fresh]
     numbers: dict[str, int] = dict(
         db.execute(
-            """INSERT INTO documents (name, precision, complete, size, mtime_ns, content_hash, recipe, chunks)
-               SELECT name, precision, true, size, mtime_ns, content_hash, recipe, chunks
-               FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[], %b::text[], %b::bigint[])
-                   AS new (name, precision, size, mtime_ns, content_hash, recipe, chunks)
+            """INSERT INTO documents
+                   (name, precision, complete, size, mtime_ns, ctime_ns, inode, content_hash, recipe, chunks)
+               SELECT name, precision, true, size, mtime_ns, ctime_ns, inode, content_hash, recipe, chunks
+               FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],
+                       %b::bytea[], %b::text[], %b::bigint[])
+                   AS new (name, precision, size, mtime_ns, ctime_ns, inode, content_hash, recipe, chunks)
                RETURNING name, id""",
             [
                 [name for name, _ in fresh],
                 [new.precision for _, new in fresh],
                 [state.size for state in states],
                 [state.mtime_ns for state in states],
+                [state.ctime_ns for state in states],
+                [state.inode for state in states],
                 [state.content_hash for state in states],
                 [text.write(state.recipe) for state in states],
                 [len(new.records) for _, new in fresh],
@@ -110,12 +114,15 @@ def complete(db: Connection, replacements: Sequence[Replacement], staged: Sequen
 def _complete_staged(db: Connection, new: Replacement, number: int) -> None:
     state = new.state
     completed = db.execute(
-        """UPDATE documents SET complete = true, size = %s, mtime_ns = %s, content_hash = %s, recipe = %s,
+        """UPDATE documents SET complete = true, size = %s, mtime_ns = %s, ctime_ns = %s, inode = %s,
+               content_hash = %s, recipe = %s,
                chunks = %s + (SELECT count(*) FROM chunks WHERE document = documents.id)
            WHERE id = %s AND precision = %s""",
         [
             state.size,
             state.mtime_ns,
+            state.ctime_ns,
+            state.inode,
             state.content_hash,
             text.write(state.recipe),
             len(new.records),
@@ -205,13 +212,16 @@ def touch(db: Connection, states: Sequence[DocumentState]) -> None:
     """Note new sizes and times of documents whose content is as before; forget that they could not be read."""
     names = [text.write(state.id) for state in states]
     db.execute(
-        """UPDATE documents d SET size = new.size, mtime_ns = new.mtime_ns
-           FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bytea[]) AS new (name, size, mtime_ns, content_hash)
+        """UPDATE documents d SET size = new.size, mtime_ns = new.mtime_ns, ctime_ns = new.ctime_ns, inode = new.inode
+           FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[])
+               AS new (name, size, mtime_ns, ctime_ns, inode, content_hash)
            WHERE d.complete AND d.name = new.name AND d.content_hash = new.content_hash""",
         [
             names,
             [state.size for state in states],
             [state.mtime_ns for state in states],
+            [state.ctime_ns for state in states],
+            [state.inode for state in states],
             [state.content_hash for state in states],
         ],
     )
@@ -247,7 +257,7 @@ def remove_unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequenc
 
 def _ranges(scopes: Sequence[str], keep: Sequence[str]) -> list[Any]:
     """What `_SCOPES` is given."""
-    ranges = [(*_range(scope), kept) for kept, listed in ((False, scopes), (True, keep)) for scope in listed]
+    ranges = [(*name_range(scope), kept) for kept, listed in ((False, scopes), (True, keep)) for scope in listed]
     return [list(column) for column in zip(*ranges, strict=True)] or [[], [], []]
 
 
@@ -289,7 +299,7 @@ _REMOVE_STAGED: Final = f"""
 """  # noqa: S608
 
 
-def _range(scope: str) -> tuple[str, str]:
+def name_range(scope: str) -> tuple[str, str]:
     """The names of a scope as ``low <= name < high``: all that begin with "folder/", or the one name."""
     low = text.write(scope)
     return (low, low[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (low, low + "\1")

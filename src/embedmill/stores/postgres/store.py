@@ -18,7 +18,9 @@ from embedmill.postgres.vectors import read_vector
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
 from embedmill.stores.postgres import nearest, rows, text
 from embedmill.stores.postgres.inspection import problems
+from embedmill.stores.postgres.names import PostgresRoots
 from embedmill.stores.postgres.session import Place, Run, reading
+from embedmill.stores.roots import Anchor
 from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: fl
 
 
 class PostgresStore:
-    """A `Store` in a schema of a PostgreSQL database with pgvector.
+    """The backend of a store (see `embedmill.stores.rooted`) in a schema of a PostgreSQL database with pgvector.
 
     A document and its vectors come in one transaction, which also removes what they replace; the row of a
     complete document is the ledger's entry. Reads have a connection of their own: they may come from another
@@ -41,6 +43,8 @@ class PostgresStore:
 
     Every method raises `StoreError` where the database cannot be read or written; what was stored before stays.
     """
+
+    anchor: Anchor | None = None  # a database lies in no folder
 
     def __init__(
         self,
@@ -63,6 +67,8 @@ class PostgresStore:
                 stack.callback(self._run.close)
             self._reading = reading(self._place, patience)
             stack.callback(self._reading.close)
+            self.writable = write
+            self.roots = PostgresRoots(self._reading, self._write)
             held = self._reading(rows.bound)
             self._closing = stack.pop_all()
         self._dimension = None if held is None else held.dimension  # for the writer, who alone can change it
@@ -91,14 +97,14 @@ class PostgresStore:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
         found = self._reading(
             lambda db: db.execute(
-                """SELECT name, size, mtime_ns, content_hash, recipe FROM documents
+                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
                    WHERE complete AND name = ANY(%b::text[])""",
                 [[text.write(name) for name in ids]],
             ).fetchall()
         )
         states = (
-            DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe))
-            for name, size, mtime_ns, content_hash, recipe in found
+            DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe), ctime_ns, inode)
+            for name, size, mtime_ns, content_hash, recipe, ctime_ns, inode in found
         )
         return {state.id: state for state in states}
 
@@ -240,8 +246,8 @@ class PostgresStore:
     ) -> list[Hit]:
         """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
 
-        Searches one snapshot of the store, whatever is written meanwhile; only documents whose id `fits`,
-        where that is given. Where the chunks have an index it is used, and may miss some of
+        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
+        fits. Where the chunks have an index it is used, and may miss some of
         the best, unless `exact`. Raises `ValueError` for a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
@@ -261,8 +267,10 @@ class PostgresStore:
         if self._run is not None and dimension is not None:
             self._run.note(lambda db: nearest.build_index(db, dimension))
 
-    def verify(self) -> Iterator[str]:
+    def verify(self, shown: Callable[[str], str] = str) -> Iterator[str]:
         """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `shown` gives what is shown of a document's name.
 
         Looks at one snapshot of the store, whatever is written meanwhile: at each document, chunk and vector.
         """
@@ -270,7 +278,7 @@ class PostgresStore:
         # The caller may use the store meanwhile.
         patience = Patience(self._place.url, self._patience)
         with told(self._place.url), closing(self._place.open_reader(patience)) as db, db.transaction():
-            yield from problems(db)
+            yield from problems(db, shown)
 
     def close(self) -> None:
         """Release the store; may be called twice."""

@@ -1,0 +1,35 @@
+r"""File paths as document ids, and back.
+
+A file's id is its absolute path as text. On POSIX systems a name is any bytes: a byte that is not UTF-8
+is written ``\xNN``, as Python's "backslashreplace" does. So that two files never share an id, a backslash
+that stands in a name before ``x80`` ... ``xff`` or ``x5c`` is itself written ``\x5c``. All other paths are
+their own ids.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_LOOKS_ESCAPED = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
+
+
+def file_id(path: str) -> str:
+    """The id of the file at an absolute path: without lone surrogates, reversible."""
+    if path.isascii() and "\\" not in path:
+        return path
+    return _LOOKS_ESCAPED.sub(rb"\\x5c", os.fsencode(path)).decode("utf-8", "backslashreplace")
+
+
+def file_path(document: str) -> str:
+    """The path whose `file_id` this is."""
+    if document.isascii() and "\\" not in document:
+        return document
+    encoded = document.encode("utf-8", "surrogatepass")
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), encoded))
+
+
+def shown(document: str) -> str:
+    """An id as it may stand in a message of one line."""
+    return document if document.isprintable() else repr(document)

@@ -1,0 +1,25 @@
+"""Where the tests of all stores put theirs: an SQLite file, or a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+_numbers = itertools.count()
+
+
+def sqlite_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("place")
+    return {"url": f"sqlite:{folder}/store/index.db"}
+
+
+def postgres_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {"url": request.getfixturevalue("own_database"), "schema": f"store {next(_numbers)}"}
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # scheme -> where a new store may be
+    "sqlite": sqlite_place,
+    "postgresql": postgres_place,
+}
