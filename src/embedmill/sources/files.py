@@ -229,7 +229,7 @@ class FileSource:
             raise SourceError(f"{shown(entry.id)}: not the id of a file")
         try:
             with open_beneath(root, parts) as descriptor:
-                content, found = read_whole(descriptor, self._max_bytes)
+                content, times = read_whole(descriptor, self._max_bytes)
         except OSError as error:
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
@@ -249,9 +249,9 @@ class FileSource:
             kind=found.kind,
             content_hash=hashlib.sha256(content).digest(),
             size=len(content),
-            mtime_ns=found.mtime_ns,
-            ctime_ns=found.ctime_ns,
-            inode=found.inode,
+            mtime_ns=times.mtime_ns,
+            ctime_ns=times.ctime_ns,
+            inode=times.inode,
         )
 
     def _root_of(self, path: str) -> str:
