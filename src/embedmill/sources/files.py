@@ -242,7 +242,7 @@ class FileSource:
             if not self._generated and path not in self._given:
                 self._found_generated.add(entry.id)
                 raise LeftOut(reason)
-            mtime_ns = 0  # so that it is read again, and left out, by a run that does not take it
+            times = times._replace(mtime_ns=0)  # so that it is read again, and left out, by a run that does not take it
         return Document(
             id=entry.id,
             text=found.text,
