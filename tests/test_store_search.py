@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedmill.records import Chunk, Hit, Record, Replacement
+from embedmill.selection import Selection
 from embedmill.stores.exact import STRAY_ROWS
 from embedmill.stores.matrix import Block, Matrix, nearest
 from embedmill.stores.sqlite import SqliteStore
@@ -68,7 +69,7 @@ class Corpus:
     def check(self, store: SqliteStore | None = None) -> None:
         store = store or self.store
         assert places(store.search(QUERY, 20)) == self.best(20)
-        assert places(store.search(QUERY, 20, "/b/**")) == self.best(20, "/b/")
+        assert places(store.search(QUERY, 20, Selection(["/b/**"]).takes)) == self.best(20, "/b/")
 
     def matrix_rows(self) -> int:
         with closing(Matrix(self.path.with_name(self.path.name + ".matrix"))) as matrix:
@@ -229,7 +230,7 @@ def test_searches_during_a_run_are_of_one_moment(corpus: Corpus) -> None:
         with closing(SqliteStore(corpus.path, write=False)) as reader:
             seen = set()
             for _ in range(15):
-                hits = reader.search(QUERY, 10_000, "/v/**")
+                hits = reader.search(QUERY, 10_000, Selection(["/v/**"]).takes)
                 assert len(hits) == 40 * 60
                 (text,) = {hit.text for hit in hits}
                 seen.add(text)
