@@ -177,9 +177,11 @@ class Searcher(Closing):
         model, precision = options.get("model"), options.get("precision") or "f32"
         names = ("store", "schema", "db_timeout", "query_prompt")
         place = {"store": store} | {name: options.get(name) for name in names[1:]}
-        chosen = settings(place, only=names)
+        self._chosen = chosen = settings(place, only=names)
+        self._process = os.getpid()
+        self._opening = threading.Lock()
         with ExitStack() as stack:
-            self._store = _opened(chosen, stack, write=False)
+            self._store = _opened(self._chosen, stack, write=False)
             status = self._store.status()
             if status.model is None:
                 raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
@@ -217,6 +219,7 @@ class Searcher(Closing):
         selection = None
         if glob is not None:
             selection = Selection([glob] if isinstance(glob, str) else glob)
+        self._follow_fork()
         self._store.prepare_search()
         hits = self._store.search(self._vector(query), k, selection.takes if selection else None, exact=exact)
         for pattern in selection.unmatched() if selection else ():
@@ -233,9 +236,25 @@ class Searcher(Closing):
         vector: Vector = self._embedder.infer(Batch((query,), (ids,)))[0]
         return vector
 
+    def _follow_fork(self) -> None:
+        """Open the store anew in a process that was forked: the connection is the other one's."""
+        with self._opening:
+            if os.getpid() != self._process:
+                _LEFT.append((self._store, self._closing))
+                with ExitStack() as stack:
+                    stack.callback(self._embedder.close)
+                    self._store = _opened(self._chosen, stack, write=False)
+                    self._closing = stack.pop_all()
+                self._process = os.getpid()
+
     def close(self) -> None:
         """Release store and model; may be called twice."""
-        self._closing.close()
+        if os.getpid() == self._process:
+            self._closing.close()
+
+
+_LEFT: list[object] = []
+"""What the process that this one was forked from has opened and uses: not to be closed here."""
 
 
 def search(

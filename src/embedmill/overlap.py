@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import deque
@@ -14,6 +15,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def check_process(begun_in: int) -> None:
+    """Raise `RuntimeError` in a process that was forked from the one that began: its threads are not here."""
+    if os.getpid() != begun_in:
+        raise RuntimeError("this process was forked in the midst of a run, whose threads it does not have: begin anew")
+
+
 def ordered(
     work: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int | None = None
 ) -> Iterator[tuple[T, R]]:
@@ -24,6 +31,7 @@ def ordered(
     """
     bound = ahead if ahead is not None else 2 * threads
     pending: deque[tuple[T, Future[R]]] = deque()
+    process = os.getpid()
     with ThreadPoolExecutor(threads, thread_name_prefix="embedmill") as pool:
         try:
             for item in items:
@@ -31,9 +39,11 @@ def ordered(
                 if len(pending) > bound:
                     first, future = pending.popleft()
                     yield first, future.result()
+                    check_process(process)
             while pending:
                 first, future = pending.popleft()
                 yield first, future.result()
+                check_process(process)
         finally:
             for _, future in pending:
                 future.cancel()
@@ -47,6 +57,7 @@ def prefetch(items: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
     ended; an item that it is working on is finished first.
     """
     ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
+    process = os.getpid()
     leaving = threading.Event()
 
     def hand_over(item: tuple[T] | BaseException | None) -> bool:
@@ -73,6 +84,7 @@ def prefetch(items: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
             if isinstance(item, BaseException):
                 raise item
             yield item[0]
+            check_process(process)
 
     thread = threading.Thread(target=fetch, name="embedmill-fetch", daemon=True)
     thread.start()

@@ -9,9 +9,14 @@ call, so that one that did nothing is seen whatever it says; and a compiled mode
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # has a lock of its own at forks, which has to be taken after ours: see below
+import ctypes
 import logging
+import os
 import re
 import threading
+import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -46,11 +51,11 @@ class _Model:
     failed: bool = False
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Calls:
     """Calls of one model from several threads, at most `concurrency` at once.
 
-    `compile` makes the model; it is made anew after a call that failed.
+    `compile` makes the model; it is made anew after a call that failed, and in a process that was forked.
     """
 
     name: str  # of the model, for people
@@ -62,6 +67,10 @@ class Calls:
     _lent: int = 0  # requests that are in use, those of models that have been given up too
     _succeeded: bool = False
     _turn: threading.Condition = field(default_factory=threading.Condition)
+    _still: bool = False  # while this process is forked: no call begins
+
+    def __post_init__(self) -> None:
+        _ALL.add(self)
 
     @property
     def loaded(self) -> bool:
@@ -122,9 +131,33 @@ class Calls:
                 self._succeeded = True
                 return vectors
 
+    def hold(self, seconds: float) -> bool:
+        """Begin no call and no loading until `go_on`; waits for those in flight, for at most so long.
+
+        False where the model is still being loaded then, and nothing is held.
+        """
+        if not self._turn.acquire(timeout=seconds):
+            return False
+        self._still = True
+        self._turn.wait_for(lambda: not self._lent, seconds)
+        return True
+
+    def go_on(self) -> None:
+        """Let calls begin again."""
+        self._still = False
+        self._turn.notify_all()
+        self._turn.release()
+
+    def begin_anew(self) -> None:
+        """In a process that was forked: load the model at the next call, as if there had been none."""
+        if self._model is not None:
+            # Its threads are not here: even to end them would wait for ever, or abort. So nothing ever does.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._model))
+        self._model, self._lent, self._turn, self._still = None, 0, threading.Condition(), False
+
     def _take(self) -> tuple[_Model, ov.InferRequest]:
         with self._turn:
-            while not (model := self._there()).idle:
+            while self._still or not (model := self._there()).idle:
                 self._turn.wait()
             self._lent += 1
             return model, model.idle.pop()
@@ -158,6 +191,35 @@ class Calls:
                     f"{reason}; the model had failed and could not be loaded anew: free some memory, then run again"
                 ) from error
         return self._model
+
+
+_ALL: Final[weakref.WeakSet[Calls]] = weakref.WeakSet()
+_STILL: Final[list[Calls]] = []  # while a process is forked: those that no call is in the midst of
+_CALLS_END_WITHIN: Final = 10.0  # seconds that a fork waits for calls in flight
+
+
+def _before_fork() -> None:
+    """Let no call, and no loading, be in its midst: what it holds would be held for ever in the new process."""
+    end = time.monotonic() + _CALLS_END_WITHIN
+    _STILL.extend(calls for calls in list(_ALL) if calls.hold(max(end - time.monotonic(), 0)))
+
+
+def _after_fork() -> None:
+    while _STILL:
+        _STILL.pop().go_on()
+
+
+def _in_the_child() -> None:
+    _STILL.clear()
+    for calls in list(_ALL):
+        calls.begin_anew()
+
+
+# What is registered last is called first before a fork. Were the lock of concurrent.futures taken before, a model that
+# is just being loaded would wait for it, and the fork for the model.
+assert concurrent.futures.thread
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_the_child)
 
 
 def _vectors(request: ov.InferRequest, arrays: Arrays) -> Vectors:

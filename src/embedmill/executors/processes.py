@@ -108,6 +108,7 @@ class EmbedderPool(Closing):
 
     def start(self) -> None:
         """Begin to start the workers, without waiting for them."""
+        self._check_process()
         with self._lock:
             if self._started or self._closed:
                 return
@@ -126,8 +127,7 @@ class EmbedderPool(Closing):
         """
         if self._closed:
             raise RuntimeError("this pool is closed: make a new one")
-        if os.getpid() != self._pid:
-            raise RuntimeError("this pool belongs to the process that was forked: make a new one in this one")
+        self._check_process()
         self.start()
         caller = Caller()
         with self._lock:
@@ -139,11 +139,20 @@ class EmbedderPool(Closing):
                 self._submit(caller.job(batch))
                 while (embedded := caller.next(self._most_in_flight())) is not None:
                     yield embedded
-            yield from caller.rest()
+                    self._check_process()
+            for embedded in caller.rest():
+                yield embedded
+                self._check_process()
         finally:
-            caller.end(Abandoned())
-            with self._lock:
-                self._callers.discard(caller)
+            if os.getpid() == self._pid:
+                caller.end(Abandoned())
+                with self._lock:
+                    self._callers.discard(caller)
+
+    def _check_process(self) -> None:
+        """Raise `RuntimeError` in a process that was forked: the workers answer to the one that has started them."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("this pool belongs to the process that was forked: make a new one in this one")
 
     def _most_in_flight(self) -> int:
         return self.workers * (self._supervisor.concurrency + 1 + _QUEUED)
@@ -161,7 +170,12 @@ class EmbedderPool(Closing):
         self._supervisor.give_up_at = time.monotonic() + seconds  # and no more: this may be a signal handler
 
     def close(self) -> None:
-        """End the workers; may be called twice. A `run` that is under way raises `RuntimeError`."""
+        """End the workers; may be called twice. A `run` that is under way raises `RuntimeError`.
+
+        In a process that was forked it does nothing: the workers are the other one's.
+        """
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             closing, self._closed = not self._closed, True
         if not closing:

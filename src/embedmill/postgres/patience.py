@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Patience:
         self._seconds = seconds
         self._pause = pause or self._wait
         self._end = math.inf  # of all trying
+        self._process = os.getpid()
 
     def hurry(self, seconds: float) -> None:
         """From now on nothing is tried again for longer than this. A mere assignment: signal handlers may call it."""
@@ -69,6 +71,8 @@ class Patience:
 
         Raises `StoreError` for errors that do not pass, and for those that have not passed in time.
         """
+        if os.getpid() != self._process:  # two processes on one connection would read each other's answers
+            raise StoreError(f"{shown(self._url)} was opened before this process was forked: open it anew in this one")
         wait, deadline = _FIRST_WAIT, None
         while True:
             began = time.monotonic()

@@ -13,9 +13,16 @@ if sys.platform == "win32":
         os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the content, which others must be able to read
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
+
+    def release(descriptor: int) -> None:
+        """Let go of the lock."""
 else:
     import fcntl
 
     def acquire(descriptor: int) -> None:
         """Lock an open file for this opening of it alone; raises `OSError` where another holds the lock."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(descriptor: int) -> None:
+        """Let go of the lock: closing alone leaves it with a process that was forked meanwhile."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -34,6 +34,9 @@ MAX_BYTES: Final = 2 * 1024**3
 MEMORY_ENTRIES: Final = 10_000
 """15 MB of vectors of 384 numbers."""
 
+_LEFT: Final[list[CacheFile]] = []
+"""Opened by the process that this one was forked from, which uses them: not to be closed here."""
+
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -82,6 +85,7 @@ class PersistentCache(Closing):
         self._usable = True  # False once the file could not be opened or read
         self._writable = True  # False once it could not be written
         self._closed = False
+        self._process = os.getpid()
         self._hits = self._misses = 0
 
     def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
@@ -226,6 +230,9 @@ class PersistentCache(Closing):
     def _opened(self) -> CacheFile:
         if self._closed:
             raise CacheError(f"the cache {self.path} is closed")
+        if os.getpid() != self._process:  # which was forked: SQLite's locks are not its own here
+            self._close_file()
+            self._process = os.getpid()
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._inode = _inode(self.path)  # already now: a damaged file may not get as far as being open
@@ -238,7 +245,9 @@ class PersistentCache(Closing):
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
-        if file is not None:
+        if file is not None and os.getpid() != self._process:
+            _LEFT.append(file)
+        elif file is not None:
             with contextlib.suppress(sqlite3.Error):
                 file.close()
 

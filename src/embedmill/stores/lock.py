@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from embedmill.errors import StoreBusy, StoreError
-from embedmill.sqlite.locking import acquire
+from embedmill.sqlite.locking import acquire, release
 
 
 class WriterLock:
@@ -36,4 +36,6 @@ class WriterLock:
 
     def release(self) -> None:
         """Let the next run in; may be called twice."""
+        if not self._file.closed:
+            release(self._file.fileno())
         self._file.close()

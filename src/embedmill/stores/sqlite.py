@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +74,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, write: bool = True, create: bool = True) -> None:
         self.path = path
         self.url = f"sqlite:{path}"
+        self._process = os.getpid()
         self._lock: WriterLock | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -350,7 +352,9 @@ class SqliteStore:
             yield from problems(db, self._search.path, shown)
 
     def close(self) -> None:
-        """Release the store; may be called twice."""
+        """Release the store; may be called twice. In a process that was forked it stays the other one's."""
+        if os.getpid() != self._process:
+            return
         with self._reading, self._writing, told(self.path):
             self._search.close()
             # The writer last: whoever is last moves the write-ahead log into the file.
@@ -361,9 +365,15 @@ class SqliteStore:
             if self._lock is not None:
                 self._lock.release()
 
+    def _check_process(self) -> None:
+        """Raise `StoreError` in a process that was forked: SQLite's locks are not its own there."""
+        if os.getpid() != self._process:
+            raise StoreError(f"store {self.path} was opened before this process was forked: open it anew in this one")
+
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         """The reader's connection, which shows one state of the store throughout."""
+        self._check_process()
         with self._reading, told(self.path):
             if self._reader is None:
                 raise StoreError(f"store {self.path} is closed")
@@ -377,6 +387,7 @@ class SqliteStore:
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """The writer's connection: either all that is done with it becomes durable, or nothing."""
+        self._check_process()
         with self._writing, told(self.path):
             if self._writer is None:
                 raise StoreError(f"store {self.path} is closed, or was opened for reading")

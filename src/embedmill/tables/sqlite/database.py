@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,7 @@ class Database:
         self._timeout = timeout
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._process = os.getpid()
         if starts_otherwise(path):
             raise StoreError(f"{path} is no SQLite database: give another --store")
         if not path.exists():
@@ -62,6 +64,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """For statements whose rows are all fetched at once: as long as one is open, nobody may be able to write."""
+        if os.getpid() != self._process:  # SQLite's locks are not its own there
+            raise StoreError(f"{self.url} was opened before this process was forked: open it anew in this one")
         with self._lock, self._told():
             if self._connection is None:
                 raise StoreError(f"{self.url} is closed")
@@ -122,7 +126,9 @@ class Database:
                 limit = max(limit, min(2 * limit, PAGE))
 
     def close(self) -> None:
-        """May be called twice."""
+        """May be called twice. In a process that was forked it stays the other one's."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
