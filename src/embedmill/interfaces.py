@@ -19,6 +19,7 @@ from embedmill.records import (
     Record,
     Replacement,
     RootStatus,
+    StoredChunk,
     StoreStatus,
     TokenIds,
     Vector,
@@ -272,8 +273,11 @@ class Store(StoredDocuments, Protocol):
         A store that has an approximate index uses it unless `exact`.
         """
 
-    def verify(self) -> Iterator[str]:
-        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory."""
+    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `look` is given each chunk that is sound as far as can be told without the model.
+        """
 
 
 class MetricsTable(Protocol):

@@ -167,6 +167,17 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it stands in a store."""
+
+    document: str
+    index: int
+    input: str  # what was embedded
+    vector: Vector
+    precision: str  # that the vector was computed in
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A chunk, or a whole document (`index` -1), that has no vector, and why."""
 

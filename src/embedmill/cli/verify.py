@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from embedmill.cli import exits, options, output, parser
+from embedmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.verification import Verdict
 
 _LISTED: Final = 1000
 """Problems that the JSON object lists; it counts all."""
@@ -19,49 +22,88 @@ def register(commands: typer.Typer) -> None:
         commands,
         "embedmill verify",
         "embedmill verify --store sqlite:notes.db --json",
-        "embedmill verify --store postgresql://ada@localhost/app --schema docs",
+        "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
+        "embedmill verify sentences --store postgresql://ada@localhost/app",
         notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
         + options.PLACE_NOTE,
     )(verify)
 
 
 def verify(
+    name: options.FilledTable = None,
+    vector: options.FilledVector = None,
     store: options.Store = None,
-    schema: options.Schema = None,
+    schema: options.EitherSchema = None,
+    model: options.NotedModel = None,
+    sample: Annotated[
+        str,
+        options.option(
+            "--sample",
+            metavar="N",
+            help="Vectors, chosen at random, that are computed again and compared; 0 for none. Default: 64.",
+        ),
+    ] = "64",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """Check that a store is sound.
+    """Check that a store or table is sound.
 
-    Every document has all the chunks that the ledger says, or a failure for what is missing; every chunk's
+    Every document of a store has all the chunks that the ledger says, or a failure for what is missing; every chunk's
     text is the one that was embedded, and its vector finite, of the store's dimension and, where the model
     normalises, of length 1; nothing belongs to nothing. Of an SQLite store the file itself and the matrix for searches
-    are checked too. Nothing is changed.
+    are checked too. Some vectors, of a store or of TABLE, are computed again with its model, as far as that is on this
+    machine: a sound vector may still be that of another text. Nothing is changed, and nothing fetched.
     """
     output.configure(quiet=quiet, verbose=verbose)
-    from embedmill.cli.wording import counted
     from embedmill.config import PlaceOptions, settings
-    from embedmill.stores import open_store
+    from embedmill.verification import LARGEST_SAMPLE, verify_store, verify_table
 
+    number = 0 if sample == "0" else options.whole_number(sample, "--sample")
+    if number > LARGEST_SAMPLE:
+        raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
+    if model is not None and not number:
+        raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
+    if name is None:
+        options.check_store(options.given(vector=vector))
     chosen = settings(options.given(store=store, schema=schema), only=PlaceOptions.__annotations__)
     listed: list[str] = []
-    number = 0
-    with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as opened:
-        url = output.masked(opened.url)
-        for problem in opened.verify():
-            number += 1
-            if not as_json:
-                output.say(output.one_line(problem))
-            elif number <= _LISTED:
-                listed.append(problem)
-        held = None if number else opened.status()  # of a damaged store it may not be known
+
+    def say(problem: str) -> None:
+        if not as_json:
+            output.say(output.one_line(problem))
+        elif len(listed) < _LISTED:
+            listed.append(problem)
+
+    if name is None:
+        verdict = verify_store(chosen, say, sample=number, model=model)
+    else:
+        verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
+    return _tell(verdict, name, listed, as_json=as_json, quiet=quiet)
+
+
+def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bool, quiet: bool) -> int:
+    from embedmill.cli.wording import counted
+
+    url, number = output.masked(verdict.store), verdict.problems
     if as_json:
-        output.emit({"store": url, "sound": not number, "count": number, "problems": listed})
-    elif held is not None and not quiet:
-        output.say(f"sound: {counted(held.documents, 'document')}, {counted(held.chunks, 'chunk')} in {url}")
+        facts = {"store": url, "sound": not number, "count": number, "problems": listed}
+        again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
+        output.emit(facts | ({"table": table} if table else {}) | again)
+    elif not number and not quiet:
+        what = f"{counted(verdict.chunks or 0, 'chunk')} in {url}"
+        if table is None:
+            what = f"{counted(verdict.documents or 0, 'document')}, {what}"
+        else:
+            what = f"{counted(verdict.chunks or 0, 'row')} of {table} in {url}"
+        output.say(f"sound: {what}; {counted(verdict.recomputed, 'vector')} computed again")
+    if verdict.not_recomputed and not number:
+        output.complain(f"no vector was computed again: {verdict.not_recomputed}")
     if number:
+        where = f"the store {url}" if table is None else f"{table} in {url}"
         remedy = "put back a backup, or index into a new store"
-        output.complain(f"error: {counted(number, 'problem')} in the store {url}: {remedy}")
+        if table is not None:
+            remedy = "put back a backup, or set these rows' vectors to NULL and ingest again"
+        output.complain(f"error: {counted(number, 'problem')} in {where}: {remedy}")
         return exits.ERROR
     return exits.DONE

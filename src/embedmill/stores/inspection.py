@@ -10,32 +10,43 @@ from typing import Any
 
 import numpy as np
 
-from embedmill.records import Vector
+from embedmill.records import StoredChunk, Vector
 from embedmill.stores import rows
 from embedmill.stores.exact import disagreements
 from embedmill.stores.verifying import MISCOUNTED, Held, check_binding, check_chunks, check_counts
 
 _CHUNKS = """
-    SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END
+    SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END,
+        d.precision
     FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
 """
 
 
-def problems(db: sqlite3.Connection, matrix: Path, shown: Callable[[str], str] = str) -> Iterator[str]:
-    """All that is wrong, a line each; `db` is in a transaction, `shown` gives what is shown of a document's name."""
+def problems(
+    db: sqlite3.Connection,
+    matrix: Path,
+    look: Callable[[StoredChunk], None] = lambda _: None,
+    shown: Callable[[str], str] = str,
+) -> Iterator[str]:
+    """All that is wrong, a line each; `db` is in a transaction.
+
+    `look` is given the sound chunks; `shown` gives what is shown of a document's name.
+    """
     try:
         damage = [line for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
         if damage:  # what it shows is then not worth looking at
             yield from (f"the file is damaged: {' '.join(str(line).split())}" for line in damage)
             return
-        yield from _of_rows(db, matrix, shown)
+        yield from _of_rows(db, matrix, look, shown)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
             raise
         yield f"the file is damaged: {error}"
 
 
-def _of_rows(db: sqlite3.Connection, matrix: Path, shown: Callable[[str], str]) -> Iterator[str]:
+def _of_rows(
+    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
+) -> Iterator[str]:
     facts = rows.facts(db)
     try:
         fields = json.loads(facts.get("fields", "null"))
@@ -49,11 +60,11 @@ def _of_rows(db: sqlite3.Connection, matrix: Path, shown: Callable[[str], str]) 
     if lost:
         yield f"vectors that belong to no chunk: {lost:,}"
     held = (
-        Held(None if name is None else shown(name), index, digest, context, text, _vector(blob))
-        for name, index, digest, context, text, blob in db.execute(_CHUNKS)
+        Held(shown(name) if isinstance(name, str) else name, index, digest, context, text, _vector(blob), precision)
+        for name, index, digest, context, text, blob, precision in db.execute(_CHUNKS)
     )
     unsound = bool(found)
-    for problem in check_chunks(held, dimension, bool((fields or {}).get("normalize"))):
+    for problem in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look):
         unsound = True
         yield problem
     if dimension is not None and not unsound:

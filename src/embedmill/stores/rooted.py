@@ -21,6 +21,7 @@ from embedmill.records import (
     Record,
     Replacement,
     RootStatus,
+    StoredChunk,
     StoreStatus,
     Vector,
 )
@@ -114,7 +115,7 @@ class Backend(StoredDocuments, Protocol):
     ) -> list[Hit]:
         """As in `Store`, of the documents whose name fits."""
 
-    def verify(self, shown: Callable[[str], str]) -> Iterator[str]:
+    def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[str]:
         """As in `Store`; `shown` gives what is shown of a name."""
 
 
@@ -334,8 +335,8 @@ class RootedStore:
     def prepare_search(self) -> None:  # noqa: D102
         self._backend.prepare_search()
 
-    def verify(self) -> Iterator[str]:  # noqa: D102
-        return self._backend.verify(self._id)
+    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:  # noqa: D102
+        return self._backend.verify(look, self._id)
 
     def close(self) -> None:  # noqa: D102
         self._backend.close()

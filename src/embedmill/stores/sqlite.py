@@ -17,7 +17,7 @@ import numpy as np
 
 from embedmill.errors import StoreError, StoreNotFound
 from embedmill.fingerprint import Fingerprint
-from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
+from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus, Vector
 from embedmill.sqlite.files import path_of
 from embedmill.stores import rows, unseen
 from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
@@ -337,7 +337,9 @@ class SqliteStore:
             if dimension is not None:
                 self._search.prepare(db, dimension)
 
-    def verify(self, shown: Callable[[str], str] = str) -> Iterator[str]:
+    def verify(
+        self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
+    ) -> Iterator[str]:
         """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
 
         `shown` gives what is shown of a document's name.
@@ -349,7 +351,7 @@ class SqliteStore:
             pass  # raises where it is closed
         with told(self.path), closing(open_reader(self.path)) as db:  # the caller may use the store meanwhile
             db.execute("BEGIN")
-            yield from problems(db, self._search.path, shown)
+            yield from problems(db, self._search.path, look, shown)
 
     def close(self) -> None:
         """Release the store; may be called twice. In a process that was forked it stays the other one's."""

@@ -5,7 +5,7 @@ A store hands over its rows as they lie there; what is wrong with them is told i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from embedmill.fingerprint import Space
-from embedmill.records import Vector, text_hash
+from embedmill.records import StoredChunk, Vector, embedding_input, text_hash
 from embedmill.validation import EmbeddingValidator
 
 ROWS: Final = 1024
@@ -47,7 +47,7 @@ that have a chunk or a failure, and how many should have. SQLite and PostgreSQL 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A chunk as the store holds it; None for what is missing."""
+    """A chunk as the store holds it, whatever its columns hold in truth; None for what is missing."""
 
     document: str | None
     index: int
@@ -55,6 +55,7 @@ class Held:
     context: str
     text: str
     vector: Vector | None
+    precision: str | None
 
 
 def check_binding(
@@ -63,6 +64,8 @@ def check_binding(
     """What is wrong with what the store is bound to; `chunks`: whether it has any."""
     if space is None or fields is None or dimension is None:
         return ["the store holds chunks, but is bound to no space"] if chunks else []
+    if not isinstance(dimension, int) or not isinstance(fields, dict):
+        return [f"the store is bound to space {space}, whose dimension is {dimension!r}: no number, or no fields"]
     try:
         described = Space(**fields)
     except TypeError:
@@ -84,8 +87,10 @@ def check_counts(miscounted: Iterable[tuple[str, int, int, int, int]]) -> Iterat
             yield f"{_named(name)}: {expected - known:,} of its {expected:,} chunks have neither a row nor a failure"
 
 
-def check_chunks(chunks: Iterable[Held], dimension: int | None, normalized: bool) -> Iterator[str]:
-    """What is wrong with these chunks, each taken by itself."""
+def check_chunks(
+    chunks: Iterable[Held], dimension: int | None, normalized: bool, look: Callable[[StoredChunk], None]
+) -> Iterator[str]:
+    """What is wrong with these chunks, each taken by itself; `look` is given those that nothing is wrong with."""
     left = iter(chunks)
     while some := list(islice(left, ROWS)):
         fit = [chunk for chunk in some if chunk.vector is not None and chunk.vector.shape == (dimension,)]
@@ -95,21 +100,35 @@ def check_chunks(chunks: Iterable[Held], dimension: int | None, normalized: bool
             refused = EmbeddingValidator(dimension, normalized).check(vectors)
             causes = {id(fit[row]): cause.message for row, cause in refused.items()}
         for chunk in some:
-            where = f"{_named(chunk.document)}: chunk {chunk.index}" if chunk.document is not None else "a chunk"
-            if chunk.document is None:
-                yield f"a chunk (index {chunk.index}) belongs to no document"
-            if chunk.index < 0:
-                yield f"{where}: its index is negative"
-            if text_hash(chunk.context, chunk.text) != chunk.hash:
-                yield f"{where}: its hash is not that of its text"
-            if chunk.vector is None:
-                yield f"{where}: it has no vector"
-            elif chunk.vector.shape != (dimension,):
-                yield f"{where}: its vector has {len(chunk.vector)} numbers, the store's have {dimension}"
-            elif id(chunk) in causes:
-                yield f"{where}: its vector is unsound: {causes[id(chunk)]}"
+            problems = list(_of_chunk(chunk, causes.get(id(chunk)), dimension))
+            yield from problems
+            if not problems and chunk.document is not None and chunk.vector is not None:
+                given = embedding_input(chunk.context, chunk.text)
+                look(StoredChunk(chunk.document, chunk.index, given, chunk.vector, str(chunk.precision)))
 
 
-def _named(document: str) -> str:
+def _of_chunk(chunk: Held, cause: str | None, dimension: int | None) -> Iterator[str]:
+    """What is wrong with a chunk; `cause`: what is with its vector's numbers."""
+    if chunk.document is None:
+        yield f"a chunk (index {chunk.index}) belongs to no document"
+        where = "a chunk"
+    else:
+        where = f"{_named(chunk.document)}: chunk {chunk.index}"
+    if any(not isinstance(value, str) for value in (chunk.document or "", chunk.context, chunk.text, chunk.precision)):
+        yield f"{where}: its text, or its document's name, is no text"
+        return
+    if not isinstance(chunk.index, int) or chunk.index < 0:
+        yield f"{where}: its index is negative, or no number"
+    if text_hash(chunk.context, chunk.text) != chunk.hash:
+        yield f"{where}: its hash is not that of its text"
+    if chunk.vector is None:
+        yield f"{where}: it has no vector"
+    elif chunk.vector.shape != (dimension,):
+        yield f"{where}: its vector has {len(chunk.vector)} numbers, the store's have {dimension}"
+    elif cause is not None:
+        yield f"{where}: its vector is unsound: {cause}"
+
+
+def _named(document: object) -> str:
     """A name on one line."""
-    return document if document.isprintable() else repr(document)
+    return document if isinstance(document, str) and document.isprintable() else repr(document)

@@ -7,6 +7,7 @@ from typing import Final
 
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.vectors import read_vector
+from embedmill.records import StoredChunk
 from embedmill.stores.postgres import rows, text
 from embedmill.stores.verifying import MISCOUNTED, ROWS, Held, check_binding, check_chunks, check_counts
 
@@ -21,14 +22,17 @@ _INVALID: Final = """
 """
 
 _CHUNKS: Final = """
-    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector FROM chunks c LEFT JOIN documents d ON d.id = c.document
+    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector, d.precision
+    FROM chunks c LEFT JOIN documents d ON d.id = c.document
 """
 
 
-def problems(db: Connection, shown: Callable[[str], str] = str) -> Iterator[str]:
+def problems(
+    db: Connection, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
+) -> Iterator[str]:
     """All that is wrong, a line each; `db` is in a transaction that sees one state throughout.
 
-    `shown` gives what is shown of a document's name.
+    `look` is given the sound chunks; `shown` gives what is shown of a document's name.
     """
     held = rows.bound(db)
     if held is None:
@@ -41,13 +45,13 @@ def problems(db: Connection, shown: Callable[[str], str] = str) -> Iterator[str]
     yield from (f"index {name} is not valid: drop it" for (name,) in db.execute(_INVALID))
     yield from check_counts((shown(text.read(name)), *counts) for name, *counts in db.execute(MISCOUNTED))
     dimension, normalized = (held.dimension, bool(held.fields.get("normalize"))) if held else (None, False)
-    yield from check_chunks(_chunks(db, shown), dimension, normalized)
+    yield from check_chunks(_chunks(db, shown), dimension, normalized, look)
 
 
 def _chunks(db: Connection, shown: Callable[[str], str]) -> Iterator[Held]:
     with db.cursor("embedmill_chunks", binary=True) as cursor:  # on the server: they do not fit into memory
         cursor.itersize = ROWS
         cursor.execute(_CHUNKS)
-        for name, index, digest, context, words, vector in cursor:
+        for name, index, digest, context, words, vector, precision in cursor:
             document = None if name is None else shown(text.read(name))
-            yield Held(document, index, digest, text.read(context), text.read(words), read_vector(vector))
+            yield Held(document, index, digest, text.read(context), text.read(words), read_vector(vector), precision)

@@ -15,7 +15,7 @@ from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.postgres.connecting import Connection, told
 from embedmill.postgres.patience import Patience
 from embedmill.postgres.vectors import read_vector
-from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoreStatus, Vector
+from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus, Vector
 from embedmill.stores.postgres import nearest, rows, text
 from embedmill.stores.postgres.inspection import problems
 from embedmill.stores.postgres.names import PostgresRoots
@@ -267,7 +267,9 @@ class PostgresStore:
         if self._run is not None and dimension is not None:
             self._run.note(lambda db: nearest.build_index(db, dimension))
 
-    def verify(self, shown: Callable[[str], str] = str) -> Iterator[str]:
+    def verify(
+        self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
+    ) -> Iterator[str]:
         """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
 
         `shown` gives what is shown of a document's name.
@@ -278,7 +280,7 @@ class PostgresStore:
         # The caller may use the store meanwhile.
         patience = Patience(self._place.url, self._patience)
         with told(self._place.url), closing(self._place.open_reader(patience)) as db, db.transaction():
-            yield from problems(db, shown)
+            yield from problems(db, look, shown)
 
     def close(self) -> None:
         """Release the store; may be called twice."""

@@ -1,0 +1,190 @@
+"""Whether a store's, or a table's, vectors are those of their texts: some are computed again and compared.
+
+What is stored can be finite, of length 1 and still the vector of another text; only the model can tell.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+
+from embedmill.api import native_precision
+from embedmill.config import Settings
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.errors import EmbedmillError, ModelUnusable
+from embedmill.executors.inline import InlineExecutor
+from embedmill.ingestion import opened
+from embedmill.lists import embed_list
+from embedmill.models import locate, read_card
+from embedmill.records import StoredChunk
+from embedmill.rows import shown
+from embedmill.stores import open_store
+from embedmill.validation import EmbeddingValidator
+
+T = TypeVar("T")
+
+SAMPLE: Final = 64
+"""Vectors computed again where nothing else is said. Where one in twenty is wrong, one of these is, 19 times of 20."""
+
+LARGEST_SAMPLE: Final = 100_000
+"""Some 300 MB of texts and vectors."""
+
+_MOST: Final = 0.05
+"""How far a vector may lie from the one computed now, relative to its length: a cosine of 0.9988. Another precision or
+processor comes to 0.01; the vectors of most other texts lie at 1."""
+
+_MOST_READ: Final = 0.2
+"""The same for a graph that is read as it is: it may be quantised, which processors compute differently."""
+
+Say = Callable[[str], None]
+"""Is told each problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `verify` has found."""
+
+    store: str  # its URL, without a password
+    problems: int
+    documents: int | None  # None where it cannot be told, as of a damaged store; of a table None
+    chunks: int | None  # of a table: rows that have a vector
+    recomputed: int  # vectors that were computed again
+    not_recomputed: str  # why none were; "" where some were, or none were to be
+
+
+def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str | None = None) -> Verdict:
+    """Check all of a store, and compute `sample` of its vectors again with its own model: ``embedmill verify``.
+
+    `model` is where that lies, if not where its name leads. Raises `StoreError` where the store cannot be read.
+    """
+    told = _Told(say)
+    chosen_chunks: _Reservoir[StoredChunk] = _Reservoir(sample)
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as store:
+        for problem in store.verify(chosen_chunks.offer):
+            told(problem)
+        verdict = Verdict(store.url, told.count, None, None, 0, "")
+        if told.count:  # of a damaged store nothing more may be known
+            return replace(verdict, not_recomputed="the store is not sound" if sample else "")
+        held = store.status()
+    verdict = replace(verdict, documents=held.documents, chunks=held.chunks)
+    for precision in sorted({chunk.precision for chunk in chosen_chunks.items}):
+        chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
+        named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]
+        stored = np.stack([chunk.vector for chunk in chunks])
+        reason = _compare(
+            [chunk.input for chunk in chunks], stored, named, told, model or held.model, held.space, precision
+        )
+        if reason:
+            return replace(verdict, problems=told.count, not_recomputed=reason)
+        verdict = replace(verdict, problems=told.count, recomputed=verdict.recomputed + len(chunks))
+    return verdict
+
+
+def verify_table(
+    table: str, chosen: Settings, say: Say, *, vector: str | None = None, sample: int = SAMPLE, model: str | None = None
+) -> Verdict:
+    """Look at `sample` of the vectors that `ingest` has filled: ``embedmill verify TABLE``.
+
+    They have to be sound, and what the table's own model makes of the rows' texts. Arguments and errors are those of
+    `verify_store`; `vector` names the column where there are several.
+    """
+    told = _Told(say)
+    with opened(table, chosen, vector=vector) as there:
+        held = there.status()
+        rows = there.sample_stored(sample) if sample else []
+    counts = held.counts
+    verdict = Verdict(held.store, 0, None, counts.rows - counts.left, 0, "")
+    sound = []
+    for row in rows:
+        if row.vector.shape != (held.dimension,):
+            told(f"{table} {shown(row.key)}: its vector has {row.vector.size} numbers, the others {held.dimension}")
+        elif not np.isfinite(row.vector).all():
+            told(f"{table} {shown(row.key)}: its vector has NaN or infinite numbers")
+        else:
+            sound.append(row)
+    if sound:
+        reason = _compare(
+            [row.text for row in sound],
+            np.stack([row.vector for row in sound]),
+            [f"{table} {shown(row.key)}" for row in sound],
+            told,
+            model or held.model,
+            held.space,
+            "auto",
+        )
+        done = 0 if reason else len(sound)
+        return replace(verdict, problems=told.count, recomputed=done, not_recomputed=reason)
+    return replace(verdict, problems=told.count)
+
+
+def _compare(
+    texts: Sequence[str],
+    stored: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    named: Sequence[str],
+    say: Say,
+    model: str | None,
+    space: str | None,
+    precision: str,
+) -> str:
+    """Compute vectors again and say which differ; why that cannot be done, or ""."""
+    if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
+        precision = "f32" if precision == "bf16" else native_precision()
+    try:
+        files = locate(model or "", fetch=False)
+        card = read_card(files)
+        most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
+        embedder = OpenVINOEmbedder(files.name, card, precision=precision)
+        with closing(embedder):
+            here = embedder.fingerprint.space
+            if here.id != space:
+                return f"{files.name} on this machine is of space {here.id}, not {space}: give --model"
+            vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, InlineExecutor(embedder).run)
+    except ModelUnusable:
+        raise
+    except EmbedmillError as error:
+        return str(error)
+    causes = EmbeddingValidator(here.dimension, here.normalize).check(vectors) | dict(causes)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.linalg.norm(stored, axis=1)
+        far = np.linalg.norm(stored - vectors, axis=1) > most * np.linalg.norm(vectors, axis=1)
+        cosines = (stored * vectors).sum(1) / (lengths * np.linalg.norm(vectors, axis=1))
+    for row, name in enumerate(named):
+        if row in causes:
+            say(f"{name}: it has a vector, and the model gives none now: {causes[row].message}")
+        elif far[row] or not np.isfinite(lengths[row]):
+            say(f"{name}: its vector is not that of its text (cosine {cosines[row]:.2f} to the one computed now)")
+    return ""
+
+
+class _Told:
+    """Counts what it is told, and hands it on."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.count = 0
+
+    def __call__(self, problem: str) -> None:
+        self.count += 1
+        self._say(problem)
+
+
+class _Reservoir(Generic[T]):
+    """At most so many of the items offered, each as likely as any other."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._offered = 0
+        self.items: list[T] = []
+
+    def offer(self, item: T) -> None:
+        """Take an item, or leave it."""
+        self._offered += 1
+        if len(self.items) < self._size:
+            self.items.append(item)
+        elif (place := random.randrange(self._offered)) < self._size:  # noqa: S311 - a sample, no secret
+            self.items[place] = item

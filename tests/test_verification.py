@@ -1,0 +1,143 @@
+"""`verify` computes some vectors again: only so is one found that is sound, and another text's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli_runs import Shell
+from samples import copy_model
+
+DOCUMENTS = {f"{name}.txt": f"All about {name}, and nothing else." for name in ("bees", "ships", "law", "snow")}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, fixture_models: Path) -> Shell:
+    shell = Shell(
+        tmp_path,
+        EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"),
+        EMBEDMILL_MODEL=str(fixture_models / "bert-mean"),
+        EMBEDMILL_PRECISION="f32",
+    )
+    (tmp_path / "docs").mkdir()
+    for name, text in DOCUMENTS.items():
+        (tmp_path / "docs" / name).write_text(text)
+    return shell
+
+
+def swap(path: Path, table: str, column: str) -> None:
+    """Give two rows each other's vectors: both stay finite and of length 1."""
+    with closing(sqlite3.connect(path)) as db:
+        (one, first), (two, second) = db.execute(f"SELECT rowid, {column} FROM {table} ORDER BY rowid LIMIT 2")
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (second, one))
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (first, two))
+        db.commit()
+
+
+def test_vectors_of_other_texts_are_found_in_a_store(shell: Shell) -> None:
+    shell.json("index", "docs")
+    sound = shell.run("verify")
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert sound.stdout.startswith("sound: 4 documents, 4 chunks in ")
+    assert sound.stdout.endswith("; 4 vectors computed again\n")
+    assert shell.json("verify", "--sample", 2)["recomputed"] == 2
+    swap(shell.folder / ".embedmill" / "index.db", "vectors", "vector")
+    (shell.folder / ".embedmill" / "index.db.matrix").unlink(missing_ok=True)
+    wrong = shell.json("verify", code=1)
+    assert (wrong["sound"], wrong["count"], wrong["recomputed"]) == (False, 2, 4)
+    assert all("its vector is not that of its text (cosine " in problem for problem in wrong["problems"])
+    assert shell.json("verify", "--sample", 0) | {"store": ""} == {
+        "store": "",
+        "sound": True,
+        "count": 0,
+        "problems": [],
+        "recomputed": 0,
+        "not_recomputed": None,
+    }
+
+
+def test_a_model_that_is_not_here_is_said(shell: Shell, fixture_models: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    copy_model(fixture_models / "bert-mean", model)
+    shell.json("index", "docs", "--model", model)
+    model.rename(tmp_path / "elsewhere")
+    told = shell.run("verify")
+    assert told.returncode == 0
+    assert told.stdout.startswith("sound: 4 documents") and "; 0 vectors computed again" in told.stdout
+    assert told.stderr.startswith("no vector was computed again: ") and len(told.stderr.splitlines()) == 1
+    assert shell.json("verify", "--model", tmp_path / "elsewhere")["recomputed"] == 4
+    other = shell.json("verify", "--model", fixture_models / "bert-cls")
+    assert other["recomputed"] == 0 and "is of space" in other["not_recomputed"]
+
+
+def test_options_that_change_nothing_are_refused(shell: Shell) -> None:
+    for wrong in (["--sample", "0", "--model", "x"], ["--sample", "-1"], ["--sample", "many"], ["--vector", "v"]):
+        done = shell.run("verify", *wrong)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def table(request: pytest.FixtureRequest, shell: Shell) -> Iterator[str]:
+    """The URL of a database with a table of sentences that is filled."""
+    rows = list(DOCUMENTS.values())
+    if request.param == "sqlite":
+        url = f"sqlite:{shell.folder / 'app.db'}"
+        with closing(sqlite3.connect(shell.folder / "app.db")) as db:
+            db.execute("CREATE TABLE sentences (id INTEGER PRIMARY KEY, text TEXT, embedding BLOB)")
+            db.executemany("INSERT INTO sentences (text) VALUES (?)", [(row,) for row in rows])
+            db.commit()
+    else:
+        import psycopg
+
+        url = request.getfixturevalue("database")
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE sentences (id serial PRIMARY KEY, text text)")
+            for row in rows:
+                connection.execute("INSERT INTO sentences (text) VALUES (%s)", [row])
+    done = shell.run("ingest", "sentences", "--store", url, "--create")
+    assert done.returncode == 0, done.stderr
+    yield url
+
+
+def test_vectors_of_other_texts_are_found_in_a_table(shell: Shell, table: str) -> None:
+    sound = shell.run("verify", "sentences", "--store", table)
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert sound.stdout.startswith("sound: 4 rows of sentences in ")
+    assert sound.stdout.endswith("; 4 vectors computed again\n")
+    if table.startswith("sqlite"):
+        swap(shell.folder / "app.db", "sentences", "embedding")
+    else:
+        import psycopg
+
+        with psycopg.connect(table) as connection:
+            connection.execute(
+                "UPDATE sentences s SET embedding = o.embedding FROM sentences o WHERE (s.id, o.id) IN ((1, 2), (2, 1))"
+            )
+    wrong = shell.json("verify", "sentences", "--store", table, code=1)
+    assert (wrong["sound"], wrong["count"], wrong["table"], wrong["recomputed"]) == (False, 2, "sentences", 4)
+    told = shell.run("verify", "sentences", "--store", table)
+    assert told.returncode == 1 and "set these rows' vectors to NULL and ingest again" in told.stderr
+    if table.startswith("sqlite"):
+        with closing(sqlite3.connect(shell.folder / "app.db")) as db:
+            db.execute("UPDATE sentences SET embedding = ? WHERE id = 1", (np.full(32, np.nan, "<f4").tobytes(),))
+            db.execute("UPDATE sentences SET embedding = x'0000' WHERE id = 2")
+            db.commit()
+        assert shell.json("verify", "sentences", "--store", table, code=1)["count"] >= 1
+
+
+def test_a_postgresql_store(shell: Shell, database: str) -> None:
+    import psycopg
+
+    shell.json("index", "docs", "--store", database)
+    assert shell.json("verify", "--store", database)["recomputed"] == 4
+    with psycopg.connect(database) as connection:
+        connection.execute("SET search_path TO embedmill, public")
+        connection.execute(
+            "UPDATE chunks SET vector = (SELECT vector FROM chunks o WHERE o.id <> chunks.id ORDER BY o.id LIMIT 1)"
+        )
+    assert shell.json("verify", "--store", database, code=1)["count"] >= 3
