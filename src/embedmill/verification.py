@@ -13,16 +13,16 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from embedmill.api import native_precision
 from embedmill.config import Settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import EmbedmillError, ModelUnusable
 from embedmill.executors.inline import InlineExecutor
 from embedmill.ingestion import opened
 from embedmill.lists import embed_list
+from embedmill.loaders import native_precision
 from embedmill.models import locate, read_card
-from embedmill.records import StoredChunk
-from embedmill.rows import shown
+from embedmill.records import StoredChunk, StoreStatus
+from embedmill.rows import TableStatus, shown
 from embedmill.stores import open_store
 from embedmill.validation import EmbeddingValidator
 
@@ -76,9 +76,7 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
         chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
         named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]
         stored = np.stack([chunk.vector for chunk in chunks])
-        reason = _compare(
-            [chunk.input for chunk in chunks], stored, named, told, model or held.model, held.space, precision
-        )
+        reason = _compare([chunk.input for chunk in chunks], stored, named, told, held, model, precision)
         if reason:
             return replace(verdict, problems=told.count, not_recomputed=reason)
         verdict = replace(verdict, problems=told.count, recomputed=verdict.recomputed + len(chunks))
@@ -113,8 +111,8 @@ def verify_table(
             np.stack([row.vector for row in sound]),
             [f"{table} {shown(row.key)}" for row in sound],
             told,
-            model or held.model,
-            held.space,
+            held,
+            model,
             "auto",
         )
         done = 0 if reason else len(sound)
@@ -127,22 +125,22 @@ def _compare(
     stored: np.ndarray[tuple[int, int], np.dtype[np.float32]],
     named: Sequence[str],
     say: Say,
+    held: StoreStatus | TableStatus,
     model: str | None,
-    space: str | None,
     precision: str,
 ) -> str:
     """Compute vectors again and say which differ; why that cannot be done, or ""."""
     if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
         precision = "f32" if precision == "bf16" else native_precision()
     try:
-        files = locate(model or "", fetch=False)
-        card = read_card(files)
+        files = locate(model or held.model or "", fetch=False)
+        card = read_card(files, document_prompt=held.document_prompt or None)
         most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
         embedder = OpenVINOEmbedder(files.name, card, precision=precision)
         with closing(embedder):
             here = embedder.fingerprint.space
-            if here.id != space:
-                return f"{files.name} on this machine is of space {here.id}, not {space}: give --model"
+            if here.id != held.space:
+                return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
             vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, InlineExecutor(embedder).run)
     except ModelUnusable:
         raise
