@@ -210,11 +210,13 @@ def test_folders_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
         folder = below
     os.close(os.open("a.txt", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
     os.close(folder)
-    source = FileSource([tmp_path])
-    [entry] = source.entries()
-    assert entry.id.endswith("/d" * depth + "/a.txt")
-    assert source.read(entry) is not None
-    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest's own removal recurses
+    try:
+        source = FileSource([tmp_path])
+        [entry] = source.entries()
+        assert entry.id.endswith("/d" * depth + "/a.txt")
+        assert source.read(entry) is not None
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest's own removal recurses
 
 
 # ---- names
