@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedmill.executors.isolating import isolate
 
 import short_of_memory
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import ModelError, ModelUnusable
 from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.processes import EmbedderPool
+from embedmill.isolating import isolate
 from embedmill.models import ModelFiles, locate, read_card
 from embedmill.records import Batch, Vectors, text_hash
 from embedmill.state.cache import PersistentCache
