@@ -14,6 +14,7 @@ import numpy as np
 import psycopg
 
 from embedmill.executors.inline import InlineExecutor
+from embedmill.fingerprint import Fingerprint
 from embedmill.flow import Width
 from embedmill.ingesting import Ingestor
 from embedmill.interfaces import Embedder, Table
@@ -54,6 +55,17 @@ class Place:
         """A trigger that writes the ids of changed rows to the table "changes"."""
         raise NotImplementedError
 
+    def retype(self, name: str, column: str, kind: str, *, using: str = "", rest: str = "") -> None:
+        """Give a column of the table "docs", or of one like it, another type; `using` makes its values."""
+        raise NotImplementedError
+
+    def rebuild(self, name: str, columns: str, values: str = "*", *, condition: str = "true") -> None:
+        """Put a new table with these columns in place of one, with the values that are selected from it."""
+        self.execute(f"CREATE TABLE rebuilt ({columns})")
+        self.execute(f"INSERT INTO rebuilt SELECT {values} FROM {name} WHERE {condition}")
+        self.execute(f"DROP TABLE {name}")
+        self.execute(f"ALTER TABLE rebuilt RENAME TO {name}")
+
     def close(self) -> None:
         """Nothing to close where each statement has a connection of its own."""
 
@@ -87,6 +99,11 @@ class SqlitePlace(Place):
 
     def encode(self, numbers: np.ndarray) -> Any:
         return numbers.astype("<f4").tobytes()
+
+    def retype(self, name: str, column: str, kind: str, *, using: str = "", rest: str = "") -> None:
+        columns = [name for (name,) in self.execute(f"SELECT name FROM pragma_table_info('{name}')")]
+        values = ", ".join((using or each) if each == column else each for each in columns)
+        self.rebuild(name, f"id {kind} PRIMARY KEY, body text, note text, embedding BLOB{rest}", values)
 
     def refuse(self, name: str, text: str) -> None:
         self.execute(
@@ -137,6 +154,9 @@ class PostgresPlace(Place):
     def encode(self, numbers: np.ndarray) -> Any:
         return str(numbers.tolist())
 
+    def retype(self, name: str, column: str, kind: str, *, using: str = "", rest: str = "") -> None:
+        self.execute(f"ALTER TABLE {name} ALTER {column} TYPE {kind} USING {using or f'{column}::text::{kind}'}")
+
     def refuse(self, name: str, text: str) -> None:
         self.execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -180,15 +200,40 @@ class Outcome:
     left_out: int
 
 
-def bound(place: Place, name: str = "docs", *, again: bool = False, overwrite: bool = False, **options: Any) -> Table:
+MODEL = "model"
+
+
+def bound(
+    place: Place,
+    name: str = "docs",
+    *,
+    again: bool = False,
+    overwrite: bool = False,
+    model: str = MODEL,
+    **options: Any,
+) -> Table:
     """An open table whose run has begun."""
     table = place.open(name, **options)
-    table.bind(fingerprint(), "model", again=again, overwrite=overwrite)
+    try:
+        table.bind(space_of(model), model, again=again, overwrite=overwrite)
+    except BaseException:
+        table.close()
+        raise
     return table
 
 
-def filled(row: Row, *, measured: bool = False) -> Filled:
-    return Filled(row, vector(row.text), measure(row.text, 7) if measured else None)
+def space_of(model: str) -> Fingerprint:
+    """The fingerprint of a model of this name."""
+    return fingerprint() if model == MODEL else fingerprint(weights=model)
+
+
+def made_by(model: str, text: str) -> np.ndarray:
+    """The vector that a model makes of a text."""
+    return vector(text if model == MODEL else f"{model}: {text}")
+
+
+def filled(row: Row, *, measured: bool = False, model: str = MODEL) -> Filled:
+    return Filled(row, made_by(model, row.text), measure(row.text, 7) if measured else None)
 
 
 def claimed(table: Table, limit: int = 3) -> list[Row]:
@@ -202,16 +247,18 @@ def claimed(table: Table, limit: int = 3) -> list[Row]:
     return rows
 
 
-def run(place: Place, name: str = "docs", *, metrics: bool = False, limit: int = 3, **options: Any) -> Outcome:
+def run(
+    place: Place, name: str = "docs", *, metrics: bool = False, limit: int = 3, model: str = MODEL, **options: Any
+) -> Outcome:
     """A whole run. Texts with "bad" in them fail."""
-    table = bound(place, name, **options)
+    table = bound(place, name, model=model, **options)
     try:
         if metrics:
             table.metrics.prepare()
         rows = claimed(table, limit)
         failed = [row for row in rows if row.cause or "bad" in row.text]
         written = [row for row in rows if row not in failed]
-        left_out = table.write([filled(row, measured=metrics) for row in written]) if written else 0
+        left_out = table.write([filled(row, measured=metrics, model=model) for row in written]) if written else 0
         if failed:
             table.fail([(row, row.cause or Cause("Bad", "it is bad")) for row in failed])
         removed = table.tidy()

@@ -188,11 +188,12 @@ def test_status_lists_the_tables_of_a_database_without_a_store(place: Place, tmp
     listed = shell.json("status", *where)["tables"]
     assert [(each["table"], each["text"], each["vector"], each["model"], each["filled"]) for each in listed] == [
         (f'{prefix}"My.Table"', "text", "v", "model", False),
+        (f"{prefix}changed", "text", "w", "model", False),
         (f"{prefix}docs", "body", "embedding", "model", True),
     ]
     done = shell.run("status", *where)
     assert done.returncode == 0
-    store, first, second = done.stdout.splitlines()
+    store, first, _, second = done.stdout.splitlines()
     assert store.startswith("store  ") and place.url.partition("?")[0] in store
     assert first == f'table  {prefix}"My.Table", text to v, model, no run has finished yet'
     assert second == f"table  {prefix}docs, body to embedding, model, a run has finished"

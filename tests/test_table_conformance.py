@@ -121,7 +121,7 @@ def test_a_row_with_a_vector_of_unknown_origin_is_left_alone(place: Place) -> No
     assert texts(run(place).written) == ["two"]
     assert same(place.vectors(), [foreign, vector("two")])
     assert stands(place).foreign == 1
-    assert texts(run(place, overwrite=True).written) == ["one"]
+    assert texts(run(place, overwrite=True).written) == ["one", "two"]
     assert same(place.vectors(), [vector("one"), vector("two")])
     assert stands(place).foreign == 0
 
@@ -137,8 +137,26 @@ def test_what_is_to_be_overwritten_is_not_counted_as_kept(place: Place) -> None:
         found.append(table.counts())
         table.write([filled(row) for row in rows])
         found.append(table.counts())
-    assert found == 3 * [Counts(rows=5, left=2, without_text=0, foreign=0, failures=0)]
-    assert found[0].unchanged == 3
+    assert found == 3 * [Counts(rows=5, left=5, without_text=0, foreign=0, failures=0)]
+    assert found[0].unchanged == 0
+
+
+def test_rows_of_embedmills_own_are_overwritten_too(place: Place) -> None:
+    place.docs(*(f"text {number}" for number in range(5)), "bad", None)
+    run(place)
+    assert len(run(place, overwrite=True).written) == 5
+    assert run(place).written == []
+    with bound(place, overwrite=True) as table:
+        rows = table.claim(None, 2)
+        table.write([filled(row) for row in rows])
+        with bound(place, overwrite=True) as other:  # it shares the work
+            assert other.counts().left == 3
+            more = other.claim(None, 1)
+            assert [shown(row.key) for row in more] == [("3",)]
+            other.write([filled(row) for row in more])
+    with bound(place, overwrite=True) as table:  # it goes on with what did not come to its end
+        assert [shown(row.key) for row in claimed(table)] == [("4",), ("5",)]
+        assert claimed(table) == []
 
 
 def test_texts_that_are_too_long_come_with_their_cause(place: Place) -> None:
@@ -892,7 +910,7 @@ def test_a_dry_run_tells_what_a_run_would_do(place: Place, embedder: TroubledEmb
         return report.embedded, report.unchanged
 
     assert dry() == (1, 2)
-    assert dry(overwrite=True) == (2, 2)
+    assert dry(overwrite=True) == (4, 0)
     assert dry(again=True) == (2, 2)
     assert place.execute("SELECT * FROM docs ORDER BY id") == before
 

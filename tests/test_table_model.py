@@ -45,6 +45,7 @@ class Run:
     table: Table
     again: bool
     overwrite: bool
+    redone_from: int
     rows: list[Row]
 
 
@@ -58,6 +59,7 @@ class Model(RuleBasedStateMachine):
         self.marks: dict[int, Mark] = {}
         self.runs: dict[int, Run] = {}
         self.number = 0
+        self.overwriting = 0  # the first run of an overwriting that has not come to its end
         self.place.docs()
         bound(self.place).close()
 
@@ -91,14 +93,23 @@ class Model(RuleBasedStateMachine):
     def open(self, slot: int, again: bool, overwrite: bool) -> None:
         self.close(slot)
         self.number += 1
+        if overwrite:
+            self.overwriting = self.overwriting or self.number
         table = bound(self.place, again=again, overwrite=overwrite)
-        self.runs[slot] = Run(self.number, table, again, overwrite, [])
+        self.runs[slot] = Run(self.number, table, again, overwrite, self.overwriting if overwrite else 0, [])
 
     @rule(slot=RUNS)
     def close(self, slot: int) -> None:
         run = self.runs.pop(slot, None)
         if run is not None:
             run.table.close()
+
+    @rule(slot=RUNS)
+    def finish(self, slot: int) -> None:
+        run = self.runs.get(slot)
+        if run is not None:
+            run.table.note_filled()
+            self.overwriting = 0
 
     @precondition(lambda self: self.runs)
     @rule(slot=RUNS, after=st.integers(0, 6), limit=st.integers(1, 4))
@@ -136,7 +147,7 @@ class Model(RuleBasedStateMachine):
             return False
         if mark.failed:
             return mark.text != text or (run.again and mark.run != run.number)
-        return not mark.written or self.vectors[key] is None or mark.text != text
+        return not mark.written or self.vectors[key] is None or mark.text != text or mark.run < run.redone_from
 
     @precondition(lambda self: any(run.rows for run in self.runs.values()))
     @rule(slot=RUNS, size=st.integers(1, 4))

@@ -26,7 +26,8 @@ def estimate(
     table.check(embedder.fingerprint, embedder.name, overwrite=overwrite)
     status = table.status()
     stands = status.counts
-    due = stands.left + (stands.foreign if overwrite else 0) + (stands.failures if again else 0)
+    due = stands.rows - stands.failures if overwrite else stands.left
+    due += stands.failures if again else 0
     if status.space not in (None, space):  # which is overwritten, or has no vectors yet
         due = stands.rows
     texts = [text for text in table.sample(min(_SAMPLE, due)) if text.strip()] if due else []
@@ -41,7 +42,7 @@ def estimate(
         executor,
         stages={},
         seconds=time.perf_counter() - started,
-        unchanged=stands.unchanged if due < stands.rows else 0,
+        unchanged=stands.unchanged if due < stands.rows and not overwrite else 0,
         removed=0,
         dry_run=True,
         estimated_seconds=round(seconds, 1),

@@ -57,9 +57,9 @@ def ingest(
 
     Rows that have a vector of their present text are left alone. `batch` rows are claimed, and written, at once.
     `id`, `text` and `vector` name columns that are not found by themselves; `create` adds the vector column where it
-    is not there, with `halfvec` in half precision. `overwrite` embeds rows too whose vector is of another model or of
-    unknown origin, `again` those that have failed, with the model that the table was filled with. Texts of more than
-    `max_text` characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
+    is not there, with `halfvec` in half precision. `overwrite` embeds rows too that have a vector, whoever wrote that,
+    `again` those that have failed, with the model that the table was filled with. Texts of more than `max_text`
+    characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
     `metrics` writes ``<table>_metrics`` too.
 
     `options` are those of the command (`embedmill.config.RunOptions`); those not given, or None, come from the

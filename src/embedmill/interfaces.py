@@ -332,7 +332,8 @@ class Table(Protocol):
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space.
 
-        `overwrite` takes rows with vectors of another origin too, `again` those that have failed before this run.
+        `overwrite` takes rows with vectors too, whoever wrote these before it began, `again` those that have failed
+        before this run. An overwriting that did not come to its end is gone on with.
         Raises `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
 

@@ -63,7 +63,7 @@ def ingest(
     ] = False,
     overwrite: Annotated[
         bool,
-        options.option("--overwrite", help="Embed rows too that have a vector of another model, or of unknown origin."),
+        options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have."),
     ] = False,
     index: Annotated[
         str,

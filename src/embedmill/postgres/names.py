@@ -26,6 +26,11 @@ def _escaped(part: str) -> bytes:
     return f'U&"{plain}"'.encode()
 
 
+def plain(name: sql.Identifier) -> str:
+    """A name as `to_regclass` and the like read it, which do not know how `Name` writes a "%"."""
+    return sql.Identifier(*name._obj).as_string(None)  # noqa: SLF001 - as Name does
+
+
 def in_sql(text: str) -> sql.SQL:
     """What the server itself has written as SQL, such as a type's name, for a statement with parameters (or none)."""
     return sql.SQL(text.replace("%", "%%"))

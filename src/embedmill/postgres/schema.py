@@ -75,9 +75,13 @@ _THERE: Final = """
 """
 
 
+_NEWEST_OF_STORE: Final = 2
+"""The last migration that is about the store, and not about tables alone."""
+
+
 def require(connection: Connection, url: str, schema: str) -> None:
     """Raise `StoreNotFound` where the schema is not there, `StoreError` where it is older than this version."""
-    number, newest = version(connection, schema, url), len(_scripts(MIGRATIONS))
+    number, newest = version(connection, schema, url), _NEWEST_OF_STORE
     if number == 0:
         raise StoreNotFound(f"{shown(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
     if number < newest:

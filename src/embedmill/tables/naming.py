@@ -232,9 +232,9 @@ def check_metrics_keys(keys: Sequence[str], table: str, metrics: str) -> None:
         )
 
 
-def check_metrics_table(found: Iterable[str], keys: Sequence[str], metrics: str) -> None:
+def check_metrics_table(found: Iterable[str], metrics: str) -> None:
     """Raise `StoreError` where the table of metrics, which has these columns, is another's."""
-    missing = {*keys, *_METRICS} - set(found)
+    missing = {*_METRICS} - set(found)
     if missing:
         raise StoreError(
             f"{metrics} is no table of embedmill's (it has no {', '.join(sorted(missing))}): rename it, or give "

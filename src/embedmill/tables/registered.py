@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embedmill.errors import SpaceMismatch
@@ -25,12 +25,20 @@ class Registered:
     text: str  # the column that was read
     keys: list[str]  # the columns that told rows apart
     fields: Mapping[str, Any] | None = None  # what the space is made of
+    overwriting: int | None = None  # the first run of an overwriting that has not come to its end
+    fits: bool = True  # its marks are those of the rows by their keys; else they have to be carried over
+    own: bool = True  # else it is that of another table, whose vectors this one has copies of
+    before: tuple[str, str] | None = None  # schema and name of the last run, where they are others now
 
     def noted(self) -> Noted:
         """What is known of its vectors."""
         prompts = [(self.fields or {}).get(name) for name in ("prompt", "query_prompt")]
         document, query = (prompt if isinstance(prompt, str) else None for prompt in prompts)
         return Noted(self.model, self.space, document, query)
+
+    def without_vectors(self) -> Registered:
+        """The entry where none of its vectors is in the table any more."""
+        return replace(self, space=None, model=None, fields=None, filled=False)
 
     def mismatch(self, column: str, held: str, model: str, space: str) -> SpaceMismatch:
         """The error for another model than the one whose vectors, of the space `held`, the column holds."""
@@ -40,9 +48,7 @@ class Registered:
             "--overwrite to embed all rows again, or another --vector"
         )
 
-    def warn_of_changes(self, table: str, vector: str, text: str, *, other_key: bool) -> None:
-        """Tell where a run is about to read other columns than the last one did."""
-        if other_key:
-            log.warning("%s has another key than before: its rows are looked at anew", table)
+    def warn_of_changes(self, table: str, vector: str, text: str) -> None:
+        """Tell where a run is about to read another column than the last one did."""
         if text != self.text:
             log.warning("%s.%s was filled from %s before: now all rows are from %s", table, vector, self.text, text)

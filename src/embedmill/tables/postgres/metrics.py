@@ -7,15 +7,24 @@ from contextlib import suppress
 from typing import Final
 
 from embedmill.errors import StoreError
-from embedmill.postgres.connecting import Connection, shown
+from embedmill.postgres.connecting import Connection, reason, shown
 from embedmill.rows import Key, Metrics
 from embedmill.tables import naming
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
 from embedmill.tables.postgres.parts import MEASURED, place
 from embedmill.tables.postgres.session import Session
+from embedmill.tables.postgres.target import full_types
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
+
+# The key's columns, in their order.
+_KEY: Final = """
+    SELECT a.attname
+    FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place
+"""
 
 _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -23,8 +32,12 @@ _RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 class PostgresMetrics:
     """The metrics of one table."""
 
-    def __init__(self, url: str, session: Session, statements: MetricsStatements) -> None:
+    def __init__(
+        self, url: str, session: Session, statements: MetricsStatements, before: tuple[str, str] | None = None
+    ) -> None:
+        """`before` are schema and name that the table had at its last run, where these are others now."""
         self._url = url
+        self._before = before
         self._session = session
         self._statements = statements
         self._target = statements.target
@@ -34,25 +47,37 @@ class PostgresMetrics:
         """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
         self._session.read(self._check)
 
-    def _check(self, connection: Connection) -> bool:
+    def _check(self, connection: Connection) -> int | None:
+        """Its oid; None where it is still to be created."""
         naming.check_metrics_keys(self._target.keys, self._target.title, self._target.metrics_title)
-        found = self._columns(connection)
-        if found:
-            naming.check_metrics_table(found, self._target.keys, self._target.metrics_title)
-        return bool(found)
+        oid = _oid(connection, self._table)
+        if oid is not None:
+            columns = connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [oid]
+            )
+            naming.check_metrics_table([name for (name,) in columns], self._target.metrics_title)
+        return oid
 
     def prepare(self) -> None:
-        """Create it where it is not there. Raises `StoreError` where its name is taken, or this user may not."""
+        """Create it where it is not there, with the key that the table has now where it has another.
+
+        Raises `StoreError` where its name is taken, or this user may not.
+        """
         self._session.read(self._prepare)
 
     def _prepare(self, connection: Connection) -> None:
-        if not self._check(connection):
+        oid = self._check(connection)
+        if oid is None and self._follow(connection):
+            oid = self._check(connection)
+        if oid is None:
             try:
                 with suppress(errors.UniqueViolation, errors.DuplicateTable):  # another run is creating it
                     connection.execute(self._statements.create_metrics, {})
             except errors.InsufficientPrivilege as error:
                 raise self._may_not(connection, "create", "CREATE ON SCHEMA {schema}") from error
-            self._check(connection)
+            oid = self._check(connection)
+        if oid is not None:
+            self._give_key(connection, oid)
         name = self._table.as_string(connection)
         (allowed,) = connection.execute(
             "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name", [name, _RIGHTS]
@@ -60,15 +85,50 @@ class PostgresMetrics:
         if not allowed:
             raise self._may_not(connection, "write", f"{', '.join(_RIGHTS)} ON {{table}}")
 
-    def _columns(self, connection: Connection) -> set[str]:
-        """The names of its columns; none where there is no table."""
-        rows = connection.execute(
-            """SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-               JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped""",
-            [self._target.schema, naming.metrics_name(self._target.name)],
-        )
-        return {name for (name,) in rows}
+    def _follow(self, connection: Connection) -> bool:
+        """Rename it as the user has renamed the table; whether that was to be done, and could be."""
+        if self._before is None or _oid(connection, sql.Identifier(*self._before)) is not None:
+            return False
+        schema, name = self._before
+        older = naming.metrics_name(name)
+        if _oid(connection, sql.Identifier(schema, older)) is None:
+            return False
+        new = naming.metrics_name(self._target.name)
+        with suppress(errors.InsufficientPrivilege), connection.transaction():  # else it is made anew
+            if new != older:
+                rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
+                connection.execute(rename.format(sql.Identifier(schema, older), sql.Identifier(new)))
+            if schema != self._target.schema:
+                move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
+                connection.execute(move.format(sql.Identifier(schema, new), sql.Identifier(self._target.schema)))
+            return True
+        return False
+
+    def _give_key(self, connection: Connection, oid: int) -> None:
+        """Give it the key that the table has now. What was measured is kept where that is easy, else measured again."""
+        rows = connection.execute(_KEY, [oid]).fetchall()
+        old = {name: kind for name, (kind, _) in full_types(connection, oid, [name for (name,) in rows]).items()}
+        new = dict(zip(self._target.keys, self._target.key_types, strict=True))
+        if list(old.items()) == list(new.items()):
+            return
+        try:
+            with connection.transaction():
+                if list(old.values()) == list(new.values()):
+                    for statement in self._statements.rename_key(list(old)):
+                        connection.execute(statement, {})
+                else:
+                    for statement in self._statements.new_key(list(old)):
+                        connection.execute(statement, {})
+        except errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
+                "only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
+            ) from error
+        except errors.DependentObjectsStillExist as error:
+            raise StoreError(
+                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
+                f"cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
+            ) from error
 
     def _may_not(self, connection: Connection, what: str, right: str) -> StoreError:
         table = self._table
@@ -114,3 +174,8 @@ class PostgresMetrics:
             connection.execute(self._statements.count_frequencies, {})
 
         self._session.write(work)
+
+
+def _oid(connection: Connection, table: sql.Identifier) -> int | None:
+    row = connection.execute("SELECT to_regclass(%s)::oid", [table.as_string(connection)]).fetchone()
+    return row[0] if row else None

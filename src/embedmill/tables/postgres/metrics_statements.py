@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
 from psycopg import sql
 
-from embedmill.tables.postgres.parts import Parts
+from embedmill.postgres.names import Name
+from embedmill.tables.postgres.parts import Parts, listed
 
 
 class MetricsStatements(Parts):
@@ -17,6 +19,26 @@ class MetricsStatements(Parts):
     def create_metrics(self) -> sql.Composed:
         """The table of metrics, with the key columns of the user's."""
         return self._fill(_CREATE_METRICS, columns=self._columns(self._keys))
+
+    def rename_key(self, old: Sequence[str]) -> list[sql.Composed]:
+        """Give its key's columns the names that those of the table have now."""
+        names = [Name(name) for name in old]
+        passing = [Name(f"embedmill_{number}") for number, _ in enumerate(old)]  # names may have changed places
+        steps = [*zip(names, passing, strict=True), *zip(passing, self._keys, strict=True)]
+        return [
+            self._fill("ALTER TABLE {metrics} RENAME COLUMN {old} TO {new}", old=one, new=two) for one, two in steps
+        ]
+
+    def new_key(self, old: Sequence[str]) -> list[sql.Composed]:
+        """Empty it, and give it the key that the table has now."""
+        dropped = listed("DROP COLUMN {}", [Name(name) for name in old])
+        added = sql.SQL(", ADD COLUMN ").join([sql.SQL(""), *self._each_column(self._keys)])
+        return [
+            self._fill("DELETE FROM {metrics}"),
+            self._fill(
+                "ALTER TABLE {metrics} {dropped}{added}, ADD PRIMARY KEY ({keys})", dropped=dropped, added=added
+            ),
+        ]
 
     def missing(self, *, after: bool) -> sql.Composed:
         """A page of rows whose metrics are missing or of an older text; gives text, keys."""

@@ -32,7 +32,7 @@ class Parts:
     """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
 
     target: Target
-    marks: sql.Identifier
+    marks: sql.Composable
     metrics: sql.Identifier
 
     @property
@@ -46,6 +46,15 @@ class Parts:
     @property
     def _hash(self) -> sql.Composed:
         return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(Name(self.target.text))
+
+    @property
+    def _print(self) -> sql.Composable:
+        """What a row's vector is known by: a hash of what pgvector sends of it."""
+        target = self.target
+        if not target.vector or target.missing or not target.extension:
+            return sql.SQL("NULL::bytea")
+        send = Name(target.extension, f"{target.kind}_send")
+        return sql.SQL("substr(sha256({}(t.{})), 1, 16)").format(send, Name(target.vector))
 
     def _same(
         self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
@@ -78,10 +87,13 @@ class Parts:
 
     def _columns(self, names: Sequence[sql.Identifier]) -> sql.Composed:
         """The key's columns, as a table of ours has them under these names."""
-        return sql.SQL(", ").join(
+        return sql.SQL(", ").join(self._each_column(names))
+
+    def _each_column(self, names: Sequence[sql.Identifier]) -> list[sql.Composed]:
+        return [
             sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(names, self.target.key_types, strict=True)
-        )
+        ]
 
     def _fill(self, text: str, **more: sql.Composable) -> sql.Composed:
         """A statement with the names it needs in place."""
@@ -99,6 +111,7 @@ class Parts:
             "text": Name(target.text),
             "vector": Name(target.vector),
             "hash": self._hash,
+            "print": self._print,
             "keys": listed("{}", self._keys),
             "table_keys": listed("t.{}", self._keys),
             "keys_as_text": listed("t.{}::text", self._keys),

@@ -6,12 +6,16 @@ import json
 from dataclasses import asdict, replace
 from typing import Final
 
+from embedmill.errors import UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.postgres import schema as schemas
 from embedmill.postgres.connecting import Connection
-from embedmill.postgres.names import Name
-from embedmill.tables.listing import Entry
+from embedmill.postgres.names import Name, plain
+from embedmill.tables import listing
 from embedmill.tables.naming import shown
+from embedmill.tables.postgres import identity
+from embedmill.tables.postgres import target as targets
+from embedmill.tables.postgres.carrying import Carrying, Evidence
 from embedmill.tables.postgres.statements import Statements
 from embedmill.tables.postgres.target import Target
 from embedmill.tables.registered import Registered
@@ -20,12 +24,32 @@ from psycopg import errors, sql  # isort: skip - after the module that says what
 
 _OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "chunks", "failures")
 
-_ENTRIES: Final = """
-    SELECT t.name_schema, t.name, t.text, t.vector, t.model, t.space, t.filled FROM {} t
-    JOIN pg_namespace n ON n.nspname = t.name_schema
-    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = t.vector AND NOT a.attisdropped
-    ORDER BY 1, 2, 4
+_MARKS: Final = "marks_"
+
+_IDENTITIES: Final = 3
+"""The migration from which on more is noted of a table than its names."""
+
+_NOTE: Final = """
+    UPDATE {tables} SET
+        known_in = {known_in}, relation = %(oid)s::oid, name_schema = %(schema)s, name = %(name)s,
+        vector = %(vector)s, vector_number = %(number)s, vector_type = %(type)s,
+        text = %(text)s::text, keys = %(keys)s::text[], key_types = %(key_types)s,
+        text_number = (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s::oid AND attname = %(text)s::text),
+        key_numbers = ARRAY(SELECT attnum FROM unnest(%(keys)s::text[]) WITH ORDINALITY AS k (name, place)
+                            JOIN pg_attribute a ON a.attrelid = %(oid)s::oid AND a.attname = k.name ORDER BY k.place)
+    WHERE id = %(id)s
+"""
+
+_FOLLOW: Final = "UPDATE {tables} SET name_schema = %s, name = %s, vector = %s WHERE id = %s"
+
+_COPY: Final = """
+    UPDATE {tables} new SET space = old.space, fields = old.fields, model = old.model, filled = old.filled
+    FROM {tables} old WHERE old.id = %(from)s AND new.id = %(id)s
+"""
+
+_FORGET: Final = """
+    UPDATE {tables} t SET space = NULL, fields = NULL, model = NULL, filled = false
+    WHERE id = %(id)s AND NOT EXISTS (SELECT FROM {marks} m WHERE m.space = t.space)
 """
 
 
@@ -38,27 +62,72 @@ class Registry:
 
     def marks(self, number: int) -> sql.Identifier:
         """The table of a table's marks."""
-        return Name(self.schema, f"marks_{number}")
+        return Name(self.schema, f"{_MARKS}{number}")
 
     def owns(self, target: Target) -> bool:
         """Whether the table is one of embedmill's."""
-        return target.schema == self.schema and (target.name in _OWN or target.name.startswith("marks_"))
+        return target.schema == self.schema and (target.name in _OWN or target.name.startswith(_MARKS))
 
-    def find(self, connection: Connection, url: str, schema: str, name: str, vector: str) -> Registered | None:
+    def find(self, connection: Connection, url: str, target: Target) -> Registered | None:
         """The entry of a table and its vector column; None where there is none."""
-        if schemas.version(connection, self.schema, url) == 0:
+        number = schemas.version(connection, self.schema, url)
+        if number == 0:
             return None
-        return self._find(connection, schema, name, vector)
+        found = self._find(connection, target, by_name=number < _IDENTITIES)
+        if found is None or found.fits or not target.keys:
+            return found
+        # What is known is what can be carried over.
+        query = sql.SQL("SELECT FROM {} m WHERE m.space = %s LIMIT 1").format(self.marks_of(connection, target, found))
+        known = connection.execute(query, [found.space]).fetchone()
+        return found if known is not None else found.without_vectors()
 
-    def entries(self, connection: Connection, url: str) -> list[Entry]:
+    def _find(self, connection: Connection, target: Target, *, by_name: bool) -> Registered | None:
+        there = identity.entries(connection, self._tables, by_name=by_name)
+        return identity.find(connection, target, there, None if by_name else Evidence(target, self.marks))
+
+    def marks_of(self, connection: Connection, target: Target, found: Registered) -> sql.Composable:
+        """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried."""
+        if found.fits:
+            return self.marks(found.id)
+        columns = connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [target.oid]
+        )
+        keys = found.keys if {*found.keys} <= {name for (name,) in columns} else None
+        marks = self.marks(found.id)
+        has_prints = connection.execute(
+            "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'",
+            [plain(marks)],
+        ).fetchone()
+        carried = Carrying(target, marks, marks).carried(keys, prints=has_prints is not None)
+        return sql.SQL("({})").format(carried)
+
+    def entries(self, connection: Connection, url: str) -> list[listing.Entry]:
         """The tables that are still there, in order of their names; none where this user may not read of them."""
-        if schemas.version(connection, self.schema, url) == 0:
+        number = schemas.version(connection, self.schema, url)
+        if number == 0:
             return []
         try:
-            rows = connection.execute(sql.SQL(_ENTRIES).format(self._tables)).fetchall()
+            there = identity.entries(connection, self._tables, by_name=number < _IDENTITIES)
         except errors.InsufficientPrivilege:  # who may search a store need not know of tables
             return []
-        return [Entry(shown([schema, name]), *others) for schema, name, *others in rows]
+        found: dict[tuple[str, str, str], listing.Entry] = {}
+        for entry in sorted(there, key=lambda entry: not entry.lives):  # where two have a name, it is the living one's
+            if entry.names not in found and (entry.lives or self._is_meant(connection, url, entry)):
+                (schema, table, vector), row = entry.names, entry.row
+                found[entry.names] = listing.Entry(
+                    shown([schema, table]), entry.text, vector, row["model"], row["space"], row["filled"]
+                )
+        return [found[names] for names in sorted(found)]
+
+    def _is_meant(self, connection: Connection, url: str, entry: identity.Entry) -> bool:
+        """Whether an entry of which only the names are known is that of the table which has them now."""
+        schema, table, vector = entry.names
+        try:
+            target = targets.find(connection, url, shown([schema, table]), vector=vector)
+        except UsageError:
+            return False
+        found = None if entry.is_named else self.find(connection, url, target)
+        return entry.is_named or (found is not None and found.id == entry.row["id"] and found.space is not None)
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
@@ -71,8 +140,6 @@ class Registry:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {self.schema}"])
             found = self._entry(connection, target)
-            marks = self.marks(found.id)
-            connection.execute(Statements(target, marks, marks).create_marks, {})
             if not overwrite:
                 self.check(connection, target, found, fingerprint, model)
             if found.space == space.id and found.fields != asdict(space):  # another prompt for queries
@@ -94,15 +161,23 @@ class Registry:
         """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
         space = fingerprint.space.id
         if found.space != space:
-            query = sql.SQL("SELECT space FROM {} WHERE space <> %s LIMIT 1").format(self.marks(found.id))
+            marks = self.marks_of(connection, target, found)
+            query = sql.SQL("SELECT m.space FROM {} m WHERE m.space <> %s LIMIT 1").format(marks)
             other = connection.execute(query, [space]).fetchone()
             if other is not None:
                 raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, space)
 
     def note_filled(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""
-        query = sql.SQL("UPDATE {} SET filled = true WHERE id = %s AND NOT filled").format(self._tables)
-        connection.execute(query, [number])
+        query = sql.SQL(
+            "UPDATE {} SET filled = true, overwriting = NULL WHERE id = %s AND (NOT filled OR overwriting IS NOT NULL)"
+        )
+        connection.execute(query.format(self._tables), [number])
+
+    def overwrite_from(self, connection: Connection, number: int, run: int) -> int:
+        """The first run of an overwriting that this one begins, or goes on with."""
+        query = sql.SQL("UPDATE {} SET overwriting = coalesce(overwriting, %s) WHERE id = %s RETURNING overwriting")
+        return int((connection.execute(query.format(self._tables), [run, number]).fetchone() or (run,))[0])
 
     def next_run(self, connection: Connection) -> int:
         """A number for a new run."""
@@ -116,32 +191,78 @@ class Registry:
         query = "SELECT hashtext(%s)::bigint & 2147483647"
         return int((connection.execute(query, [f"embedmill runs {self.schema}"]).fetchone() or (0,))[0])
 
-    def _find(self, connection: Connection, schema: str, name: str, vector: str) -> Registered | None:
-        query = sql.SQL(
-            "SELECT id, space, model, filled, text, keys, fields FROM {} "
-            "WHERE (name_schema, name, vector) = (%s, %s, %s)"
-        ).format(self._tables)
-        row = connection.execute(query, [schema, name, vector]).fetchone()
-        return None if row is None else Registered(*row)
-
     def _entry(self, connection: Connection, target: Target) -> Registered:
-        """The table's entry, with its columns as they are now; its marks go where it has another key than they."""
-        keys, types = list(target.keys), list(target.key_types)
-        found = self._find(connection, target.schema, target.name, target.vector)
-        if found is None:
-            query = sql.SQL(
-                "INSERT INTO {} (name_schema, name, vector, text, keys, key_types) VALUES (%s, %s, %s, %s, %s, %s) "
-                "RETURNING id"
-            ).format(self._tables)
-            values = [target.schema, target.name, target.vector, target.text, keys, types]
-            number = int((connection.execute(query, values).fetchone() or (0,))[0])
-            return Registered(number, None, None, False, target.text, keys)
+        """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
+        found = self._find(connection, target, by_name=False)
+        number = found.id if found is not None and found.own else self._new(connection, target)
+        if found is not None:
+            found.warn_of_changes(target.title, target.vector, target.text)
+        if found is not None and not found.fits and self._is_there(connection, found.id):
+            self._carry(connection, target, found, number)
+        marks = self.marks(number)
+        connection.execute(Statements(target, marks, marks).create_marks, {})
+        self._note(connection, target, number)
+        query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
+        noted = Registered(*(connection.execute(query.format(self._tables), [number]).fetchone() or ()))
+        return replace(noted, before=found.before if found is not None and found.own else None)
+
+    def _new(self, connection: Connection, target: Target) -> int:
         query = sql.SQL(
-            "UPDATE {tables} new SET text = %s, keys = %s, key_types = %s FROM {tables} old "
-            "WHERE new.id = %s AND old.id = new.id RETURNING (old.keys, old.key_types) <> (new.keys, new.key_types)"
-        ).format(tables=self._tables)
-        (other_key,) = connection.execute(query, [target.text, keys, types, found.id]).fetchone() or (False,)
-        found.warn_of_changes(target.title, target.vector, target.text, other_key=other_key)
-        if other_key:
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.marks(found.id)))
-        return replace(found, text=target.text, keys=keys)
+            "INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"
+        ).format(self._tables)
+        values = [target.schema, target.name, target.vector, target.kind, target.text]
+        keys = [list(target.keys), list(target.key_types)]
+        return int((connection.execute(query, [*values, *keys]).fetchone() or (0,))[0])
+
+    def _note(self, connection: Connection, target: Target, number: int) -> None:
+        """Note what the table is known by, and the present names of all others that are."""
+        marks, tables = self.marks(number), self._tables
+        query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
+        before = connection.execute(query, [number]).fetchone()
+        if before != (target.kind,):  # noted by an older version, or the vectors have been given another precision
+            _freely(connection)
+            connection.execute(Statements(target, marks, marks).print_all, {})
+        values = {
+            "id": number,
+            "oid": target.oid,
+            "schema": target.schema,
+            "name": target.name,
+            "vector": target.vector,
+            "number": target.number,
+            "type": target.kind,
+            "text": target.text,
+            "keys": list(target.keys),
+            "key_types": list(target.key_types),
+        }
+        connection.execute(sql.SQL(_NOTE).format(tables=tables, known_in=identity.known_in(tables)), values)
+        for entry in identity.entries(connection, tables, by_name=False):
+            if entry.lives:
+                connection.execute(sql.SQL(_FOLLOW).format(tables=tables), [*entry.names, entry.row["id"]])
+
+    def _carry(self, connection: Connection, target: Target, found: Registered, number: int) -> None:
+        """Make marks that fit the rows out of older ones, which go if they are the table's own."""
+        marks = self.marks(number)
+        made = Name(self.schema, f"{_MARKS}{number}_new")
+        statements = Statements(target, made, made)
+        connection.execute(statements.create_marks, {})
+        _freely(connection)
+        connection.execute(statements.copy_marks(self.marks_of(connection, target, found)), {})
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
+        name = sql.Identifier(f"{_MARKS}{number}")
+        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(made, name))
+        parts = {"tables": self._tables, "marks": marks}
+        for query in (_FORGET,) if found.own else (_COPY, _FORGET):
+            connection.execute(sql.SQL(query).format(**parts), {"id": number, "from": found.id})
+
+    def _is_there(self, connection: Connection, number: int) -> bool:
+        query = "SELECT to_regclass(%s)"
+        return connection.execute(query, [plain(self.marks(number))]).fetchone() != (None,)
+
+
+def _freely(connection: Connection) -> None:
+    """Let the planner choose for what reads a whole table, until the transaction's end."""
+    connection.execute(
+        "SELECT set_config(name, 'on', true) FROM unnest(%s::text[]) name",
+        [["enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_sort", "enable_bitmapscan"]],
+    )

@@ -28,6 +28,15 @@ class Statements(Parts):
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
         return self._fill(_CREATE_MARKS, columns=self._columns(self._mark_keys))
 
+    def copy_marks(self, carried: sql.Composable) -> sql.Composed:
+        """Put those in that a query gives."""
+        return self._fill(_COPY_MARKS, carried=carried)
+
+    @cached_property
+    def print_all(self) -> sql.Composed:
+        """Take the prints of all vectors that were written, as they are now."""
+        return self._fill(_PRINT_ALL)
+
     @cached_property
     def create_staging(self) -> sql.Composed:
         """Where a connection puts what it is about to write; emptied by each commit."""
@@ -154,8 +163,19 @@ CREATE TABLE IF NOT EXISTS {marks} (
     cause    text,                            -- the kind of error of a row that has failed, else NULL
     message  text,
     attempts integer NOT NULL DEFAULT 0,      -- at this text that have failed
+    print    bytea,                           -- what the vector that was written is known by
     PRIMARY KEY ({mark_keys})
 ) WITH (fillfactor = 50)  -- each row is updated once or twice, in place where there is room
+"""
+
+_COPY_MARKS: Final = """
+INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)
+SELECT {keys_of_marks}, m.hash, m.space, m.run, m.held, m.cause, m.message, m.attempts, m.print FROM {carried} m
+"""
+
+_PRINT_ALL: Final = """
+UPDATE {marks} m SET print = {print} FROM {table} t
+WHERE {table_is_mark} AND m.space IS NOT NULL AND m.print IS DISTINCT FROM {print}
 """
 
 _CREATE_STAGING: Final = """
@@ -169,14 +189,15 @@ CREATE TEMP TABLE embedmill_measured (
 
 # Whether row t, with mark m, needs a vector. A row that has one and no mark was filled by somebody else. A failure
 # is tried again when its text changes, or once by a run that is told to. What a run that began after this one has
-# written with another model stays: else each would take the other's rows for as long as both live.
+# written with another model stays: else each would take the other's rows for as long as both live. An overwriting
+# redoes what was written before it began, be it by another run that has shared it, or did not come to its end.
 _NEEDED: Final = """
     CASE
         WHEN m.id IS NULL THEN t.{vector} IS NULL OR %(overwrite)s
         WHEN m.held AND m.run = ANY ({living}) THEN false
         WHEN m.cause IS NOT NULL THEN m.hash <> {hash} OR (%(again)s AND m.run <> %(run)s)
         WHEN m.space <> %(space)s AND %(run)s BETWEEN 1 AND m.run - 1 THEN false
-        ELSE m.space IS DISTINCT FROM %(space)s OR t.{vector} IS NULL OR m.hash <> {hash}
+        ELSE m.space IS DISTINCT FROM %(space)s OR t.{vector} IS NULL OR m.hash <> {hash} OR m.run < %(redone_from)s
     END
 """
 
@@ -219,7 +240,7 @@ FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
 
 # Marks are narrow: all of them are read, but only few of the table's rows.
 _SAMPLE_STORED: Final = """
-WITH chosen AS MATERIALIZED (SELECT * FROM {marks} WHERE space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s)
+WITH chosen AS MATERIALIZED (SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s)
 SELECT t.{text}::text, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
 WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
 """
@@ -236,7 +257,9 @@ WITH fresh AS (
           CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
           OFFSET 0) m
     WHERE {table_is_mark} AND {hash} = m.hash
-    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest, t.{vector} IS NOT NULL AS filled
+    RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest,
+              t.{vector} IS NOT NULL AS filled,
+              {hash} AS present, {print} AS print
 )
 """
 
@@ -250,10 +273,10 @@ _FILL_METRICS: Final = """
 )
 """
 
-# A trigger may have taken the vector away again.
+# A trigger may have taken the vector away again, or have written another text: such a row is not done.
 _FILLED: Final = """
-UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0
-FROM fresh f WHERE m.id = f.id AND f.filled AND m.held AND m.run = %(run)s
+UPDATE {marks} m SET held = false, space = %(space)s, cause = NULL, message = NULL, attempts = 0, print = f.print
+FROM fresh f WHERE m.id = f.id AND f.filled AND f.present = f.hash AND m.held AND m.run = %(run)s
 """
 
 _UNCHANGED: Final = """

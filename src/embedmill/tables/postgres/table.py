@@ -74,7 +74,7 @@ class PostgresTable(Closing):
         self._registered: Registered | None = None
         self._dimension = 0  # of the vectors, once the run has begun
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
-        self._parameters: dict[str, Any] = {"overwrite": False, "again": False}
+        self._parameters: dict[str, Any] = {"overwrite": False, "redone_from": 0, "again": False}
         self._session = Session(
             url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
         )
@@ -84,7 +84,7 @@ class PostgresTable(Closing):
                     connection,
                     url,
                     name,
-                    noted=lambda *column: self._registry.find(connection, url, *column),
+                    noted=lambda target: self._registry.find(connection, url, target),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -98,7 +98,7 @@ class PostgresTable(Closing):
         except BaseException:
             self._session.close()
             raise
-        self._use_marks(0)
+        self._use_marks(self._registry.marks(0))
 
     @property
     def url(self) -> str:
@@ -130,7 +130,7 @@ class PostgresTable(Closing):
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
 
-        `overwrite` takes rows with vectors of another origin too, `again` those that have failed. Raises
+        `overwrite` takes rows with vectors too, whoever wrote these, `again` those that have failed. Raises
         `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
         dimension = self._dimension = fingerprint.space.dimension
@@ -148,7 +148,7 @@ class PostgresTable(Closing):
                 check_rights(connection, self._dsn, self.target)
             registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
             self._registered = registered
-            self._use_marks(registered.id)
+            self._use_marks(self._registry.marks(registered.id))
             run = self._registry.next_run(connection)
             lock = self._registry.lock(connection)
             self._parameters = {
@@ -157,6 +157,7 @@ class PostgresTable(Closing):
                 "table": registered.id,
                 "lock": lock,
                 "overwrite": overwrite,
+                "redone_from": self._registry.overwrite_from(connection, registered.id, run) if overwrite else 0,
                 "again": again,
                 "longest": self._longest,
             }
@@ -257,12 +258,11 @@ class PostgresTable(Closing):
         return self._registered
 
     def _look_up(self, connection: Connection) -> None:
-        target = self.target
-        self._registered = self._registry.find(connection, self._dsn, target.schema, target.name, target.vector)
-        if self._registered is not None:
-            self._use_marks(self._registered.id)
+        found = self._registered = self._registry.find(connection, self._dsn, self.target)
+        if found is not None:
+            self._use_marks(self._registry.marks_of(connection, self.target, found))
             lock = self._registry.lock(connection)
-            self._parameters |= {"space": self._registered.space, "run": 0, "lock": lock}
+            self._parameters |= {"space": found.space, "run": 0, "lock": lock}
 
     # Writing: from several threads
 
@@ -415,11 +415,12 @@ class PostgresTable(Closing):
         """End the run: what it holds is given back. May be called twice."""
         self._session.close()
 
-    def _use_marks(self, number: int) -> None:
+    def _use_marks(self, marks: sql.Composable) -> None:
         metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
-        names = (self.target, self._registry.marks(number), metrics)
+        names = (self.target, marks, metrics)
         self._statements = Statements(*names)
-        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names))
+        before = self._registered.before if self._registered else None
+        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
 
     def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
         return connection.execute(query, self._parameters).fetchone() or ()

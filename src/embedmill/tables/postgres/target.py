@@ -25,6 +25,7 @@ _KINDS: Final = "vector or halfvec"
 class Target:
     """What is read and filled."""
 
+    oid: int
     schema: str
     name: str
     keys: tuple[str, ...]  # the columns of a unique index, in its order
@@ -37,6 +38,7 @@ class Target:
     extension: str  # the schema of pgvector's types; "" where it is not there yet, or not needed
     partitioned: bool
     vector_not_null: bool
+    number: int = 0  # of the vector column in pg_attribute; 0 where there is none
     missing: bool = False  # the vector column is still to be created
 
     @property
@@ -72,7 +74,7 @@ def find(
     url: str,
     name: str,
     *,
-    noted: Callable[[str, str, str], Registered | None] = lambda schema, table, vector: None,
+    noted: Callable[[Target], Registered | None] = lambda target: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -82,7 +84,8 @@ def find(
 ) -> Target:
     """Find the table and choose its columns; changes nothing.
 
-    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given.
+    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given. It
+    is asked before key and text are chosen.
     Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
     oid, schema, table, relation = _table(connection, url, name)
@@ -93,36 +96,48 @@ def find(
     column: Column | str = ""
     with naming.optional(needs_vector):
         column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
-    before = noted(schema, table, column if isinstance(column, str) else column.name)
-    unique = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
-    chosen_keys = naming.choose_key(columns, unique, keys, before, title)
-    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
-    if not needs_vector:
-        column = ""
-    types = _full_types(connection, oid, chosen_keys)
     target = Target(
+        oid=oid,
         schema=schema,
         name=table,
-        keys=tuple(types),
-        key_types=tuple(kind for kind, _ in types.values()),
-        key_operators=tuple(operators for _, operators in types.values()),
-        text=chosen_text.name,
+        keys=(),
+        key_types=(),
+        key_operators=(),
+        text="",
         vector=column if isinstance(column, str) else column.name,
         kind="halfvec" if halfvec else "vector",
         dimension=None,
-        extension=(find_vector(connection) or "") if needs_vector else "",
+        extension=find_vector(connection) or "",
         partitioned=relation == "p",
         vector_not_null=False,
         missing=isinstance(column, str),
     )
-    if isinstance(column, str):
-        return target
-    kind, dimension = _vector_type(connection, oid, column.name)
+    if isinstance(column, Column):
+        target = _with_vector(connection, target, column, halfvec=halfvec)
+    before = noted(target)
+    unique = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    chosen_keys = naming.choose_key(columns, unique, keys, before, title)
+    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
+    types = full_types(connection, oid, chosen_keys)
+    target = replace(
+        target,
+        keys=tuple(types),
+        key_types=tuple(kind for kind, _ in types.values()),
+        key_operators=tuple(operators for _, operators in types.values()),
+        text=chosen_text.name,
+    )
+    return target if needs_vector else replace(target, vector="", number=0, missing=True, extension="")
+
+
+def _with_vector(connection: Connection, target: Target, column: Column, *, halfvec: bool) -> Target:
+    """The target with what its vector column is."""
+    kind, dimension, number = _vector_type(connection, target.oid, column.name)
     if halfvec and kind != "halfvec":
         raise UsageError(
-            f"--halfvec: {title}.{column.name} is a {kind}: leave --halfvec out, or name another column with --vector"
+            f"--halfvec: {target.title}.{column.name} is a {kind}: leave --halfvec out, or name another column with "
+            "--vector"
         )
-    return replace(target, kind=kind, dimension=dimension, vector_not_null=column.not_null)
+    return replace(target, kind=kind, dimension=dimension, number=number, vector_not_null=column.not_null)
 
 
 def check_dimension(target: Target, dimension: int, model: str) -> None:
@@ -137,9 +152,11 @@ def check_dimension(target: Target, dimension: int, model: str) -> None:
 
 
 def check_unchanged(connection: Connection, target: Target) -> None:
-    """Raise `StoreError` where the column has been given another type since it was found."""
+    """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
     row = connection.execute("SELECT to_regclass(%s)::oid", [target.table.as_string(connection)]).fetchone()
-    kind, dimension = _vector_type(connection, row[0] if row else 0, target.vector)
+    if row != (target.oid,):
+        raise StoreError(f"{target.title} was renamed or made anew while it was filled: run again")
+    kind, dimension, _ = _vector_type(connection, target.oid, target.vector)
     if (kind, dimension) != (target.kind, target.dimension):
         raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
 
@@ -159,7 +176,8 @@ def create_column(connection: Connection, url: str, target: Target, dimension: i
             f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "
             f"{statement.as_string(connection)}"
         ) from error
-    return replace(target, missing=False, dimension=dimension)
+    _, _, number = _vector_type(connection, target.oid, target.vector)
+    return replace(target, missing=False, dimension=dimension, number=number)
 
 
 def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, str]:
@@ -214,7 +232,7 @@ def _columns(connection: Connection, oid: int) -> list[Column]:
     ]
 
 
-def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, tuple[str, str]]:
+def full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, tuple[str, str]]:
     """The types of columns, with their schema and, where it is another than the type's own, their collation.
 
     Each comes with the schema of the operators that an index on the column compares with.
@@ -245,15 +263,16 @@ def _full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dic
     return {name: found[name] for name in columns}
 
 
-def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None]:
+def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None, int]:
+    """A column's type, its dimension, and its number."""
     row = connection.execute(
-        """SELECT t.typname, a.atttypmod FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        """SELECT t.typname, a.atttypmod, a.attnum FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
            WHERE a.attrelid = %s AND a.attname = %s""",
         [oid, column],
     ).fetchone()
     if row is None:
         raise StoreError(f"column {column} is gone: run again")
-    return str(row[0]), row[1] if row[1] > 0 else None
+    return str(row[0]), row[1] if row[1] > 0 else None, int(row[2])
 
 
 # Whether the index is the primary key's, and its columns in their order, which pages are read by.

@@ -22,6 +22,11 @@ def digest(content: Content) -> bytes:
     return hashlib.sha256(content.encode("utf-8", "surrogateescape")).digest()
 
 
+def print_of(vector: bytes) -> bytes:
+    """What a vector is known by: a hash of it."""
+    return hashlib.sha256(vector).digest()[:16]
+
+
 def is_text(content: Content) -> bool:
     """Whether it is a text, and valid."""
     return isinstance(content, str) and (content.isascii() or _SURROGATE.search(content) is None)

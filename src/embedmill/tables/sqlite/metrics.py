@@ -5,21 +5,32 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
+from embedmill.errors import StoreError
 from embedmill.rows import Key, Metrics
+from embedmill.sqlite.files import quoted
 from embedmill.tables import naming
 from embedmill.tables.sqlite.contents import digest, is_text
 from embedmill.tables.sqlite.database import PAGE, Database
 from embedmill.tables.sqlite.metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
-from embedmill.tables.sqlite.parts import bound
+from embedmill.tables.sqlite.parts import bound, declared
 from embedmill.tables.sqlite.target import column_names, folded
+
+_KEY: Final = """
+SELECT c.name, c.type, k.coll
+FROM pragma_index_list(:table) AS i, pragma_index_xinfo(i.name) AS k, pragma_table_xinfo(:table) AS c
+WHERE i.origin = 'pk' AND k.key AND c.name = k.name ORDER BY k.seqno
+"""
 
 
 class SqliteMetrics:
     """``<table>_metrics``. A frequency that is NULL says that texts are to be counted."""
 
-    def __init__(self, database: Database, statements: MetricsStatements) -> None:
+    def __init__(self, database: Database, statements: MetricsStatements, before: str | None = None) -> None:
+        """`before` is the name that the table had at its last run, where it is another now."""
+        self._before = before
         self._database = database
         self._statements = statements
 
@@ -34,15 +45,42 @@ class SqliteMetrics:
         with self._database.reading() as db:
             there = column_names(db, self._statements.metrics)
         if there:
-            naming.check_metrics_table(map(folded, there), keys, target.metrics_title)
+            naming.check_metrics_table(map(folded, there), target.metrics_title)
         return bool(there)
 
     def prepare(self) -> None:
-        """Create the table where there is none. Raises `StoreError` where the name is taken."""
-        if not self._check():
-            with self._database.transaction() as db:
-                db.execute(self._statements.create_metrics)
-            self.check()
+        """Create the table where there is none, with the key that the user's table has now where it has another.
+
+        Raises `StoreError` where the name is taken.
+        """
+        statements = self._statements
+        is_there = self._check()
+        if is_there and self._has_key():
+            return
+        with self._database.transaction() as db:
+            if not is_there:
+                self._follow(db)
+            if column_names(db, statements.metrics) and not self._has_key():
+                # What was measured is measured again: that is quick.
+                for statement in (statements.drop_metrics, statements.create_metrics):
+                    db.execute(statement)
+            db.execute(statements.create_metrics)
+        self.check()
+
+    def _follow(self, db: sqlite3.Connection) -> None:
+        """Rename it as the user has renamed the table."""
+        older = naming.metrics_name(self._before) if self._before else ""
+        if self._before and column_names(db, older) and not column_names(db, self._before):
+            with suppress(StoreError):  # another's of that name
+                naming.check_metrics_table(map(folded, column_names(db, older)), older)
+                db.execute(f"ALTER TABLE {quoted(older)} RENAME TO {quoted(self._statements.metrics)}")
+
+    def _has_key(self) -> bool:
+        """Whether its key is that of the user's table."""
+        with self._database.reading() as db:
+            rows = db.execute(_KEY, {"table": self._statements.metrics}).fetchall()
+        keys = [(folded(name), f"{kind} COLLATE {quoted(collation)}") for name, kind, collation in rows]
+        return keys == [(folded(key.name), declared(key)) for key in self._statements.target.keys]
 
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""

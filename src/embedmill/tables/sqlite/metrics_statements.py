@@ -19,6 +19,11 @@ class MetricsStatements(Parts):
         columns = ", ".join(f"{quoted(key.name)} {declared(key)} NOT NULL" for key in self.target.keys)
         return self.fill(_CREATE_METRICS, columns=columns)
 
+    @cached_property
+    def drop_metrics(self) -> str:
+        """Remove it."""
+        return self.fill("DROP TABLE {metrics}")
+
     def measured(self, after: Key | None) -> str:
         """A page of rows that have a text: content, the hash of what was measured, keys."""
         return self.fill(_MEASURED, behind=self.behind(after))

@@ -19,12 +19,12 @@ from embedmill.tables.sqlite.target import KeyColumn, Target
 def bound(key: Key) -> dict[str, Any]:
     """The parameters key1, key2 ... of a statement that was made for this key."""
     return {
-        f"key{number}": value.encode("utf-8", "surrogateescape") if _damaged(value) else value
+        f"key{number}": value.encode("utf-8", "surrogateescape") if damaged(value) else value
         for number, value in enumerate(key, 1)
     }
 
 
-def _damaged(value: object) -> TypeGuard[str]:
+def damaged(value: object) -> TypeGuard[str]:
     """Whether a value is a text that is not valid UTF-8, and so was read with surrogates."""
     if not isinstance(value, str) or value.isascii():
         return False
@@ -106,7 +106,7 @@ class Parts:
     def given(self, key: Key) -> str:
         """A key as parameters. Python cannot hand over a text that is not valid UTF-8 as such."""
         return ", ".join(
-            f"CAST(:key{number} AS TEXT)" if _damaged(value) else f":key{number}" for number, value in enumerate(key, 1)
+            f"CAST(:key{number} AS TEXT)" if damaged(value) else f":key{number}" for number, value in enumerate(key, 1)
         )
 
     def behind(self, after: Key | None) -> str:

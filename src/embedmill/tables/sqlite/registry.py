@@ -10,17 +10,25 @@ from typing import Final
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
-from embedmill.tables.listing import Entry
+from embedmill.tables import listing
 from embedmill.tables.naming import shown
 from embedmill.tables.registered import Registered
+from embedmill.tables.sqlite import identity
+from embedmill.tables.sqlite.carrying import CARRIED
+from embedmill.tables.sqlite.database import Database
+from embedmill.tables.sqlite.identity import Schema, marks
 from embedmill.tables.sqlite.statements import Statements
 from embedmill.tables.sqlite.target import Target, column_names
 
-VERSION: Final = 1
+NO_RUN: Final = -1
+"""Stands for the run that wrote a row where that is not known, and comes before all others."""
+
+VERSION: Final = 2
 """Of these tables. An entry has the number of the version that has written it."""
 
+# Names may stand twice: a table that was dropped keeps its entry, by which one that is put in its place is known.
 _CREATE: Final = """
-CREATE TABLE IF NOT EXISTS embedmill_tables (
+CREATE TABLE IF NOT EXISTS {} (
     id      INTEGER PRIMARY KEY,
     version INTEGER NOT NULL,
     name    TEXT    NOT NULL,
@@ -32,56 +40,46 @@ CREATE TABLE IF NOT EXISTS embedmill_tables (
     model   TEXT,                         -- the name it was first written under
     runs    INTEGER NOT NULL DEFAULT 0,   -- that there were
     filled  INTEGER NOT NULL DEFAULT 0,   -- whether a run has come to its end
-    UNIQUE (name, vector)
+    columns TEXT,                         -- JSON: the names of all columns of the table
+    page    INTEGER,                      -- at which the table begins
+    version_of_schema INTEGER,            -- of the database, when all this was so
+    overwriting INTEGER                   -- the first run of an overwriting that has not come to its end
 )
 """
-_FIND: Final = "SELECT id, space, model, filled, text, keys, fields FROM embedmill_tables WHERE name = ? AND vector = ?"
+_OF_VERSION_1: Final = "id, version, name, vector, text, keys, space, fields, model, runs, filled"
 
 
-def marks(number: int) -> str:
-    """The table of a table's marks."""
-    return f"embedmill_marks_{number}"
-
-
-def find(db: sqlite3.Connection, path: Path, name: str, vector: str) -> Registered | None:
+def find(db: sqlite3.Connection, path: Path, target: Target) -> Registered | None:
     """The entry of a table and its vector column. Raises `StoreError` where a newer embedmill has written it."""
-    if not _is_there(db, path):
-        return None
-    row = db.execute(_FIND, [name, vector]).fetchone()
-    if row is None:
-        return None
-    number, space, model, filled, text, keys, fields = row
-    names = [name for name, *_ in json.loads(keys)]
-    return Registered(number, space, model, bool(filled), text, names, json.loads(fields) if fields else None)
+    return identity.find(db, target) if _is_there(db, path) else None
 
 
-def entries(db: sqlite3.Connection, path: Path) -> list[Entry]:
+def entries(db: sqlite3.Connection, path: Path) -> list[listing.Entry]:
     """The tables that are still there, in order of their names."""
     if not _is_there(db, path):
         return []
-    rows = db.execute("SELECT name, text, vector, model, space, filled FROM embedmill_tables ORDER BY name, vector")
-    return [
-        Entry(shown([name]), text, vector, model, space, bool(filled))
-        for name, text, vector, model, space, filled in rows.fetchall()
-        if vector in column_names(db, name)
-    ]
+    found: dict[tuple[str, str], listing.Entry] = {}
+    for name, vector in identity.candidates(db):
+        known = identity.find(db, Target(name, (), "", False, "", vector, False, False))
+        if known is not None and (known.space is not None or known.fits):
+            found[name, vector] = listing.Entry(
+                shown([name]), known.text, vector, known.model, known.space, known.filled
+            )
+    return [found[place] for place in sorted(found)]
 
 
 def bind(
-    db: sqlite3.Connection, path: Path, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
+    database: Database, db: sqlite3.Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
 ) -> Registered:
     """Register the table with its space, and create its marks, in the caller's transaction.
 
     Raises `SpaceMismatch` where it holds vectors of another space, unless they are to be overwritten.
     """
     space = fingerprint.space
-    db.execute(_CREATE)
-    found = _entry(db, path, target)
-    statements = Statements(target, marks(found.id), "")
-    for statement in statements.create_marks:
-        db.execute(statement)
+    _migrate(db)
+    found = _entry(db, database.path, target)
     if not overwrite:
-        check(db, target, found, fingerprint, model)
+        check(db, target, found, marks(found.id), fingerprint, model)
     fields = json.dumps(asdict(space), sort_keys=True)
     if found.space == space.id:
         if found.fields != asdict(space):  # another prompt for queries
@@ -94,14 +92,31 @@ def bind(
     return replace(found, space=space.id, model=model)
 
 
-def check(db: sqlite3.Connection, target: Target, found: Registered, fingerprint: Fingerprint, model: str) -> None:
-    """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
+def check(
+    db: sqlite3.Connection, target: Target, found: Registered, known: str, fingerprint: Fingerprint, model: str
+) -> None:
+    """Raise `SpaceMismatch` where rows of the table have vectors of another space; `known` are its marks."""
     space = fingerprint.space.id
     if found.space not in (None, space):
-        statements = Statements(target, marks(found.id), "")
-        (filled,) = db.execute(statements.has_vectors, {"space": found.space}).fetchone()
-        if filled:
-            raise found.mismatch(f"{target.title}.{target.vector}", str(found.space), model, space)
+        other = db.execute(Statements(target, known, "").other_space, {"space": space}).fetchone()
+        if other is not None:
+            raise found.mismatch(f"{target.title}.{target.vector}", str(other[0]), model, space)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring the tables of an older version up to date."""
+    db.execute(_CREATE.format("embedmill_tables"))
+    if "page" in column_names(db, "embedmill_tables"):
+        return
+    db.execute(_CREATE.format("embedmill_tables_new"))
+    db.execute(
+        f"INSERT INTO embedmill_tables_new ({_OF_VERSION_1}) SELECT {_OF_VERSION_1} FROM embedmill_tables"  # noqa: S608
+    )
+    db.execute("DROP TABLE embedmill_tables")
+    db.execute("ALTER TABLE embedmill_tables_new RENAME TO embedmill_tables")
+    for (number,) in db.execute("SELECT id FROM embedmill_tables").fetchall():
+        if column_names(db, marks(number)):
+            db.execute(f"ALTER TABLE {marks(number)} ADD COLUMN print BLOB")
 
 
 def _is_there(db: sqlite3.Connection, path: Path) -> bool:
@@ -119,7 +134,19 @@ def _is_there(db: sqlite3.Connection, path: Path) -> bool:
 
 def note_filled(db: sqlite3.Connection, number: int) -> None:
     """A run has come to its end."""
-    db.execute("UPDATE embedmill_tables SET filled = 1 WHERE id = ? AND NOT filled", [number])
+    db.execute("UPDATE embedmill_tables SET filled = 1, overwriting = NULL WHERE id = ?", [number])
+
+
+def overwrite_from(db: sqlite3.Connection, number: int, run: int) -> int:
+    """The first run of an overwriting that this one begins, or goes on with."""
+    statement = "UPDATE embedmill_tables SET overwriting = coalesce(overwriting, ?) WHERE id = ?"
+    db.execute(statement, [run, number])
+    return int(db.execute("SELECT overwriting FROM embedmill_tables WHERE id = ?", [number]).fetchone()[0])
+
+
+def note_schema(db: sqlite3.Connection, number: int) -> None:
+    """What is noted of names still holds now that tables of ours have been created."""
+    db.execute("UPDATE embedmill_tables SET version_of_schema = ? WHERE id = ?", [Schema.of(db).version, number])
 
 
 def next_run(db: sqlite3.Connection, number: int) -> int:
@@ -129,18 +156,69 @@ def next_run(db: sqlite3.Connection, number: int) -> int:
 
 
 def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
-    """The table's entry, with its columns as they are now; its marks go where it has another key than they."""
+    """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
+    found = find(db, path, target)
     keys = json.dumps([astuple(key)[:3] for key in target.keys])
-    found = find(db, path, target.name, target.vector)
-    if found is None:
-        new = db.execute(
-            "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
-            [VERSION, target.name, target.vector, target.text, keys],
-        )
-        return Registered(new.lastrowid or 0, None, None, False, target.text, list(target.key_names))
-    (before,) = db.execute("SELECT keys FROM embedmill_tables WHERE id = ?", [found.id]).fetchone()
-    found.warn_of_changes(target.title, target.vector, target.text, other_key=before != keys)
-    if before != keys:
-        db.execute(f"DROP TABLE IF EXISTS {marks(found.id)}")
-    db.execute("UPDATE embedmill_tables SET text = ?, keys = ? WHERE id = ?", [target.text, keys, found.id])
-    return replace(found, text=target.text, keys=list(target.key_names))
+    if found is not None:
+        found.warn_of_changes(target.title, target.vector, target.text)
+    number = found.id if found is not None and found.own else _new(db, target, keys)
+    if found is not None and not found.fits and column_names(db, f"{CARRIED}"):
+        _replace_marks(db, target, number)
+        if not found.own:
+            db.execute(_COPY, {"id": number, "from": found.id})
+        db.execute(_FORGET.format(marks(number)), {"id": number})
+    for statement in Statements(target, marks(number), "").create_marks():
+        db.execute(statement)
+    schema = Schema.of(db)
+    db.execute(
+        "UPDATE embedmill_tables SET version = ?, name = ?, vector = ?, text = ?, keys = ?, columns = ?, page = ?, "
+        "version_of_schema = ? WHERE id = ?",
+        [
+            VERSION,
+            target.name,
+            target.vector,
+            target.text,
+            keys,
+            json.dumps(column_names(db, target.name)),
+            schema.pages[target.name],
+            schema.version,
+            number,
+        ],
+    )
+    noted = "SELECT id, space, model, filled, text, fields, overwriting FROM embedmill_tables WHERE id = ?"
+    number, space, model, filled, text, fields, overwriting = db.execute(noted, [number]).fetchone()
+    before = found.before if found is not None and found.own else None
+    names, made_of = list(target.key_names), json.loads(fields) if fields else None
+    return Registered(number, space, model, bool(filled), text, names, made_of, overwriting, before=before)
+
+
+_COPY: Final = """
+UPDATE embedmill_tables AS new SET (space, fields, model, filled) =
+    (SELECT old.space, old.fields, old.model, old.filled FROM embedmill_tables AS old WHERE old.id = :from)
+WHERE new.id = :id
+"""
+
+_FORGET: Final = """
+UPDATE embedmill_tables AS t SET space = NULL, fields = NULL, model = NULL, filled = 0
+WHERE t.id = :id AND NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.space = t.space)
+"""
+
+
+def _new(db: sqlite3.Connection, target: Target, keys: str) -> int:
+    new = db.execute(
+        "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
+        [VERSION, target.name, target.vector, target.text, keys],
+    )
+    return new.lastrowid or 0
+
+
+def _replace_marks(db: sqlite3.Connection, target: Target, number: int) -> None:
+    """Put those that were carried over in place of the table's own."""
+    db.execute(f"DROP TABLE IF EXISTS {marks(number)}")
+    for statement in Statements(target, marks(number), "").create_marks():
+        db.execute(statement)
+    names = ", ".join(name for name in column_names(db, marks(number)) if name not in ("id", "run"))
+    # Runs of another table have other numbers.
+    db.execute(
+        f"INSERT INTO {marks(number)} (run, {names}) SELECT {NO_RUN}, {names} FROM temp.{CARRIED}"  # noqa: S608
+    )

@@ -23,11 +23,26 @@ class Statements(Parts):
 
     # What is known of the rows
 
-    @cached_property
-    def create_marks(self) -> list[str]:
+    def create_marks(self, *, temporary: bool = False) -> list[str]:
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
         columns = ", ".join(f"key{number} {declared(key)} NOT NULL" for number, key in enumerate(self.target.keys, 1))
-        return [self.fill(each, columns=columns) for each in (_CREATE_MARKS, _CREATE_HELD, _CREATE_FAILED)]
+        schema = "temp" if temporary else "main"
+        return [
+            self.fill(each, columns=columns, schema=schema) for each in (_CREATE_MARKS, _CREATE_HELD, _CREATE_FAILED)
+        ]
+
+    def carried(self, key: str, after: Key | None) -> str:
+        """A page of rows: content, vector, an expression, keys."""
+        return self.fill(_CARRIED, key=key, behind=self.behind(after))
+
+    def carry(self, key: Key) -> str:
+        """Put a mark in, of a row that nobody holds."""
+        return self.fill(_CARRY, given=self.given(key))
+
+    @cached_property
+    def some_prints(self) -> str:
+        """Of some marks the vectors of the rows that have their keys, and the prints of those that were written."""
+        return self.fill(_SOME_PRINTS)
 
     @cached_property
     def create_vector(self) -> str:
@@ -101,9 +116,9 @@ class Statements(Parts):
         return self.fill(_FILL)
 
     @cached_property
-    def is_filled(self) -> str:
-        """Whether a row has a vector."""
-        return self.fill(_IS_FILLED)
+    def stored(self) -> str:
+        """What a row contains, and its vector."""
+        return self.fill(_STORED)
 
     @cached_property
     def settle(self) -> str:
@@ -126,9 +141,9 @@ class Statements(Parts):
         return self.fill(_FAILURES, behind=place)
 
     @cached_property
-    def has_vectors(self) -> str:
-        """Whether any row has a vector of a space."""
-        return self.fill("SELECT EXISTS (SELECT 1 FROM {marks} AS m WHERE m.space = :space)")
+    def other_space(self) -> str:
+        """The space of some row whose vector is of another one."""
+        return self.fill("SELECT m.space FROM {marks} AS m WHERE m.space <> :space LIMIT 1")
 
     # The end
 
@@ -151,7 +166,7 @@ def _list(numbers: Iterable[int]) -> str:
 
 
 _CREATE_MARKS: Final = """
-CREATE TABLE IF NOT EXISTS {marks} (
+CREATE TABLE IF NOT EXISTS {schema}.{marks} (
     id       INTEGER PRIMARY KEY,
     {columns},
     hash     BLOB    NOT NULL,            -- SHA-256 of the text that was claimed, embedded, or has failed
@@ -161,11 +176,29 @@ CREATE TABLE IF NOT EXISTS {marks} (
     cause    TEXT,                        -- the kind of error of a row that has failed, else NULL
     message  TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,  -- at this text that have failed
+    print    BLOB,                        -- what the vector that was written is known by
     UNIQUE ({mark_keys})
 )
 """
-_CREATE_HELD: Final = "CREATE INDEX IF NOT EXISTS {held} ON {marks} (run) WHERE held"
-_CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {failed} ON {marks} ({mark_keys}) WHERE cause IS NOT NULL"
+_CREATE_HELD: Final = "CREATE INDEX IF NOT EXISTS {schema}.{held} ON {marks} (run) WHERE held"
+_CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {schema}.{failed} ON {marks} ({mark_keys}) WHERE cause IS NOT NULL"
+
+_CARRIED: Final = """
+SELECT {content}, {vector}, {key}, {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+_CARRY: Final = """
+INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)
+VALUES ({given}, :hash, :space, :run, 0, :cause, :message, :attempts, :print) ON CONFLICT DO NOTHING
+"""
+
+_SOME_PRINTS: Final = """
+SELECT {vector}, m.print
+FROM (SELECT id FROM {marks} WHERE print IS NOT NULL ORDER BY random() LIMIT :limit) AS chosen
+CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE typeof({vector}) = 'blob'
+"""
 
 _SAMPLE: Final = """
 SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
@@ -243,12 +276,12 @@ UPDATE {table} AS t SET {filled} = :vector
 WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
 """
 
-_IS_FILLED: Final = """
-SELECT {vector} IS NOT NULL FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
+_STORED: Final = """
+SELECT {content}, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
 """
 
 _SETTLE: Final = """
-UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0
+UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0, print = :print
 WHERE id = :mark AND held AND run = :run
 """
 

@@ -19,13 +19,15 @@ from embedmill.tables import naming
 from embedmill.tables.registered import Registered
 from embedmill.tables.sqlite import registry, runs, vectors
 from embedmill.tables.sqlite import statements as standing
-from embedmill.tables.sqlite.contents import digest, is_text, unfit
+from embedmill.tables.sqlite.carrying import CARRIED, carry
+from embedmill.tables.sqlite.contents import digest, is_text, print_of, unfit
 from embedmill.tables.sqlite.database import PAGE, Database
+from embedmill.tables.sqlite.identity import marks as marks_of
 from embedmill.tables.sqlite.metrics import SqliteMetrics
 from embedmill.tables.sqlite.metrics_statements import MetricsStatements
 from embedmill.tables.sqlite.parts import bound
 from embedmill.tables.sqlite.statements import Statements
-from embedmill.tables.sqlite.target import column_names, find, folded
+from embedmill.tables.sqlite.target import column_names, find, folded, has_triggers
 from embedmill.tables.stale import warn_of_kept
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
 """Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
 
+
+_KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
 
 _Seen = tuple[Any, ...]
 """A row as it was when it was looked at: how it stands, content, mark's id, run, whether it is held, hash, and key."""
@@ -74,6 +78,7 @@ class SqliteTable(Closing):
         self._run: runs.Run | None = None
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
         self._overwrite = self._again = False
+        self._redone_from = registry.NO_RUN  # the first run of the overwriting that this one is part of
         self._database = Database(path_of(url), db_timeout)
         try:
             with self._database.reading() as db:
@@ -81,7 +86,7 @@ class SqliteTable(Closing):
                     db,
                     self.url,
                     name,
-                    noted=lambda *column: registry.find(db, self._database.path, *column),
+                    noted=lambda target: registry.find(db, self._database.path, target),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -91,7 +96,7 @@ class SqliteTable(Closing):
         except BaseException:
             self._database.close()
             raise
-        self._use_marks(0)
+        self._use_marks(marks_of(0))
 
     @property
     def url(self) -> str:
@@ -112,32 +117,33 @@ class SqliteTable(Closing):
 
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        vectors.check_declared(self.target, fingerprint.space.dimension, model)
         if not overwrite:
             vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
             known = self._known()
             if known is not None:
                 with self._database.reading() as db:
-                    registry.check(db, self.target, known, fingerprint, model)
+                    registry.check(db, self.target, known, self._statements.marks, fingerprint, model)
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
 
-        `overwrite` takes rows with vectors of another origin too, `again` those that have failed. Raises
-        `SpaceMismatch` where the column holds vectors of another space or dimension.
+        `overwrite` takes all rows that have a vector too, `again` those that have failed. Raises `SpaceMismatch` where
+        the column holds vectors of another space or dimension.
         """
-        if not overwrite:
-            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
+        self.check(fingerprint, model, overwrite=overwrite)
+        self._known()
         with self._database.transaction() as db:
             if self.target.missing:
                 if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
                     db.execute(self._statements.create_vector)
                 self.target = replace(self.target, missing=False)
-            self._registered = registry.bind(
-                db, self._database.path, self.target, fingerprint, model, overwrite=overwrite
-            )
-            self._use_marks(self._registered.id)
+            self._registered = registry.bind(self._database, db, self.target, fingerprint, model, overwrite=overwrite)
+            self._use_marks(marks_of(self._registered.id))
             runs.remove_dead(self._database.path)
-            self._begin_run(db, self._registered.id)
+            run = self._begin_run(db, self._registered.id)
+            if overwrite:
+                self._redone_from = registry.overwrite_from(db, self._registered.id, run)
         ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
         self._parameters["space"] = fingerprint.space.id
         self._overwrite, self._again = overwrite, again
@@ -146,12 +152,13 @@ class SqliteTable(Closing):
                 "%s: %s rows have NULL in their key and are left out: they cannot be told apart", self.name, unknown
             )
 
-    def _begin_run(self, db: sqlite3.Connection, table: int) -> None:
-        while self._run is None:
+    def _begin_run(self, db: sqlite3.Connection, table: int) -> int:
+        while True:
             number = registry.next_run(db, table)
             with suppress(FileExistsError):  # of a database that was put back from a backup
                 self._run = runs.Run(self._database.path, table, number)
                 self._parameters["run"] = number
+                return number
 
     # Rows that need a vector
 
@@ -178,7 +185,7 @@ class SqliteTable(Closing):
     def _is_due(self, row: _Seen) -> bool:
         stands: int = row[0]
         if stands == standing.WRITTEN:
-            return bool(digest(row[1]) != row[5])
+            return bool(digest(row[1]) != row[5]) or row[3] < self._redone_from
         if stands == standing.FAILED:
             tried = row[3] == self._parameters["run"]
             return (self._again and not tried) or bool(digest(row[1]) != row[5])
@@ -251,7 +258,7 @@ class SqliteTable(Closing):
             counts=self.counts(),
             model=noted.model,
             space=noted.space,
-            dimension=size // 4 if kind == "blob" else None,
+            dimension=self.target.dimension or (size // 4 if kind == "blob" else None),
             index="",
             document_prompt=noted.document_prompt,
             query_prompt=noted.query_prompt,
@@ -278,10 +285,12 @@ class SqliteTable(Closing):
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
         if self._registered is None and self.target.vector and not self.target.missing:
             with self._database.reading() as db:
-                self._registered = registry.find(db, self._database.path, self.target.name, self.target.vector)
-                if self._registered is not None:
-                    self._use_marks(self._registered.id)
-                    self._parameters["space"] = self._registered.space
+                found = self._registered = registry.find(db, self._database.path, self.target)
+            if found is not None:
+                if not found.fits:
+                    carry(self._database, self.target, found)
+                self._use_marks(marks_of(found.id) if found.fits else CARRIED)
+                self._parameters["space"] = found.space
         return self._registered
 
     # Writing: from several threads
@@ -294,7 +303,8 @@ class SqliteTable(Closing):
         """
         try:
             with self._database.transaction() as db:
-                fresh = [filled for filled in rows if self._write(db, filled)]
+                triggers = has_triggers(db, self.target.name)
+                fresh = [filled for filled in rows if self._write(db, filled, triggers=triggers)]
                 measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
                 if measured:
                     self.metrics.write_of_marks(db, measured)
@@ -304,17 +314,24 @@ class SqliteTable(Closing):
             raise
         return len(rows) - len(fresh)
 
-    def _write(self, db: sqlite3.Connection, filled: Filled) -> bool:
+    def _write(self, db: sqlite3.Connection, filled: Filled, *, triggers: bool) -> bool:
         """Write a vector, if it is that of the present text; whether it was."""
-        statements, mark = self._statements, {"mark": filled.row.mark, "run": self._parameters["run"]}
-        present = self._database.fetch(statements.present, mark)  # none: the row is gone, or no longer ours
+        statements, values = self._statements, self._parameters | {"mark": filled.row.mark}
+        present = self._database.fetch(statements.present, values)  # none: the row is gone, or no longer ours
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
-            values = {"mark": filled.row.mark, "vector": vectors.encode(filled.vector)}
-            updated = db.execute(statements.fill_vector, values).rowcount == 1
-            if not updated or db.execute(statements.is_filled, mark).fetchone() != (1,):
-                raise RowsRefused("a trigger of the table keeps the vector out: let it be written")
-        db.execute(statements.settle if fresh else statements.release, self._parameters | mark)
+            blob = vectors.encode(filled.vector)
+            if db.execute(statements.fill_vector, {"mark": filled.row.mark, "vector": blob}).rowcount != 1:
+                raise RowsRefused(_KEPT_OUT)
+            if triggers:  # which may have changed all of it
+                ((content, stored),) = self._database.fetch(statements.stored, values) or ((None, None),)
+                if not isinstance(stored, bytes):
+                    raise RowsRefused(_KEPT_OUT)
+                blob, fresh = stored, content is not None and digest(content) == present[0][1]
+        if fresh:
+            db.execute(statements.settle, values | {"print": print_of(blob)})
+        else:
+            db.execute(statements.release, values)
         return fresh
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
@@ -369,9 +386,10 @@ class SqliteTable(Closing):
 
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
-        if self._registered is not None and not self._registered.filled:
+        if self._registered is not None:
             with self._database.transaction() as db:
                 registry.note_filled(db, self._registered.id)
+                registry.note_schema(db, self._registered.id)
 
     @property
     def first_fill(self) -> bool:
@@ -400,10 +418,11 @@ class SqliteTable(Closing):
 
     # Parts
 
-    def _use_marks(self, number: int) -> None:
-        names = (self.target, registry.marks(number), naming.metrics_name(self.target.name))
+    def _use_marks(self, marks: str) -> None:
+        names = (self.target, marks, naming.metrics_name(self.target.name))
         self._statements = Statements(*names)
-        self.metrics = SqliteMetrics(self._database, MetricsStatements(*names))
+        before = self._registered.before if self._registered else None
+        self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
         """How the rows behind a key stand (see `embedmill.tables.sqlite.statements.Statements.standings`)."""

@@ -14,11 +14,14 @@ from embedmill.tables import naming
 from embedmill.tables.naming import Column
 from embedmill.tables.registered import Registered
 
-KIND: Final = "BLOB"
+KIND: Final = "BLOB or float[N]"
 """What vectors are: numbers of 32 bits, little-endian, one after another, as sqlite-vec reads them."""
 
 _OWN: Final = re.compile(r"embedmill_(tables|marks_\d+)")
 """Names of the tables in which embedmill notes what it knows."""
+
+_DECLARED: Final = re.compile(r"(?:float|float32|f32)\s*\[\s*(\d+)\s*\]", re.IGNORECASE)
+"""The types of columns of vectors, as sqlite-vec writes them; others of its types hold no numbers of 32 bits."""
 
 _ANY: Final = "BLOB"
 """The affinity of a column that takes values as they are."""
@@ -46,6 +49,7 @@ class Target:
     vector: str  # "" where none is needed
     vector_not_null: bool
     missing: bool  # the vector column is still to be created
+    dimension: int | None = None  # that the column is declared with, as float[384]
 
     @property
     def title(self) -> str:
@@ -68,7 +72,7 @@ def find(
     where: str,
     name: str,
     *,
-    noted: Callable[[str, str], Registered | None] = lambda table, vector: None,
+    noted: Callable[[Target], Registered | None] = lambda target: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -77,7 +81,9 @@ def find(
 ) -> Target:
     """Find the table and choose its columns; `where` is the database, for people.
 
-    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given.
+    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given. It
+    is asked before key and text are chosen.
+
     Raises `UsageError` where table or columns are not there, do not fit or are not clear.
     """
     table = _table(db, where, name)
@@ -90,7 +96,7 @@ def find(
     with naming.optional(needs_vector):
         filled = naming.choose_vector(columns, given, title, create=create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
-    before = noted(table, vector_name)
+    before = noted(Target(table, (), "", False, "", vector_name, False, isinstance(filled, str)))
     text = naming.meant_text(columns, text, before)
     columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
@@ -111,12 +117,19 @@ def find(
         vector=vector_name,
         vector_not_null=isinstance(filled, Column) and filled.not_null,
         missing=needs_vector and isinstance(filled, str),
+        dimension=_dimension(filled.type) if isinstance(filled, Column) else None,
     )
 
 
 def column_names(db: sqlite3.Connection, table: str) -> list[str]:
     """A table's columns, generated ones too; empty where there is no such table."""
     return [name for (name,) in db.execute("SELECT name FROM pragma_table_xinfo(?)", [table])]
+
+
+def has_triggers(db: sqlite3.Connection, table: str) -> bool:
+    """Whether a change of the table may set off others."""
+    query = "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?))"
+    return bool(db.execute(query, [table]).fetchone()[0])
 
 
 def folded(name: str) -> str:
@@ -177,12 +190,24 @@ class _Found:
         """The column as others see it; `text` and `vector` are the columns that are asked for.
 
         Types bind no value here. A column that may hold anything is taken for the text only where it is named, for the
-        vectors only where it has their name: many a BLOB is a picture.
+        vectors only where it has their name, or is declared as such: many a BLOB is a picture.
         """
+        declared = _dimension(self.type) is not None
         may_be_text = self.affinity == "TEXT" or (text is not None and self.affinity == "NUMERIC") or not self.type
-        is_vector = self.affinity == _ANY and self.name == vector and not self.generated
+        is_vector = (declared or (self.affinity == _ANY and self.name == vector)) and not self.generated
         is_text = may_be_text and (text is not None or not is_vector)
-        return Column(self.name, self.type, is_text, is_vector, self.not_null, self.generated)
+        return Column(self.name, self.type, is_text and not declared, is_vector, self.not_null, self.generated)
+
+
+def _dimension(declared: str) -> int | None:
+    """That of a type that says it holds vectors; None for all others."""
+    found = _DECLARED.fullmatch(declared.strip())
+    return int(found[1]) if found else None
+
+
+def may_hold_vectors(db: sqlite3.Connection, table: str) -> list[str]:
+    """The columns of a table that vectors may have been written to, by their types."""
+    return [column.name for column in _columns(db, table) if column.affinity == _ANY or _dimension(column.type)]
 
 
 def _columns(db: sqlite3.Connection, table: str) -> list[_Found]:

@@ -8,6 +8,7 @@ from embedmill.errors import SpaceMismatch
 from embedmill.records import Vector
 from embedmill.tables.sqlite.database import Database
 from embedmill.tables.sqlite.statements import Statements
+from embedmill.tables.sqlite.target import Target
 
 
 def encode(vector: Vector) -> bytes:
@@ -29,6 +30,15 @@ def first(database: Database, statements: Statements) -> tuple[str, int]:
                 if kind != "null":
                     return kind, size
     return "null", 0
+
+
+def check_declared(target: Target, dimension: int, model: str) -> None:
+    """Raise `SpaceMismatch` where the column is declared for vectors of another length than the model's."""
+    if target.dimension not in (None, dimension):
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} is declared for {target.dimension:,} dimensions, the vectors of {model} "
+            f"have {dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+        )
 
 
 def check(database: Database, statements: Statements, dimension: int, model: str) -> None:

@@ -1,0 +1,223 @@
+"""Which entry of the registry an SQLite table has, whatever its name and its columns' have become.
+
+SQLite gives a table no number that lasts: the page at which it begins is another after a VACUUM, and may be that of
+another table. As long as the database's schema is the same as after the last run, names are right. Else a table is
+known by its vectors: each mark has the print of the one that was written for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedmill.sqlite.files import quoted
+from embedmill.tables.registered import Registered
+from embedmill.tables.sqlite.contents import print_of
+from embedmill.tables.sqlite.statements import Statements
+from embedmill.tables.sqlite.target import Target, column_names, may_hold_vectors
+
+_SAMPLE: Final = 100
+"""Vectors, or marks, that a table is known by. Equal prints mean equal vectors: few would do."""
+
+_FIELDS: Final = (
+    "id",
+    "name",
+    "vector",
+    "text",
+    "keys",
+    "space",
+    "fields",
+    "model",
+    "filled",
+    "page",
+    "version_of_schema",
+    "columns",
+    "overwriting",
+)
+"""Of an entry; those that an older version has not noted are NULL."""
+
+
+def marks(number: int) -> str:
+    """The table of a table's marks."""
+    return f"embedmill_marks_{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the database tells of its tables now."""
+
+    version: int  # counted up by each change of it
+    pages: dict[str, int]  # where each table begins
+
+    @classmethod
+    def of(cls, db: sqlite3.Connection) -> Schema:
+        """Read it."""
+        (version,) = db.execute("PRAGMA main.schema_version").fetchone()
+        rows = db.execute("SELECT name, rootpage FROM main.sqlite_master WHERE type = 'table'").fetchall()
+        return cls(version, dict(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the registry."""
+
+    row: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Of the entry, and of its marks."""
+        return int(self.row["id"])
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Table and vector column of the last run."""
+        return self.row["name"], self.row["vector"]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether names are all that was noted of it, by an older version."""
+        return self.row["page"] is None
+
+    def is_certain(self, schema: Schema) -> bool:
+        """Whether nothing has been renamed or made anew since the last run."""
+        row = self.row
+        return bool(row["version_of_schema"] == schema.version and row["page"] == schema.pages.get(row["name"]))
+
+    def present(self, name: str, columns: Sequence[str]) -> str:
+        """The name that one of the columns has now: the same, or that of its place, if that is a new one."""
+        noted: list[str] = json.loads(self.row["columns"] or "[]")
+        if name not in columns and name in noted and len(columns) >= len(noted):
+            renamed = columns[noted.index(name)]
+            return name if renamed in noted else renamed
+        return name
+
+    def registered(self, columns: Sequence[str], *, fits: bool, own: bool, name: str) -> Registered:
+        """What others need to know of it, for a table of this name with these columns."""
+        row = self.row
+        return Registered(
+            self.number,
+            row["space"],
+            row["model"],
+            bool(row["filled"]),
+            self.present(row["text"], columns),
+            [self.present(key, columns) for key, *_ in json.loads(row["keys"])],
+            json.loads(row["fields"]) if row["fields"] else None,
+            row["overwriting"],
+            fits=fits,
+            own=own,
+            before=("main", row["name"]) if row["name"] != name else None,
+        )
+
+    def has_key_of(self, target: Target, columns: Sequence[str]) -> bool:
+        """Whether the marks' key is the target's."""
+        noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.row["keys"])]
+        return noted == [(key.name, key.affinity, key.collation) for key in target.keys]
+
+
+def entries(db: sqlite3.Connection) -> list[Entry]:
+    """All entries, the newest first."""
+    there = column_names(db, "embedmill_tables")
+    wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in _FIELDS)
+    rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
+    return [Entry(dict(zip(_FIELDS, row, strict=True))) for row in rows]
+
+
+def find(db: sqlite3.Connection, target: Target) -> Registered | None:
+    """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
+
+    Where it is another's, which is still there, this table has copies of its vectors. The target's key need not be
+    chosen yet; then nothing is said of the marks.
+    """
+    schema, columns = Schema.of(db), column_names(db, target.name)
+    there, place = entries(db), (target.name, target.vector)
+
+    def registered(entry: Entry, *, fits: bool, own: bool = True) -> Registered:
+        fits = fits and entry.has_key_of(target, columns)
+        return entry.registered(columns, fits=fits, own=own, name=target.name)
+
+    by_name = [entry for entry in there if entry.place == place]
+    for entry in by_name:
+        if entry.is_named or entry.is_certain(schema):
+            return registered(entry, fits=True)
+    others = [entry for entry in there if not entry.is_certain(schema)] + [e for e in there if e.is_certain(schema)]
+    prints = [] if target.missing or not target.vector else _prints(db, *place)
+    matches = {entry.number: _known(db, entry, prints) for entry in others} if prints else {}
+    found = [entry for entry in others if matches.get(entry.number)]
+    if not found:
+        for entry in others:
+            page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
+            is_same = entry in by_name or (page, vector) == (schema.pages.get(target.name), target.vector)
+            # Without any vector there is nothing that could be of others; nor may there be marks of such.
+            if is_same and not prints and not _has_written(db, entry):
+                return registered(entry, fits=True)
+        if not by_name:
+            return None
+        return registered(by_name[0], fits=False).without_vectors()
+
+    def weight(entry: Entry) -> tuple[int, bool, bool]:
+        return matches[entry.number], entry.row["page"] == schema.pages.get(target.name), entry in by_name
+
+    best = max(found, key=weight)
+    own = best in by_name or not (best.is_certain(schema) or _stands(db, best, place))
+    return registered(best, fits=own and len(found) == 1 and _fits(db, target, best, columns), own=own)
+
+
+def candidates(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Tables and columns that entries may be of."""
+    schema, there = Schema.of(db), entries(db)
+    places = [entry.place for entry in there if entry.place[1] in column_names(db, entry.place[0])]
+    if any(not (entry.is_named or entry.is_certain(schema)) for entry in there):
+        for table in schema.pages:
+            if not table.startswith(("embedmill_", "sqlite_")):
+                places += [(table, name) for name in may_hold_vectors(db, table)]
+    return list(dict.fromkeys(places))
+
+
+def is_meant(db: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether an entry is that of the table and column which have its names now."""
+    name, vector = entry.place
+    if vector not in column_names(db, name):
+        return False
+    return entry.is_named or entry.is_certain(Schema.of(db)) or bool(_known(db, entry, _prints(db, name, vector)))
+
+
+def _stands(db: sqlite3.Connection, entry: Entry, besides: tuple[str, str]) -> bool:
+    """Whether the entry's vectors are still where they were."""
+    return entry.place != besides and is_meant(db, entry)
+
+
+def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
+    column = f"t.{quoted(vector)}"
+    rows = db.execute(
+        f"SELECT {column} FROM {quoted(table)} AS t WHERE typeof({column}) = 'blob' LIMIT {_SAMPLE}"  # noqa: S608
+    )
+    return [print_of(blob) for (blob,) in rows.fetchall()]
+
+
+def _known(db: sqlite3.Connection, entry: Entry, prints: Sequence[bytes]) -> int:
+    """How many of these prints the entry's marks have."""
+    table = marks(entry.number)
+    if "print" not in column_names(db, table):
+        return 0
+    places = ", ".join("?" * len(prints))
+    (known,) = db.execute(f"SELECT count(*) FROM {table} WHERE print IN ({places})", prints).fetchone()  # noqa: S608
+    return int(known)
+
+
+def _has_written(db: sqlite3.Connection, entry: Entry) -> bool:
+    table = marks(entry.number)
+    if not column_names(db, table):
+        return False
+    return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE space IS NOT NULL)").fetchone()[0])  # noqa: S608
+
+
+def _fits(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+    """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
+    if not target.keys or not entry.has_key_of(target, columns):
+        return False
+    statement = Statements(target, marks(entry.number), "").some_prints
+    rows = db.execute(statement, {"limit": _SAMPLE}).fetchall()
+    return bool(rows) and all(print_of(blob) == noted for blob, noted in rows)
