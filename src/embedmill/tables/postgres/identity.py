@@ -100,7 +100,7 @@ def entries(connection: Connection, tables: sql.Identifier, *, by_name: bool) ->
     """All entries, the newest first; `by_name` in a registry from before anything but names was noted."""
     query = "SELECT * FROM {tables} ORDER BY id DESC" if by_name else _ENTRIES
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(sql.SQL(query).format(tables=tables, known_in=known_in(tables)))
+        cursor.execute(sql.SQL(query).format(tables=tables, known_in=known_in(tables)), {})
         return [Entry(row) for row in cursor.fetchall()]
 
 
