@@ -75,7 +75,7 @@ _THERE: Final = """
 """
 
 
-_NEWEST_OF_STORE: Final = 2
+_NEWEST_OF_STORE: Final = 3
 """The last migration that is about the store, and not about tables alone."""
 
 

@@ -26,7 +26,7 @@ _OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "c
 
 _MARKS: Final = "marks_"
 
-_IDENTITIES: Final = 3
+_IDENTITIES: Final = 4
 """The migration from which on more is noted of a table than its names."""
 
 _NOTE: Final = """
