@@ -6,6 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+OF_QUERIES = ("query_prompt", "similarity")
+"""Fields of a space that say how a search goes, and nothing of the vectors that are stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -19,15 +22,18 @@ class Space:
     max_tokens: int  # a text's tokens beyond this do not count, special tokens included
     dimension: int
     query_prompt: str = ""  # put before every query; "" for none
+    similarity: str = "cosine"  # by what vectors are compared: "cosine", "dot" or "euclidean"
 
     @property
     def id(self) -> str:
         """16 hex digits of the SHA-256 over all fields that decide a document's vector.
 
-        The query's prompt is not among them: vectors that are stored stay as they are, whatever is put before queries.
+        The query's prompt is not among them, nor is the similarity: vectors that are stored stay as they are, whatever
+        is put before queries, and however the two are compared.
         """
         fields = asdict(self)
-        del fields["query_prompt"]
+        for name in OF_QUERIES:
+            del fields[name]
         canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -210,7 +210,7 @@ class Hit:
     end: int
     line: int
     end_line: int
-    score: float  # inner product with the query's vector: the cosine where vectors are normalised
+    score: float  # by the model's similarity: cosine, inner product, or the distance as a negative number
     text: str
     context: str
 

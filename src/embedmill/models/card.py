@@ -117,6 +117,7 @@ class Card:
             max_tokens=self.max_tokens,
             dimension=self.dimension,
             query_prompt=self.prompt("query"),
+            similarity=self.similarity,
         )
 
 

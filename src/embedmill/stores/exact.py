@@ -26,6 +26,7 @@ from embedmill.stores.matrix import (
     open_matrix,
     write_matrix,
 )
+from embedmill.stores.scores import Score
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +78,13 @@ class ExactSearch:
         self._cannot_write = False
 
     def nearest(
-        self, connection: sqlite3.Connection, query: Vector, k: int, documents: Ids | None = None
+        self, connection: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None = None
     ) -> list[tuple[int, float]]:
         """Chunk ids with their scores, best first; only of these documents (in ascending order), if given."""
         view = self.prepare(connection, len(query))
         strays = _read(connection, view.strays, len(query)) if view.held is None else view.held
         blocks = (_only(documents, owners, block) for owners, block in strays)
-        ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k)
+        ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k, score)
         return list(zip(ids.tolist(), scores.tolist(), strict=True))
 
     def prepare(self, connection: sqlite3.Connection, dimension: int) -> _View:

@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedmill.records import Vector, Vectors
+from embedmill.stores.scores import Score
+from embedmill.stores.scores import scores as scores_of
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +201,8 @@ class DamagedMatrix(Exception):
     """The matrix holds what the store never wrote: it is to be made anew."""
 
 
-def nearest(blocks: Iterable[Block], query: Vector, k: int) -> tuple[Ids, NDArray[np.float32]]:
-    """Ids and scores of the `k` rows of the largest inner product, best first; among equals the lower id.
+def nearest(blocks: Iterable[Block], query: Vector, k: int, score: Score = "dot") -> tuple[Ids, NDArray[np.float32]]:
+    """Ids and scores of the `k` rows of the best score, best first; among equals the lower id.
 
     Raises `DamagedMatrix` for a row that is not finite, which is never stored.
     """
@@ -208,7 +210,7 @@ def nearest(blocks: Iterable[Block], query: Vector, k: int) -> tuple[Ids, NDArra
     scores = np.empty(0, np.float32)
     lowest = -np.inf
     for chunks, vectors, mask in blocks:
-        scored = vectors @ query
+        scored = scores_of(vectors, query, score)
         if not np.isfinite(scored.sum(dtype=np.float64)):
             raise DamagedMatrix("a row is not finite")
         # Only a row that reaches the k-th best so far can matter: after the first blocks these are few.

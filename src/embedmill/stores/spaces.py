@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embedmill.errors import SpaceMismatch
-from embedmill.fingerprint import Space, not_of
+from embedmill.fingerprint import OF_QUERIES, Space, not_of
 from embedmill.records import Vector
 
 
@@ -17,7 +17,7 @@ def mismatch(
     store: str, held: str, held_space: str, fields: Mapping[str, Any], space: Space, model: str
 ) -> SpaceMismatch:
     """The error of a store whose vectors are of the model `held`, in the space of these fields."""
-    stored = {name: value for name, value in asdict(space).items() if name != "query_prompt"}
+    stored = {name: value for name, value in asdict(space).items() if name not in OF_QUERIES}
     differing = [name for name, value in stored.items() if fields.get(name) != value]
     if differing == ["prompt"]:
         prompt = fields.get("prompt")

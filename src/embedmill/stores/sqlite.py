@@ -27,6 +27,8 @@ from embedmill.stores.lock import WriterLock
 from embedmill.stores.matrix import DamagedMatrix, Ids
 from embedmill.stores.names import SqliteRoots
 from embedmill.stores.roots import Anchor
+from embedmill.stores.scores import Score, score_of
+from embedmill.stores.scores import scores as scores_of
 from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
 
 
@@ -111,7 +113,7 @@ class SqliteStore:
             bound = rows.facts(db)
             fields = json.dumps(asdict(space), sort_keys=True)
             if bound.get("space") == space.id:
-                if bound["fields"] != fields:  # another prompt for queries
+                if bound["fields"] != fields:  # another prompt for queries, or similarity
                     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", ("fields", fields))
                 return
             if not rows.has_chunks(db):
@@ -279,7 +281,7 @@ class SqliteStore:
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
+        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
 
         Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
         fits. Every search is exact, whatever `exact` says. Raises `ValueError` for
@@ -287,30 +289,32 @@ class SqliteStore:
         """
         query = finite(vector)
         with self._snapshot() as db:
-            dimension = rows.facts(db).get("dimension")
+            facts = rows.facts(db)
+            dimension = facts.get("dimension")
             if dimension is None or k < 1:
                 return []
             check_shape(query, dimension)
+            score = score_of(_fields(facts))
             documents = None
             if fits is not None:
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
                 documents = np.array([number for number, name in named if fits(name)], np.int64)
             try:
-                return self._hits(db, query, k, documents)
+                return self._hits(db, query, k, score, documents)
             except DamagedMatrix as error:
                 log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
                 with suppress(OSError):
                     self._search.discard()
                 with suppress(DamagedMatrix):
-                    return self._hits(db, query, k, documents)
+                    return self._hits(db, query, k, score, documents)
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
 
-    def _hits(self, db: sqlite3.Connection, query: Vector, k: int, documents: Ids | None) -> list[Hit]:
+    def _hits(self, db: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None) -> list[Hit]:
         """The nearest chunks, whose scores are computed again from the store's own vectors.
 
         Raises `DamagedMatrix` where the two do not agree.
         """
-        scores = dict(self._search.nearest(db, query, k, documents))
+        scores = dict(self._search.nearest(db, query, k, score, documents))
         found = list(  # all at once: a cursor left half-way by an error would outlive the snapshot
             rows.select(
                 db,
@@ -322,8 +326,8 @@ class SqliteStore:
         )
         hits: dict[int, Hit] = {}
         for chunk, blob, name, index, start, end, line, end_line, text, context in found:
-            score = float(np.frombuffer(blob, "<f4") @ query)
-            if abs(score - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(score)):
+            own = float(scores_of(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
+            if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
                 raise DamagedMatrix("a score is not that of the stored vector")
             hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
         if len(hits) != len(scores):

@@ -11,6 +11,7 @@ from embedmill.postgres.connecting import Connection
 from embedmill.postgres.vectors import text_of
 from embedmill.records import Hit, Vector
 from embedmill.stores.postgres import text
+from embedmill.stores.scores import Score
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
@@ -24,33 +25,43 @@ _FILTERED: Final = 10_000  # documents read at a time
 _INDEX: Final = """
     SELECT EXISTS (
         SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-        WHERE i.indrelid = 'chunks'::regclass AND a.amname = 'hnsw' AND i.indisvalid
+        JOIN pg_opclass o ON o.oid = i.indclass[0]
+        WHERE i.indrelid = 'chunks'::regclass AND a.amname = 'hnsw' AND i.indisvalid AND o.opcname = %s
     )
 """
 
+_OPERATORS: Final[dict[Score, tuple[str, str, str]]] = {
+    "dot": ("<#>", "vector_ip_ops", "-({})"),
+    "cosine": ("<=>", "vector_cosine_ops", "1 - ({})"),
+    "euclidean": ("<->", "vector_l2_ops", "-({})"),
+}
+"""pgvector's operator for each score, what an index has to be made for to serve it, and the score from its result."""
 
-def search(db: Connection, query: Vector, k: int, fits: Callable[[str], bool] | None, *, exact: bool) -> list[Hit]:
-    """The `k` visible chunks with the largest inner product, best first; among equals the one stored earlier.
+
+def search(
+    db: Connection, query: Vector, k: int, score: Score, fits: Callable[[str], bool] | None, *, exact: bool
+) -> list[Hit]:
+    """The `k` visible chunks with the best score, best first; among equals the one stored earlier.
 
     `db` is in a transaction that sees one state throughout.
     """
     documents: list[int] | None = None
-    approximate = not exact and is_indexed(db)
+    approximate = not exact and is_indexed(db, score)
     if fits is not None:
         documents, chunks = _fitting(db, fits)
         approximate = approximate and chunks > _FEW
     if approximate:
         _configure(db, k)
-        hits = _nearest(db, APPROXIMATE, query, k, documents)
+        hits = _nearest(db, APPROXIMATE, score, query, k, documents)
         # The index stops looking when it has seen some 20,000 rows; too few of them may have fitted.
         if len(hits) == k:
             return hits
-    return _nearest(db, EXACT, query, k, documents)
+    return _nearest(db, EXACT, score, query, k, documents)
 
 
-def is_indexed(db: Connection) -> bool:
-    """Whether there is an index that searches can use."""
-    return _can_index(db) and bool(_row(db, _INDEX)[0])
+def is_indexed(db: Connection, score: Score) -> bool:
+    """Whether there is an index that searches by this score can use."""
+    return _can_index(db) and bool(_row(db, _INDEX, [_OPERATORS[score][1]])[0])
 
 
 def _can_index(db: Connection) -> bool:
@@ -59,15 +70,17 @@ def _can_index(db: Connection) -> bool:
     return tuple(int(part) for part in version.split(".")[:2]) >= (0, 8)
 
 
-def build_index(db: Connection, dimension: int) -> bool:
+def build_index(db: Connection, dimension: int, score: Score) -> bool:
     """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
     (chunks,) = _row(db, "SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
-    if chunks <= hnsw.WORTH_IT or dimension > hnsw.MOST_DIMENSIONS["vector"] or not _can_index(db) or is_indexed(db):
+    few = chunks <= hnsw.WORTH_IT
+    if few or dimension > hnsw.MOST_DIMENSIONS["vector"] or not _can_index(db) or is_indexed(db, score):
         return False
     for _ in hnsw.attempts(db, int(chunks), dimension):
         try:
             with db.transaction():
-                db.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
+                db.execute("DROP INDEX IF EXISTS chunks_by_vector")  # one for another score
+                db.execute(f"CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector {_OPERATORS[score][1]})")
                 db.execute("ANALYZE documents, chunks")
         except hnsw.TOO_LITTLE_MEMORY as error:
             reason = error
@@ -97,13 +110,13 @@ def _fitting(db: Connection, fits: Callable[[str], bool]) -> tuple[list[int], in
 
 
 # The index serves no other order than that of its operator alone: by the score, which is its negative, is exact.
-APPROXIMATE: Final = "ORDER BY c.vector <#> {query}"
+APPROXIMATE: Final = "ORDER BY c.vector {operator} {query}"
 EXACT: Final = "ORDER BY score DESC, c.id"
 
 _NEAREST: Final = """
     SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context
     FROM (
-        SELECT c.id, -(c.vector <#> {query}) AS score
+        SELECT c.id, {score} AS score
         FROM chunks c JOIN documents d ON d.id = c.document AND d.complete
         WHERE {filter}
         {order}
@@ -113,23 +126,27 @@ _NEAREST: Final = """
 """
 
 
-def composed(order: str, k: int, *, filtered: bool) -> sql.Composed:
+def composed(order: str, k: int, *, filtered: bool, score: Score = "dot") -> sql.Composed:
     """The statement that finds the nearest, with `query` and, where filtered, `documents` still to be given."""
     query = sql.SQL("%(query)s::vector")
+    operator, _, result = _OPERATORS[score]
+    compared = sql.SQL("c.vector {} {}").format(sql.SQL(operator), query)
     return sql.SQL(_NEAREST).format(
-        query=query,
-        order=sql.SQL(order).format(query=query),
+        score=sql.SQL(result).format(compared),
+        order=sql.SQL(order).format(operator=sql.SQL(operator), query=query),
         filter=sql.SQL("c.document = ANY(%(documents)b::bigint[])" if filtered else "true"),
         k=sql.Literal(k),
     )
 
 
-def _nearest(db: Connection, order: str, query: Vector, k: int, documents: Sequence[int] | None) -> list[Hit]:
-    statement = composed(order, k, filtered=documents is not None)
+def _nearest(
+    db: Connection, order: str, score: Score, query: Vector, k: int, documents: Sequence[int] | None
+) -> list[Hit]:
+    statement = composed(order, k, filtered=documents is not None, score=score)
     values = {"query": text_of(query), "documents": documents}
     return [
-        Hit(text.read(name), index, start, end, line, end_line, score, text.read(words), text.read(context))
-        for name, index, start, end, line, end_line, score, words, context in db.execute(statement, values)
+        Hit(text.read(name), index, start, end, line, end_line, found, text.read(words), text.read(context))
+        for name, index, start, end, line, end_line, found, words, context in db.execute(statement, values)
     ]
 
 
@@ -139,7 +156,7 @@ def _set(db: Connection, **settings: str) -> None:
         db.execute("SELECT set_config(%s, %s, true)", [name, value])
 
 
-def _row(db: Connection, query: str) -> tuple[Any, ...]:
-    row = db.execute(query).fetchone()
+def _row(db: Connection, query: str, values: Sequence[Any] | None = None) -> tuple[Any, ...]:
+    row = db.execute(query, values).fetchone()
     assert row is not None
     return row

@@ -21,6 +21,7 @@ from embedmill.stores.postgres.inspection import problems
 from embedmill.stores.postgres.names import PostgresRoots
 from embedmill.stores.postgres.session import Place, Run, reading
 from embedmill.stores.roots import Anchor
+from embedmill.stores.scores import score_of
 from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
 
 log = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ class PostgresStore:
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        """The `k` chunks with the largest inner product, best first; among equals the one stored earlier.
+        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
 
         Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
         fits. Where the chunks have an index it is used, and may miss some of
@@ -257,7 +258,7 @@ class PostgresStore:
             if held is None or k < 1:
                 return []
             check_shape(query, held.dimension)
-            return nearest.search(db, query, k, fits, exact=exact)
+            return nearest.search(db, query, k, score_of(held.fields), fits, exact=exact)
 
         return self._reading(work)
 
@@ -265,7 +266,9 @@ class PostgresStore:
         """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing."""
         dimension = self._dimension
         if self._run is not None and dimension is not None:
-            self._run.note(lambda db: nearest.build_index(db, dimension))
+            held = self._run.note(rows.bound)
+            score = score_of(held.fields if held is not None else {})
+            self._run.note(lambda db: nearest.build_index(db, dimension, score))
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
