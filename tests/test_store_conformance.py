@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
+from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Store
 from embedmill.records import DocumentState
 from embedmill.selection import Selection
@@ -89,6 +91,43 @@ def test_a_renamed_model_or_another_precision_is_the_same_space(store: Store) ->
     store.bind(fingerprint(precision="bf16"), "renamed")
     status = store.status()
     assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_a_search_compares_as_the_model_s_card_says(similarity: str, open_: Open) -> None:
+    """Flaw: whatever the card said, the inner product decided, by which long vectors win."""
+    numbers = np.random.default_rng(11)
+    vectors = numbers.normal(size=(200, DIMENSION)) * numbers.uniform(0.2, 5, (200, 1))
+    query = vectors[3] + 0.1
+    space = replace(fingerprint().space, normalize=False, similarity=similarity)
+    with closing(open_()) as store:
+        store.bind(Fingerprint(space, "f32"), "model")
+        changed = replacement("/a", [f"text {row}" for row in range(200)])
+        records = [
+            replace(record, vector=vectors[row].astype(np.float32)) for row, record in enumerate(changed.records)
+        ]
+        store.replace([replace(changed, records=records)])
+        store.prepare_search()
+    scores = {
+        "dot": vectors @ query,
+        "cosine": vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query),
+        "euclidean": -np.linalg.norm(vectors - query, axis=1),
+    }
+    best = np.argsort(-scores[similarity])[:20]
+    assert len({tuple(np.argsort(-each)[:20]) for each in scores.values()}) == 3
+    for exact in (True, False):
+        hits = open_(write=False).search(query.astype(np.float32), 20, exact=exact)
+        assert [hit.chunk for hit in hits] == best.tolist()
+        np.testing.assert_allclose([hit.score for hit in hits], scores[similarity][best], rtol=1e-4, atol=1e-5)
+
+
+def test_another_similarity_is_no_other_space(store: Store, open_: Open) -> None:
+    """What is stored stays, as with another prompt for queries."""
+    store.replace([replacement("/a", ["one"])])
+    store.bind(Fingerprint(replace(fingerprint().space, similarity="euclidean"), "f32"), "model")
+    (hit,) = store.search(vector("one"), 1)
+    assert hit.score == pytest.approx(0, abs=1e-3)
+    assert list(store.verify()) == []
 
 
 def test_a_store_that_is_bound_to_nothing_takes_no_vectors(open_: Open) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -76,6 +77,35 @@ def test_a_reader_builds_no_index_nor_a_small_store(database: str) -> None:
         assert indexes(database) == []
         store.prepare_search()
         assert len(indexes(database)) == 1
+
+
+def test_an_index_serves_the_similarity_of_the_model(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hnsw, "WORTH_IT", 20)
+    documents = many(3, 20, 32)
+    for similarity, normalize, expected in (
+        ("cosine", True, "vector_ip_ops"),
+        ("cosine", False, "vector_cosine_ops"),
+        ("euclidean", False, "vector_l2_ops"),
+        ("dot", False, "vector_ip_ops"),
+    ):
+        with closing(PostgresStore(database)) as store:
+            if normalize:
+                bound = fingerprint(dimension=32)
+                store.bind(bound, "model")
+                store.replace(documents)
+            else:  # as an older version has left it: the same vectors, and another word for how they are compared
+                ask(
+                    database,
+                    "UPDATE embedmill.meta SET fields = fields || %s::jsonb",
+                    json.dumps({"similarity": similarity, "normalize": False}),
+                )
+            store.prepare_search()
+            (index,) = indexes(database)
+            assert expected in index
+            query = documents[0].records[3].vector
+            found, exact = store.search(query, 5), store.search(query, 5, exact=True)
+            assert [hit.chunk for hit in found[:1]] == [hit.chunk for hit in exact[:1]] == [3]
+            assert found[0].score == pytest.approx(0 if similarity == "euclidean" else 1, abs=1e-3)
 
 
 def test_the_index_finds_nearly_what_is_nearest(large: tuple[str, list[Replacement]]) -> None:

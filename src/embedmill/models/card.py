@@ -95,7 +95,7 @@ class Card:
     hidden_size: int  # numbers that the transformer gives for each token
     vocab_size: int | None  # a token's id is below it; None where no file says
     dimension: int
-    similarity: str  # "cosine", "dot", "euclidean" or "manhattan"
+    similarity: str  # "cosine", "dot" or "euclidean"
 
     @property
     def padding(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedmill.records import Vector
 
 Score = Literal["dot", "cosine", "euclidean"]
-"""The inner product; the cosine of the angle; the distance, negative, so that the larger is the better for all three."""
+"""The inner product; the cosine of the angle; the distance, negative: of all three, the larger is the better."""
 
 
 def score_of(fields: Mapping[str, Any]) -> Score:
