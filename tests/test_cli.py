@@ -281,6 +281,7 @@ def test_doctor_is_ready_with_a_model_and_says_so_last(shell: Shell) -> None:
     facts = shell.json("doctor")
     assert facts["ready"] is True and facts["problems"] == []
     assert facts["model"]["found"] is True
+    assert (facts["trial"]["embedded"], facts["trial"]["compared"]) == (True, True)
     assert facts["run"]["precision"] in ("f32", "bf16")
     assert facts["run"]["streams"] == facts["processor"]["cores"] >= 1
     assert facts["memory"]["usable_bytes"] <= facts["memory"]["bytes_of_machine"]

@@ -52,8 +52,8 @@ def doctor(
 ) -> int:
     """Say what this machine would run.
 
-    Looks at its processor, memory, libraries and model, and names what keeps embedmill from running.
-    Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
+    Looks at its processor, memory, libraries and model, embeds a text where the model is on this machine, and names
+    what keeps embedmill from running. Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from importlib.util import find_spec
@@ -70,9 +70,16 @@ def doctor(
         "sqlite": _sqlite(),
         "cache": _cache(problems),
         "model": _model(chosen, problems),
+        "trial": {},
         "run": _run(chosen),
         "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
     }
+    if facts["model"]["folder"] and not problems:
+        from embedmill.verification import try_model
+
+        trial = try_model(facts["model"]["folder"], facts["run"]["precision"])
+        problems += trial.problems
+        facts["trial"] = {"embedded": trial.embedded, "compared": trial.compared, "seconds": trial.seconds}
     if as_json:
         output.emit({"ready": not problems, "problems": problems} | facts)
     else:
@@ -193,6 +200,15 @@ def _run(chosen: Settings) -> dict[str, Any]:
     }
 
 
+def _tried(trial: dict[str, Any]) -> str:
+    if not trial:
+        return "none, for want of the model"
+    if not trial["embedded"]:
+        return "the model does not embed, see below"
+    compared = "the known vector" if trial["compared"] else "the same vector alone and among others"
+    return f"a text embedded in {trial['seconds']:.1f} s, compared with {compared}"
+
+
 def _text(facts: dict[str, Any]) -> str:
     from embedmill.cli.wording import in_bytes, table
 
@@ -221,6 +237,7 @@ def _text(facts: dict[str, Any]) -> str:
             ("sqlite", sqlite["version"] + (affected if sqlite["wal_reset_bug"] else "")),
             ("cache", f"{cache['folder']} ({in_bytes(cache['bytes'])}{'' if cache['writable'] else ', not writable'})"),
             ("model", where),
+            ("trial", _tried(facts["trial"])),
             ("precision", f"{run['precision']} (auto is {run['auto_precision']} here)"),
             ("executor", f"{run['executor']}: {run['streams']} streams over {run['threads']} threads"),
             (
