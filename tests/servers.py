@@ -106,3 +106,11 @@ def start(configuration: str = _CONFIGURATION) -> Server:
     """The server to test with; the configuration is that of a server of our own."""
     dsn = os.environ.get("EMBEDMILL_TEST_DSN")
     return Server(dsn) if dsn else OwnServer(configuration)
+
+
+BEFORE_IDENTITIES = (
+    "ALTER TABLE {} DROP COLUMN known_in, DROP COLUMN relation, DROP COLUMN vector_number, DROP COLUMN text_number, "
+    "DROP COLUMN key_numbers, DROP COLUMN vector_type, DROP COLUMN overwriting, "
+    "ADD CONSTRAINT tables_name_schema_name_vector_key UNIQUE (name_schema, name, vector)"
+)
+"""Takes back the migration of that name, in a schema that is to look older."""

@@ -22,6 +22,7 @@ from embedmill.stores import OPENERS, local_files, open_store
 from embedmill.stores.rooted import RootedStore
 from embedmill.stores.roots import Machine
 from samples import prose
+from servers import BEFORE_IDENTITIES
 from troubled import TroubledEmbedder
 
 EVERYTHING = 10_000
@@ -227,6 +228,7 @@ def of_before(desk: Desk) -> None:
             db.execute("DROP VIEW paths")
             for table in ("roots", "given"):
                 db.execute(f"DROP TABLE {table}")
+            db.execute("ALTER TABLE chunks DROP COLUMN page")
             for column in ("ctime_ns", "inode"):
                 db.execute(f"ALTER TABLE documents DROP COLUMN {column}")
             db.executemany("UPDATE documents SET name = ? WHERE id = ?", [(name, number) for number, name in names])
@@ -239,6 +241,8 @@ def of_before(desk: Desk) -> None:
         connection.execute("DROP VIEW paths")
         connection.execute("DROP TABLE roots, given, rootless")
         connection.execute("ALTER TABLE documents DROP COLUMN ctime_ns, DROP COLUMN inode")
+        connection.execute("ALTER TABLE chunks DROP COLUMN page")
+        connection.execute(BEFORE_IDENTITIES.format("tables"))
         for number, name in names:
             connection.execute("UPDATE documents SET name = %s WHERE id = %s", [name, number])
         connection.execute("DELETE FROM migrations WHERE number >= 3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import logging
 import os
 import resource
@@ -12,17 +13,22 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import documents as made
+import embedmill
+from embedmill.chunking import Chunking, chunk
+from embedmill.cli.exits import run
 from embedmill.errors import SourceError
 from embedmill.records import Document, Kind
 from embedmill.sources.converters.process import process
 from embedmill.sources.documents import read_text
 from embedmill.sources.files import FileSource
+from troubled import SMALL_MODEL
 
 HTML = "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und <b>Gewicht</b></p></body></html>"
 
@@ -129,6 +135,47 @@ def test_a_pdf_without_text_has_none_and_says_so(tmp_path: Path, caplog: pytest.
     assert document.text == ""
     assert "scan.pdf: no text found" in caplog.text
     assert source.skipped == {"without text": 1}
+
+
+def count(texts: Sequence[str]) -> list[int]:
+    return [len(text) // 3 + 2 for text in texts]
+
+
+def test_chunks_know_their_pages(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(made.pdf("", *(f"Page {number} " + "word " * 15 for number in range(2, 8)), ""))
+    document = read_one(tmp_path / "a.pdf")
+    chunks = list(chunk(document, count, Chunking(64)))
+    assert len(chunks) >= 4
+    for each in chunks:
+        assert document.text[each.start : each.end] == each.text
+        assert each.page == int(each.text.removeprefix("Page ").split()[0])
+
+
+def test_form_feeds_of_other_files_are_no_pages(tmp_path: Path) -> None:
+    (tmp_path / "rfc.txt").write_text("one\n\ftwo\n")
+    [only] = chunk(read_one(tmp_path / "rfc.txt"), count, Chunking(64))
+    assert only.page is None
+
+
+def test_search_gives_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pdf").write_bytes(made.pdf("Rivers flow to the sea.", "Mountains are high and cold."))
+    (tmp_path / "b.md").write_text("Something else.\n")
+    options = {"store": "sqlite:index.db", "cache": False}
+    embedmill.index(["a.pdf", "b.md"], model=str(SMALL_MODEL), chunk_tokens=16, **options)
+    hits = embedmill.search("Mountains are high and cold.", store="sqlite:index.db")
+    assert {hit.text.split()[0]: hit.page for hit in hits}.items() >= {
+        "Rivers": 1,
+        "Mountains": 2,
+        "Something": None,
+    }.items()
+    assert run(["search", "Mountains are high and cold.", "-k", "9", "--store", "sqlite:index.db"]) == 0
+    places = {line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert places == {"a.pdf#page=1", "a.pdf#page=2", "b.md:1"}
+    assert run(["search", "Mountains are high and cold.", "-k", "1", "--json", "--store", "sqlite:index.db"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["page"] == 2
 
 
 # --- Word ---------------------------------------------------------------------------------------------
@@ -411,6 +458,20 @@ def test_a_document_that_kills_its_converter_fails_alone(number: signal.Signals,
         with pytest.raises(SourceError, match=rf"a\.html: cannot be converted .{words}"):
             converted.result()
     assert started() != pid
+
+
+def test_the_converter_ends_with_its_parent() -> None:
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import os
+from test_sources_documents import started
+print(started(), flush=True)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status = Path(f"/proc/{done.stdout.strip()}/stat")
+    while status.exists() and ") Z " not in status.read_text():  # nobody may be there to collect it
+        time.sleep(0.05)
 
 
 def unread() -> int:

@@ -93,6 +93,16 @@ def test_a_renamed_model_or_another_precision_is_the_same_space(store: Store) ->
     assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
 
 
+def test_hits_know_the_page_that_a_chunk_begins_on(store: Store, open_: Open) -> None:
+    changed = replacement("/a.pdf", ["one", "two"])
+    pages = [replace(each, chunk=replace(each.chunk, page=page)) for page, each in enumerate(changed.records, 3)]
+    store.replace([replace(changed, records=pages), replacement("/b", ["three"])])
+    store.close()
+    for exact in (True, False):
+        hits = open_(write=False).search(vector("two"), 3, exact=exact)
+        assert {hit.text: hit.page for hit in hits} == {"one": 3, "two": 4, "three": None}
+
+
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 def test_a_search_compares_as_the_model_s_card_says(similarity: str, open_: Open) -> None:
     """Flaw: whatever the card said, the inner product decided, by which long vectors win."""

@@ -21,7 +21,7 @@ from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.stores import open_store
 from embedmill.stores.postgres import PostgresStore, text
 from proxy import Proxy
-from servers import OwnServer, Server, ask
+from servers import BEFORE_IDENTITIES, OwnServer, Server, ask
 from store_children import kill, replacing
 from store_samples import failure, fingerprint, record, replacement, state, vector
 
@@ -305,6 +305,7 @@ def test_an_older_schema_is_brought_up_to_date_by_a_run_only(database: str) -> N
     with closing(bound(database)) as store:
         store.replace([replacement("/a", ["one"])])
     ask(database, "DELETE FROM embedmill.migrations WHERE number >= 2")
+    ask(database, BEFORE_IDENTITIES.format("embedmill.tables"))
     ask(database, "DROP TABLE embedmill.chunks, embedmill.documents, embedmill.meta, embedmill.writer CASCADE")
     ask(database, "DROP TABLE embedmill.seen, embedmill.failures, embedmill.roots, embedmill.given, embedmill.rootless")
     with pytest.raises(StoreError, match=r"older embedmill.*embedmill index"):

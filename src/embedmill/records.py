@@ -60,6 +60,7 @@ class Document:
     mtime_ns: int  # 0: do not trust size and time next time, compare the hash
     ctime_ns: int = 0  # as in `Entry`; -1: do not trust it next time
     inode: int = 0
+    paged: bool = False  # a form feed stands in the text before each page but the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Chunk:
     text: str
     context: str = ""  # heading path, embedded before the text; "" for none
     tokens: int = 0  # what the model reads: context, prompt and special tokens included
+    page: int | None = None  # of the first character, from 1; None where the document has no pages
 
     @property
     def input(self) -> str:
@@ -213,6 +215,7 @@ class Hit:
     score: float  # by the model's similarity: cosine, inner product, or the distance as a negative number
     text: str
     context: str
+    page: int | None = None  # as in `Chunk`
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,11 +91,12 @@ def chunk(
     """
     text = document.text
     pieces = _pieces(text, document.kind, chunking.max_tokens, encoded_runs(text) if encoded is None else encoded)
-    index, line, counted = 0, 1, 0
+    index, line, page, counted = 0, 1, 1, 0
     while group := list(islice(pieces, _AT_ONCE)):
         for piece in _fitted(text, group, measure, chunking.max_tokens):
             own = text[piece.start : piece.end]
             line += text.count("\n", counted, piece.start)
+            page += text.count("\f", counted, piece.start) if document.paged else 0
             counted = piece.start
             yield Chunk(
                 document=document.id,
@@ -107,6 +108,7 @@ def chunk(
                 text=own,
                 context=piece.context,
                 tokens=piece.tokens,
+                page=page if document.paged else None,
             )
             index += 1
 

@@ -114,6 +114,7 @@ def _as_json(hit: Hit) -> dict[str, object]:
         "end": hit.end,
         "line": hit.line,
         "end_line": hit.end_line,
+        "page": hit.page,
         "score": hit.score,
         "text": hit.text,
         "context": hit.context,
@@ -125,7 +126,8 @@ def _for_pipes(hits: list[Hit]) -> str:
     from embedmill.cli.wording import place
 
     return "\n".join(
-        f"{place(hit.document, hit.line)}: {hit.score:.3f} {output.one_line(in_one_line(hit.text))}" for hit in hits
+        f"{place(hit.document, hit.line, page=hit.page)}: {hit.score:.3f} {output.one_line(in_one_line(hit.text))}"
+        for hit in hits
     )
 
 
@@ -141,7 +143,7 @@ def _for_people(hits: list[Hit], query: str) -> str:
 
     blocks = []
     for hit in hits:
-        name = output.one_line(place(hit.document, hit.line))
+        name = output.one_line(place(hit.document, hit.line, page=hit.page))
         context = clipped(output.one_line(hit.context.replace("\n", " > ")), width - len(name) - 9)
         head = f"{paint(name, '1;36')}  {paint(f'{hit.score:.3f}', '33')}"
         lines = [f"{head}  {paint(context, '1')}" if context else head]

@@ -37,13 +37,18 @@ def in_time(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def place(document: str, line: int = 0, *, beneath: str | None = None) -> str:
-    """``path:line`` of a document, relative to the folder `beneath` where it lies below (default: the current)."""
+def place(document: str, line: int = 0, *, page: int | None = None, beneath: str | None = None) -> str:
+    """``path:line`` of a document, or ``path#page=3``, as in links, of one that has pages.
+
+    Relative to the folder `beneath` where it lies below that (default: the current one).
+    """
     from embedmill.sources.names import shown
 
     folder = _current_folder() if beneath is None else beneath
     inside = folder not in ("", "/") and document.startswith(folder + "/")
     path = shown(document[len(folder) + 1 :] if inside else document)
+    if page is not None:
+        return f"{path}#page={page}"
     return f"{path}:{line}" if line else path
 
 

@@ -75,7 +75,7 @@ _THERE: Final = """
 """
 
 
-_NEWEST_OF_STORE: Final = 3
+_NEWEST_OF_STORE: Final = 5
 """The last migration that is about the store, and not about tables alone."""
 
 

@@ -247,6 +247,7 @@ class FileSource:
             id=entry.id,
             text=found.text,
             kind=found.kind,
+            paged=found.paged,
             content_hash=hashlib.sha256(content).digest(),
             size=len(content),
             mtime_ns=times.mtime_ns,

@@ -83,7 +83,7 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
     (last,) = db.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
     owned = [(owner, record) for owner, records in documents for record in records]
     db.executemany(
-        "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 number,
@@ -97,6 +97,7 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
                 record.hash,
                 c.context,
                 c.text,
+                c.page or 0,
             )
             for number, (owner, record) in enumerate(owned, last + 1)
             for c in (record.chunk,)

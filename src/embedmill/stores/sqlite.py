@@ -318,18 +318,18 @@ class SqliteStore:
         found = list(  # all at once: a cursor left half-way by an error would outlive the snapshot
             rows.select(
                 db,
-                """SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context
+                """SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page
                FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
                WHERE c.id IN ({})""",
                 scores,
             )
         )
         hits: dict[int, Hit] = {}
-        for chunk, blob, name, index, start, end, line, end_line, text, context in found:
+        for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
             own = float(scores_of(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
             if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
                 raise DamagedMatrix("a score is not that of the stored vector")
-            hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context)
+            hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
         if len(hits) != len(scores):
             raise DamagedMatrix("it has rows that the store has not")
         return [hits[chunk] for chunk in scores]

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import math
+import os
 import re
 import resource
 import select
@@ -16,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -52,6 +54,7 @@ def main(descriptor: int) -> None:
     memory = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
     sys.setrecursionlimit(_DEEPEST)
+    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     with socket.socket(fileno=descriptor) as parent:
         while select.select([parent], [], [], IDLE)[0]:
             header = _received(parent, HEADER.size)
@@ -66,6 +69,14 @@ def main(descriptor: int) -> None:
             with suppress(BrokenPipeError):
                 parent.sendall(HEADER.pack(len(packed), len(text)) + packed)
                 parent.sendall(text)
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """End the process, whatever it is doing, when nobody waits for its answer any more."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    poll.poll()
+    os._exit(0)
 
 
 def _received(parent: socket.socket, size: int) -> bytes | None:

@@ -114,7 +114,7 @@ APPROXIMATE: Final = "ORDER BY c.vector {operator} {query}"
 EXACT: Final = "ORDER BY score DESC, c.id"
 
 _NEAREST: Final = """
-    SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context
+    SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context, c.page
     FROM (
         SELECT c.id, {score} AS score
         FROM chunks c JOIN documents d ON d.id = c.document AND d.complete
@@ -145,8 +145,19 @@ def _nearest(
     statement = composed(order, k, filtered=documents is not None, score=score)
     values = {"query": text_of(query), "documents": documents}
     return [
-        Hit(text.read(name), index, start, end, line, end_line, found, text.read(words), text.read(context))
-        for name, index, start, end, line, end_line, found, words, context in db.execute(statement, values)
+        Hit(
+            text.read(name),
+            index,
+            start,
+            end,
+            line,
+            end_line,
+            found,
+            text.read(words),
+            text.read(context),
+            page or None,
+        )
+        for name, index, start, end, line, end_line, found, words, context, page in db.execute(statement, values)
     ]
 
 

@@ -145,7 +145,7 @@ def add(db: Connection, documents: Iterable[tuple[int, Sequence[Record]]], dimen
 
 
 _COPY: Final = """
-    COPY chunks (document, idx, start, "end", line, end_line, tokens, hash, vector, context, text)
+    COPY chunks (document, idx, start, "end", line, end_line, tokens, page, hash, vector, context, text)
     FROM STDIN (FORMAT BINARY)
 """
 
@@ -163,6 +163,7 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int) -> bytes:
                 name: np.array([getattr(chunk, name) for chunk in chunks], np.int32)
                 for name in ("index", "start", "end", "line", "end_line", "tokens")
             },
+            "page": np.array([chunk.page or 0 for chunk in chunks], np.int32),
             "hash": np.array([record.hash for _, record in owned], "S32"),
             "vector": np.stack(vectors),
         },

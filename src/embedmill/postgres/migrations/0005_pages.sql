@@ -1,0 +1,2 @@
+-- The page of a chunk's first character, from 1, of a document that has pages; else 0.
+ALTER TABLE chunks ADD COLUMN page integer NOT NULL DEFAULT 0;
