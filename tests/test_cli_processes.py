@@ -138,7 +138,13 @@ def test_threads_and_what_is_for_processes(shell: Shell) -> None:
     done = shell.run("index", "texts", "--executor", "threads", "--preset", "production")
     assert (done.returncode, done.stdout) == (2, "")
     assert "preset production is for worker processes" in done.stderr
-    assert "limits are for worker processes" in shell.run("index", "texts", "--max-memory-mb", "500").stderr
+    refused = shell.run("index", "texts", "--max-memory-mb", "500")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--max-memory-mb is for worker processes, not for threads" in refused.stderr
+    assert (
+        "limits are for worker processes"
+        in shell.run("index", "texts", env=shell.environment | {"EMBEDMILL_MAX_MEMORY_MB": "500"}).stderr
+    )
     shell.environment["EMBEDMILL_PRESET"] = "production"
     assert shell.json("index", "texts", "--executor", "threads")["executor"] == "threads"
 

@@ -19,6 +19,7 @@ from embedmill.closing import Closing
 from embedmill.config import (
     DocumentOptions,
     FileOptions,
+    PlaceOptions,
     SearchOptions,
     Settings,
     check_options,
@@ -76,6 +77,7 @@ def index(
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = settings(options, only=FileOptions.__annotations__)
+    _refuse_db_timeout(options, chosen)
     source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
     with ExitStack() as stack:
         given = embedder_of(chosen)  # its errors come before a store is made
@@ -95,6 +97,7 @@ def index(
                 url=store.url if store else shown(chosen.store),
                 cache=cache,
                 chunking=chunking,
+                batch_size=chosen.batch_size,
                 on_progress=on_progress,
             )
             _name_unmatched(source, options)
@@ -133,6 +136,7 @@ def retry_failed(
     check_options(retry_failed, options, DocumentOptions)
     used = FileOptions.__annotations__  # which files are taken is told by the environment and the file
     chosen = settings(options, only=used)
+    _refuse_db_timeout(options, chosen)
     with ExitStack() as stack:
         store = _opened(chosen, stack, write=True, create=False)
         status = store.status()
@@ -178,6 +182,7 @@ class Searcher(Closing):
         names = ("store", "schema", "db_timeout", "query_prompt")
         place = {"store": store} | {name: options.get(name) for name in names[1:]}
         self._chosen = chosen = settings(place, only=names)
+        _refuse_db_timeout(options, chosen)
         self._process = os.getpid()
         self._opening = threading.Lock()
         with ExitStack() as stack:
@@ -342,6 +347,11 @@ def processes(workers: int) -> int:
             "workers is %d: more than %d processes, 8 for each core, make no sense here: taking so many", workers, most
         )
     return min(workers, most)
+
+
+def _refuse_db_timeout(options: PlaceOptions | SearchOptions, chosen: Settings) -> None:
+    if options.get("db_timeout") is not None and chosen.store.startswith("sqlite:"):
+        raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")
 
 
 def _opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:

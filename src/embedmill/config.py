@@ -41,6 +41,7 @@ _OTHERS = {"EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTI
 
 PRECISIONS = ("auto", "f32", "bf16")
 DEVICES = ("auto", "cpu")
+DEFAULT_STORE = "sqlite:.embedmill/index.db"
 EXECUTORS = ("threads", "processes")
 
 _DIGITS = 18  # of a whole number; longer ones are no number of anything
@@ -62,7 +63,7 @@ class Settings:
     max_memory_mb: int | None = None  # of a worker process, model included; None: the preset's
     max_documents_per_worker: int | None = None  # calls of the model until a worker is replaced; None: the preset's
     batch_size: int | None = None  # most texts in a call of the model; None: the preset's, or as many as tokens allow
-    store: str = "sqlite:.embedmill/index.db"
+    store: str = DEFAULT_STORE
     schema: str = DEFAULT_SCHEMA  # where in a PostgreSQL database the store lies; means nothing to others
     db_timeout: float = DB_TIMEOUT  # seconds that a lost connection or a lock is borne
     cache: bool = True
@@ -172,10 +173,24 @@ def settings(
         found |= layer
     if contradiction:
         raise UsageError(f"{contradiction}: leave one of them out")
+    _check_use(layer, found)
     if found.get("executor") == "processes":
         chosen = asdict(PRESETS[found.get("preset", "auto")])
         found = {name: value for name, value in chosen.items() if value is not None} | found
     return Settings(**found)
+
+
+def _check_use(given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an option, as opposed to what serves many runs, that could not change anything."""
+    if "schema" in given and found.get("store", DEFAULT_STORE).startswith("sqlite:"):
+        raise UsageError("--schema is for PostgreSQL, not for an SQLite file: leave it out, or give another --store")
+    if found.get("executor", "threads") == "threads":
+        for name in ("max_memory_mb", "max_documents_per_worker"):
+            if name in given:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for worker processes, not for threads: give --executor processes, "
+                    "or leave it out"
+                )
 
 
 def _follow_parallel(layer: dict[str, Any], before: Mapping[str, Any]) -> None:

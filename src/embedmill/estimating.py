@@ -15,7 +15,13 @@ _SAMPLE: Final = 500  # texts that are embedded to learn the machine's speed: a 
 
 
 def estimate(
-    table: Table, embedder: Embedder, executor: Executor, *, overwrite: bool = False, again: bool = False
+    table: Table,
+    embedder: Embedder,
+    executor: Executor,
+    *,
+    overwrite: bool = False,
+    again: bool = False,
+    batch_size: int | None = None,
 ) -> IngestReport:
     """Count the rows that need a vector, and embed some of the table's texts for their speed; writes nothing.
 
@@ -33,7 +39,7 @@ def estimate(
     texts = [text for text in table.sample(min(_SAMPLE, due)) if text.strip()] if due else []
     sample = list(zip(texts, embedder.encode(texts), strict=True)) if texts else []
     tokens = round(due * sum(len(ids) for _, ids in sample) / len(sample)) if sample else 0
-    seconds = seconds_for(tokens, sample, embedder, executor)
+    seconds = seconds_for(tokens, sample, embedder, executor, batch_size)
     return table_report(
         table,
         stands,

@@ -13,7 +13,7 @@ from embedmill.api import embedder_of, parts, with_prompts_of
 from embedmill.checks import whole_number
 from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import EmbedmillError
+from embedmill.errors import EmbedmillError, UsageError
 from embedmill.estimating import estimate
 from embedmill.flow import NARROWEST, WIDEST, Width
 from embedmill.ingesting import BATCH, Ingestor
@@ -71,6 +71,8 @@ def ingest(
     whole_number("batch", batch)
     whole_number("max_text", max_text)
     check_options(ingest, options, RunOptions)
+    if halfvec and not create:
+        raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
     chosen = settings(options, only=RunOptions.__annotations__)
     with ExitStack() as stack:
         there = stack.enter_context(
@@ -92,7 +94,7 @@ def ingest(
         chosen = with_prompts_of(noted, chosen, embedder_of(chosen))
         embedder, executor, cache, _ = parts(chosen, stack)
         if dry_run:
-            return estimate(there, embedder, executor, overwrite=overwrite, again=again)
+            return estimate(there, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
         ingestor = Ingestor(
             there,
             embedder,

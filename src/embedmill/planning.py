@@ -27,6 +27,7 @@ def plan(
     url: str,
     cache: VectorCache | None = None,
     chunking: Chunking | None = None,
+    batch_size: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Read and cut the source as a run would, and look up what is known; writes nothing.
@@ -61,7 +62,8 @@ def plan(
         read_bytes += sum(document.state.size for document in whole)
         on_progress(progress(reader, counts, read_bytes, executor, time.perf_counter() - started))
     seconds = time.perf_counter() - started
-    embedding = seconds_for(counts["tokens"], [(piece.input, piece.ids) for piece in sample], embedder, executor)
+    texts = [(piece.input, piece.ids) for piece in sample]
+    embedding = seconds_for(counts["tokens"], texts, embedder, executor, batch_size)
     return report(
         source,
         reader,

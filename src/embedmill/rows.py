@@ -123,6 +123,8 @@ class IndexOptions:
                 f"--ef-construction: {self.ef_construction} does not fit: expected a whole number from "
                 f"{max(4, 2 * self.m)} (twice --m) to 1,000"
             )
+        if self.method == "none" and (self.m, self.ef_construction, self.distance) != (16, 64, "cosine"):
+            raise UsageError("--index none builds no index: leave --m, --ef-construction and --distance out")
         if self.distance not in DISTANCES:
             raise UsageError(f"--distance: {self.distance!r} does not fit: expected {', '.join(DISTANCES)}")
 

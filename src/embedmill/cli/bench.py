@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedmill.cli import exits, options, output, parser
+from embedmill.cli.ingest import no_table
 
 if TYPE_CHECKING:
     from embedmill.measure.tables import Bench, Tried
@@ -28,8 +29,9 @@ def register(commands: typer.Typer) -> None:
 
 def ingest(
     table: Annotated[
-        str, typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
+    ] = None,
     batch: Annotated[
         str,
         options.option(
@@ -64,6 +66,8 @@ def ingest(
     with each setting and removed afterwards. Yours is only read.
     """
     output.configure(quiet=quiet, verbose=verbose)
+    if table is None:
+        raise no_table(store)
     from embedmill.cli import hints
     from embedmill.cli.signals import Stopping
     from embedmill.measure.tables import bench_ingest

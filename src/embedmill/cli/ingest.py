@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,7 +14,15 @@ from embedmill.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from embedmill.rows import IngestReport
+    from embedmill.rows import IndexOptions, IngestReport
+
+
+_NAMED: Final = 20  # tables in an error
+
+_OF_METRICS: Final = frozenset(
+    ("table", "key", "text", "metrics", "metrics_only", "model", "document_prompt", "store", "schema", "db_timeout")
+)
+"""What ``--metrics-only`` has a use for, beside what every command has."""
 
 
 def register(commands: typer.Typer) -> None:
@@ -30,7 +38,7 @@ def register(commands: typer.Typer) -> None:
 
 
 Table = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="TABLE", help="The table, as in sentences, app.sentences or 'app.\"My Table\"'.", show_default=False
     ),
@@ -38,7 +46,8 @@ Table = Annotated[
 
 
 def ingest(
-    table: Table,
+    context: typer.Context,
+    table: Table = None,
     batch: Annotated[
         str | None,
         typer.Argument(metavar="BATCH", help="Rows claimed and written at once. Default: 500.", show_default=False),
@@ -66,7 +75,7 @@ def ingest(
         options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have."),
     ] = False,
     index: Annotated[
-        str,
+        str | None,
         options.option(
             "--index",
             metavar="auto|hnsw|none",
@@ -74,22 +83,23 @@ def ingest(
             "Default: auto, which is hnsw after the first fill of more than 10,000 rows.",
             autocompletion=lambda: ["auto", "hnsw", "none"],
         ),
-    ] = "auto",
+    ] = None,
     m: Annotated[
-        str, options.option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")
-    ] = "16",
+        str | None, options.option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")
+    ] = None,
     ef_construction: Annotated[
-        str, options.option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64.")
-    ] = "64",
+        str | None,
+        options.option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64."),
+    ] = None,
     distance: Annotated[
-        str,
+        str | None,
         options.option(
             "--distance",
             metavar="cosine|l2|inner-product",
             help="What searches will sort by: the index serves no other. Default: cosine.",
             autocompletion=lambda: ["cosine", "l2", "inner-product"],
         ),
-    ] = "cosine",
+    ] = None,
     metrics: options.Metrics = None,
     metrics_only: Annotated[
         bool, options.option("--metrics-only", help="Write the metrics, and no vectors; needs no model.")
@@ -124,8 +134,9 @@ def ingest(
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill import ingestion
     from embedmill.ingesting import BATCH
-    from embedmill.rows import IndexOptions
 
+    if table is None:
+        raise no_table(store)
     shared = options.given(
         model=model,
         precision=precision,
@@ -147,17 +158,10 @@ def ingest(
     if metrics_only:
         if metrics is False:
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
-        for option, given in {"--dry-run": dry_run, "--create": create, "--overwrite": overwrite}.items():
-            if given:
-                raise UsageError(f"--metrics-only writes no vectors: leave {option} out")
+        options.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
         job = partial(ingestion.measure, table, id=key or [], text=text, **shared)
     else:
-        wanted = IndexOptions(
-            index,
-            options.whole_number(m, "--m"),
-            options.whole_number(ef_construction, "--ef-construction"),
-            distance,
-        )
+        wanted = _index_options(index, m, ef_construction, distance)
         job = partial(
             ingestion.ingest,
             table,
@@ -174,6 +178,35 @@ def ingest(
             **shared,
         )
     return run_on_table(job, table, options.given(vector=vector) | taken, shared, as_json=as_json, quiet=quiet)
+
+
+def _index_options(
+    method: str | None, m: str | None, ef_construction: str | None, distance: str | None
+) -> IndexOptions:
+    from embedmill.rows import IndexOptions
+
+    chosen: dict[str, Any] = {
+        name: options.whole_number(value, f"--{name.replace('_', '-')}")
+        for name, value in (("m", m), ("ef_construction", ef_construction))
+        if value is not None
+    }
+    chosen |= options.given(method=method, distance=distance)
+    if method == "none" and len(chosen) > 1:
+        raise UsageError("--index none builds no index: leave --m, --ef-construction and --distance out")
+    return IndexOptions(**chosen)
+
+
+def no_table(store: str | None) -> UsageError:
+    """The error where TABLE is left out; names the tables that there are."""
+    from embedmill.config import PlaceOptions, settings
+    from embedmill.stores import shown
+    from embedmill.tables.listing import names
+
+    chosen = settings(options.given(store=store), only=PlaceOptions.__annotations__)
+    found = names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    there = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
+    where = output.masked(shown(chosen.store))
+    return UsageError(f"TABLE is missing: {where} has {there}" if found else f"TABLE is missing: {where} has none")
 
 
 def run_on_table(

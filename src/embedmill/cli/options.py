@@ -5,6 +5,7 @@ None stands for "not given": `embedmill.config.settings` then asks the environme
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,9 @@ SETTINGS_NOTE = (
 )
 TABLE_NOTE = " What is about the table itself is given as options only."
 PLACE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
+
+
+_EVERYWHERE = frozenset(("as_json", "quiet", "verbose"))
 
 
 def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
@@ -306,6 +310,17 @@ Verbose = Annotated[
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given, as flags for `embedmill.config.settings`."""
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def refuse_others(context: typer.Context, used: Collection[str], why: str) -> None:
+    """Raise `UsageError` for an option, or an argument, that was given and is not among those `used`."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE" or name in used or name in _EVERYWHERE:
+            continue
+        shown = parameter.opts[-1] if parameter.param_type_name == "option" else name.upper()
+        raise UsageError(f"{why}: leave {shown} out")
 
 
 def prompts(**texts: str | None) -> dict[str, str]:

@@ -10,6 +10,8 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote
 
+from embedmill.errors import UsageError
+
 log = logging.getLogger("embedmill")
 
 _PASSWORD: Final = re.compile(
@@ -35,6 +37,8 @@ def prepare() -> None:
 
 def configure(*, quiet: bool, verbose: int) -> None:
     """Send the package's messages to standard error: warnings and worse by default, only errors if `quiet`."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other: leave one out")
     log.handlers = [_ToStandardError()]
     log.propagate = False
     log.setLevel(logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedmill.errors import StoreBusy, StoreError, UsageError
+from embedmill.tables.naming import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,39 @@ def listed(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
     if scheme in ("postgresql", "postgres"):
         return _in_postgres(url, schema)
     return _in_sqlite(url, lock_timeout) if scheme == "sqlite" and colon else []
+
+
+def names(url: str, *, schema: str, lock_timeout: float) -> list[str]:
+    """The tables of a database that are not embedmill's, as a command takes their names.
+
+    Arguments are those of `listed`. Raises `UsageError` and `StoreError`.
+    """
+    found = [row for row in _all(url, lock_timeout) if row[0] != schema]
+    metrics = {(place, f"{name}_metrics") for place, name in found}
+    return sorted(shown(filter(None, row)) for row in found if row not in metrics)
+
+
+def _all(url: str, lock_timeout: float) -> list[tuple[str | None, str]]:
+    """Schema, where one has to be named, and name of all tables."""
+    scheme, colon, _ = url.partition(":")
+    if scheme in ("postgresql", "postgres"):
+        from embedmill.postgres.connecting import connect, told
+        from embedmill.tables.postgres.target import OTHERS
+
+        with connect(url) as connection, told(url):
+            return [(row[0], row[1]) for row in connection.execute(OTHERS)]
+    if scheme != "sqlite" or not colon:
+        raise UsageError("no tables are known there: give --store postgresql://... or sqlite:...")
+    from embedmill.sqlite.files import path_of
+    from embedmill.tables.sqlite.database import Database
+
+    database = Database(path_of(url), lock_timeout)
+    try:
+        with database.reading() as db:
+            found = db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            return [(None, name) for (name,) in found if not name.startswith("embedmill_")]
+    finally:
+        database.close()
 
 
 def _in_postgres(url: str, schema: str) -> list[Entry]:

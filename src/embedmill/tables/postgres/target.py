@@ -191,7 +191,7 @@ def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, 
         if found is not None:
             oid, schema, table, relation = found
             return oid, schema, table, relation
-    others = [naming.shown(filter(None, row)) for row in connection.execute(_OTHERS)]
+    others = [naming.shown(filter(None, row)) for row in connection.execute(OTHERS)]
     raise naming.no_such_table(name, shown(url), others)
 
 
@@ -202,11 +202,12 @@ _FIND: Final = """
     AND CASE WHEN %(schema)s::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END
 """
 
-_OTHERS: Final = """
+OTHERS: Final = """
     SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname END, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
+"""All tables: the schema where one has to be named, and the name."""
 
 _RELATIONS: Final = {
     "v": "a view: give the table that it is made from",

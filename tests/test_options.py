@@ -1,0 +1,329 @@
+"""Every option of every command changes something or is refused in one line.
+
+`ROWS` has a row for each; an option without one fails `test_every_option_has_a_row`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+import tables
+from embedmill.cli import app
+from tables import Within
+from troubled import SMALL_MODEL
+
+OTHER = str(SMALL_MODEL.with_name("bert-cls"))
+HERE = Path(__file__).parent
+
+
+class Told:
+    """What a command has done, and the folder that it ran in."""
+
+    def __init__(self, shell: Within, done: CompletedProcess[str]) -> None:
+        self.shell, self.done = shell, done
+        self.out, self.err, self.code = done.stdout, done.stderr, done.returncode
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.code in (0, 1, 3), self.err
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+class Row:
+    """A command line, and what is true of it with the option; `unless` is the same without it."""
+
+    def __init__(self, with_option: str, holds: Callable[[Told], object], unless: str | None = None) -> None:
+        self.with_option, self.holds, self.unless = with_option, holds, unless
+
+
+class Refused(Row):
+    """A command line that is refused, in one line that has these words."""
+
+    def __init__(self, line: str, words: str) -> None:
+        super().__init__(line, lambda told: told.code == 2 and told.err.count("\n") == 1 and words in told.err)
+
+
+class Elsewhere(Row):
+    """Shown by another test, ``file::function``, since it takes more than a line."""
+
+    def __init__(self, test: str) -> None:
+        name, _, function = test.partition("::")
+        assert f"def {function}(" in (HERE / name).read_text(), test
+        super().__init__("", lambda _: True)
+
+
+def is_one_object(told: Told) -> bool:
+    return isinstance(json.loads(told.out), dict)
+
+
+COMMON = {
+    "as_json": "--json",
+    "quiet": "-q",
+    "verbose": "-v",
+}
+
+
+def report(**wanted: Any) -> Callable[[Told], bool]:
+    """Whether the JSON object has these values."""
+    return lambda told: {name: told.json[name] for name in wanted} == wanted
+
+
+def is_of_other(told: Told) -> bool:
+    return bool(told.json["model"] == OTHER)
+
+
+def fresh(line: str, *, db: str = "new.db") -> str:
+    return f"{line} --json --store sqlite:{db}"
+
+
+INDEX = fresh("index docs")
+INGEST = fresh("ingest notes --create", db="app.db")
+FAILED = fresh("retry-failed", db="failed.db")
+FILLED = fresh("ingest filled", db="app.db")
+RETRY = fresh("retry-failed filled", db="app.db")
+
+
+def of_a_run(line: str, **others: Row) -> dict[str, Row]:
+    """The rows of what all runs that embed share."""
+    return {
+        "precision": Row(f"{line} --precision bf16", report(precision="bf16")),
+        "device": Refused(f"{line} --device cuda", "models run on the processor only"),
+        "executor": Row(f"{line} --executor processes --workers 1", report(executor="processes")),
+        "workers": Row(f"{line} --workers 1", report(workers=1)),
+        "preset": Row(f"{line} --preset low-memory", report(executor="processes", workers=1)),
+        "max_memory_mb": Refused(f"{line} --max-memory-mb 500", "for worker processes, not for threads"),
+        "max_documents_per_worker": Refused(f"{line} --max-documents-per-worker 5", "for worker processes"),
+        "batch_size": Refused(f"{line} --batch-size 0", "--batch-size: '0' does not fit"),
+        "schema": Refused(f"{line} --schema other", "--schema is for PostgreSQL"),
+    } | others
+
+
+def of_space(line: str) -> Callable[[Told], bool]:
+    """Whether the space is another than that of the same run without the option."""
+    return lambda told: told.json["space"] != Told(told.shell, told.shell.run(*line.split())).json["space"]
+
+
+ROWS: dict[tuple[str, str], Row] = {
+    (command, name): row
+    for command, rows in {
+        "index": of_a_run(
+            INDEX,
+            paths=Row("index nowhere", lambda told: told.code == 1 and "nowhere" in told.err),
+            model=Row(f"{INDEX} --model {OTHER}", is_of_other),
+            document_prompt=Row(f"{INDEX} --document-prompt a:", of_space(INDEX.replace("new.db", "newer.db"))),
+            query_prompt=Elsewhere("test_prompts.py::test_the_store_remembers_them"),
+            store=Row(INDEX, lambda told: (told.shell.folder / "new.db").exists()),
+            db_timeout=Refused(f"{INDEX} --db-timeout 5", "--db-timeout is for PostgreSQL"),
+            cache=Row(f"{INDEX} --no-cache", report(cached=0), unless=fresh("index docs", db="unless.db")),
+            chunk_tokens=Row(f"{INDEX} --chunk-tokens 16", lambda told: told.json["chunks"] > 3),
+            include=Row(f"{INDEX} --include *.md", report(documents=1)),
+            exclude=Row(f"{INDEX} --exclude *.md", report(documents=2)),
+            hidden=Row(f"{INDEX} --hidden", report(documents=4)),
+            generated=Row(f"{INDEX} --generated", report(documents=4)),
+            prune=Row("index docs --json --include *.md --prune", report(removed=2)),
+            max_file_size=Row(f"{INDEX} --max-file-size 60", report(documents=2)),
+            dry_run=Row(f"{INDEX} --dry-run", lambda told: not (told.shell.folder / "new.db").exists()),
+        ),
+        "retry-failed": of_a_run(
+            FAILED,
+            table=Row(RETRY, report(table="filled")),
+            vector=Refused(f"{FAILED} --vector x", "--vector is about a table: name the TABLE"),
+            metrics=Refused(f"{FAILED} --no-metrics", "--metrics is about a table"),
+            truncate=Refused(f"{FAILED} --no-truncate", "--truncate is about a table"),
+            max_text=Refused(f"{FAILED} --max-text 5", "--max-text is about a table"),
+            model=Row(f"{FAILED} --model {OTHER}", lambda told: told.code == 1 and "bert-cls" in told.err),
+            document_prompt=Row(f"{FAILED} --document-prompt a:", lambda told: told.code == 1 and "'a:'" in told.err),
+            query_prompt=Elsewhere("test_prompts.py::test_the_store_remembers_them"),
+            store=Row("retry-failed --store sqlite:none.db", lambda told: "none.db" in told.err),
+            db_timeout=Refused(f"{FAILED} --db-timeout 5", "--db-timeout is for PostgreSQL"),
+            cache=Row(f"{RETRY} --no-cache", report(cached=0)),
+            chunk_tokens=Refused(f"{RETRY} --chunk-tokens 32", "--chunk-tokens is for files"),
+        ),
+        "search": {
+            "query": Row("search bread", lambda told: "bread.txt:1:" in told.out.splitlines()[0]),
+            "limit": Row("search bread -k 1", lambda told: told.out.count("\n") == 1),
+            "glob": Row("search bread --glob *.md", lambda told: "rose.md" in told.out and told.out.count("\n") == 1),
+            "exact": Elsewhere("test_store_postgres_index.py::test_the_index_finds_nearly_what_is_nearest"),
+            "model": Row(f"search bread --model {OTHER}", lambda told: told.code == 1 and "bert-cls" in told.err),
+            "query_prompt": Elsewhere(
+                "test_prompts.py::test_another_document_prompt_is_refused_and_another_query_prompt_noted"
+            ),
+            "store": Row("search bread --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused("search bread --schema other", "--schema is for PostgreSQL"),
+        },
+        "ingest": of_a_run(
+            INGEST,
+            table=Refused("ingest --store sqlite:app.db", "TABLE is missing: sqlite:app.db has again, filled, notes"),
+            batch=Refused("ingest notes 0 --store sqlite:app.db", "BATCH"),
+            key=Refused(f"{INGEST} --id nothing", "nothing"),
+            text=Row(f"{INGEST} --text other", report(text="other")),
+            vector=Row(f"{INGEST} --vector more", report(vector="more")),
+            create=Refused("ingest notes --store sqlite:app.db", "--create"),
+            halfvec=Refused(f"{INGEST} --halfvec", "--halfvec is for PostgreSQL"),
+            overwrite=Row(f"{FILLED} --model {OTHER} --overwrite", is_of_other),
+            index=Refused(f"{INGEST} --index hnsw", "--index hnsw is for PostgreSQL"),
+            m=Refused(f"{INGEST} --index none --m 16", "--index none builds no index"),
+            ef_construction=Refused(f"{INGEST} --ef-construction 90", "--ef-construction is for PostgreSQL"),
+            distance=Refused(f"{INGEST} --distance l2", "--distance is for PostgreSQL"),
+            metrics=Row(
+                f"{INGEST} --no-metrics", report(measured=0), unless=fresh("ingest again --create", db="app.db")
+            ),
+            metrics_only=Row(fresh("ingest notes --metrics-only", db="app.db"), report(vector="", measured=2)),
+            truncate=Row(f"{INGEST} --no-truncate", report(failed=1)),
+            max_text=Row(f"{INGEST} --max-text 30", report(failed=1)),
+            model=Row(f"{INGEST} --model {OTHER}", is_of_other),
+            document_prompt=Row(f"{INGEST} --document-prompt a:", of_space(fresh("ingest filled", db="app.db"))),
+            query_prompt=Elsewhere("test_prompts.py::test_ingest_and_retry_failed_of_a_table"),
+            store=Row("ingest notes --store sqlite:none.db", lambda told: "none.db" in told.err),
+            db_timeout=Elsewhere("test_table_sqlite.py::test_a_lock_is_waited_for"),
+            cache=Row(f"{INGEST} --no-cache", report(cached=0), unless=fresh("ingest again --create", db="app.db")),
+            dry_run=Row(f"{INGEST} --dry-run", report(dry_run=True)),
+        ),
+        "status": {
+            "name": Row(fresh("status filled", db="app.db"), report(table="filled")),
+            "vector": Refused("status --vector x", "--vector is about a table"),
+            "store": Row("status --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused("status --schema other", "--schema is for PostgreSQL"),
+            "failures": Row(fresh("status --failures", db="failed.db"), lambda told: len(told.json["failed"]) == 1),
+        },
+        "verify": {
+            "name": Row(fresh("verify filled", db="app.db"), report(table="filled", recomputed=2)),
+            "vector": Refused("verify --vector x", "--vector is about a table"),
+            "model": Refused(f"verify --sample 0 --model {OTHER}", "--sample 0 wants none: leave one out"),
+            "sample": Row("verify --sample 1 --json", report(recomputed=1), unless="verify --json"),
+            "store": Row("verify --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused("verify --schema other", "--schema is for PostgreSQL"),
+        },
+        "models": {},
+        "doctor": {
+            "model": Row(f"doctor --model {OTHER} --json", lambda told: told.json["model"]["name"] == OTHER),
+            "precision": Row("doctor --precision bf16 --json", lambda told: told.json["run"]["precision"] == "bf16"),
+            "workers": Row("doctor --workers 1 --json", lambda told: told.json["run"]["streams"] == 1),
+        },
+        "bench ingest": {
+            "table": Refused("bench ingest --store sqlite:app.db", "TABLE is missing"),
+            "batch": Refused("bench ingest notes --batch 0", "--batch"),
+            "max_workers": Refused("bench ingest notes --max-workers 0", "--max-workers"),
+            "rows": Refused("bench ingest notes --rows 0", "--rows"),
+            "key": Refused("bench ingest notes --store sqlite:app.db --id nothing", "nothing"),
+            "text": Refused("bench ingest notes --store sqlite:app.db --text nothing", "nothing"),
+            "model": Row("bench ingest notes --store sqlite:app.db --model nowhere/none", lambda told: told.code == 1),
+            "precision": Refused("bench ingest notes --precision f8", "--precision"),
+            "executor": Refused("bench ingest notes --executor nothing", "--executor"),
+            "store": Row("bench ingest notes --store sqlite:none.db", lambda told: "none.db" in told.err),
+        },
+        "cache stats": {},
+        "cache prune": {
+            "max_size": Row("cache prune --max-size 0 --json", lambda told: told.json["removed"] > 0),
+            "older_than": Row("cache prune --older-than 1d --json", lambda told: told.json["removed"] == 0),
+        },
+        "cache clear": {
+            "yes": Row("cache clear --yes --json", lambda told: told.json["removed"] > 0, unless="cache clear --json"),
+        },
+    }.items()
+    for name, row in rows.items()
+}
+
+
+def leaves(parser: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    below = getattr(parser, "commands", None)
+    if not below:
+        yield " ".join(path), parser
+    for name, command in (below or {}).items():
+        yield from leaves(command, (*path, name))
+
+
+COMMANDS = dict(leaves(app.command()))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files, a store, one that has a failure, and a database with tables; copied for each row."""
+    folder = tmp_path_factory.mktemp("made")
+    docs = folder / "docs"
+    docs.mkdir()
+    (docs / "bread.txt").write_text("bread " * 20)
+    (docs / "rose.md").write_text("A rose grows in the garden.")
+    (docs / "water.txt").write_text("Water in the river.")
+    (docs / "package-lock.json").write_text('{"lockfileVersion": 3}')
+    (docs / ".hidden.txt").write_text("A stone in the water.")
+    with closing(sqlite3.connect(folder / "app.db")) as db, db:
+        for name in ("notes", "again", "filled"):
+            db.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, text TEXT, other TEXT)")
+            rows = [("Bread is baked in an oven.", "oven"), ("light " * 600, "light")]
+            db.executemany(f"INSERT INTO {name} (text, other) VALUES (?, ?)", rows)
+    shell = within(folder)
+    for line in (
+        "index docs",
+        "index docs --store sqlite:failed.db",
+        "ingest filled --create --store sqlite:app.db",
+    ):
+        done = shell.run(*line.split())
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def within(folder: Path) -> Within:
+    shell = tables.shell(folder, "sqlite:index.db", Within)
+    assert isinstance(shell, Within)
+    return shell
+
+
+@pytest.fixture
+def shell(made: Path, tmp_path: Path) -> Within:
+    folder = tmp_path / "here"
+    shutil.copytree(made, folder)
+    with closing(sqlite3.connect(folder / "failed.db")) as db, db:
+        old, new = os.fspath(made), os.fspath(folder)
+        (name,) = db.execute("SELECT name FROM documents ORDER BY name LIMIT 1").fetchone()
+        db.execute("INSERT INTO failures VALUES (?, 0, 0, 1, 1, 'Cause', 'why', 1, 0)", [name.replace(old, new)])
+    return within(folder)
+
+
+def test_every_option_has_a_row() -> None:
+    wanted = {
+        (command, parameter.name)
+        for command, parser in COMMANDS.items()
+        for parameter in parser.params
+        if parameter.name not in COMMON
+    }
+    assert set(ROWS) == wanted
+
+
+@pytest.mark.parametrize("row", [key for key, row in ROWS.items() if row.with_option], ids=" ".join)
+def test_an_option_changes_something_or_is_refused(row: tuple[str, str], shell: Within) -> None:
+    holds, unless = ROWS[row].holds, ROWS[row].unless
+    if unless is not None:
+        without = Told(shell, shell.run(*unless.split()))
+        assert without.code == 2 or not holds(without), "the same without it"
+    told = Told(shell, shell.run(*ROWS[row].with_option.split()))
+    assert holds(told), (told.code, told.out, told.err)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_every_command_has(command: str, shell: Within) -> None:
+    arguments = {
+        "index": ["docs"],
+        "search": ["bread"],
+        "ingest": ["filled", "--store", "sqlite:app.db"],
+        "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
+        "cache prune": ["--older-than", "1d"],
+        "cache clear": ["--yes"],
+    }.get(command, [])
+    line = [*command.split(), *arguments]
+    assert is_one_object(Told(shell, shell.run(*line, "--json")))
+    refused = shell.run(*line, "-q", "-v")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--quiet and --verbose contradict each other" in refused.stderr
