@@ -36,6 +36,7 @@ from embedmill.unread import warn_of_query
 
 if TYPE_CHECKING:
     from embedmill.chunking import Chunking
+    from embedmill.executors.pace import Pace
     from embedmill.interfaces import Executor, Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
     from embedmill.records import Entry, Hit, Progress, Report, StoreStatus, Vector
@@ -85,7 +86,7 @@ def index(
         with suppress(StoreNotFound):
             store = _opened(chosen, stack, write=not dry_run)
             chosen = with_prompts_of(store.status(), chosen, given)
-        embedder, executor, cache, chunking = parts(chosen, stack)
+        embedder, executor, cache, chunking = parts(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
             if store is not None:
                 _check_space(store, embedder)
@@ -320,6 +321,19 @@ class _NoDocuments:
         return ()
 
 
+def without_rests(chosen: Settings) -> Settings:
+    """For a dry run, which embeds a sample: it is measured without the rests of ``--sleep``."""
+    if chosen.sleep:
+        log.warning("the estimate does not count the rests of --sleep")
+    return dataclasses.replace(chosen, sleep=0.0)
+
+
+def _pace(chosen: Settings) -> Pace | None:
+    from embedmill.executors.pace import Pace
+
+    return Pace(chosen.max_load, chosen.sleep) if chosen.max_load is not None or chosen.sleep else None
+
+
 def _processes(chosen: Settings) -> Executor:
     from embedmill.executors.limits import Limits
     from embedmill.executors.processes import EmbedderPool
@@ -334,7 +348,7 @@ def _processes(chosen: Settings) -> Executor:
     )
 
     def pool(workers: int) -> EmbedderPool:
-        return EmbedderPool(factory, workers=workers, limits=limits)
+        return EmbedderPool(factory, workers=workers, limits=limits, pace=_pace(chosen))
 
     return pool(processes(chosen.workers)) if chosen.workers else TunedPool(pool, candidates(machine.cores()))
 
@@ -419,7 +433,7 @@ def parts(
     if chosen.executor == "processes":
         executor = _processes(chosen)
     else:
-        executor = InlineExecutor(embedder)
+        executor = InlineExecutor(embedder, _pace(chosen))
         if chosen.max_memory_mb or chosen.max_documents_per_worker:
             log.warning(
                 "limits are for worker processes, not for threads: give --executor processes, or leave them out"

@@ -33,6 +33,7 @@ _EARLIER = {
     "EMBED_PREFIX": "document_prompt",
     "EMBED_BATCH_SIZE": "batch_size",
     "EMBED_WORKERS": "workers",
+    "EMBED_SLEEP": "sleep",
 }
 """Variables that scripts of this kind have in common -> the setting. embedmill's own win over them."""
 
@@ -58,6 +59,8 @@ class Settings:
     document_prompt: str | None = None  # put before each document; None: the store's own, else the model's
     query_prompt: str | None = None  # put before each query; None: the same
     executor: str = "threads"
+    max_load: float | None = None  # share of the cores that others leave; None: no look at them
+    sleep: float = 0.0  # seconds between two calls of the model
     workers: int | None = None  # threads: calls of the model that run at once; processes: their number
     preset: str = "auto"  # for processes; one that is named means processes
     max_memory_mb: int | None = None  # of a worker process, model included; None: the preset's
@@ -98,6 +101,8 @@ class RunOptions(PlaceOptions, total=False):
     document_prompt: str | None
     query_prompt: str | None
     executor: str | None
+    max_load: float | str | None
+    sleep: float | str | None
     workers: int | str | None
     preset: str | None
     max_memory_mb: int | str | None
@@ -364,6 +369,20 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _pause(value: Any) -> float:
+    return 0.0 if str(value).strip() in ("0", "0.0") else _seconds(value)
+
+
+def _share(value: Any) -> float:
+    try:
+        share = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError("expected a share above 0 and up to 1, as in 0.5")
+    return share
+
+
 def _switch(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -398,6 +417,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "document_prompt": prompt,
     "query_prompt": prompt,
     "executor": _one_of(*EXECUTORS),
+    "max_load": _share,
+    "sleep": _pause,
     "workers": _workers,
     "preset": _one_of(*PRESETS),
     "max_memory_mb": _count(1, 1 << 24),

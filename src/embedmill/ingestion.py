@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, Unpack
 
 from embedmill import machine
-from embedmill.api import embedder_of, parts, with_prompts_of
+from embedmill.api import embedder_of, parts, with_prompts_of, without_rests
 from embedmill.checks import whole_number
 from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
@@ -92,7 +92,7 @@ def ingest(
         if again and options.get("model") is None and noted.model:
             chosen = replace(chosen, model=noted.model)
         chosen = with_prompts_of(noted, chosen, embedder_of(chosen))
-        embedder, executor, cache, _ = parts(chosen, stack)
+        embedder, executor, cache, _ = parts(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
             return estimate(there, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
         ingestor = Ingestor(

@@ -117,6 +117,23 @@ WorkersOrAuto = Annotated[
         "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
     ),
 ]
+MaxLoad = Annotated[
+    str | None,
+    option(
+        "--max-load",
+        metavar="SHARE",
+        help="Take at most so much of the cores that other programs leave, as in 0.8: fewer calls of the model, or "
+        "workers, run at once while the machine is busy, more again afterwards, and always one. Default: all cores.",
+    ),
+]
+Sleep = Annotated[
+    str | None,
+    option(
+        "--sleep",
+        metavar="SECONDS",
+        help="Rest for so long after each call of the model, in each stream or worker, to stay polite. Default: 0.",
+    ),
+]
 Preset = Annotated[
     str | None,
     option(

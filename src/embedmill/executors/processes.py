@@ -21,6 +21,7 @@ from embedmill.executors.caller import Abandoned, Caller
 from embedmill.executors.fallback import Fallback
 from embedmill.executors.limits import Limits
 from embedmill.executors.loading import Factory
+from embedmill.executors.pace import Pace
 from embedmill.executors.recovery import Job
 from embedmill.executors.slots import Restart
 from embedmill.executors.supervisor import Supervisor, divided
@@ -57,8 +58,12 @@ class EmbedderPool(Closing):
         threads: int | None = None,
         limits: Limits | None = None,
         on_restart: Callable[[Restart], None] = lambda _: None,
+        pace: Pace | None = None,
     ) -> None:
-        """`threads` are those of all workers together. `on_restart` is called from the supervisor's thread."""
+        """`threads` are those of all workers together. `on_restart` is called from the supervisor's thread.
+
+        `pace` says when a call of the model may begin, in whichever worker; None for at once.
+        """
         if os.environ.get(IMPORTING):
             raise UsageError(
                 "a pool is started while a worker imports this script: put what starts it under "
@@ -79,6 +84,7 @@ class EmbedderPool(Closing):
         # A run that was abandoned may be collected, and so end, in the midst of anything that this thread does.
         self._lock = threading.RLock()
         self._closed = False
+        self._pace = pace
         self._pid = os.getpid()
         self._started = False
         self._here: Fallback | None = None  # once no worker can be started
@@ -93,6 +99,7 @@ class EmbedderPool(Closing):
             on_restart=on_restart,
             no_workers=_weakly(self._go_on_without_workers),
             out_of_time=_weakly(self._out_of_time),
+            pace=pace,
         )
         self._end = weakref.finalize(self, self._supervisor.close)  # of a pool that was forgotten, too
 
@@ -167,7 +174,10 @@ class EmbedderPool(Closing):
 
     def hurry(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds: `run` ends then, with what is."""
-        self._supervisor.give_up_at = time.monotonic() + seconds  # and no more: this may be a signal handler
+        # And no more: this may be a signal handler.
+        self._supervisor.give_up_at = time.monotonic() + seconds
+        if self._here is not None:
+            self._here.give_up_at = self._supervisor.give_up_at
 
     def close(self) -> None:
         """End the workers; may be called twice. A `run` that is under way raises `RuntimeError`.
@@ -237,7 +247,10 @@ class EmbedderPool(Closing):
         )
         with self._lock:
             try:
-                self._here = here = Fallback(self._factory, self._threads, _weakly(self._fail))
+                self._here = here = Fallback(
+                    self._factory, self._threads, _weakly(self._fail), _weakly(self._out_of_time), self._pace
+                )
+                here.give_up_at = self._supervisor.give_up_at  # a stop may have come just before
             except RuntimeError as no_thread:
                 self._fail(no_thread)
                 return

@@ -21,6 +21,7 @@ from embedmill.executors.crew import Crew
 from embedmill.executors.deadlines import Deadlines
 from embedmill.executors.frames import Frame, Kind, ProtocolError, pack_batch, read_result
 from embedmill.executors.limits import Limits
+from embedmill.executors.pace import Pace
 from embedmill.executors.recovery import Job, Trial
 from embedmill.executors.slots import Held, Restart, Worker
 from embedmill.executors.worker import MODEL_FAILED
@@ -49,6 +50,7 @@ class Supervisor:
         on_restart: Callable[[Restart], None],
         no_workers: Callable[[Exception | None], None],
         out_of_time: Callable[[], None],
+        pace: Pace | None = None,
     ) -> None:
         """`threads` has one entry for each worker.
 
@@ -69,6 +71,10 @@ class Supervisor:
         self._dimension = 0  # until a worker was ready
         self._deadly = 0  # texts found to kill workers, since a batch was last finished
         self._limits = limits
+        self._pace = pace
+        self._places = sum(threads)  # calls that keep the cores busy
+        if pace is not None:
+            pace.worker_pids = lambda: [worker.child.pid for worker in self.crew]
         self._deadlines = Deadlines(limits)
         self._no_workers = no_workers
         self._out_of_time = out_of_time
@@ -127,7 +133,7 @@ class Supervisor:
             while not self._ending:
                 self._start_missing()
                 self._assign()
-                busy = self._suspects or any(worker.held or not worker.ready for worker in self.crew)
+                busy = self._suspects or self._queue or any(worker.held or not worker.ready for worker in self.crew)
                 for key, _ in self._selector.select(_TICK if busy or self.crew.missing() else _IDLE_TICK):
                     key.data()
                 self._look_at_the_clock()
@@ -135,6 +141,7 @@ class Supervisor:
             log.exception("the pool's supervisor failed")
             self._no_workers(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
+            self._ended(sum(len(worker.held) for worker in self.crew))
             self.crew.end()
             self._opened.close()
 
@@ -190,10 +197,26 @@ class Supervisor:
         while gave:  # the worker that has the least comes first: none waits while another holds more than it works at
             gave = False
             for worker in sorted(self.crew, key=lambda worker: len(worker.held) / worker.concurrency):
+                if not self._in_pace(worker):
+                    continue
                 if trial := self._next_for(worker):
                     self._give(worker, trial)
                     gave = True
                     break
+
+    def _in_pace(self, worker: Worker) -> bool:
+        """Whether the pace lets another call begin, in this worker."""
+        if self._pace is None:
+            return True
+        ahead = sum(worker.concurrency + _AHEAD for worker in self.crew)
+        if self._pace.places(self._places) == self._places and not self._pace.sleeps:
+            return self._pace.may_begin(self._places, ahead)
+        calls = max(1, min(worker.concurrency, self.crew.slot(worker).threads))
+        return len(worker.held) < calls and self._pace.may_begin(self._places)
+
+    def _ended(self, calls: int) -> None:
+        if self._pace is not None:
+            self._pace.end(calls)
 
     def _next_for(self, worker: Worker) -> Trial | None:
         if not worker.ready or worker.leaving:
@@ -217,6 +240,8 @@ class Supervisor:
     def _give(self, worker: Worker, trial: Trial) -> None:
         self._number = (self._number + 1) % 2**32
         worker.held[self._number] = Held(trial)
+        if self._pace is not None:
+            self._pace.begun()
         worker.begin(time.monotonic())
         worker.calls += 1
         self._send(worker, pack_batch(self._number, trial.batch))
@@ -304,6 +329,7 @@ class Supervisor:
         if embedded.vectors.shape[1] != self._dimension:
             raise ProtocolError(f"vectors of {embedded.vectors.shape[1]} numbers, not of {self._dimension}")
         del worker.held[frame.number]
+        self._ended(1)
         now = time.monotonic()
         self._deadlines.learn(trial.batch.tokens, now - (held.since or now))
         worker.begin(now)
@@ -351,6 +377,7 @@ class Supervisor:
     def _lost(self, worker: Worker, cause: Cause | None = None, *, late: Held | None = None) -> None:
         """A worker is dead, or has to be: what it held is tried again; `late` is what it hung on."""
         cause = self.crew.lost(worker, cause)
+        self._ended(len(worker.held))
         for held in worker.held.values():
             if held.trial.job.outcome is None:
                 self.retries += 1

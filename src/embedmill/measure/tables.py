@@ -23,7 +23,7 @@ from embedmill.tables.copies import Copy, copied
 ROWS: Final = 1000
 """Of the table, that are tried with each setting: some seconds each on two cores."""
 
-_USED: Final = [name for name in RunOptions.__annotations__ if name not in ("workers", "cache")]  # tried, and off
+_USED: Final = [name for name in RunOptions.__annotations__ if name not in ("workers", "cache", "max_load", "sleep")]
 
 _LARGER: Final = 4  # the second batch size, as a multiple of the first
 
