@@ -447,6 +447,11 @@ def word_pieces() -> Any:
     return BertTokenizer(vocab=vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))
 
 
+def mpnet_pieces() -> Any:
+    """MPNet's tokenizer, whose mask takes the space before it."""
+    return MPNetTokenizer(vocab=vocabulary(["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]))
+
+
 def deberta_v2() -> Any:
     """DeBERTa's second tokenizer."""
     return unigrams(DebertaV2Tokenizer, BRACKETS, unk_id=3)
@@ -466,6 +471,7 @@ FOX = {
 TOKENIZERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "bert-cased": (word_pieces, {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False}),
     "bert-added": (word_pieces, {"additional_special_tokens": ["dog"], "mask_token": FOX, "cls_token": "[MASK]"}),
+    "mpnet-plain": (mpnet_pieces, {}),
     "bert-fast-class": (word_pieces, {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}),
     "bert-split-special": (word_pieces, {"split_special_tokens": True}),
     "roberta-spaced": (lambda: byte_pairs(RobertaTokenizer), {"add_prefix_space": True}),
@@ -478,6 +484,7 @@ TOKENIZERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 KINDS = {
     BertTokenizer: "bert",
+    MPNetTokenizer: "mpnet",
     RobertaTokenizer: "roberta",
     DebertaTokenizer: "deberta",
     DebertaV2Tokenizer: "deberta-v2",

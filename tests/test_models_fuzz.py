@@ -143,6 +143,30 @@ def test_a_hostile_vocabulary(vocabulary: Any, tmp_path: Path) -> None:
         embedded(folder)
 
 
+@pytest.mark.parametrize("table", ["", "AAAA", "BAAAAAAAAAD/", "////f2Fi", "no base64!"])
+def test_a_damaged_table_of_replacements_does_not_panic(
+    table: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(MODELS / "roberta-onnx", tmp_path / "model"))
+    path = folder / "tokenizer.json"
+    normalizer = {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": table}]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": normalizer}))
+    with pytest.raises(EmbedmillError, match=r"tokenizer\.json: cannot be read"):
+        embedded(folder)
+    assert "panicked" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [5000, 2**31])
+def test_a_special_token_beyond_the_vocabulary_is_noticed_at_once(number: int, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(MODELS / "bert-40-positions", tmp_path / "model"))
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [number]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(EmbedmillError, match="beyond the model's vocabulary"):
+        embedded(folder)
+
+
 def test_a_frame_that_is_not_defined_does_not_panic(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Flaw: tokenizers panics, which is no `Exception`, and a traceback was all that the user saw."""
     folder = Path(shutil.copytree(MODELS / "bert-40-positions", tmp_path / "model"))

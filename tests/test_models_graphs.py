@@ -15,7 +15,7 @@ import pytest
 from openvino import opset15 as op
 
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.errors import EmbeddingError, ModelError, UnsupportedModel
 from embedmill.models import locate, read_card, weights_sha256
 from embedmill.models.onnx import external_files
 
@@ -146,7 +146,7 @@ def test_a_text_without_tokens_is_its_own_failure(tmp_path: Path) -> None:
     change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     embedder = load(folder)
     assert embedder.embed(["fox"]).shape == (1, 32)
-    with pytest.raises(ModelError, match="the text has no tokens"):
+    with pytest.raises(EmbeddingError, match="the text has no tokens"):
         embedder.embed([""])
 
 
@@ -160,8 +160,15 @@ def test_a_token_beyond_the_vocabulary_is_noticed(name: str, tmp_path: Path) -> 
     path.write_text(json.dumps(tokenizer))
     embedder = load(folder)
     assert embedder.embed(["dog"]).shape == (1, 32)
-    with pytest.raises(ModelError, match="token 5000 is beyond the model's vocabulary of 197"):
+    with pytest.raises(EmbeddingError, match=r"token 5000 is beyond the model.s vocabulary of 197"):
         embedder.embed(["fox"])
+
+
+def test_a_graph_with_fewer_words_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = copy("bert-onnx", tmp_path / "model")
+    change(folder / "config.json", vocab_size=198)
+    with pytest.raises(ModelError, match=r"has 197 words, config\.json says 198"):
+        load(folder).load()
 
 
 # External data

@@ -225,6 +225,7 @@ def _read(card: Card, inputs: _Inputs) -> Node:
     """The tokens' hidden states of a graph that a repository ships, fed from our inputs."""
     path = card.weights.paths[0]
     model = _ready(card)
+    _check_vocabulary(card, model)
     fed = set()
     for parameter in model.get_parameters():
         port = parameter.output(0)
@@ -253,6 +254,26 @@ def _read(card: Card, inputs: _Inputs) -> Node:
     hidden = _hidden_states(card, model)
     # What follows counts and sums in float32; graphs in float16 and bfloat16 are common.
     return op.convert(hidden, ov.Type.f32) if hidden.get_element_type() != ov.Type.f32 else hidden
+
+
+def _check_vocabulary(card: Card, model: Any) -> None:
+    """Raise `ModelError` where the graph's table of words has fewer rows than config.json says.
+
+    OpenVINO takes zeros for a row that is not there, and a text would get a vector of something else.
+    """
+    for node in model.get_ops():
+        if node.get_type_name() != "Gather" or card.vocab_size is None:
+            continue
+        table, index = node.input_value(0), node.input_value(1).get_node()
+        while index.get_type_name() == "Convert":
+            index = index.input_value(0).get_node()
+        if index.get_type_name() == "Parameter" and "input_ids" in index.output(0).names:
+            rows = table.partial_shape[0] if table.partial_shape.rank.is_static else None
+            if rows is not None and rows.is_static and rows.get_length() < card.vocab_size:
+                raise ModelError(
+                    f"{card.weights.paths[0]}: has {rows.get_length()} words, config.json says {card.vocab_size}: "
+                    "the files belong to different models, fetch them again"
+                )
 
 
 def _ready(card: Card) -> Any:

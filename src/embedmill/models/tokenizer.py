@@ -57,7 +57,7 @@ class Tokenizer:
         self._max_tokens = card.max_tokens
         self._left = settings.text("truncation_side", "right") == "left"
         self._where = _definition(card.folder)
-        self._prefix, self._suffix = self._frame()
+        self._prefix, self._suffix = self._frame(card.vocab_size)
         self.special_tokens = self._prefix + self._suffix
         self.pad_id = _pad_id(self._tokenizer, settings, card)
         self._unknown = _unknown_id(self._tokenizer, settings)
@@ -107,7 +107,7 @@ class Tokenizer:
                 if not any(_SURROGATES.search(text) for text in texts):
                     raise
                 encodings = self._tokenizer.encode_batch_fast([_SURROGATES.sub("�", text) for text in texts])
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _cut(self, ids: TokenIds) -> TokenIds:
         if len(ids) <= self._max_tokens:
@@ -140,11 +140,16 @@ class Tokenizer:
     def _enough(self, ids: TokenIds, piece: str, text: str) -> bool:
         return len(piece) == len(text) or len(ids) >= self._max_tokens
 
-    def _frame(self) -> tuple[int, int]:
-        """How many special tokens come before a text and after it."""
+    def _frame(self, vocabulary: int | None) -> tuple[int, int]:
+        """How many special tokens come before a text and after it. They must be of the model's vocabulary."""
         with one_line(self._where):
             whole = self._tokenizer.encode("a").ids
             inner = self._tokenizer.encode("a", add_special_tokens=False).ids
+        if vocabulary is not None and max(whole, default=0) >= vocabulary:
+            raise ModelError(
+                f"{self._where}: token {max(whole)} is beyond the model's vocabulary of {vocabulary}: "
+                "tokenizer and weights belong to different models, fetch them again"
+            )
         added = len(whole) - len(inner)
         before = next((n for n in range(added + 1) if whole[n : n + len(inner)] == inner), None)
         if before is None:
@@ -173,7 +178,8 @@ def _further(path: Path, settings: Config, own: Config, config: Config) -> list[
     normalizer = outline(path)["normalizer"]
     if (
         own.text("tokenizer_class", "BertTokenizer").removesuffix("Fast") in BERT_LIKE
-        and (normalizer or {}).get("type") == "BertNormalizer"
+        and isinstance(normalizer, dict)
+        and normalizer.get("type") == "BertNormalizer"
     ):
         normalizer = bert_normalizer(own)
     if changes.get("normalizer", outline(path)["normalizer"]) == normalizer:

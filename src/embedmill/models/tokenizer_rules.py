@@ -7,6 +7,7 @@ with other settings than its file carries therefore has other tokens than the fi
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
@@ -316,6 +317,7 @@ def _canonical(path: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: sections[name] for name in ("normalizer", "pre_tokenizer", "post_processor")}
     with one_line(path):
         _check_templates(parts["post_processor"])
+        _check_charsmaps(parts["normalizer"])
         whole = json.loads(tokenizers.Tokenizer.from_str(json.dumps({**shell, **parts, "model": model})).to_str())
         added = sorted(sections["added_tokens"] or [], key=lambda token: token.get("id", 0))
         tokens = [{name: token[name] for name in (*_FLAGS, "content")} for token in added]
@@ -333,3 +335,20 @@ def _check_templates(processor: Any) -> None:
                 raise ValueError(f"the special token {str(step['SpecialToken']['id'])[:100]!r} is not defined")
         for inner in processor.get("processors") or ():
             _check_templates(inner)
+
+
+def _check_charsmaps(normalizer: Any) -> None:
+    """Raise `ValueError` for a SentencePiece table of replacements that is cut short, at which tokenizers panics.
+
+    It is a number, a trie of so many bytes, and the replacements as UTF-8.
+    """
+    if not isinstance(normalizer, dict):
+        return
+    for inner in normalizer.get("normalizers") or ():
+        _check_charsmaps(inner)
+    if normalizer.get("type") == "Precompiled":
+        table = base64.b64decode(normalizer["precompiled_charsmap"], validate=True)
+        trie = int.from_bytes(table[:4], "little")
+        if len(table) < 4 + trie or trie % 4:
+            raise ValueError("its table of replacements is cut short")
+        table[4 + trie :].decode()
