@@ -44,6 +44,39 @@ def test_the_python_about_tables_runs(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "2 0\n")
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_the_python_about_python_runs(number: int) -> None:
+    text = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    done = subprocess.run([sys.executable, "-c", blocks[number]], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in re.findall(r"print\(.*\)  # (.*)", blocks[number]):
+        assert line in done.stdout
+
+
+def test_what_a_first_run_prints_has_these_lines(tmp_path: Path) -> None:
+    """The numbers are of one day; what is told is not."""
+    (shown,) = re.findall(r"<!-- printed -->\n```\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "a.txt").write_text("Bread is baked in an oven.")
+    run = [sys.executable, "-m", "embedmill"]
+    options = ["--no-cache", "--store", f"sqlite:{tmp_path / 'index.db'}"]
+    done = subprocess.run([*run, "index", tmp_path, *options], capture_output=True, text=True, timeout=300)
+    found = subprocess.run([*run, "search", "bread", *options[1:]], capture_output=True, text=True, timeout=300)
+    printed = done.stdout + found.stdout
+
+    def shape(line: str) -> str:
+        return re.sub(r"\d[\d,.]*\d|\d", "1", line)
+
+    head, *rest = shown.splitlines()
+    assert re.fullmatch(r"1 chunks? indexed in 1 m?s \(1 chunks/s, 1 tokens/s\)", shape(printed.splitlines()[0]))
+    assert re.fullmatch(r"1 chunks indexed in 1 s \(1 chunks/s, 1 tokens/s\)", shape(head))
+    labels = [line.split()[0] for line in printed.splitlines()[1:]]
+    assert [line.split()[0] for line in rest][:5] == labels[:5]
+    hits = [line for line in rest if ": 0." in line]
+    assert len(hits) == 3 and re.match(r"\S+:\d+: 0\.\d{3} ", found.stdout)
+
+
 def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
     """All but the first, which makes the environment that the tests run in."""
     (lines,) = re.findall(r"<!-- table -->\n```\n.*?\n(.*?)```", README, re.DOTALL)
