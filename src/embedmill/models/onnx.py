@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -64,6 +62,8 @@ def without_links(graph: Path, beside: Sequence[Path]) -> Iterator[Path]:
     if not any(path.resolve() != path.parent.resolve() / path.name for path in beside):
         yield graph
         return
+    import shutil  # with `tempfile`, 7 ms that most starts need not pay
+
     folder = _folder_on_the_same_disk(graph.resolve())
     try:
         for path in (graph, *beside):
@@ -82,6 +82,8 @@ def without_links(graph: Path, beside: Sequence[Path]) -> Iterator[Path]:
 
 def _folder_on_the_same_disk(file: Path) -> Path:
     """A new temporary folder, on the file's own file system if there is a place where that may be written."""
+    import tempfile
+
     for parent in (cache_folder(), file.parent.parent):
         with contextlib.suppress(OSError):
             parent.mkdir(parents=True, exist_ok=True)

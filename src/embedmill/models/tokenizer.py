@@ -174,18 +174,19 @@ def tokenizer_sha256(card: Card) -> str:
 
 def _further(path: Path, settings: Config, own: Config, config: Config) -> list[Any]:
     """What else the settings change, beside what the overrides of BERT's normaliser have always told."""
-    changes = replacements(path, settings, config)
-    normalizer = outline(path)["normalizer"]
+    sections = outline(path)
+    changes = replacements(path, sections, settings, config)
+    normalizer = sections["normalizer"]
     if (
         own.text("tokenizer_class", "BertTokenizer").removesuffix("Fast") in BERT_LIKE
         and isinstance(normalizer, dict)
         and normalizer.get("type") == "BertNormalizer"
     ):
         normalizer = bert_normalizer(own)
-    if changes.get("normalizer", outline(path)["normalizer"]) == normalizer:
+    if changes.get("normalizer", sections["normalizer"]) == normalizer:
         changes.pop("normalizer", None)
     else:
-        changes.setdefault("normalizer", outline(path)["normalizer"])
+        changes.setdefault("normalizer", sections["normalizer"])
     if settings.boolean("split_special_tokens", False):
         changes["split_special_tokens"] = True
     return [changes] if changes else []
@@ -216,7 +217,7 @@ def _load(card: Card, settings: Config) -> tokenizers.Tokenizer:
     path, config = _definition(card.folder), Config.read(card.folder / "config.json")
     with one_line(path):
         if path.name == "tokenizer.json":
-            changes = replacements(path, settings, config)
+            changes = replacements(path, outline(path), settings, config)
             tokenizer = _changed(path, changes) if changes else tokenizers.Tokenizer.from_file(str(path))
             known = getattr(tokenizer.model, "unk_token", None)
             if tokenizer_class(settings, config) in BERT_LIKE and _token(settings, "unk_token") not in (None, known):

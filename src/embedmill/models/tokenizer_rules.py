@@ -116,19 +116,19 @@ def _skip(text: str, at: int, mark: str) -> int:
     return at
 
 
-def replacements(path: Path, settings: Config, config: Config) -> dict[str, Any]:
-    """The sections of the tokenizer.json at `path` that are others for this class and these settings.
+def replacements(path: Path, sections: Mapping[str, Any], settings: Config, config: Config) -> dict[str, Any]:
+    """Which of the sections of tokenizer.json (see `outline`) are others for this class and these settings.
 
     Raises `UnsupportedModel` where the settings contradict the file and no rule here says what comes of it.
     """
-    file = _canonical(path, outline(path))
+    file = _canonical(path, sections)
     name = tokenizer_class(settings, config)
     rebuilt = _rebuilt(path, name, settings, file)
     defaults = _SPECIAL.get(name, {}) if rebuilt else {}
     named = {each: settings.value(f"{each}_token") or defaults.get(each) for each in _NAMES}
     if rebuilt and (ends := _frame_tokens(name, named)) and _frame(file["post_processor"]) != ends:
         rebuilt["post_processor"] = _template(path, *ends)
-    wanted = dict(file) | _canonical(path, file | rebuilt)
+    wanted = dict(file) | (_canonical(path, file | rebuilt) if rebuilt else {})
     wanted["added_tokens"] = _added(name, settings, file["added_tokens"], named, anew=bool(rebuilt))
     return {section: value for section, value in wanted.items() if value != file[section]}
 
