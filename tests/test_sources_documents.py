@@ -100,6 +100,18 @@ def test_columns_keep_their_order_where_another_page_has_a_table() -> None:
     ]
 
 
+def test_squared_paper_is_no_table_and_what_is_in_no_cell_is_text() -> None:
+    squares = "".join(f"{x * 20} {y * 10} 20 10 re S\n" for x in range(30) for y in range(70))
+    assert text_of(made.pdf(squares + made.line("words on it")), "a.pdf") == "words on it"
+    two = made.ruled([["Name", "Price"], ["Screw", "0.10"]]) + made.line("# between", 72, 640)
+    two += made.ruled([["A", "B"], ["1", "2"]], up=600)
+    assert text_of(made.pdf(two), "a.pdf").split("\n\n") == [
+        "| Name | Price |\n| --- | --- |\n| Screw | 0.10 |",
+        "    # between",
+        "| A | B |\n| --- | --- |\n| 1 | 2 |",
+    ]
+
+
 def test_labels_stay_with_their_values() -> None:
     drawn = made.line("Invoice number:", 72, 600) + made.line("INV-2024-17", 250, 600)
     drawn += made.line("Due date:", 72, 580) + made.line("1 March", 250, 580)
@@ -357,6 +369,17 @@ def test_title_and_description_of_a_page_are_text() -> None:
         "a * b_c herea map",
         "| a\\|b | c_d |\n| --- | --- |",
     ]
+
+
+def test_what_html_leaves_open_is_closed() -> None:
+    page = "<p>one<p>two<ul><li>a<li>b</ul><table><tr><th>x<th>y<tr><td>1<td>2</table>"
+    assert text_of(page, "a.html") == "one\n\ntwo\n\n* a\n* b\n\n| x | y |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_tables_that_only_place_things_are_none() -> None:
+    page = "<table><tr><td>menu<td><p>intro<table><tr><th>a<th>b<tr><td>1<td>2</table></table>"
+    assert text_of(page, "a.html") == "menu\n\nintro\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert text_of("<table><tr><td>" * 300 + "deep", "a.html") == "| deep |\n| --- |"
 
 
 def test_a_page_nested_without_end_is_read() -> None:

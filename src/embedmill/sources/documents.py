@@ -20,13 +20,13 @@ from embedmill.sources.skips import LeftOut, Skip
 log = logging.getLogger("embedmill")
 
 _MODULES = {
-    ".docx": ("mammoth", "bs4", "markdownify"),
-    ".htm": ("bs4", "markdownify"),
-    ".html": ("bs4", "markdownify"),
+    ".docx": ("mammoth", "bs4", "lxml", "markdownify"),
+    ".htm": ("bs4", "lxml", "markdownify"),
+    ".html": ("bs4", "lxml", "markdownify"),
     ".pdf": ("pypdfium2",),
     ".pptx": ("pptx",),
     ".rtf": ("striprtf",),
-    ".xhtml": ("bs4", "markdownify"),
+    ".xhtml": ("bs4", "lxml", "markdownify"),
 }
 assert _MODULES.keys() == DOCUMENT_SUFFIXES
 

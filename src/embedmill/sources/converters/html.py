@@ -117,19 +117,34 @@ def convert(page: str) -> Converted:
 
 def parsed(page: str) -> BeautifulSoup:
     """A page, whole or a part of one, as a tree; whatever is wrong with it."""
-    return BeautifulSoup(page, "html.parser")
+    # Unlike Python's own parser this one knows that a new cell, item or paragraph ends the one before.
+    return BeautifulSoup(page, "lxml")
 
 
 def markdown(soup: BeautifulSoup) -> str:
     """The body as Markdown; only its text where it is nested too deeply for that."""
     for element in soup(_UNSEEN):
         element.decompose()
+    _unwrap_outer_tables(soup)
     body: Tag = soup.body or soup
     try:
         text = _Markdown().convert_soup(body)
     except RecursionError:
         text = body.get_text("\n", strip=True)
     return str(text).replace("\u00ad", "").strip()
+
+
+def _unwrap_outer_tables(soup: BeautifulSoup) -> None:
+    """Make blocks of tables that hold others: they place things on the page, and Markdown has no such tables."""
+    outer = {id(table) for inner in soup.find_all("table") if (table := inner.find_parent("table")) is not None}
+    if not outer:
+        return
+    for part in soup.find_all(["tr", "td", "th", "tbody", "thead", "tfoot", "caption"]):
+        if id(part.find_parent("table")) in outer:
+            part.name = "div"
+    for table in soup.find_all("table"):
+        if id(table) in outer:
+            table.name = "div"
 
 
 def _words(text: str) -> str:

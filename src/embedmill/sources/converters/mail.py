@@ -117,7 +117,7 @@ _AS_MEANT: Final = {"iso-8859-1": "cp1252", "us-ascii": "ascii", "gb2312": "gb18
 
 
 def _html(text: str) -> str:
-    if find_spec("bs4") is not None and find_spec("markdownify") is not None:
+    if all(find_spec(module) is not None for module in ("bs4", "lxml", "markdownify")):
         from embedmill.sources.converters import html
 
         return html.markdown(html.parsed(text))

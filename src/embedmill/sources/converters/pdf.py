@@ -24,7 +24,8 @@ PAGE_BREAK: Final = "\n\n\f"
 
 _SECONDS_A_PAGE: Final = 5.0  # of processor time to look for tables: a page of ordinary tables takes 0.1
 _SECONDS_IN_ALL: Final = 40.0  # what comes later has its text as lines
-_LINES: Final = range(4, 4000)  # drawn paths on a page that may be a table's rules: more are a drawing
+_FILLED: Final = 0.15  # of a table's cells
+_PATHS: Final = range(4, 4000)  # drawn paths on a page that may be a table's rules: more are a drawing
 
 _HYPHEN: Final = re.compile("[\x02\ufffe][ \t]*\n")  # PDFium's sign for a word that goes on in the next line
 _LEADERS: Final = re.compile(r"(?:[ ]?[.\u2026]){5,}")  # of a table of contents
@@ -80,7 +81,7 @@ def _text_of(page: pdfium.PdfPage, number: int, tables: _Tables) -> str:
     textpage = page.get_textpage()
     try:
         found = tables.on(page, number)
-        text = _around(textpage, found) if found else plain(textpage.get_text_range().replace("\r\n", "\n"))
+        text = _around(textpage, found) if found else plain(_lines(textpage))
     finally:
         textpage.close()
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).translate(_AS_MEANT)
@@ -92,24 +93,45 @@ def _has_picture(page: pdfium.PdfPage) -> bool:
 
 
 def _around(textpage: pdfium.PdfTextPage, found: Sequence[Table]) -> str:
-    """The page's text, with each table in the place of its first character."""
-    parts: list[str] = []
-    shown: set[int] = set()
+    """The page's text, with each table in the place of its first character. What is in no cell is text."""
+    outside: list[str] = []
+    segments: list[list[str] | int] = [outside]  # text, and numbers of tables
+    cells: list[dict[tuple[int, int], list[str]]] = [{} for _ in found]
+    target = outside
     for letter, across, up in _characters(textpage):
-        inside = _containing(found, across, up) if letter.strip() else None
-        if inside is None:
-            parts.append(letter)
-        elif inside not in shown:
-            shown.add(inside)
-            parts.append(f"\n\n{_as_table(textpage, found[inside][1])}\n\n")
+        if letter.strip():  # what is not stays with the character before it
+            number, cell = _containing(found, across, up)
+            if number >= 0 and not cells[number]:
+                outside = []
+                segments += [number, outside]
+            target = outside if number < 0 else cells[number].setdefault(cell, [])
+        target.append(letter)
+    tables = [_as_table(rows, own) for (_, rows), own in zip(found, cells, strict=True)]
+    kept = [each for each, drawn in zip(found, tables, strict=True) if drawn]
+    if len(kept) < len(found):
+        return _around(textpage, kept) if kept else plain(_lines(textpage))
+    parts = (f"\n\n{tables[each]}\n\n" if isinstance(each, int) else plain("".join(each)) for each in segments)
     return _BLANK_LINES.sub("\n\n", "".join(parts).replace("\r\n", "\n"))
 
 
-def _containing(found: Sequence[Table], across: float, up: float) -> int | None:
-    for index, ((left, bottom, right, top), _) in enumerate(found):
-        if left <= across <= right and bottom <= up <= top:
-            return index
-    return None
+def _lines(textpage: pdfium.PdfTextPage) -> str:
+    return str(textpage.get_text_range()).replace("\r\n", "\n")
+
+
+def _containing(found: Sequence[Table], across: float, up: float) -> tuple[int, tuple[int, int]]:
+    """Which table, and which row and cell of it, a place on the page lies in; -1 for none."""
+    for number, (bounds, rows) in enumerate(found):
+        if _holds(bounds, across, up):
+            for row, boxes in enumerate(rows):
+                for column, box in enumerate(boxes):
+                    if box is not None and _holds(box, across, up):
+                        return number, (row, column)
+    return -1, (0, 0)
+
+
+def _holds(box: Box, across: float, up: float) -> bool:
+    left, bottom, right, top = box
+    return left <= across <= right and bottom <= up <= top
 
 
 def _characters(textpage: pdfium.PdfTextPage) -> Iterator[tuple[str, float, float]]:
@@ -128,8 +150,14 @@ def _characters(textpage: pdfium.PdfTextPage) -> Iterator[tuple[str, float, floa
         yield chr(code), (left.value + right.value) / 2, (bottom.value + top.value) / 2
 
 
-def _as_table(textpage: pdfium.PdfTextPage, rows: list[list[Box | None]]) -> str:
-    return table([" ".join(textpage.get_text_bounded(*cell).split()) if cell else "" for cell in row] for row in rows)
+def _as_table(rows: list[list[Box | None]], cells: dict[tuple[int, int], list[str]]) -> str:
+    """As Markdown; "" where most cells are empty: squared paper, a drawing, a frame."""
+    filled = sum(any(map(str.strip, letters)) for letters in cells.values())
+    if filled < max(2, _FILLED * sum(map(len, rows))):
+        return ""
+    return table(
+        ["".join(cells.get((row, column), ())) for column in range(len(boxes))] for row, boxes in enumerate(rows)
+    )
 
 
 class _Tables:
@@ -145,7 +173,7 @@ class _Tables:
         if self._seconds <= 0 or page.get_rotation():
             return []
         paths = sum(1 for _ in page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=3))
-        if paths not in _LINES:
+        if paths not in _PATHS:
             return []
         started = time.process_time()
         try:
