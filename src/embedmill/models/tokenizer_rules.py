@@ -139,7 +139,8 @@ def _rebuilt(path: Path, name: str, settings: Config, file: Mapping[str, Any]) -
         return {"normalizer": bert_normalizer(settings), "pre_tokenizer": {"type": "BertPreTokenizer"}}
     if name in _BYTE_LEVEL:
         spaced = settings.boolean("add_prefix_space", False)
-        split = {"type": "ByteLevel", "add_prefix_space": spaced, "trim_offsets": True, "use_regex": True}
+        trimmed = (file["pre_tokenizer"] or {}).get("trim_offsets", True)  # changes no id
+        split = {"type": "ByteLevel", "add_prefix_space": spaced, "trim_offsets": trimmed, "use_regex": True}
         return {"normalizer": None, "pre_tokenizer": split}
     if name == "XLMRobertaTokenizer":
         return _xlm_roberta(settings, file)
