@@ -19,6 +19,7 @@ import pytest
 
 import tables
 from embedmill.cli import app
+from embedmill.cli.ingest import _OF_METRICS
 from tables import Within
 from troubled import SMALL_MODEL
 
@@ -107,6 +108,8 @@ def of_a_run(line: str, **others: Row) -> dict[str, Row]:
         "max_documents_per_worker": Refused(f"{line} --max-documents-per-worker 5", "for worker processes"),
         "batch_size": Refused(f"{line} --batch-size 0", "--batch-size: '0' does not fit"),
         "schema": Refused(f"{line} --schema other", "--schema is for PostgreSQL"),
+        "max_load": Refused(f"{line} --max-load 7", "--max-load: '7' does not fit"),
+        "sleep": Refused(f"{line} --sleep -1", "--sleep: '-1' does not fit"),
     } | others
 
 
@@ -327,3 +330,45 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
     refused = shell.run(*line, "-q", "-v")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--quiet and --verbose contradict each other" in refused.stderr
+
+
+WITHOUT_VECTORS = [
+    parameter
+    for parameter in COMMANDS["ingest"].params
+    if parameter.name not in {*_OF_METRICS, *COMMON} and parameter.param_type_name == "option"
+]
+
+
+@pytest.mark.parametrize("parameter", WITHOUT_VECTORS, ids=lambda parameter: parameter.name)
+def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, shell: Within) -> None:
+    value = [] if parameter.is_flag else ["1"]
+    line = ["ingest", "notes", "--metrics-only", "--store", "sqlite:app.db", parameter.opts[-1], *value]
+    done = shell.run(*line)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"--metrics-only writes no vectors: leave {parameter.opts[-1]} out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ingest notes abc --metrics-only", "--metrics-only writes no vectors: leave BATCH out"),
+        ("ingest notes --metrics-only --no-metrics", "contradict each other"),
+        ("ingest notes --halfvec", "--halfvec is for the column that --create adds"),
+        ("ingest notes --create --index none --distance l2", "--index none builds no index"),
+        ("index docs --executor threads --preset production", "preset production is for worker processes"),
+        ("index docs --dry-run --prune", "leave one of them out"),
+        ("index docs --store sqlite:a.db --store sqlite:b.db", "--store was given 2 times"),
+        ("index docs --hidden --no-hidden", "was given 2 times"),
+        ("status --vector x --failures", "--vector is about a table: name the TABLE"),
+        ("cache prune", "give --max-size or --older-than"),
+        ("cache", "Missing command, one of stats, prune, clear"),
+    ],
+)
+def test_combinations_that_say_nothing_are_refused(line: str, words: str, shell: Within) -> None:
+    done = shell.run(*line.split(), env=None)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert words in done.stderr
+
+
+def test_a_dry_run_takes_the_batch_size(shell: Within) -> None:
+    assert shell.json("index", "docs", "--dry-run", "--store", "sqlite:new.db", "--batch-size", "1")["dry_run"]

@@ -45,6 +45,7 @@ DEVICES = ("auto", "cpu")
 DEFAULT_STORE = "sqlite:.embedmill/index.db"
 EXECUTORS = ("threads", "processes")
 
+_SHOWN = 200  # characters of a value that does not fit
 _DIGITS = 18  # of a whole number; longer ones are no number of anything
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -289,7 +290,10 @@ def _checked(
             value = unescaped(value)
         return (checks or _CHECKS)[name](value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{place}: {value!r} does not fit: {error}") from None
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = shown[:_SHOWN] + "..."
+        raise UsageError(f"{place}: {shown} does not fit: {error}") from None
 
 
 def _text(value: Any) -> str:

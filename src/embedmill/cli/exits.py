@@ -56,6 +56,8 @@ def _wrong_usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "embedmill"
     line = " ".join(message.split()).rstrip(".")
+    if context is not None and line.startswith("Usage:"):  # what is said where a group of commands stands alone
+        line = f"Missing command, one of {', '.join(context.command.commands)}"
     if path.endswith(" search") and "no such option" in line.casefold():
         line += ": a query that begins with a dash comes after --, as in embedmill search -- '--dry-run'"
     output.complain(f"error: {line}: see {path} --help")

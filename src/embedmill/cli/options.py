@@ -350,7 +350,7 @@ def prompts(**texts: str | None) -> dict[str, str]:
             try:
                 found[name] = unescaped(text)
             except ValueError as error:
-                raise UsageError(f"--{name.replace('_', '-')}: {text!r} does not fit: {error}") from None
+                raise UsageError(f"--{name.replace('_', '-')}: {text[:200]!r} does not fit: {error}") from None
     return found
 
 
