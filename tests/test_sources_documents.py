@@ -371,6 +371,12 @@ def test_title_and_description_of_a_page_are_text() -> None:
     ]
 
 
+def test_nothing_is_escaped_and_nothing_becomes_a_heading() -> None:
+    page = "<p># a comment</p><p>one\n---\ntwo<ul><li># three</ul><pre># four</pre><p>a_b *c* [d] 1. &lt;f> \\ `g`</p>"
+    text = "    # a comment\n\none\n    ---\ntwo\n\n* # three\n\n```\n# four\n```\n\na_b *c* [d] 1. <f> \\ `g`"
+    assert text_of(page, "a.html") == text
+
+
 def test_what_html_leaves_open_is_closed() -> None:
     page = "<p>one<p>two<ul><li>a<li>b</ul><table><tr><th>x<th>y<tr><td>1<td>2</table>"
     assert text_of(page, "a.html") == "one\n\ntwo\n\n* a\n* b\n\n| x | y |\n| --- | --- |\n| 1 | 2 |"

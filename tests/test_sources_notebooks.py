@@ -51,7 +51,6 @@ def test_cells_are_markdown_and_code_without_pictures() -> None:
         "see the plan",
         "chart and words",
         "```python\ntotal = 1\ntotal\n```",
-        "```\n<Figure size 1x1>\n```",
         "raw words",
     ]
 

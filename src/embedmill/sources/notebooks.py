@@ -67,6 +67,8 @@ def _output(output: dict[str, Any]) -> Iterator[str]:
     data = output.get("data", output)  # of nbformat 3 the formats are the output's own fields
     if markdown := _joined(data.get("text/markdown", "")):
         yield _PICTURE.sub(r"\1", markdown)[:_MOST_OF_AN_OUTPUT]
+    elif any(name.startswith("image/") for name in data) and _joined(data.get("text/plain", "")).startswith("<"):
+        return  # a picture's name in Python, as in <Figure size 640x480 with 1 Axes>
     elif printed := _printed(_joined(data.get("text/plain", data.get("text", "")))):
         yield fenced(printed)
 

@@ -9,9 +9,11 @@ from typing import Any, Final
 from bs4 import BeautifulSoup, Tag
 from markdownify import MarkdownConverter
 
-from embedmill.sources.converters.markdown import cell_text
+from embedmill.sources.converters.markdown import INDENT, cell_text, marked
 from embedmill.sources.converters.result import Converted
 
+_MARK: Final = "\ue000"  # of private use, and nowhere else while a page is converted
+_NO_BLOCKS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "li", "pre", "code"})
 _UNSEEN: Final = ("script", "style", "noscript", "template", "head", "title")
 
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -112,7 +114,7 @@ def convert(page: str) -> Converted:
         if name in ("description", "og:description") and (words := _words(str(meta.get("content") or ""))):
             head.append(words)
             break
-    return Converted("\n\n".join([*head, markdown(soup)]).strip())
+    return Converted("\n\n".join([*head, markdown(soup)]).strip("\n"))
 
 
 def parsed(page: str) -> BeautifulSoup:
@@ -128,10 +130,10 @@ def markdown(soup: BeautifulSoup) -> str:
     _unwrap_outer_tables(soup)
     body: Tag = soup.body or soup
     try:
-        text = _Markdown().convert_soup(body)
+        text = re.sub(f"(?m)^{_MARK}", INDENT, _Markdown().convert_soup(body)).replace(_MARK, "")
     except RecursionError:
         text = body.get_text("\n", strip=True)
-    return str(text).replace("\u00ad", "").strip()
+    return str(text).replace("\u00ad", "").strip("\n").rstrip()
 
 
 def _unwrap_outer_tables(soup: BeautifulSoup) -> None:
@@ -165,10 +167,8 @@ class _Markdown(MarkdownConverter):  # type: ignore[misc]  # it has no types
         )
 
     def escape(self, text: str, parent_tags: Any) -> str:
-        """Nothing but a line that would be a heading where there is none."""
-        if "#" in text and not any(re.fullmatch("h[1-6]|td|th|li|pre|code", tag) for tag in parent_tags):
-            return re.sub(r"(?m)^(\s{0,3})(#{1,6}\s)", r"\1\\\2", text)
-        return text
+        """Nothing; but what would begin a heading or a fence where there is none gets a mark."""
+        return text if _NO_BLOCKS.intersection(parent_tags) else marked(text, _MARK)
 
     def convert_a(self, el: Tag, text: str, parent_tags: Any) -> str:
         """A link's text, with its address where that leads somewhere else."""

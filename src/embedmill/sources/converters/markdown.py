@@ -26,7 +26,15 @@ def cell_text(text: str) -> str:
 
 def plain(text: str) -> str:
     """Plain text as part of a Markdown document: lines that would begin a heading or a fence are indented."""
-    return _LOOKS_LIKE_A_BLOCK.sub("    ", text)
+    return _LOOKS_LIKE_A_BLOCK.sub(INDENT, text)
+
+
+INDENT = "    "
+
+
+def marked(text: str, mark: str) -> str:
+    """The text with a mark before each line that `plain` would indent."""
+    return _LOOKS_LIKE_A_BLOCK.sub(mark, text)
 
 
 def fenced(code: str, language: str = "") -> str:
