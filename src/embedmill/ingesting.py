@@ -27,7 +27,7 @@ from embedmill.measuring import measure_rows
 from embedmill.metrics import measure
 from embedmill.records import Cause, Vector
 from embedmill.reporting import table_report
-from embedmill.rows import LARGE_PAGE, IngestProgress, IngestReport, Key, Row, shown
+from embedmill.rows import EMPTY_TEXT, LARGE_PAGE, IngestProgress, IngestReport, Key, Row, shown
 from embedmill.unread import is_unread
 
 BATCH: Final = 500
@@ -264,7 +264,7 @@ class Ingestor:
 def _unfit(text: str) -> Cause | None:
     """Why a text cannot be embedded."""
     if not text or text.isspace():
-        return Cause("EmptyText", "the text is empty")
+        return Cause(EMPTY_TEXT, "the text is empty")
     if "\0" in text:
         return Cause("NulCharacter", "the text has a NUL character: it is no text, or was damaged")
     return None

@@ -8,7 +8,7 @@ from typing import Any
 from embedmill.interfaces import Embedder, Executor, Source, Table
 from embedmill.reading import Reader
 from embedmill.records import Progress, Report
-from embedmill.rows import FOREIGN, Counts, IngestReport
+from embedmill.rows import EMPTY, FOREIGN, Counts, IngestReport
 from embedmill.unread import warn_of_documents
 
 
@@ -55,13 +55,13 @@ def table_report(
     """
     text, vector = table.columns
     warn_of_documents(embedder.name if embedder else "", counts["unknown"], "rows")
-    skipped = {"NULL": stands.without_text, FOREIGN: stands.foreign if vector else 0}
+    skipped = {"NULL": stands.without_text, EMPTY: stands.empty, FOREIGN: stands.foreign if vector else 0}
     return IngestReport(
         documents=stands.rows,
         truncated=counts["truncated"],
         unknown=counts["unknown"],
         skipped={reason: number for reason, number in skipped.items() if number},
-        failures=stands.failures + counts["failed"],
+        failures=stands.failures - stands.empty + counts["failed"],
         store=table.url,
         table=table.name,
         text=text,

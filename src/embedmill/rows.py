@@ -16,6 +16,12 @@ Key = tuple[str | int | float | bytes, ...]
 FOREIGN: Final = "vector of unknown origin"
 """Why a row was left out that has a vector which embedmill did not write."""
 
+EMPTY: Final = "empty text"
+"""Why a row was left out that an earlier run has found to have no text but white space."""
+
+EMPTY_TEXT: Final = "EmptyText"
+"""The kind of error of such a row."""
+
 LARGE_PAGE: Final = 4_000_000
 """Characters of a page of rows that is not to become larger: rows may hold whole books, and pages wait in memory."""
 
@@ -82,6 +88,7 @@ class Counts:
     without_text: int  # the text is NULL
     foreign: int  # have a vector that embedmill did not write, and that stays
     failures: int  # on record, and not to be tried again by themselves
+    empty: int = 0  # of these failures, rows whose text is empty: told of by the run that found them
 
     @property
     def unchanged(self) -> int:
@@ -189,7 +196,8 @@ class IngestProgress:
 class IngestReport(Report):
     """What one run over a table did. `documents` and `chunks` are rows.
 
-    `skipped` counts rows without a text and rows that have a vector of unknown origin.
+    `skipped` counts rows without a text, rows that have a vector of unknown origin, and rows whose text an earlier run
+    has found to be empty. These are not among the `failures` any more.
     """
 
     table: str = ""

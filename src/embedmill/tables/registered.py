@@ -28,6 +28,7 @@ class Registered:
     overwriting: int | None = None  # the first run of an overwriting that has not come to its end
     fits: bool = True  # its marks are those of the rows by their keys; else they have to be carried over
     own: bool = True  # else it is that of another table, whose vectors this one has copies of
+    prints: bool = True  # else it is an older version's, whose marks do not know the vectors that were written
     before: tuple[str, str] | None = None  # schema and name of the last run, where they are others now
 
     def noted(self) -> Noted:

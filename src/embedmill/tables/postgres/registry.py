@@ -40,6 +40,14 @@ _NOTE: Final = """
     WHERE id = %(id)s
 """
 
+_VECTORS: Final = """
+    SELECT n.nspname, c.relname, a.attname
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
+    WHERE t.typname IN ('vector', 'halfvec') AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+    AND n.nspname <> %s
+"""
+
 _FOLLOW: Final = "UPDATE {tables} SET name_schema = %s, name = %s, vector = %s WHERE id = %s"
 
 _COPY: Final = """
@@ -110,24 +118,27 @@ class Registry:
             there = identity.entries(connection, self._tables, by_name=number < _IDENTITIES)
         except errors.InsufficientPrivilege:  # who may search a store need not know of tables
             return []
-        found: dict[tuple[str, str, str], listing.Entry] = {}
-        for entry in sorted(there, key=lambda entry: not entry.lives):  # where two have a name, it is the living one's
-            if entry.names not in found and (entry.lives or self._is_meant(connection, url, entry)):
-                (schema, table, vector), row = entry.names, entry.row
-                found[entry.names] = listing.Entry(
-                    shown([schema, table]), entry.text, vector, row["model"], row["space"], row["filled"]
-                )
-        return [found[names] for names in sorted(found)]
+        found = {entry.names: entry.registered(fits=True, own=True) for entry in there if entry.lives}
+        names = [entry.names for entry in there if entry.is_named]
+        if any(not (entry.lives or entry.is_named) for entry in there):  # which any table may be
+            names += connection.execute(_VECTORS, [self.schema]).fetchall()
+        for name in names:
+            known = self._named(connection, url, *name) if name not in found else None
+            if known is not None:
+                found[name] = known
+        return [
+            listing.Entry(shown([schema, table]), known.text, vector, known.model, known.space, known.filled)
+            for (schema, table, vector), known in sorted(found.items(), key=lambda each: each[0])
+        ]
 
-    def _is_meant(self, connection: Connection, url: str, entry: identity.Entry) -> bool:
-        """Whether an entry of which only the names are known is that of the table which has them now."""
-        schema, table, vector = entry.names
+    def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> Registered | None:
+        """What is known of the table and column of these names; None where that is nothing."""
         try:
             target = targets.find(connection, url, shown([schema, table]), vector=vector)
-        except UsageError:
-            return False
-        found = None if entry.is_named else self.find(connection, url, target)
-        return entry.is_named or (found is not None and found.id == entry.row["id"] and found.space is not None)
+            known = self.find(connection, url, target)
+        except (UsageError, errors.InsufficientPrivilege):  # no table to fill, or none to look at
+            return None
+        return known if known is not None and (known.space is not None or known.fits) else None
 
     def bind(
         self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool

@@ -53,7 +53,7 @@ class Statements(Parts):
 
     @cached_property
     def counts(self) -> sql.Composed:
-        """Rows with a text, those that need a vector, those without a text, with a foreign vector to keep, failed."""
+        """Rows with a text, those that need a vector, those without a text, with a foreign vector to keep, failed, empty."""
         return self._fill(_COUNTS)
 
     @cached_property
@@ -234,6 +234,8 @@ SELECT count(t.{text}),
        count(*) FILTER (WHERE t.{text} IS NULL),
        count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL AND NOT {needed}),
        count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
+                        AND NOT (m.held AND m.run = ANY ({living}))),
+       count(*) FILTER (WHERE m.cause = %(empty)s AND m.run <> %(run)s AND NOT {needed}
                         AND NOT (m.held AND m.run = ANY ({living})))
 FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
 """

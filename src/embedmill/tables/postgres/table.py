@@ -19,7 +19,19 @@ from embedmill.postgres.connecting import Connection, connect, require_vector, s
 from embedmill.postgres.names import Name
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, TableStatus, too_long
+from embedmill.rows import (
+    EMPTY_TEXT,
+    Counts,
+    Filled,
+    IndexOptions,
+    Key,
+    Noted,
+    Row,
+    RowFailure,
+    Stored,
+    TableStatus,
+    too_long,
+)
 from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
@@ -74,7 +86,12 @@ class PostgresTable(Closing):
         self._registered: Registered | None = None
         self._dimension = 0  # of the vectors, once the run has begun
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
-        self._parameters: dict[str, Any] = {"overwrite": False, "redone_from": 0, "again": False}
+        self._parameters: dict[str, Any] = {
+            "overwrite": False,
+            "redone_from": 0,
+            "again": False,
+            "empty": EMPTY_TEXT,
+        }
         self._session = Session(
             url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
         )
@@ -151,7 +168,7 @@ class PostgresTable(Closing):
             self._use_marks(self._registry.marks(registered.id))
             run = self._registry.next_run(connection)
             lock = self._registry.lock(connection)
-            self._parameters = {
+            self._parameters |= {
                 "space": fingerprint.space.id,
                 "run": run,
                 "table": registered.id,

@@ -107,6 +107,7 @@ class Entry:
             json.loads(row["fields"]) if row["fields"] else None,
             row["overwriting"],
             fits=fits,
+            prints=not self.is_named,
             own=own,
             before=("main", row["name"]) if row["name"] != name else None,
         )

@@ -15,7 +15,8 @@ from embedmill.tables.naming import shown
 from embedmill.tables.registered import Registered
 from embedmill.tables.sqlite import identity
 from embedmill.tables.sqlite.carrying import CARRIED
-from embedmill.tables.sqlite.database import Database
+from embedmill.tables.sqlite.contents import print_of
+from embedmill.tables.sqlite.database import PAGE, Database
 from embedmill.tables.sqlite.identity import Schema, marks
 from embedmill.tables.sqlite.statements import Statements
 from embedmill.tables.sqlite.target import Target, column_names
@@ -169,6 +170,8 @@ def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
         db.execute(_FORGET.format(marks(number)), {"id": number})
     for statement in Statements(target, marks(number), "").create_marks():
         db.execute(statement)
+    if found is not None and found.fits and not found.prints:
+        _print_all(db, target, number)
     schema = Schema.of(db)
     db.execute(
         "UPDATE embedmill_tables SET version = ?, name = ?, vector = ?, text = ?, keys = ?, columns = ?, page = ?, "
@@ -202,6 +205,15 @@ _FORGET: Final = """
 UPDATE embedmill_tables AS t SET space = NULL, fields = NULL, model = NULL, filled = 0
 WHERE t.id = :id AND NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.space = t.space)
 """
+
+
+def _print_all(db: sqlite3.Connection, target: Target, number: int) -> None:
+    """Take the prints of all vectors that an older version has written."""
+    statements, after = Statements(target, marks(number), ""), 0
+    while page := db.execute(statements.unprinted, {"after": after, "limit": PAGE}).fetchall():
+        after = page[-1][0]
+        values = [(print_of(vector), mark) for mark, vector in page if isinstance(vector, bytes)]
+        db.executemany(f"UPDATE {marks(number)} SET print = ? WHERE id = ?", values)  # noqa: S608
 
 
 def _new(db: sqlite3.Connection, target: Target, keys: str) -> int:

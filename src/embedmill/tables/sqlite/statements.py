@@ -40,6 +40,11 @@ class Statements(Parts):
         return self.fill(_CARRY, given=self.given(key))
 
     @cached_property
+    def unprinted(self) -> str:
+        """A page of marks whose vectors were written without a print: their ids, and the vectors."""
+        return self.fill(_UNPRINTED)
+
+    @cached_property
     def some_prints(self) -> str:
         """Of some marks the vectors of the rows that have their keys, and the prints of those that were written."""
         return self.fill(_SOME_PRINTS)
@@ -71,7 +76,7 @@ class Statements(Parts):
     # Rows that need a vector
 
     def standings(self, after: Key | None, dead: Iterable[int]) -> str:
-        """A page of rows: how it stands, content, the mark's id, run, whether held, and hash, keys.
+        """A page of rows: how it stands, content, the mark's id, run, whether held, hash and cause, keys.
 
         What the `dead` runs held is anybody's; a run that is not known to be dead may have begun just now.
         """
@@ -193,6 +198,11 @@ INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attemp
 VALUES ({given}, :hash, :space, :run, 0, :cause, :message, :attempts, :print) ON CONFLICT DO NOTHING
 """
 
+_UNPRINTED: Final = """
+SELECT m.id, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.id > :after AND m.space IS NOT NULL AND m.print IS NULL ORDER BY m.id LIMIT :limit
+"""
+
 _SOME_PRINTS: Final = """
 SELECT {vector}, m.print
 FROM (SELECT id FROM {marks} WHERE print IS NOT NULL ORDER BY random() LIMIT :limit) AS chosen
@@ -226,7 +236,7 @@ SELECT CASE WHEN {text} IS NULL THEN 0
             WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN 5
             WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
             ELSE 5 END,
-       {content}, m.id, m.run, m.held, m.hash, {table_keys}
+       {content}, m.id, m.run, m.held, m.hash, m.cause, {table_keys}
 """
 
 _STANDINGS: Final = """
@@ -246,7 +256,7 @@ WHERE m.held AND m.run <> :run AND m.run NOT IN ({dead})
 
 _BARE_STANDINGS: Final = """
 SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END,
-       NULL, NULL, NULL, NULL, NULL, {table_keys}
+       NULL, NULL, NULL, NULL, NULL, NULL, {table_keys}
 FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 

@@ -13,7 +13,19 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause
-from embedmill.rows import Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, TableStatus, shown
+from embedmill.rows import (
+    EMPTY_TEXT,
+    Counts,
+    Filled,
+    IndexOptions,
+    Key,
+    Noted,
+    Row,
+    RowFailure,
+    Stored,
+    TableStatus,
+    shown,
+)
 from embedmill.sqlite.files import code, path_of
 from embedmill.tables import naming
 from embedmill.tables.registered import Registered
@@ -39,7 +51,10 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 _KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
 
 _Seen = tuple[Any, ...]
-"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether it is held, hash, and key."""
+"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether it is held, hash, cause, key."""
+
+_KEY: Final = 7
+"""Where its key begins there."""
 
 
 class SqliteTable(Closing):
@@ -169,7 +184,7 @@ class SqliteTable(Closing):
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
                 return claimed
-            after = seen[-1][6:]
+            after = seen[-1][_KEY:]
 
     def _due(self, after: Key | None, limit: int) -> list[_Seen]:
         """The next rows that nobody holds and that need a vector."""
@@ -197,7 +212,7 @@ class SqliteTable(Closing):
         if not seen:
             return rows
         with self._database.transaction() as db:
-            for _, content, mark, run, held, hash_, *key_list in seen:
+            for _, content, mark, run, held, hash_, _, *key_list in seen:
                 key = tuple(key_list)
                 values = {"run": self._parameters["run"], "hash": digest(content)}
                 if mark is None:
@@ -226,7 +241,7 @@ class SqliteTable(Closing):
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
-        rows = left = without = foreign = failures = 0
+        rows = left = without = foreign = failures = empty = 0
         for page in self._standings(None, PAGE):
             for row in page:
                 stands = row[0]
@@ -239,8 +254,10 @@ class SqliteTable(Closing):
                 ours = row[3] == self._parameters["run"]
                 left += due or ours or stands == standing.HELD
                 foreign += stands == standing.FOREIGN and not due
-                failures += stands == standing.FAILED and not ours and not due
-        return Counts(rows, left, without, foreign, failures)
+                failed = stands == standing.FAILED and not ours and not due
+                failures += failed
+                empty += failed and row[6] == EMPTY_TEXT
+        return Counts(rows, left, without, foreign, failures, empty)
 
     def noted(self) -> Noted:
         """What earlier runs have noted of its vectors."""
@@ -433,7 +450,7 @@ class SqliteTable(Closing):
             def statement(after: Key | None) -> str:
                 return self._statements.standings(after, dead)
 
-        return self._database.pages(statement, after, 6, first=first, content=1, values=self._parameters)
+        return self._database.pages(statement, after, _KEY, first=first, content=1, values=self._parameters)
 
 
 def _check_index(wanted: IndexOptions) -> None:
