@@ -51,6 +51,10 @@ class Place:
         """A trigger that lets nobody change rows of this text."""
         raise NotImplementedError
 
+    def rewrite(self, name: str, when: str) -> None:
+        """A trigger that puts each text of a row that is changed in capitals, BEFORE or AFTER that."""
+        raise NotImplementedError
+
     def log_changes(self, name: str) -> None:
         """A trigger that writes the ids of changed rows to the table "changes"."""
         raise NotImplementedError
@@ -111,6 +115,12 @@ class SqlitePlace(Place):
             "BEGIN SELECT RAISE(ABORT, 'not this row'); END"
         )
 
+    def rewrite(self, name: str, when: str) -> None:
+        self.execute(
+            f"CREATE TRIGGER rewrite {when} UPDATE ON {name} WHEN new.body <> upper(new.body) "
+            f"BEGIN UPDATE {name} SET body = upper(body) WHERE id = new.id; END"
+        )
+
     def log_changes(self, name: str) -> None:
         self.execute("CREATE TABLE changes (id bigint)")
         self.execute(f"CREATE TRIGGER log AFTER UPDATE ON {name} BEGIN INSERT INTO changes VALUES (new.id); END")
@@ -163,6 +173,18 @@ class PostgresPlace(Place):
             f"$$ BEGIN IF old.body = '{text}' THEN RAISE EXCEPTION 'not this row'; END IF; RETURN new; END $$"
         )
         self.execute(f"CREATE TRIGGER refuse BEFORE UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION refuse()")
+
+    def rewrite(self, name: str, when: str) -> None:
+        change = (
+            "new.body := upper(new.body)"
+            if when == "BEFORE"
+            else f"UPDATE {name} SET body = upper(body) WHERE id = new.id"
+        )
+        self.execute(
+            "CREATE FUNCTION rewrite() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF new.body <> upper(new.body) THEN {change}; END IF; RETURN new; END $$"
+        )
+        self.execute(f"CREATE TRIGGER rewrite {when} UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION rewrite()")
 
     def log_changes(self, name: str) -> None:
         self.execute("CREATE TABLE changes (id bigint)")

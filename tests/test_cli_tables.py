@@ -255,3 +255,19 @@ def test_a_column_without_its_table(tmp_path: Path) -> None:
         tables.refused(
             elsewhere(tmp_path).run(command, "--vector", "v"), 2, "--vector is about a table: name the TABLE"
         )
+
+
+def test_empty_texts_are_failures_of_the_first_run_alone(place: Place, tmp_path: Path) -> None:
+    """A job that runs every night must not fail each time over a row that nobody will fill."""
+    place.docs("one", "", "  ", vectors=False)
+    shell, where = elsewhere(tmp_path), ["--store", place.url]
+    assert shell.run("ingest", "docs", "--text", "body", "--create", *where).returncode == 3
+    for _ in range(2):
+        done = shell.run("ingest", "docs", *where)
+        assert done.returncode == 0
+        assert "2 empty text" in done.stdout
+    assert shell.json("status", "docs", *where)["counts"]["failures"] == 2
+    place.execute("INSERT INTO docs (id, body) VALUES (4, '')")
+    assert shell.run("ingest", "docs", *where).returncode == 3, "another one"
+    assert shell.run("ingest", "docs", *where).returncode == 0
+    assert shell.run("retry-failed", "docs", *where).returncode == 3

@@ -70,7 +70,8 @@ def test_texts_that_cannot_be_embedded(shell: Shell, database: str) -> None:
     assert filled(database) == 3
 
     again = shell.json("ingest", "sentences", code=3)
-    assert (again["chunks"], again["failures"], again["unchanged"]) == (0, 3, 3)
+    assert (again["chunks"], again["failures"], again["unchanged"]) == (0, 1, 3)
+    assert again["skipped"] == {"NULL": 1, "empty text": 2}, "of which the first run has told"
     done = shell.run("status", "sentences", "--failures")
     assert done.returncode == 0
     assert [line for line in done.stdout.splitlines() if line.startswith("sentences ")] == [

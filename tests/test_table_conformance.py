@@ -305,6 +305,48 @@ def test_triggers_and_other_columns_stay_untouched(place: Place) -> None:
     assert sorted(place.execute("SELECT id FROM changes")) == [(1,), (2,)], "one change of each row that is written"
 
 
+@pytest.mark.parametrize("when", ["BEFORE", "AFTER"])
+def test_a_text_that_a_trigger_rewrites_gets_its_vector_in_the_same_run(
+    place: Place, embedder: TroubledEmbedder, when: str
+) -> None:
+    """The vector stayed that of the older text until the next run."""
+    place.docs("one", "Two", "THREE")
+    place.rewrite("docs", when)
+    report = ingest(place, embedder, text="body", vector="own", create=True)
+    assert report.changed == 2
+    assert place.execute("SELECT body FROM docs ORDER BY id") == [("ONE",), ("TWO",), ("THREE",)]
+    vectors = embedder.embed(["ONE", "TWO", "THREE"])
+    np.testing.assert_allclose(np.stack(place.vectors(column="own")), vectors, atol=1e-6)  # type: ignore[arg-type]
+    assert ingest(place, embedder, text="body", vector="own").chunks == 0
+
+
+@pytest.mark.parametrize("moment", ["claim", "write", "tidy", "fail"])
+def test_tables_that_are_swapped_while_one_is_filled(place: Place, moment: str) -> None:
+    """Vectors would go to the other table, beside those of another model."""
+    place.docs("one", "two", "bad")
+    place.execute(f"CREATE TABLE docs_new (id bigint PRIMARY KEY, body text, note text, embedding {place.vector})")
+    place.execute("INSERT INTO docs_new (id, body, note) SELECT id, body, note FROM docs WHERE id < 3")
+    run(place, "docs_new", model="B")
+    before = place.vectors("docs_new")
+    with bound(place) as table:
+        rows = table.claim(None, 3)
+        for old, new in (("docs", "docs_old"), ("docs_new", "docs"), ("docs_old", "docs_new")):
+            place.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        if moment in ("claim", "write"):
+            with pytest.raises(StoreError, match=r"renamed .*: run again"):
+                table.claim(None, 3) if moment == "claim" else table.write([filled(row) for row in rows])
+        elif isinstance(place, SqlitePlace):
+            with pytest.raises(StoreError, match=r"renamed .*: run again"):
+                table.tidy() if moment == "tidy" else table.fail([(row, Cause("Bad", "bad")) for row in rows])
+        elif moment == "tidy":
+            assert table.tidy() == 0
+        else:
+            table.fail([(row, Cause("Bad", "bad")) for row in rows])
+    assert same(place.vectors("docs"), before)
+    assert run(place, model="B").written == []
+    assert texts(run(place, "docs_new", again=True).written) == ["one", "two"]
+
+
 def test_a_batch_is_written_whole_or_not_at_all(place: Place) -> None:
     place.docs("one", "two", "three")
     place.refuse("docs", "two")
@@ -891,7 +933,10 @@ def test_a_second_run_makes_no_model_call(place: Place, embedder: TroubledEmbedd
     assert first.failed == first.failures == 8
     calls = embedder.calls
     second = ingest(place, embedder, vector="own")
-    assert (second.embedded, second.chunks, second.failures, second.unchanged) == (0, 0, 8, 42)
+    assert (second.embedded, second.chunks, second.failures, second.unchanged) == (0, 0, 0, 42)
+    assert second.skipped == {"NULL": 1, "empty text": 8}, "the first run has told of them"
+    with place.open(vector="own") as table:
+        assert table.status().counts.failures == 8
     assert embedder.calls == calls
     assert ingest(place, embedder, vector="own", again=True).failed == 8
 

@@ -688,3 +688,25 @@ def test_many_rows_are_counted_in_pages(place: SqlitePlace) -> None:
     with bound(place) as table:
         assert table.counts().rows == 2500
         assert table.tidy() == 0
+
+
+@pytest.mark.parametrize("kind", ["float[8]", "FLOAT[ 8 ]", "f32[8]", "float32[8] NOT NULL DEFAULT x''"])
+def test_columns_that_are_declared_as_sqlite_vec_does(place: SqlitePlace, kind: str) -> None:
+    place.execute(f"CREATE TABLE docs (id INTEGER PRIMARY KEY, body TEXT, picture BLOB, meaning {kind})")
+    place.execute("INSERT INTO docs (id, body) VALUES (1, 'one'), (2, 'two')")
+    with place.open() as table:
+        assert table.columns == ("body", "meaning"), "its type says what it is for"
+        assert table.status().dimension == 8
+        for refuse in (table.check, table.bind):
+            with pytest.raises(SpaceMismatch, match="declared for 8 dimensions, the vectors of other have 3"):
+                refuse(fingerprint(dimension=3), "other", overwrite=True)
+    options = {"overwrite": True} if "DEFAULT" in kind else {}  # an empty BLOB is no NULL
+    assert len(run(place, **options).written) == 2
+    assert [len(blob) for (blob,) in place.execute("SELECT meaning FROM docs")] == [32, 32]
+
+
+@pytest.mark.parametrize("kind", ["int8[8]", "bit[8]", "float", "float[]"])
+def test_columns_of_other_types_of_sqlite_vec_are_refused(place: SqlitePlace, kind: str) -> None:
+    place.execute(f"CREATE TABLE docs (id INTEGER PRIMARY KEY, body TEXT, embedding {kind})")
+    with pytest.raises(UsageError, match=re.escape(f"embedding is {kind}, not BLOB or float[N]")):
+        place.open(vector="embedding")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from embedmill.errors import StoreError
 from embedmill.postgres.connecting import Connection, reason, shown
 from embedmill.rows import Key, Metrics
 from embedmill.tables import naming
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
-from embedmill.tables.postgres.parts import MEASURED, place
+from embedmill.tables.postgres.parts import MEASURED, decoded, place
 from embedmill.tables.postgres.session import Session
 from embedmill.tables.postgres.target import full_types
 
@@ -142,10 +143,15 @@ class PostgresMetrics:
 
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
-        query = self._statements.missing(after=after is not None)
-        values = {"limit": limit} | place(after)
-        rows = self._session.read(lambda connection: connection.execute(query, values).fetchall())
-        return [(tuple(key), text) for text, *key in rows]
+        while True:
+            query = self._statements.missing(after=after is not None)
+            values = {"limit": limit} | place(after)
+            rows = self._session.read(partial(_all, query=query, values=values))
+            texts = [(tuple(key), decoded(content)) for content, *key in rows]
+            found = [(key, text) for key, text in texts if text is not None]
+            if found or len(rows) < limit:
+                return found
+            after = texts[-1][0]  # none of these is a text
 
     def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
@@ -179,3 +185,7 @@ class PostgresMetrics:
 def _oid(connection: Connection, table: sql.Identifier) -> int | None:
     row = connection.execute("SELECT to_regclass(%s)::oid", [table.as_string(connection)]).fetchone()
     return row[0] if row else None
+
+
+def _all(connection: Connection, *, query: sql.Composed, values: dict[str, object]) -> list[tuple[Any, ...]]:
+    return connection.execute(query, values).fetchall()

@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS {metrics} (
 """
 
 _UNMEASURED: Final = """
-SELECT t.{text}::text, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
+SELECT {content}, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
 WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
 """
 

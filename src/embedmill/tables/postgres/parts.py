@@ -45,7 +45,14 @@ class Parts:
 
     @property
     def _hash(self) -> sql.Composed:
-        return sql.SQL("sha256(convert_to(t.{}::text, 'UTF8'))").format(Name(self.target.text))
+        encoding = sql.SQL("'SQL_ASCII'" if self.target.raw else "'UTF8'")
+        return sql.SQL("sha256(convert_to(t.{}::text, {}))").format(Name(self.target.text), encoding)
+
+    @property
+    def _content(self) -> sql.Composed:
+        """A row's text; its bytes where nobody has seen to it that they are a text."""
+        pattern = "convert_to(t.{}::text, 'SQL_ASCII')" if self.target.raw else "t.{}::text"
+        return sql.SQL(pattern).format(Name(self.target.text))
 
     @property
     def _print(self) -> sql.Composable:
@@ -111,6 +118,7 @@ class Parts:
             "text": Name(target.text),
             "vector": Name(target.vector),
             "hash": self._hash,
+            "content": self._content,
             "print": self._print,
             "keys": listed("{}", self._keys),
             "table_keys": listed("t.{}", self._keys),
@@ -131,6 +139,14 @@ class Parts:
             "table_is_metrics": self._same("t", self._keys, "m", self._keys),
             "claimed_is_page": self._same("c", self._mark_keys, "p", self._mark_keys),
         }
+
+
+def decoded(content: str | bytes | None) -> str | None:
+    """A row's text; None for what is none, in a database whose encoding is SQL_ASCII."""
+    try:
+        return content.decode() if isinstance(content, bytes) else content
+    except UnicodeDecodeError:
+        return None
 
 
 def _operator(sign: str, schema: str) -> sql.Composable:

@@ -19,7 +19,7 @@ class Statements(Parts):
 
     def _names(self) -> dict[str, sql.Composable]:
         needed = sql.SQL(_NEEDED).format(vector=Name(self.target.vector), hash=self._hash, living=_LIVING)
-        return super()._names() | {"needed": needed, "living": _LIVING}
+        return super()._names() | {"needed": needed, "living": _LIVING, "same_table": _SAME_TABLE}
 
     # What is known of the rows
 
@@ -53,7 +53,7 @@ class Statements(Parts):
 
     @cached_property
     def counts(self) -> sql.Composed:
-        """Rows with a text, those that need a vector, those without a text, with a foreign vector to keep, failed, empty."""
+        """Rows with text, those that need a vector, without text, with a foreign vector to keep, failed, empty."""
         return self._fill(_COUNTS)
 
     @cached_property
@@ -69,7 +69,7 @@ class Statements(Parts):
     def sample(self) -> sql.Composed:
         """The first texts, in the order of their keys."""
         return self._fill(
-            "SELECT t.{text}::text FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s"
+            "SELECT {content} FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s"
         )
 
     @cached_property
@@ -96,6 +96,15 @@ class Statements(Parts):
     def unchanged(self) -> sql.Composed:
         """Rows that are held still, though their texts are the same."""
         return self._fill(_UNCHANGED)
+
+    @cached_property
+    def count_rewritten(self) -> sql.Composed:
+        """Rows that have another text than the one whose vector was written: triggers may have changed it."""
+        return self._fill(
+            "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} "
+            "WHERE m.id = ANY (%(ids)s::bigint[]) AND m.space IS NOT NULL "
+            "AND {hash} IS DISTINCT FROM m.hash"
+        )
 
     @cached_property
     def give_back(self) -> sql.Composed:
@@ -152,6 +161,9 @@ _LIVING: Final = sql.SQL("""
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
 """)
 
+# Whether the table's name still means what it did when the run began: tables may be swapped by renaming.
+_SAME_TABLE: Final = sql.SQL("to_regclass(%(table_name)s)::oid = %(relation)s::oid")
+
 _CREATE_MARKS: Final = """
 CREATE TABLE IF NOT EXISTS {marks} (
     id       bigint  GENERATED ALWAYS AS IDENTITY UNIQUE,  -- what a staged vector names its row by
@@ -204,9 +216,9 @@ _NEEDED: Final = """
 _PAGE: Final = """
 WITH page AS MATERIALIZED (
     SELECT {table_as_marks}, char_length(t.{text}::text) AS size, {hash} AS hash,
-           CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN t.{text}::text END AS text
+           CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN {content} END AS text
     FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
-    WHERE t.{text} IS NOT NULL AND {needed}
+    WHERE t.{text} IS NOT NULL AND {same_table} AND {needed}
 """
 
 # A claimed row counts as one without a vector until the new one is written; what is known of a failure is kept, so
@@ -243,7 +255,7 @@ FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
 # Marks are narrow: all of them are read, but only few of the table's rows.
 _SAMPLE_STORED: Final = """
 WITH chosen AS MATERIALIZED (SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s)
-SELECT t.{text}::text, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
+SELECT {content}, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
 WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
 """
 
@@ -258,7 +270,7 @@ WITH fresh AS (
           FROM {staging} s
           CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
           OFFSET 0) m
-    WHERE {table_is_mark} AND {hash} = m.hash
+    WHERE {table_is_mark} AND {hash} = m.hash AND {same_table}
     RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest,
               t.{vector} IS NOT NULL AS filled,
               {hash} AS present, {print} AS print
@@ -298,7 +310,7 @@ WHERE m.id = f.id AND m.held AND m.run = %(run)s
 
 _CLEAR: Final = """
 UPDATE {table} t SET {vector} = NULL FROM {marks} m
-WHERE {table_is_mark} AND t.{vector} IS NOT NULL AND m.id = ANY (%(marks)s::bigint[])
+WHERE {table_is_mark} AND {same_table} AND t.{vector} IS NOT NULL AND m.id = ANY (%(marks)s::bigint[])
 AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
 """
 
@@ -310,6 +322,6 @@ WHERE t.{text} IS NULL AND t.{vector} IS NOT NULL AND NOT (m.held AND m.run = AN
 _REMOVE_MARKS: Final = """
 DELETE FROM {marks} m
 WHERE NOT (m.held AND m.run = ANY ({living}))
-AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
+AND {same_table} AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
 AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_mark}))
 """

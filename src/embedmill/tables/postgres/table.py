@@ -36,13 +36,13 @@ from embedmill.tables import naming
 from embedmill.tables.postgres.index import VectorIndex
 from embedmill.tables.postgres.metrics import PostgresMetrics
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
-from embedmill.tables.postgres.parts import STAGING, place
+from embedmill.tables.postgres.parts import STAGING, decoded, place
 from embedmill.tables.postgres.refusing import as_refusal
 from embedmill.tables.postgres.registry import Registry
 from embedmill.tables.postgres.rights import check_rights
 from embedmill.tables.postgres.session import Session
 from embedmill.tables.postgres.statements import Statements, alone
-from embedmill.tables.postgres.target import check_dimension, check_unchanged, create_column, find
+from embedmill.tables.postgres.target import check_dimension, check_unchanged, create_column, find, has_triggers
 from embedmill.tables.registered import Registered
 from embedmill.tables.stale import warn_of_kept
 
@@ -85,6 +85,7 @@ class PostgresTable(Closing):
         self._registry = Registry(schemas.check_name(schema))
         self._registered: Registered | None = None
         self._dimension = 0  # of the vectors, once the run has begun
+        self._triggers = False  # a change of the table may set off others
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
         self._parameters: dict[str, Any] = {
             "overwrite": False,
@@ -177,7 +178,10 @@ class PostgresTable(Closing):
                 "redone_from": self._registry.overwrite_from(connection, registered.id, run) if overwrite else 0,
                 "again": again,
                 "longest": self._longest,
+                "relation": self.target.oid,
+                "table_name": self.target.table.as_string(None),
             }
+            self._triggers = has_triggers(connection, self.target)
             self._session.hold(lock, run)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
@@ -205,12 +209,15 @@ class PostgresTable(Closing):
 
         claimed = [self._row(*row) for row in self._session.read(work, self._give_back)]
         self._outstanding.update(row.mark for row in claimed)
+        if not claimed:
+            self._session.read(lambda connection: check_unchanged(connection, self.target))
         return claimed
 
-    def _row(self, mark: int, size: int, text: str | None, *key: str) -> Row:
-        if text is None:
+    def _row(self, mark: int, size: int, content: str | bytes | None, *key: str) -> Row:
+        if content is None:
             return Row(mark, key, "", too_long(size, self._longest))
-        return Row(mark, key, text)
+        text = decoded(content)
+        return Row(mark, key, text or "", Cause("NotUnicode", "the text is not valid UTF-8") if text is None else None)
 
     def _give_back(self) -> None:
         """After a claim whose answer is lost: what was claimed unknown to us is anybody's again."""
@@ -257,7 +264,7 @@ class PostgresTable(Closing):
         """Its first texts, in the order of their keys."""
         query = self._statements.sample
         rows = self._session.read(lambda connection: connection.execute(query, {"limit": limit}).fetchall())
-        return [text for (text,) in rows]
+        return [text for (content,) in rows if (text := decoded(content)) is not None]
 
     def sample_stored(self, limit: int) -> list[Stored]:
         """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
@@ -266,7 +273,11 @@ class PostgresTable(Closing):
         values = self._parameters | {"limit": limit, "longest": self._longest}
         query = self._statements.sample_stored
         rows = self._session.look(lambda connection: connection.execute(query, values).fetchall())
-        return [Stored(tuple(key), text, np.array(vector, np.float32)) for text, vector, *key in rows]
+        return [
+            Stored(tuple(key), text, np.array(vector, np.float32))
+            for content, vector, *key in rows
+            if (text := decoded(content)) is not None
+        ]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
@@ -315,7 +326,16 @@ class PostgresTable(Closing):
                 raise
             self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
             raise refusal from error.__cause__
-        changed = self._release(columns["mark"].tolist()) if written < len(rows) else 0
+        changed = 0
+        if written < len(rows):
+            self._session.read(lambda connection: check_unchanged(connection, self.target))
+            changed = self._release(columns["mark"].tolist())
+        if self._triggers:
+            values = self._parameters | {"ids": columns["mark"].tolist()}
+            query = self._statements.count_rewritten
+            changed += int(
+                self._session.write(lambda connection: connection.execute(query, values).fetchone() or (0,))[0]
+            )
         self._outstanding.difference_update(filled.row.mark for filled in rows)
         return changed
 
@@ -377,8 +397,7 @@ class PostgresTable(Closing):
         def work(connection: Connection) -> tuple[list[RowsRefused], int]:
             textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
             kept = self._clear(connection, textless)
-            values = self._parameters | {"table_name": self.target.table.as_string(connection)}
-            return kept, connection.execute(self._statements.remove_marks, values).rowcount
+            return kept, connection.execute(self._statements.remove_marks, self._parameters).rowcount
 
         kept, removed = self._session.write(work)
         warn_of_kept(self.name, kept)

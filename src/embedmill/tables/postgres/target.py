@@ -40,6 +40,7 @@ class Target:
     vector_not_null: bool
     number: int = 0  # of the vector column in pg_attribute; 0 where there is none
     missing: bool = False  # the vector column is still to be created
+    raw: bool = False  # the database knows bytes, and no encoding (SQL_ASCII)
 
     @property
     def table(self) -> sql.Identifier:
@@ -111,6 +112,7 @@ def find(
         partitioned=relation == "p",
         vector_not_null=False,
         missing=isinstance(column, str),
+        raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
     )
     if isinstance(column, Column):
         target = _with_vector(connection, target, column, halfvec=halfvec)
@@ -159,6 +161,14 @@ def check_unchanged(connection: Connection, target: Target) -> None:
     kind, dimension, _ = _vector_type(connection, target.oid, target.vector)
     if (kind, dimension) != (target.kind, target.dimension):
         raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
+
+
+def has_triggers(connection: Connection, target: Target) -> bool:
+    """Whether a change of the table, or of one of its partitions, may set off others."""
+    query = """
+        SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
+                       OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid))))"""
+    return bool((connection.execute(query, {"oid": target.oid}).fetchone() or (True,))[0])
 
 
 def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:

@@ -45,6 +45,11 @@ def marks(number: int) -> str:
     return f"embedmill_marks_{number}"
 
 
+def version(db: sqlite3.Connection) -> int:
+    """Of the database's schema: counted up by each change of it."""
+    return int(db.execute("PRAGMA main.schema_version").fetchone()[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What the database tells of its tables now."""
@@ -55,9 +60,8 @@ class Schema:
     @classmethod
     def of(cls, db: sqlite3.Connection) -> Schema:
         """Read it."""
-        (version,) = db.execute("PRAGMA main.schema_version").fetchone()
         rows = db.execute("SELECT name, rootpage FROM main.sqlite_master WHERE type = 'table'").fetchall()
-        return cls(version, dict(rows))
+        return cls(version(db), dict(rows))
 
 
 @dataclass(frozen=True, slots=True)

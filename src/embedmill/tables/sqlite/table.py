@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from embedmill.tables.sqlite import statements as standing
 from embedmill.tables.sqlite.carrying import CARRIED, carry
 from embedmill.tables.sqlite.contents import digest, is_text, print_of, unfit
 from embedmill.tables.sqlite.database import PAGE, Database
+from embedmill.tables.sqlite.identity import Schema, version
 from embedmill.tables.sqlite.identity import marks as marks_of
 from embedmill.tables.sqlite.metrics import SqliteMetrics
 from embedmill.tables.sqlite.metrics_statements import MetricsStatements
@@ -51,7 +52,7 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 _KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
 
 _Seen = tuple[Any, ...]
-"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether it is held, hash, cause, key."""
+"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether held, hash, cause, and key."""
 
 _KEY: Final = 7
 """Where its key begins there."""
@@ -92,6 +93,7 @@ class SqliteTable(Closing):
         self._registered: Registered | None = None
         self._run: runs.Run | None = None
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
+        self._schema = Schema(0, {})  # as it was last seen
         self._overwrite = self._again = False
         self._redone_from = registry.NO_RUN  # the first run of the overwriting that this one is part of
         self._database = Database(path_of(url), db_timeout)
@@ -157,6 +159,7 @@ class SqliteTable(Closing):
             self._use_marks(marks_of(self._registered.id))
             runs.remove_dead(self._database.path)
             run = self._begin_run(db, self._registered.id)
+            self._schema = Schema.of(db)
             if overwrite:
                 self._redone_from = registry.overwrite_from(db, self._registered.id, run)
         ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
@@ -183,6 +186,8 @@ class SqliteTable(Closing):
             seen = self._due(after, limit)
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
+                with self._database.reading() as db:
+                    self._check_same(db)
                 return claimed
             after = seen[-1][_KEY:]
 
@@ -211,7 +216,7 @@ class SqliteTable(Closing):
         rows: list[Row] = []
         if not seen:
             return rows
-        with self._database.transaction() as db:
+        with self._changing() as db:
             for _, content, mark, run, held, hash_, _, *key_list in seen:
                 key = tuple(key_list)
                 values = {"run": self._parameters["run"], "hash": digest(content)}
@@ -319,7 +324,7 @@ class SqliteTable(Closing):
         `RowsRefused` where the database refuses the data.
         """
         try:
-            with self._database.transaction() as db:
+            with self._changing() as db:
                 triggers = has_triggers(db, self.target.name)
                 fresh = [filled for filled in rows if self._write(db, filled, triggers=triggers)]
                 measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
@@ -353,7 +358,7 @@ class SqliteTable(Closing):
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
-        with self._database.transaction() as db:
+        with self._changing() as db:
             kept = self._clear(db, [row.mark for row, _ in failures])
             db.executemany(
                 self._statements.fail,
@@ -383,6 +388,8 @@ class SqliteTable(Closing):
 
     def tidy(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
+        with self._database.reading() as db:
+            self._check_same(db)
         dead = self._dead()
         after, removed = 0, 0
         kept: list[sqlite3.IntegrityError] = []
@@ -390,7 +397,7 @@ class SqliteTable(Closing):
             after = page[-1][0]
             textless = [mark for mark, is_textless in page if is_textless]
             if textless:
-                with self._database.transaction() as db:
+                with self._changing() as db:
                     kept += self._clear(db, textless)
                     for mark in textless:
                         removed += db.execute(self._statements.remove_mark(dead), {"mark": mark}).rowcount
@@ -404,7 +411,7 @@ class SqliteTable(Closing):
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
         if self._registered is not None:
-            with self._database.transaction() as db:
+            with self._changing() as db:
                 registry.note_filled(db, self._registered.id)
                 registry.note_schema(db, self._registered.id)
 
@@ -434,6 +441,23 @@ class SqliteTable(Closing):
         self._database.close()
 
     # Parts
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of the run, in which the table's name means what it did when the run began."""
+        with self._database.transaction() as db:
+            self._check_same(db)
+            yield db
+
+    def _check_same(self, db: sqlite3.Connection) -> None:
+        """Raise `StoreError` where the table's name means another since the run began: tables may be swapped."""
+        if version(db) != self._schema.version:
+            schema = Schema.of(db)
+            if schema.pages.get(self.target.name) != self._schema.pages.get(self.target.name):
+                raise StoreError(
+                    f"{self.name} was renamed or made anew, or its database vacuumed, while it was filled: run again"
+                )
+            self._schema = schema
 
     def _use_marks(self, marks: str) -> None:
         names = (self.target, marks, naming.metrics_name(self.target.name))
