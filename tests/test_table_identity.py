@@ -188,6 +188,18 @@ def test_two_tables_that_are_swapped_keep_their_models(place: Place) -> None:
     knows_what_changed(place, "docs_new", model="B", kept=4)
 
 
+def test_a_table_that_is_swapped_with_one_that_is_not_filled_yet(place: Place) -> None:
+    place.docs("one", "two", "three")
+    run(place)
+    place.execute(f"CREATE TABLE docs_new (id bigint PRIMARY KEY, body text, note text, embedding {place.vector})")
+    place.execute("INSERT INTO docs_new (id, body, note) SELECT id, body, note FROM docs")
+    swap(place)
+    assert (status(place).model, status(place, "docs_new").model) == (None, MODEL)
+    assert len(run(place, model="B").written) == 3
+    knows_what_changed(place, "docs_new")
+    knows_what_changed(place, model="B")
+
+
 def tables(place: Place) -> list[Any]:
     return listed(place.url, schema="embedmill", lock_timeout=10)
 

@@ -15,11 +15,13 @@ from embedmill.interfaces import Table
 from embedmill.records import Cause
 from embedmill.rows import Counts, Row
 from store_samples import vector
-from table_places import Place, PostgresPlace, SqlitePlace, bound, filled, quick_folder
+from table_places import Place, PostgresPlace, SqlitePlace, bound, filled, made_by, quick_folder
+from table_places import run as run_whole
 
 KEYS = st.integers(1, 6)
 TEXTS = st.sampled_from(["one", "two", "three", None])
 RUNS = st.integers(0, 1)
+NAMES = st.sampled_from(["docs", "papers"])
 
 FOREIGN = "foreign"
 """Stands for the vector that a user has written."""
@@ -240,6 +242,143 @@ class Model(RuleBasedStateMachine):
         self.place.close()
 
 
+@dataclass
+class Known:
+    """A row of a table whose runs are whole: its text, whose vector it has, what is known of it."""
+
+    text: str
+    vector: str | None = None
+    of: str | None = None  # the model of the vector; FOREIGN for none
+    written: str | None = None  # the text whose vector embedmill wrote, if that is the one which is there
+    failed: str | None = None  # the text that has failed
+
+
+class Changes(RuleBasedStateMachine):
+    """Two tables, each filled by a model of its own, whose names, keys and places users change between runs.
+
+    Texts are never the same in two rows, and so vectors are not.
+    """
+
+    place: Place
+
+    @initialize()
+    def begin(self) -> None:
+        self.numbers = itertools.count(1)
+        self.tables: dict[str, dict[int, Known]] = {"docs": {}, "papers": {}}
+        self.columns = {"docs": ["id", "body", "embedding"], "papers": ["id", "body", "embedding"]}
+        self.models = {"docs": "A", "papers": "B"}
+        self.kinds = {"docs": "bigint", "papers": "bigint"}
+        self.gone: dict[str, set[int]] = {"docs": set(), "papers": set()}  # since the last run, which knows them still
+        for name in self.tables:
+            self.place.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, body text, embedding {self.place.vector})")
+            for _ in range(3):
+                self.put(name, 0, "new")
+            self.run(name, overwrite=False)
+
+    def new_text(self, kind: str) -> str:
+        return f"{kind} {next(self.numbers)}"
+
+    @rule(name=NAMES, key=KEYS, kind=st.sampled_from(["new", "bad"]))
+    def put(self, name: str, key: int, kind: str) -> None:
+        rows, (number, body, _) = self.tables[name], self.columns[name]
+        text = self.new_text(kind)
+        key = key or len(rows) + 1
+        if key in rows:
+            self.place.execute(f"UPDATE {name} SET {body} = ? WHERE {number} = {self.literal(name, key)}", text)
+            rows[key].text = text
+        else:
+            self.place.execute(f"INSERT INTO {name} ({number}, {body}) VALUES ({self.literal(name, key)}, ?)", text)
+            rows[key] = Known(text)
+
+    def literal(self, name: str, key: int) -> str:
+        return f"'{key}'" if self.kinds[name] == "text" else str(key)
+
+    @rule(name=NAMES, key=KEYS)
+    def delete(self, name: str, key: int) -> None:
+        self.place.execute(f"DELETE FROM {name} WHERE {self.columns[name][0]} = {self.literal(name, key)}")
+        if self.tables[name].pop(key, None):
+            self.gone[name].add(key)
+
+    @rule(name=NAMES, key=KEYS)
+    def write(self, name: str, key: int) -> None:
+        row = self.tables[name].get(key)
+        if row is None or row.vector or row.failed or key in self.gone[name]:
+            return
+        row.vector, row.of = self.new_text("foreign"), FOREIGN
+        number, _, vector_ = self.columns[name]
+        self.place.execute(
+            f"UPDATE {name} SET {vector_} = ? WHERE {number} = {self.literal(name, key)}",
+            self.place.encode(vector(row.vector)),
+        )
+
+    @rule(old=st.integers(0, 2), name=NAMES)
+    def rename_a_column(self, old: int, name: str) -> None:
+        columns = self.columns[name]
+        new = f"{('id', 'body', 'embedding')[old]}{next(self.numbers)}"
+        self.place.execute(f"ALTER TABLE {name} RENAME COLUMN {columns[old]} TO {new}")
+        columns[old] = new
+
+    @rule()
+    def swap(self) -> None:
+        for old, new in (("docs", "passing"), ("papers", "docs"), ("passing", "papers")):
+            self.place.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        for each in (self.tables, self.columns, self.models, self.kinds, self.gone):
+            each["docs"], each["papers"] = each["papers"], each["docs"]  # type: ignore[index]
+
+    @rule(name=NAMES, kind=st.sampled_from(["bigint", "text", "numeric(9, 0)"]))
+    def rebuild(self, name: str, kind: str) -> None:
+        number, body, vector_ = self.columns[name]
+        columns = f"{number} {kind} PRIMARY KEY, {body} text, {vector_} {self.place.vector}"
+        self.place.rebuild(name, columns, f"CAST({number} AS {kind}), {body}, {vector_}", condition="1 = 1")
+        self.kinds[name] = kind
+
+    @rule(name=NAMES, overwrite=st.booleans())
+    def run(self, name: str, *, overwrite: bool) -> None:
+        rows, model = self.tables[name], self.models[name]
+        due = {key for key, row in rows.items() if self.is_due(row, model, overwrite=overwrite)}
+        outcome = run_whole(self.place, name, model=model, overwrite=overwrite, vector=self.columns[name][2], limit=4)
+        taken = {row.text for row in (*outcome.written, *outcome.failed)}
+        assert taken == {rows[key].text for key in due}
+        self.gone[name].clear()
+        for key in due:
+            row = rows[key]
+            if "bad" in row.text:
+                row.vector, row.of, row.written, row.failed = None, None, None, row.text
+            else:
+                row.vector, row.of, row.written, row.failed = row.text, model, row.text, None
+
+    def is_due(self, row: Known, model: str, *, overwrite: bool) -> bool:
+        if row.failed is not None:
+            return row.text != row.failed
+        if row.vector is None:
+            return True
+        if row.written is None:
+            return overwrite
+        return overwrite or row.text != row.written
+
+    @invariant()
+    def is_as_the_model(self) -> None:
+        for name, rows in getattr(self, "tables", {}).items():
+            number, _, column = self.columns[name]
+            stored = self.place.vectors(name, column, order=f"CAST({number} AS bigint)")
+            for key, found in zip(sorted(rows), stored, strict=True):
+                row = rows[key]
+                assert (found is None) == (row.vector is None)
+                if found is not None and row.vector is not None:
+                    expected = vector(row.vector) if row.of == FOREIGN else made_by(str(row.of), row.vector)
+                    np.testing.assert_array_equal(found, expected)
+            with self.place.open(name, vector=column) as table:
+                status = table.status()
+            model = self.models[name]
+            if any(row.of == model for row in rows.values()):
+                assert status.model == model
+            assert status.counts.rows == len(rows)
+            assert status.counts.left >= sum(row.vector is None and row.failed is None for row in rows.values())
+
+    def teardown(self) -> None:
+        self.place.close()
+
+
 FEW = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -263,3 +402,25 @@ def test_a_postgresql_table_equals_its_model(database: str) -> None:
             self.place.clear()
 
     run_machine(OfPostgres, settings=settings(FEW, max_examples=15))  # each takes half a second
+
+
+def test_an_sqlite_table_is_known_again_whatever_is_changed() -> None:
+    with quick_folder() as folder:
+        numbers = itertools.count()
+
+        class OfSqlite(Changes):
+            def __init__(self) -> None:
+                super().__init__()
+                self.place = SqlitePlace(folder / f"{next(numbers)}.db")
+
+        run_machine(OfSqlite, settings=settings(FEW, max_examples=30, stateful_step_count=15))
+
+
+def test_a_postgresql_table_is_known_again_whatever_is_changed(database: str) -> None:
+    class OfPostgres(Changes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = PostgresPlace(database)
+            self.place.clear()
+
+    run_machine(OfPostgres, settings=settings(FEW, max_examples=10, stateful_step_count=12))

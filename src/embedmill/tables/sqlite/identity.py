@@ -158,7 +158,8 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
             # Without any vector there is nothing that could be of others; nor may there be marks of such.
             if is_same and not prints and not _has_written(db, entry):
                 return registered(entry, fits=True)
-        if not by_name:
+        # Where another table has its vectors, the two have been swapped, and this one has none yet.
+        if not by_name or _is_elsewhere(db, by_name[0], schema):
             return None
         return registered(by_name[0], fits=False).without_vectors()
 
@@ -192,6 +193,16 @@ def is_meant(db: sqlite3.Connection, entry: Entry) -> bool:
 def _stands(db: sqlite3.Connection, entry: Entry, besides: tuple[str, str]) -> bool:
     """Whether the entry's vectors are still where they were."""
     return entry.place != besides and is_meant(db, entry)
+
+
+def _is_elsewhere(db: sqlite3.Connection, entry: Entry, schema: Schema) -> bool:
+    """Whether some other table or column has the entry's vectors."""
+    for table in schema.pages:
+        if not table.startswith(("embedmill_", "sqlite_")):
+            for vector in may_hold_vectors(db, table):
+                if (table, vector) != entry.place and _known(db, entry, _prints(db, table, vector)):
+                    return True
+    return False
 
 
 def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
