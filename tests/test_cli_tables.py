@@ -241,7 +241,7 @@ def test_who_may_only_search_sees_the_store(postgres: PostgresPlace, tmp_path: P
     (tmp_path / "a.txt").write_text("Some words.")
     tables.shell(tmp_path, postgres.url, Within).run("index", "a.txt")
     bound(postgres, text="body").close()
-    store = "migrations, meta, writer, documents, chunks, failures"
+    store = "migrations, meta, writer, roots, documents, chunks, failures"
     readable = ", ".join(f"embedmill.{name.strip()}" for name in store.split(","))
     with user(postgres.url, "GRANT USAGE ON SCHEMA embedmill TO {}", f"GRANT SELECT ON {readable} TO {{}}") as url:
         shell = tables.shell(tmp_path, url, Within)

@@ -22,7 +22,7 @@ from embedmill.tables.registered import Registered
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
-_OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "documents", "chunks", "failures")
+_OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "roots", "documents", "chunks", "failures")
 
 _MARKS: Final = "marks_"
 
