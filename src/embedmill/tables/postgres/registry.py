@@ -22,7 +22,8 @@ from embedmill.tables.registered import Registered
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
-_OWN: Final = ("migrations", "tables", "meta", "writer", "seen", "roots", "documents", "chunks", "failures")
+_OF_STORE: Final = ("meta", "writer", "seen", "roots", "given", "rootless", "documents", "chunks", "failures")
+_OWN: Final = ("migrations", "tables", *_OF_STORE)
 
 _MARKS: Final = "marks_"
 
