@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedmill.api import Searcher, index, retry_failed, search
+    from embedmill.api import Searcher, index, search
     from embedmill.errors import (
         CacheError,
         EmbeddingError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from embedmill.records import Chunk, Document, Hit, Record, Report
     from embedmill.rows import IndexOptions, IngestReport
     from embedmill.state.cache import PersistentCache
+    from embedmill.upkeep import forget, retry_failed
     from embedmill.validation import EmbeddingValidator
 
 __version__ = "0.1.0"
@@ -73,7 +74,8 @@ _HOMES = {
     "index": "embedmill.api",
     "ingest": "embedmill.ingestion",
     "load_embedder": "embedmill.loaders",
-    "retry_failed": "embedmill.api",
+    "retry_failed": "embedmill.upkeep",
+    "forget": "embedmill.upkeep",
     "search": "embedmill.api",
 }
 
@@ -109,6 +111,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "__version__",
+    "forget",
     "index",
     "ingest",
     "load_embedder",

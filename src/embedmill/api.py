@@ -6,10 +6,11 @@ What only an indexing run needs is imported by its functions: a search, whose st
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -17,12 +18,12 @@ from embedmill import machine
 from embedmill.checks import whole_number
 from embedmill.closing import Closing
 from embedmill.config import (
-    DocumentOptions,
     FileOptions,
     PlaceOptions,
     SearchOptions,
     Settings,
     check_options,
+    of_documents,
     settings,
 )
 from embedmill.embedders.openvino import OpenVINOEmbedder
@@ -30,8 +31,9 @@ from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageErro
 from embedmill.fingerprint import not_of
 from embedmill.loaders import hint_prompts, load_embedder, make_embedder, worker_factory
 from embedmill.records import Batch
-from embedmill.selection import Selection
+from embedmill.selection import Selection, current_folder
 from embedmill.stores import local_files, open_store, shown
+from embedmill.stores.vanished import name_vanished
 from embedmill.unread import warn_of_query
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from embedmill.executors.pace import Pace
     from embedmill.interfaces import Executor, Store, VectorCache
     from embedmill.pipeline import IncrementalIndexer
-    from embedmill.records import Entry, Hit, Progress, Report, StoreStatus, Vector
+    from embedmill.records import Hit, Progress, Report, StoreStatus, Vector
     from embedmill.rows import Noted
     from embedmill.sources.files import FileSource
 
@@ -56,6 +58,7 @@ def index(
     *,
     dry_run: bool = False,
     prune: bool = False,
+    force: bool = False,
     on_progress: OnProgress = lambda _: None,
     on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
     **options: Unpack[FileOptions],
@@ -63,7 +66,9 @@ def index(
     """Bring a store up to date with files and folders: the command ``embedmill index``.
 
     What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
-    out stays, and is counted as `deselected`, unless `prune` takes it out of the store.
+    out stays, and is counted as `deselected`, unless `prune` takes it out of the store. So does what it stored of
+    files and folders that are gone (`vanished`); of several paths those that are gone are only named (`missing`).
+    `force` reads every file, also one whose size and times are as before.
     `options` are those of the command (`embedmill.config.FileOptions`); those not given, or None, come from the
     environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
     `stop()` ends the run early.
@@ -78,13 +83,13 @@ def index(
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = settings(options, only=FileOptions.__annotations__)
-    _refuse_db_timeout(options, chosen)
-    source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen)
+    refuse_db_timeout(options, chosen)
+    source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen, least=0 if prune else 1)
     with ExitStack() as stack:
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
-            store = _opened(chosen, stack, write=not dry_run)
+            store = opened(chosen, stack, write=not dry_run)
             chosen = with_prompts_of(store.status(), chosen, given)
         embedder, executor, cache, chunking = parts(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
@@ -99,6 +104,7 @@ def index(
                 cache=cache,
                 chunking=chunking,
                 batch_size=chosen.batch_size,
+                force=force,
                 on_progress=on_progress,
             )
             _name_unmatched(source, options)
@@ -108,9 +114,25 @@ def index(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
         on_start(indexer)
-        report = indexer.run(source, prune=prune, on_progress=on_progress)
+        report = indexer.run(
+            source,
+            prune=prune,
+            force=force,
+            missing=source.missing,
+            remember=_remembered(chosen),
+            on_progress=on_progress,
+        )
         _name_unmatched(source, options)
+        name_vanished(report.vanished)
         return report
+
+
+def _remembered(chosen: Settings) -> str:
+    """What a retry has to know of a run: its settings, and where it stood, which patterns may be relative to."""
+    kept = of_documents(chosen)
+    if chosen.include or chosen.exclude:
+        kept["current"] = current_folder()
+    return json.dumps(kept, sort_keys=True)
 
 
 def _name_unmatched(source: FileSource, options: FileOptions) -> None:
@@ -119,47 +141,6 @@ def _name_unmatched(source: FileSource, options: FileOptions) -> None:
         level = logging.WARNING if options.get(name) else logging.INFO
         for pattern in patterns:
             log.log(level, "--%s %r matches no file or folder: correct it, or leave it out", name, pattern)
-
-
-def retry_failed(
-    *,
-    on_progress: OnProgress = lambda _: None,
-    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
-    **options: Unpack[DocumentOptions],
-) -> Report:
-    """Embed the documents that have failures again: the command ``embedmill retry-failed``.
-
-    Chunks that did not fail are taken from the store. Arguments and errors are those of `index`.
-    """
-    from embedmill.pipeline import IncrementalIndexer
-    from embedmill.sources.names import file_path
-
-    check_options(retry_failed, options, DocumentOptions)
-    used = FileOptions.__annotations__  # which files are taken is told by the environment and the file
-    chosen = settings(options, only=used)
-    _refuse_db_timeout(options, chosen)
-    with ExitStack() as stack:
-        store = _opened(chosen, stack, write=True, create=False)
-        status = store.status()
-        if options.get("model") is None and status.model is not None:
-            chosen = dataclasses.replace(chosen, model=status.model)
-        chosen = with_prompts_of(status, chosen, embedder_of(chosen))
-        failed = store.failed_documents()
-        there, vanished = [], []
-        for document in failed:
-            path = file_path(document)
-            if not os.path.lexists(path):
-                vanished.append(document)
-            elif not path.endswith("/") or os.access(path, os.R_OK | os.X_OK):
-                there.append(path)
-        embedder, executor, cache, chunking = parts(chosen, stack)
-        indexer = IncrementalIndexer(
-            store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
-        )
-        on_start(indexer)
-        source = files(there, chosen) if there else _NoDocuments()
-        source.scopes = [*source.scopes, *vanished]  # where nothing is found any more, and so nothing is kept
-        return indexer.run(source, again=frozenset(failed), on_progress=on_progress)
 
 
 def _is_text(text: str) -> bool:
@@ -183,11 +164,11 @@ class Searcher(Closing):
         names = ("store", "schema", "db_timeout", "query_prompt")
         place = {"store": store} | {name: options.get(name) for name in names[1:]}
         self._chosen = chosen = settings(place, only=names)
-        _refuse_db_timeout(options, chosen)
+        refuse_db_timeout(options, chosen)
         self._process = os.getpid()
         self._opening = threading.Lock()
         with ExitStack() as stack:
-            self._store = _opened(self._chosen, stack, write=False)
+            self._store = opened(self._chosen, stack, write=False)
             status = self._store.status()
             if status.model is None:
                 raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
@@ -249,7 +230,7 @@ class Searcher(Closing):
                 _LEFT.append((self._store, self._closing))
                 with ExitStack() as stack:
                     stack.callback(self._embedder.close)
-                    self._store = _opened(self._chosen, stack, write=False)
+                    self._store = opened(self._chosen, stack, write=False)
                     self._closing = stack.pop_all()
                 self._process = os.getpid()
 
@@ -282,8 +263,18 @@ def search(
         return searcher.search(query, k=k, glob=glob, exact=exact)
 
 
-def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
-    """The files below these paths that the settings select. Raises what `FileSource` raises."""
+def files(
+    paths: Sequence[Path],
+    chosen: Settings,
+    *,
+    least: int | None = None,
+    only: Sequence[str] | None = None,
+    current: str | None = None,
+) -> FileSource:
+    """The files below these paths that the settings select; `least`, `only` and `current` are those of `FileSource`.
+
+    Raises what `FileSource` raises.
+    """
     from embedmill.sources.files import FileSource
 
     if any(os.fspath(path) == "" for path in paths):
@@ -296,29 +287,10 @@ def files(paths: Sequence[Path], chosen: Settings) -> FileSource:
         generated=chosen.generated,
         max_bytes=chosen.max_file_size,
         never=local_files(chosen.store),
+        least=least,
+        only=only,
+        current=current,
     )
-
-
-class _NoDocuments:
-    """The source of a run that has nothing to do."""
-
-    scopes: Sequence[str] = ()
-    skipped: Mapping[str, int] = {}
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(())
-
-    def read(self, entry: Entry) -> None:
-        return None
-
-    def amount(self) -> int:
-        return 0
-
-    def unlisted(self) -> Sequence[str]:
-        return ()
-
-    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
-        return ()
 
 
 def without_rests(chosen: Settings) -> Settings:
@@ -363,12 +335,14 @@ def processes(workers: int) -> int:
     return min(workers, most)
 
 
-def _refuse_db_timeout(options: PlaceOptions | SearchOptions, chosen: Settings) -> None:
+def refuse_db_timeout(options: PlaceOptions | SearchOptions, chosen: Settings) -> None:
+    """Raise `UsageError` where it is given and the store has no use for it."""
     if options.get("db_timeout") is not None and chosen.store.startswith("sqlite:"):
         raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")
 
 
-def _opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
+def opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
+    """The store of these settings; `stack` closes it. Raises what `open_store` raises."""
     store = open_store(chosen.store, write=write, create=create, schema=chosen.schema, db_timeout=chosen.db_timeout)
     stack.callback(store.close)
     return store

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "embedmill.toml"
 PREFIX = "EMBEDMILL_"
 
+
 _LARGEST_BATCH = 1024  # texts in a call of the model: more are no faster
 
 _EARLIER = {
@@ -43,6 +44,7 @@ _OTHERS = {"EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTI
 PRECISIONS = ("auto", "f32", "bf16")
 DEVICES = ("auto", "cpu")
 DEFAULT_STORE = "sqlite:.embedmill/index.db"
+_STORE_FILE = DEFAULT_STORE.partition(":")[2]
 EXECUTORS = ("threads", "processes")
 
 _SHOWN = 200  # characters of a value that does not fit
@@ -140,6 +142,27 @@ class SearchOptions(TypedDict, total=False):
     query_prompt: str | None
 
 
+_NOT_OF_DOCUMENTS = {
+    *PlaceOptions.__annotations__,
+    *("model", "document_prompt", "query_prompt"),  # the store itself has noted these
+    *("device", "executor", "workers", "preset", "max_memory_mb", "max_documents_per_worker", "batch_size", "cache"),
+    *("embedding_parallel_workers", "enable_parallel_embeddings", "sleep", "max_load"),
+}
+"""Settings that say where and how a run works, and nothing of which documents it makes of what."""
+
+
+def of_documents(chosen: Settings) -> dict[str, Any]:
+    """The settings that decide which documents a run takes and how it cuts them, but for those that are the default."""
+    usual = Settings()
+    values = {each.name: getattr(chosen, each.name) for each in fields(chosen) if each.name not in _NOT_OF_DOCUMENTS}
+    return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+
+def known_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values, noted by `of_documents` of this or another version, that are settings of this one."""
+    return {name: value for name, value in values.items() if name in _CHECKS}
+
+
 def check_options(function: Callable[..., Any], given: Mapping[str, Any], kind: type) -> None:
     """Raise `UsageError` for the first option that the function does not have; `kind` is its typed dictionary."""
     for name in given:
@@ -167,10 +190,12 @@ def settings(
     """
     wanted = _CHECKS if only is None else only
     found: dict[str, Any] = {}
+    variables = os.environ if environment is None else environment
+    above = project_above(flags or {}, environment=variables, folder=folder) if "store" in wanted else None
     contradiction = ""
     for place, layer in {
-        CONFIG_FILE: _from_file((folder or Path()) / CONFIG_FILE, wanted),
-        "environment": _from_environment(os.environ if environment is None else environment, wanted),
+        CONFIG_FILE: _from_file((folder or Path()) / CONFIG_FILE, wanted) if above is None else _of(above, wanted),
+        "environment": _from_environment(variables, wanted),
         "options": _from_flags(flags or {}),
     }.items():
         _follow_parallel(layer, found)
@@ -197,6 +222,63 @@ def _check_use(given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
                     f"--{name.replace('_', '-')} is for worker processes, not for threads: give --executor processes, "
                     "or leave it out"
                 )
+
+
+def project_above(
+    flags: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Path | None:
+    """The folder above that has the store, or an ``embedmill.toml``, as git finds a repository.
+
+    None where a store is named, where the current folder has one of the two itself, and where there is none up to the
+    user's home, or the border of the file system.
+    """
+    variables = os.environ if environment is None else environment
+    if flags.get("store") or variables.get(PREFIX + "STORE"):
+        return None
+    try:
+        here = (folder or Path()).resolve(strict=True)
+        home = Path.home().resolve()
+        device, owner = here.stat().st_dev, here.stat().st_uid
+    except (OSError, RuntimeError):  # it has been removed, or nobody has a home
+        return None
+    if here == home or _marks(here):
+        return None
+    for place in here.parents:
+        marks = _marks(place)
+        try:
+            if place.stat().st_dev != device:
+                return None
+            if marks and {mark.stat().st_uid for mark in marks} <= {os.geteuid(), owner}:
+                return place
+        except OSError:
+            return None
+        if marks:
+            _name_foreign(place)
+            return None
+        if place == home:
+            return None
+    return None
+
+
+def _marks(folder: Path) -> list[Path]:
+    """What makes a folder a project."""
+    return [mark for name in (CONFIG_FILE, _STORE_FILE) if os.path.isfile(mark := folder / name)]  # noqa: PTH113
+
+
+@functools.cache  # said once
+def _name_foreign(folder: Path) -> None:
+    log.warning("%s has a store of another user's, which is not used: name it with --store", folder)
+
+
+def _of(folder: Path, wanted: Collection[str]) -> dict[str, Any]:
+    """What the file of a project says, with its store and a model's folder as they are called from here."""
+    found = _from_file(folder / CONFIG_FILE, wanted)
+    scheme, _, path = found.setdefault("store", f"sqlite:{_STORE_FILE}").partition(":")
+    if scheme == "sqlite":
+        found["store"] = f"sqlite:{folder / Path(path).expanduser()}"
+    if "model" in found and (folder / found["model"]).exists():
+        found["model"] = str(folder / found["model"])
+    return found
 
 
 def _follow_parallel(layer: dict[str, Any], before: Mapping[str, Any]) -> None:

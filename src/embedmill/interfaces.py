@@ -260,6 +260,9 @@ class Store(StoredDocuments, Protocol):
     def vanished(self) -> dict[str, int]:
         """The paths of `root_list` that are gone from this machine, and how many documents the store has of each."""
 
+    def holds(self, scopes: Sequence[str]) -> bool:
+        """Whether there is any document, or failure, in these scopes, wherever it is."""
+
     def forget(self, scopes: Sequence[str]) -> int:
         """Remove what lies in these scopes, wherever it is: documents and failures. Returns how many documents."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 
 _LOOKS_ESCAPED = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
@@ -33,3 +34,9 @@ def file_path(document: str) -> str:
 def shown(document: str) -> str:
     """An id as it may stand in a message of one line."""
     return document if document.isprintable() else repr(document)
+
+
+def both(paths: Iterable[str]) -> Iterator[str]:
+    """The scopes of paths that may be those of files or of folders."""
+    for path in paths:
+        yield from (path, path.rstrip("/") + "/")

@@ -22,6 +22,7 @@ from embedmill.chunking import Chunking
 from embedmill.interfaces import TO_FINISH, Embedder, Executor, Source, Store, VectorCache
 from embedmill.matching import Matching
 from embedmill.overlap import prefetch
+from embedmill.paths import both
 from embedmill.reading import Event, Listed, Pending, Piece, Reader, ReadWhole, Unreadable
 from embedmill.records import (
     Cause,
@@ -78,14 +79,17 @@ class IncrementalIndexer:
         *,
         again: Collection[str] = (),
         prune: bool = False,
+        force: bool = False,
+        missing: Sequence[str] = (),
         remember: str | None = "{}",
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Report:
         """Bring the store up to date with the source.
 
-        Documents named in `again` are embedded even if they have not changed. What the source's options leave out
-        stays in the store, if it is still there, unless `prune`, which also takes out what lies in roots that are
-        gone. `remember` is noted, as JSON, of how the source was made, for a retry; None: nothing is noted.
+        Documents named in `again` are embedded even if they have not changed; `force` reads what seems unchanged, too.
+        What the source's options leave out stays in the store, if it is still there, unless `prune`, which also takes
+        out what lies in roots that are gone, and what is `missing` of what was asked for.
+        `remember` is noted, as JSON, of how the source was made, for a retry; None: nothing is noted.
         `on_progress` is called in this
         thread after every batch. Raises `SpaceMismatch` where the store holds vectors of another model,
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
@@ -94,7 +98,7 @@ class IncrementalIndexer:
         self._store.bind(self._embedder.fingerprint, self._embedder.name)
         if remember is not None:
             self._store.register(source.scopes, remember)
-        reader = Reader(source, self._store, self._embedder, self._chunking, again=again)
+        reader = Reader(source, self._store, self._embedder, self._chunking, again=again, force=force)
         with (
             Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
@@ -117,7 +121,7 @@ class IncrementalIndexer:
             deselected = 0 if prune else self._keep_deselected(source)
             removed = self._store.remove_unseen(source.scopes, source.unlisted())
             if prune:
-                removed += self._store.forget([path for root in self._store.vanished() for path in (root, root + "/")])
+                removed += self._store.forget([*both(missing), *both(self._store.vanished())])
         finishing = time.perf_counter()
         self._store.prepare_search()
         ended = time.perf_counter()
@@ -132,6 +136,7 @@ class IncrementalIndexer:
             removed=removed,
             deselected=deselected,
             vanished=self._store.vanished(),
+            missing=[] if prune else list(missing),
             store=self._store.url,
             failures=self._store.status().failures,
             interrupted=interrupted,
@@ -141,10 +146,10 @@ class IncrementalIndexer:
         """Count as seen what is left out by an option alone; how many documents that are."""
         number = 0
         for names in self._store.unseen(source.scopes, source.unlisted()):
-            states = self._store.states(names)
-            kept = source.deselected({name: states[name].size if name in states else 0 for name in names})
-            self._store.see(kept)
-            number += sum(name in states for name in kept)
+            states = self._store.states(names)  # who has none only failed to be read: that is settled by leaving it out
+            kept = source.deselected({name: state.size for name, state in states.items()})
+            self._store.touch([states[name] for name in kept])
+            number += len(kept)
         return number
 
     def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:

@@ -28,6 +28,7 @@ def plan(
     cache: VectorCache | None = None,
     chunking: Chunking | None = None,
     batch_size: int | None = None,
+    force: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Read and cut the source as a run would, and look up what is known; writes nothing.
@@ -36,7 +37,7 @@ def plan(
     planning took, and `estimated_seconds` what the run will take, judged by embedding some of its own chunks.
     """
     started = time.perf_counter()
-    reader = Reader(source, store, embedder, chunking or Chunking(embedder.max_tokens))
+    reader = Reader(source, store, embedder, chunking or Chunking(embedder.max_tokens), force=force)
     counts: Counter[str] = Counter()
     seen: set[bytes] = set()
     sample: list[Piece] = []

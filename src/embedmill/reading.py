@@ -94,12 +94,14 @@ class Reader:
         chunking: Chunking,
         *,
         again: Collection[str] = (),
+        force: bool = False,
     ) -> None:
         self._source = source
         self._store = store
         self._embedder = embedder
         self._chunking = chunking
         self._again = again
+        self._force = force
         self._recipe = f"{embedder.fingerprint.key}/{chunking.key}"
         self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
         self.documents = 0
@@ -127,7 +129,7 @@ class Reader:
             state = states.get(entry.id)
             if state is not None and (state.recipe != self._recipe or entry.id in self._again):
                 state = None
-            if state is not None and entry.mtime_ns and _same(state, entry):
+            if state is not None and entry.mtime_ns and _same(state, entry) and not self._force:
                 self._skip(entry)
                 listed.append(entry.id)
                 continue

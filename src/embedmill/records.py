@@ -330,6 +330,7 @@ class Report:
     tuning: str = ""  # why it had so many workers, where that was measured
     deselected: int = 0  # still there and left out by this run's options: what an earlier run stored of them stays
     vanished: Mapping[str, int] = field(default_factory=dict)  # roots that are gone: path -> documents in the store
+    missing: Sequence[str] = ()  # paths that were given, and are not there
     interrupted: bool = False  # stopped before the end; what was finished is stored
     unknown: int = 0  # chunks read by this run that have no token which the model knows; they are stored all the same
     dry_run: bool = False

@@ -25,12 +25,14 @@ class Selection:
     in it. A "!" takes back what the patterns before it match.
     """
 
-    def __init__(self, patterns: Sequence[str], folder: str | None = None) -> None:
+    def __init__(self, patterns: Sequence[str], folder: str | None = None, current: str | None = None) -> None:
         """`folder`: the path that is walked, absolute, ending in "/"; None for patterns that match from any folder on.
+
+        `current`: a folder, written like that, to take for the current one.
 
         Raises `UsageError` for a pattern that is empty, or whose braces stand for too many.
         """
-        bases = dict.fromkeys(base for base in (folder, current_folder()) if base)
+        bases = dict.fromkeys(base for base in (folder, current or current_folder()) if base)
         by_pattern = {pattern: list(_rules(pattern, bases, anywhere=folder is None)) for pattern in patterns}
         self._all = Patterns.of_folders(chain.from_iterable(by_pattern.values()))
         self._unmatched = {pattern: Patterns.of_folders(rules) for pattern, rules in by_pattern.items()}

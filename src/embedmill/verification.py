@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -56,6 +56,7 @@ class Verdict:
     chunks: int | None  # of a table: rows that have a vector
     recomputed: int  # vectors that were computed again
     not_recomputed: str  # why none were; "" where some were, or none were to be
+    vanished: Mapping[str, int] = field(default_factory=dict)  # roots of a store that are gone: path -> documents
 
 
 def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str | None = None) -> Verdict:
@@ -72,7 +73,8 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
         if told.count:  # of a damaged store nothing more may be known
             return replace(verdict, not_recomputed="the store is not sound" if sample else "")
         held = store.status()
-    verdict = replace(verdict, documents=held.documents, chunks=held.chunks)
+        vanished = store.vanished()
+    verdict = replace(verdict, documents=held.documents, chunks=held.chunks, vanished=vanished)
     for precision in sorted({chunk.precision for chunk in chosen_chunks.items}):
         chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
         named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedmill.cli import bench, cache, doctor, index, ingest, models, parser, search, status, verify
+from embedmill.cli import bench, cache, doctor, forget, index, ingest, models, parser, search, status, verify
 
 app = parser.group(
     name="embedmill",
@@ -37,7 +37,7 @@ def _embedmill(
     return 0
 
 
-for group in (index, search, ingest, status, verify, models, doctor, bench, cache):
+for group in (index, search, ingest, status, verify, forget, models, doctor, bench, cache):
     group.register(app)
 
 

@@ -11,7 +11,7 @@ from embedmill.errors import EmbedmillError, UsageError
 DONE: Final = 0  # everything is stored
 ERROR: Final = 1  # nothing is half-done
 USAGE: Final = 2  # the command line or a setting is wrong
-SOME_FAILED: Final = 3  # finished, and some chunks have no vector
+SOME_FAILED: Final = 3  # finished, but some chunks have no vector, or a given path is not there
 INTERRUPTED: Final = 130  # by SIGINT or SIGTERM; what was finished is stored
 
 

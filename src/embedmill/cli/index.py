@@ -60,6 +60,7 @@ def index(
     generated: options.Generated = None,
     max_file_size: options.MaxFileSize = None,
     prune: options.Prune = False,
+    force: options.Force = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -100,9 +101,11 @@ def index(
         generated=generated,
         max_file_size=max_file_size,
     )
+    options.tell_store(flags, quiet=quiet)
     chosen = settings(flags, only=FileOptions.__annotations__)
-    source = api.files(paths, chosen)  # a second one, for the total: the run's own counts what it leaves out
-    job = partial(api.index, paths, dry_run=dry_run, prune=prune, **flags)
+    # A second one, for the total: the run's own counts what it leaves out.
+    source = api.files(paths, chosen, least=0 if prune else 1)
+    job = partial(api.index, paths, dry_run=dry_run, prune=prune, force=force, **flags)
     return run_on_store(job, source, flags, as_json=as_json, quiet=quiet)
 
 
@@ -130,17 +133,19 @@ def retry_failed(
     db_timeout: options.DbTimeout = None,
     cache: options.Cache = None,
     chunk_tokens: options.ChunkTokens = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
     """Try again what could not be read or embedded.
 
-    What did not fail is not embedded again. What fails again stays on record, with one attempt more. Of a TABLE, new
+    Files are taken as the run that failed took them, with its --include, --exclude, --chunk-tokens and the like. What
+    did not fail is not embedded again. What fails again stays on record, with one attempt more. Of a TABLE, new
     and changed rows are embedded as well, as ingest would.
     """
     output.configure(quiet=quiet, verbose=verbose)
-    from embedmill import api
+    from embedmill import upkeep
     from embedmill.cli.runs import run_on_store
 
     flags = options.given(
@@ -168,8 +173,11 @@ def retry_failed(
 
         if chunk_tokens is not None:
             raise UsageError("--chunk-tokens is for files: the text of a row is not cut")
+        if force:
+            raise UsageError("--force is for files: of a table, every row that has failed is read")
         again = partial(ingest, table, again=True, **about, **flags)
         return run_on_table(again, table, about, flags, retrying=True, as_json=as_json, quiet=quiet)
     options.check_store(about)
-    job = partial(api.retry_failed, **flags)
+    options.tell_store(flags, quiet=quiet)
+    job = partial(upkeep.retry_failed, force=force, **flags)
     return run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)

@@ -307,7 +307,15 @@ Prune = Annotated[
     bool,
     option(
         "--prune",
-        help="Take out of the store what this run's options leave out, though an earlier run had taken it.",
+        help="Take out of the store what this run's options leave out, though an earlier run had taken it, and what "
+        "lies in files and folders that are gone.",
+    ),
+]
+Force = Annotated[
+    bool,
+    option(
+        "--force",
+        help="Read every file, also one whose size and times are as before. What is known is not embedded anew.",
     ),
 ]
 AsJson = Annotated[
@@ -371,3 +379,15 @@ def whole_number(text: str, name: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{name}: {text!r} does not fit: expected a whole number from 1 up")
     return int(text)
+
+
+def tell_store(given: dict[str, Any], *, quiet: bool) -> None:
+    """Say which store is used where none is named and it lies in a folder above."""
+    from embedmill.cli.output import complain
+    from embedmill.config import PlaceOptions, project_above, settings
+
+    if not quiet and (folder := project_above(given)) is not None:
+        from embedmill.stores import shown
+
+        url = shown(settings(given, only=PlaceOptions.__annotations__).store)
+        complain(f"using the store {url}, of the folder {folder}")

@@ -13,6 +13,7 @@ from embedmill.cli import exits, hints, output, summary
 from embedmill.cli.signals import Stopping
 from embedmill.cli.wording import counted
 from embedmill.config import PlaceOptions, settings
+from embedmill.paths import shown
 from embedmill.progress import State, displayed
 from embedmill.records import Report
 from embedmill.stores import open_store
@@ -72,8 +73,10 @@ def run(
     if report.interrupted:
         output.complain("interrupted: what was finished is stored, the same command goes on from there")
         return exits.INTERRUPTED
+    for path in report.missing:
+        output.complain(f"error: {shown(path)}: no such file or directory: what the store has of it stays (--prune)")
     if report.dry_run or not report.failures:
-        return exits.DONE
+        return exits.SOME_FAILED if report.missing else exits.DONE
     if not as_json and not quiet:
         output.say(summary.failed(first_failures(), report.failures, again=next_commands.again))
     output.complain(f"error: {counted(report.failures, 'failure')} left: see {next_commands.listed}")

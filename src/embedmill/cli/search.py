@@ -70,6 +70,7 @@ def search(
     count = options.whole_number(limit, "--limit")
     from embedmill.api import Searcher
 
+    options.tell_store(options.given(store=store, schema=schema), quiet=quiet)
     prompts = options.prompts(query_prompt=query_prompt)
     with Searcher(store, schema=schema, model=model, query_prompt=prompts.get("query_prompt")) as searcher:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)

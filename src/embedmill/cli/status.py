@@ -11,9 +11,11 @@ import typer
 
 from embedmill.cli import exits, hints, options, output, parser
 from embedmill.cli.wording import counted, prompts, table
+from embedmill.errors import UsageError
+from embedmill.paths import shown
 
 if TYPE_CHECKING:
-    from embedmill.records import Failure, StoreStatus
+    from embedmill.records import Failure, RootStatus, StoreStatus
     from embedmill.rows import RowFailure
 
 
@@ -23,6 +25,7 @@ def register(commands: typer.Typer) -> None:
         commands,
         "embedmill status",
         "embedmill status --failures",
+        "embedmill status --roots",
         "embedmill status --store sqlite:notes.db --json",
         "embedmill status sentences --store postgresql://localhost/app",
         notes=options.PLACE_NOTE,
@@ -37,6 +40,7 @@ def status(
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
+    roots: Annotated[bool, typer.Option("--roots", help="List what was given, where it is, and whether.")] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -49,12 +53,16 @@ def status(
     given = options.given(store=store, schema=schema)
     if name is None:
         options.check_store(options.given(vector=vector))
-    standing = _of_store(given, failures) if name is None else _of_table(name, vector, given, failures)
+    elif roots:
+        raise UsageError("--roots is about files and folders: leave TABLE out")
+    standing = _of_store(given, failures, roots) if name is None else _of_table(name, vector, given, failures)
     if as_json:
         listed = {"failed": [asdict(failure) for failure, _ in standing.failed]} if failures else {}
         output.emit(standing.facts | listed)
         return exits.DONE
     output.say(table([(what, output.one_line(how)) for what, how in standing.rows]))
+    if roots:
+        output.say(table([(output.one_line(shown(each.path)), _standing_of(each)) for each in standing.roots]))
     for failure, described in standing.failed:
         output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
     if not quiet:
@@ -71,27 +79,38 @@ class _Standing:
     rows: list[tuple[str, str]]  # for people: what, and how it is
     failed: Sequence[tuple[Failure | RowFailure, str]]  # each with a line for people
     hints: list[str]
+    roots: Sequence[RootStatus] = ()
 
 
-def _of_store(given: dict[str, Any], failures: bool) -> _Standing:
+def _standing_of(root: RootStatus) -> str:
+    where = {"here": "", "gone": ", gone", "elsewhere": ", on another machine"}[root.state]
+    return counted(root.documents, "document") + where
+
+
+def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.cli.summary import describe
     from embedmill.cli.tables import listing
     from embedmill.cli.wording import in_bytes
     from embedmill.config import PlaceOptions, settings
     from embedmill.errors import StoreError
-    from embedmill.stores import open_store, shown
+    from embedmill.stores import open_store
+    from embedmill.stores import shown as shown_url
+    from embedmill.stores.vanished import name_vanished
     from embedmill.tables.listing import listed
     from embedmill.tables.naming import VECTOR_NAME
 
     chosen = settings(given, only=PlaceOptions.__annotations__)
     tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
-    url, held, failed = output.masked(shown(chosen.store)), None, []
+    url, held, failed = output.masked(shown_url(chosen.store)), None, []
+    listed_roots: list[RootStatus] = []
+    vanished: dict[str, int] = {}
     try:
         with closing(
             open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
         ) as opened:
             url, held = output.masked(opened.url), opened.status()
             failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
+            listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()
     except StoreError:
         if not tables:
             raise
@@ -100,14 +119,16 @@ def _of_store(given: dict[str, Any], failures: bool) -> _Standing:
         rows = [("store", f"{url} ({in_bytes(held.bytes)})"), *_rows(held)]
     if held is not None and held.failures:
         tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
-    facts["store"] = url
+    name_vanished(vanished)
+    facts |= {"store": url, "vanished": vanished} if held is not None else {"store": url}
+    facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
     if tables:
         facts["tables"] = [asdict(each) for each in tables]
         rows += listing(tables)
         first = tables[0]
         column = {} if first.vector == VECTOR_NAME else {"vector": first.vector}
         tips.append(f"to see one: {hints.command('status', first.table, given=given | column)}")
-    return _Standing(facts, rows, failed, tips)
+    return _Standing(facts, rows, failed, tips, listed_roots)
 
 
 def _rows(held: StoreStatus) -> list[tuple[str, str]]:

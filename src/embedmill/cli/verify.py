@@ -53,7 +53,8 @@ def verify(
     text is the one that was embedded, and its vector finite, of the store's dimension and, where the model
     normalises, of length 1; nothing belongs to nothing. Of an SQLite store the file itself and the matrix for searches
     are checked too. Some vectors, of a store or of TABLE, are computed again with its model, as far as that is on this
-    machine: a sound vector may still be that of another text. Nothing is changed, and nothing fetched.
+    machine: a sound vector may still be that of another text. What lies in files and folders that are gone is named,
+    and is no problem. Nothing is changed, and nothing fetched.
     """
     output.configure(quiet=quiet, verbose=verbose)
     from embedmill.config import PlaceOptions, settings
@@ -68,6 +69,8 @@ def verify(
         options.check_store(options.given(vector=vector))
     chosen = settings(options.given(store=store, schema=schema), only=PlaceOptions.__annotations__)
     listed: list[str] = []
+    if name is None:
+        options.tell_store(options.given(store=store, schema=schema), quiet=quiet)
 
     def say(problem: str) -> None:
         if not as_json:
@@ -84,10 +87,12 @@ def verify(
 
 def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bool, quiet: bool) -> int:
     from embedmill.cli.wording import counted
+    from embedmill.stores.vanished import name_vanished
 
     url, number = output.masked(verdict.store), verdict.problems
     if as_json:
         facts = {"store": url, "sound": not number, "count": number, "problems": listed}
+        facts |= {"vanished": verdict.vanished} if table is None and not number else {}
         again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
         output.emit(facts | ({"table": table} if table else {}) | again)
     elif not number and not quiet:
@@ -97,6 +102,7 @@ def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bo
         else:
             what = f"{counted(verdict.chunks or 0, 'row')} of {table} in {url}"
         output.say(f"sound: {what}; {counted(verdict.recomputed, 'vector')} computed again")
+    name_vanished(verdict.vanished)
     if verdict.not_recomputed and not number:
         output.complain(f"no vector was computed again: {verdict.not_recomputed}")
     if number:

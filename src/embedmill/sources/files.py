@@ -21,7 +21,7 @@ from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUF
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import inode_of, open_beneath, read_whole
 from embedmill.sources.skips import LeftOut, Skip
-from embedmill.sources.walking import Walk, as_folder
+from embedmill.sources.walking import Only, Walk, as_folder
 
 log = logging.getLogger("embedmill")
 
@@ -55,6 +55,9 @@ class FileSource:
         generated: bool = False,
         max_bytes: int = MAX_BYTES,
         never: Collection[str] = (),
+        only: Collection[str] | None = None,
+        current: str | None = None,
+        least: int | None = None,
     ) -> None:
         """Find the paths; nothing is listed yet.
 
@@ -62,7 +65,10 @@ class FileSource:
         folder or to the current one. Where there is an `include`, only the files that it matches are taken;
         `exclude` wins over it. `hidden`: also take what begins with a dot. `generated`: also take what programs write
         and nobody reads: lock files, source maps, minified code, tables of numbers. `max_bytes`: larger files are left
-        out with a warning.
+        out with a warning. `never`: ids of files that are not taken. `only`: ids of files, and of folders, ending in
+        "/", to which the listing is limited, with the options of the given paths that they lie in. `current`: the
+        folder to take for the current one, ending in "/". `least`: how many paths must be there at least, where not all
+        must; the others are `missing`.
 
         Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
         """
@@ -70,9 +76,10 @@ class FileSource:
             paths = [paths]
         if not paths:
             raise UsageError("no paths to read from: give at least one file or folder")
-        self._given: dict[str, bool] = dict(sorted(map(_found, paths)))  # real path -> is a folder
-        self._include = {path: Selection(include, self._folder_of(path)) for path in self._given if include}
-        self._exclude = {path: Selection(exclude, self._folder_of(path)) for path in self._given if exclude}
+        there, self.missing = _split(paths, len(paths) if least is None else least)
+        self._given: dict[str, bool] = dict(sorted(map(_found, there)))  # real path -> is a folder
+        self._include = {path: Selection(include, self._folder_of(path), current) for path in self._given if include}
+        self._exclude = {path: Selection(exclude, self._folder_of(path), current) for path in self._given if exclude}
         self._hidden = hidden
         self._generated = generated
         self._found_generated: set[str] = set()
@@ -82,9 +89,9 @@ class FileSource:
         self._counting = threading.Lock()
         self._unlisted: list[str] = []
         self._listed_all = False
-        self.scopes: Sequence[str] = tuple(
-            file_id(as_folder(path) if is_folder else path) for path, is_folder in self._given.items()
-        )
+        self._only = None if only is None else Only(map(file_path, only))
+        given = (file_id(as_folder(path) if is_folder else path) for path, is_folder in self._given.items())
+        self.scopes: Sequence[str] = tuple(given if only is None else sorted(only))
         self.skipped: Mapping[str, int] = self._counts
 
     def entries(self) -> Iterator[Entry]:
@@ -93,6 +100,8 @@ class FileSource:
         self._unlisted.clear()
         self._listed_all = False
         for path, is_folder in self._given.items():
+            if self._only is not None and not self._only.takes(path):
+                continue
             listed = self._below(path) if is_folder else self._itself(path)
             for entry in listed:
                 if entry.id in self._never:
@@ -178,6 +187,7 @@ class FileSource:
             exclude=self._exclude.get(root),
             hidden=self._hidden,
             given=self._given,
+            only=self._only,
             skip=self._skip,
             unlisted=lambda folder: self._unlisted.append(file_id(folder)),
         )
@@ -285,6 +295,26 @@ def _unmatched(selections: Sequence[Selection]) -> list[str]:
     """The patterns that have matched below none of the given paths."""
     by_path = [selection.unmatched() for selection in selections]
     return [pattern for pattern in by_path[0] if all(pattern in each for each in by_path)] if by_path else []
+
+
+def _split(
+    paths: Sequence[str | os.PathLike[str]], least: int
+) -> tuple[Sequence[str | os.PathLike[str]], Sequence[str]]:
+    """The paths that are there, or all where fewer than `least` are; and the absolute ids of the others."""
+    missing = [path for path in paths if _is_missing(path)]
+    if len(paths) - len(missing) < least:
+        return paths, ()
+    return [path for path in paths if path not in missing], [file_id(os.path.realpath(path)) for path in missing]
+
+
+def _is_missing(path: str | os.PathLike[str]) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:

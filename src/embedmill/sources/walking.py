@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -35,6 +35,27 @@ class _Folder:
     included: bool  # what --include says of this folder's files, where it says nothing of them by themselves
 
 
+class Only:
+    """Paths that a walk is limited to."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        """Real paths; what lies in those that end in "/" is meant, too."""
+        self._whole = {path.rstrip("/") or "/" for path in paths}
+        self._on_the_way: set[str] = set()
+        for path in self._whole:
+            self._on_the_way.update(_folders_above(path))
+
+    def takes(self, path: str) -> bool:
+        """Whether the walk goes to the path, or through it."""
+        return path in self._on_the_way or path in self._whole or not self._whole.isdisjoint(_folders_above(path))
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path != "/":
+        path = os.path.dirname(path)  # noqa: PTH120
+        yield path
+
+
 class Walk:
     """Lists the selected files below one given folder.
 
@@ -51,18 +72,21 @@ class Walk:
         exclude: Selection | None = None,
         hidden: bool = False,
         given: Collection[str] = (),
+        only: Only | None = None,
         skip: Callable[[Skip, str], None],
         unlisted: Callable[[str], None],
     ) -> None:
         """`root` and the paths in `given`, which are listed in their own place, are real paths.
 
-        `skip` is told each reason with the path, `unlisted` each folder (ending in "/") that cannot be listed.
+        `only` limits the walk. `skip` is told each reason with the path, `unlisted` each folder (ending in "/") that
+        cannot be listed.
         """
         self._root = as_folder(root)
         self._include = include
         self._exclude = exclude
         self._hidden = hidden
         self._given = given
+        self._only = only
         self._skip = skip
         self._unlisted = unlisted
 
@@ -91,7 +115,7 @@ class Walk:
             folder = _with_ignore_files(folder, marks)
             inner: list[_Folder] = []
             for entry in entries:
-                if entry.path in self._given:
+                if entry.path in self._given or (self._only is not None and not self._only.takes(entry.path)):
                     continue
                 is_folder = entry.is_dir(follow_symlinks=False)
                 reason, included = self._verdict(folder, entry, is_folder)

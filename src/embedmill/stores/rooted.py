@@ -128,6 +128,7 @@ class RootedStore:
         self._rows = backend.roots
         self._here = this_machine() if here is None else here
         self.url = backend.url
+        self._given: dict[str, str] | None = None  # as it was read
         self._load()
         if backend.writable and (host := self._rows.rootless()) is not None:
             self._find_roots(host)
@@ -139,6 +140,7 @@ class RootedStore:
 
         What lies in a root that is here belongs to that; a new root takes in those that lie in it.
         """
+        self._given = None
         scopes = [scope for scope in given if scope.startswith("/")]
         for scope in sorted(scopes):
             if self._living(scope) is None:
@@ -242,20 +244,28 @@ class RootedStore:
     def given_as(self, document: str) -> GivenPath | None:
         """What a run was given that the document was taken by, and its options; None where that is not known."""
         name = self._places.name(document)
-        scopes = [
-            scope for scope in self._rows.given() if scope == name or (scope.endswith("/") and name.startswith(scope))
-        ]
-        if not scopes:
-            return None
-        nearest = max(scopes, key=len)
-        return GivenPath(self._id(nearest), json.loads(self._rows.given()[nearest]))
+        if self._given is None:
+            self._given = self._rows.given()
+        nearest = name
+        while nearest and nearest not in self._given:  # "1/a/b", "1/a/", "1/"
+            nearest = nearest[: nearest.rstrip("/").rfind("/") + 1]
+        return GivenPath(self._id(nearest), json.loads(self._given[nearest])) if nearest else None
+
+    def holds(self, scopes: Sequence[str]) -> bool:
+        """Whether there is any document, failure or root in these scopes, wherever it is."""
+        names = [name for scope in scopes for name in self._places.names(scope, gone=True)]
+        return any(self._rows.count(name) for name in names) or bool(self._roots_in(names))
+
+    def _roots_in(self, names: Sequence[str]) -> list[int]:
+        return [each.root.number for each in self._places.all if name_in(each, each.prefix) in names]
 
     def forget(self, scopes: Sequence[str]) -> int:
         """Remove what lies in these scopes, wherever it is: documents, failures, roots. Returns how many documents."""
         names = [name for scope in scopes for name in self._places.names(scope, gone=True)]
         removed = self._rows.remove(names)
-        whole = [each.root.number for each in self._places.all if name_in(each, each.prefix) in names]
-        changes = Rearrangement(dropped=whole, ungiven=[scope for scope in self._rows.given() if _within(scope, names)])
+        changes = Rearrangement(
+            dropped=self._roots_in(names), ungiven=[scope for scope in self._rows.given() if _within(scope, names)]
+        )
         if changes:
             self._rows.rearrange(changes)
             self._load()
