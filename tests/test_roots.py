@@ -16,13 +16,13 @@ import pytest
 
 from embedmill.executors.inline import InlineExecutor
 from embedmill.pipeline import IncrementalIndexer
+from embedmill.postgres import schema as schemas
 from embedmill.records import Hit, Report
 from embedmill.sources.files import FileSource
 from embedmill.stores import OPENERS, local_files, open_store
 from embedmill.stores.rooted import RootedStore
 from embedmill.stores.roots import Machine
 from samples import prose
-from servers import BEFORE_IDENTITIES
 from troubled import TroubledEmbedder
 
 EVERYTHING = 10_000
@@ -221,10 +221,9 @@ def test_what_was_given_is_remembered_with_its_options(desk: Desk) -> None:
 def of_before(desk: Desk) -> None:
     """Make the store one of an older version: with its tables, and names that are absolute paths."""
     url = desk.place["url"]
-    paths = "SELECT document, path FROM {}paths"
     if url.startswith("sqlite:"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:"))) as db, db:
-            names = db.execute(paths.format("")).fetchall()
+            names = db.execute("SELECT document, path FROM paths").fetchall()
             db.execute("DROP VIEW paths")
             for table in ("roots", "given"):
                 db.execute(f"DROP TABLE {table}")
@@ -234,18 +233,26 @@ def of_before(desk: Desk) -> None:
             db.executemany("UPDATE documents SET name = ? WHERE id = ?", [(name, number) for number, name in names])
             db.execute("PRAGMA user_version = 1")
         return
-    with psycopg.connect(url) as connection:
+    scripts = sorted(schemas.MIGRATIONS.glob("*.sql"))[:2]
+    with psycopg.connect(url, autocommit=True) as connection:
         schema = psycopg.sql.Identifier(desk.place["schema"]).as_string(connection)
-        names = connection.execute(paths.format(f"{schema}.")).fetchall()
-        connection.execute(f"SET search_path TO {schema}")
-        connection.execute("DROP VIEW paths")
-        connection.execute("DROP TABLE roots, given, rootless")
-        connection.execute("ALTER TABLE documents DROP COLUMN ctime_ns, DROP COLUMN inode")
-        connection.execute("ALTER TABLE chunks DROP COLUMN page")
-        connection.execute(BEFORE_IDENTITIES.format("tables"))
-        for number, name in names:
-            connection.execute("UPDATE documents SET name = %s WHERE id = %s", [name, number])
-        connection.execute("DELETE FROM migrations WHERE number >= 3")
+        connection.execute(f"ALTER SCHEMA {schema} RENAME TO newer")
+        connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(f"SET search_path TO {schema}, public")
+        connection.execute("CREATE TABLE migrations (number integer PRIMARY KEY, at timestamptz DEFAULT now())")
+        for number, script in enumerate(scripts, 1):
+            connection.execute(script.read_bytes())
+            connection.execute("INSERT INTO migrations VALUES (%s)", [number])
+        connection.execute("UPDATE writer SET host = %s", [os.uname().nodename])
+        connection.execute("INSERT INTO meta SELECT one, space, fields, dimension, model FROM newer.meta")
+        connection.execute(
+            """INSERT INTO documents OVERRIDING SYSTEM VALUE
+               SELECT id, path, complete, size, mtime_ns, content_hash, recipe, precision, chunks
+               FROM newer.documents JOIN newer.paths ON document = id"""
+        )
+        columns = 'id, document, idx, start, "end", line, end_line, tokens, hash, vector, context, text'
+        connection.execute(f"INSERT INTO chunks OVERRIDING SYSTEM VALUE SELECT {columns} FROM newer.chunks")
+        connection.execute("DROP SCHEMA newer CASCADE")
 
 
 def test_an_older_store_is_brought_up_to_date_without_a_model_call(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -30,6 +30,7 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
 from embedmill.fingerprint import not_of
 from embedmill.loaders import hint_prompts, load_embedder, make_embedder, worker_factory
+from embedmill.paths import both
 from embedmill.records import Batch
 from embedmill.selection import Selection, current_folder
 from embedmill.stores import local_files, open_store, shown
@@ -67,7 +68,7 @@ def index(
 
     What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
     out stays, and is counted as `deselected`, unless `prune` takes it out of the store. So does what it stored of
-    files and folders that are gone (`vanished`); of several paths those that are gone are only named (`missing`).
+    files and folders that are gone (`vanished`); of several paths those are only named (`missing`).
     `force` reads every file, also one whose size and times are as before.
     `options` are those of the command (`embedmill.config.FileOptions`); those not given, or None, come from the
     environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
@@ -89,7 +90,9 @@ def index(
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
-            store = opened(chosen, stack, write=not dry_run)
+            store = opened(chosen, stack, write=not dry_run, create=not source.missing)
+        _check_missing(source.missing, store, chosen)
+        if store is not None:
             chosen = with_prompts_of(store.status(), chosen, given)
         embedder, executor, cache, chunking = parts(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
@@ -108,7 +111,7 @@ def index(
                 on_progress=on_progress,
             )
             _name_unmatched(source, options)
-            return planned
+            return dataclasses.replace(planned, missing=tuple(source.missing))
         assert store is not None
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
@@ -125,6 +128,13 @@ def index(
         _name_unmatched(source, options)
         name_vanished(report.vanished)
         return report
+
+
+def _check_missing(missing: Mapping[str, str], store: Store | None, chosen: Settings) -> None:
+    """Raise `SourceError` for a path that is not there, and of which the store has nothing: it may be misspelt."""
+    for document, name in missing.items():
+        if store is None or not store.holds(list(both([document]))):
+            files([name], chosen)
 
 
 def _remembered(chosen: Settings) -> str:

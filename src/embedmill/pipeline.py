@@ -80,7 +80,7 @@ class IncrementalIndexer:
         again: Collection[str] = (),
         prune: bool = False,
         force: bool = False,
-        missing: Sequence[str] = (),
+        missing: Iterable[str] = (),
         remember: str | None = "{}",
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Report:

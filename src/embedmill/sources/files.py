@@ -299,12 +299,13 @@ def _unmatched(selections: Sequence[Selection]) -> list[str]:
 
 def _split(
     paths: Sequence[str | os.PathLike[str]], least: int
-) -> tuple[Sequence[str | os.PathLike[str]], Sequence[str]]:
-    """The paths that are there, or all where fewer than `least` are; and the absolute ids of the others."""
+) -> tuple[Sequence[str | os.PathLike[str]], Mapping[str, str]]:
+    """The paths that are there, or all where fewer than `least` are; and the ids of the others, with their names."""
     missing = [path for path in paths if _is_missing(path)]
     if len(paths) - len(missing) < least:
-        return paths, ()
-    return [path for path in paths if path not in missing], [file_id(os.path.realpath(path)) for path in missing]
+        return paths, {}
+    gone = {file_id(os.path.realpath(os.fsdecode(path))): os.fsdecode(path) for path in missing}
+    return [path for path in paths if path not in missing], gone
 
 
 def _is_missing(path: str | os.PathLike[str]) -> bool:
