@@ -15,7 +15,7 @@ from embedmill.config import EXECUTORS, PRECISIONS, Settings
 from embedmill.models import ModelFiles
 from tables import Within
 
-CONTRACT = {"index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
+CONTRACT = {"forget", "index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
 CACHE = {"stats", "prune", "clear"}
 
 
