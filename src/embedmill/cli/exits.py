@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +46,9 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, wrong_command_line):
             return _wrong_usage(error)
+        if (stores := sys.modules.get("embedmill.stores")) and (damage := stores.damage()):
+            output.complain(f"error: {damage}", error)
+            return ERROR
         hint = "" if output.verbose() else " (run with -v for the traceback)"
         output.complain(f"error: {type(error).__name__}: {error}{hint}", error)
         return ERROR

@@ -8,7 +8,10 @@ from typing import Protocol
 from embedmill.errors import UsageError
 from embedmill.interfaces import Store
 from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.sqlite.files import path_of
 from embedmill.stores import sqlite
+from embedmill.stores.damage import damage as damage_of
+from embedmill.stores.database import damaged
 from embedmill.stores.rooted import Backend, rooted
 
 DEFAULT_URL = "sqlite:.embedmill/index.db"
@@ -62,7 +65,22 @@ def open_store(
     Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, `MissingExtra` where
     a package that the store needs is not installed, and `StoreError` where there is no store or it cannot be used.
     """
+    _opened.add(url)
     return rooted(OPENERS[_scheme(url)](url, write=write, create=create, schema=schema, db_timeout=db_timeout))
+
+
+_opened: set[str] = set()
+
+
+def damage() -> str:
+    """What is damaged in a store that this process has opened, in one line; "" where nothing is known to be.
+
+    For errors that damaged values lead to far from where they were read.
+    """
+    for url in _opened:
+        if _scheme(url) == "sqlite" and (found := damage_of(path_of(url))):
+            return str(damaged(path_of(url), found))
+    return ""
 
 
 def local_files(url: str) -> list[str]:

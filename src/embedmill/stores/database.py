@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embedmill.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
+from embedmill.stores.damage import RAISED, damage
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
 
@@ -36,6 +37,15 @@ def told(path: Path) -> Iterator[None]:
         raise StoreError(f"store {path}: {error}{_REMEDIES.get(code(error), '')}") from error
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
+    except RAISED as error:
+        if not (found := damage(path)):
+            raise
+        raise damaged(path, found) from error
+
+
+def damaged(path: Path, found: str) -> StoreError:
+    """The error of a store that holds what it never wrote."""
+    return StoreError(f"store {path} is damaged ({found}): put back a backup, or index into a new --store")
 
 
 _REMEDIES = {

@@ -12,6 +12,7 @@ import numpy as np
 
 from embedmill.records import StoredChunk, Vector
 from embedmill.stores import rows
+from embedmill.stores.damage import misfits
 from embedmill.stores.exact import disagreements
 from embedmill.stores.verifying import MISCOUNTED, Held, check_binding, check_chunks, check_counts
 
@@ -47,6 +48,10 @@ def problems(
 def _of_rows(
     db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
 ) -> Iterator[str]:
+    wrong = list(misfits(db))
+    if wrong:  # the rest cannot be computed
+        yield from wrong
+        return
     facts = rows.facts(db)
     try:
         fields = json.loads(facts.get("fields", "null"))

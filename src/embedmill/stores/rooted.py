@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Store, StoredDocuments
 from embedmill.records import (
@@ -360,7 +361,7 @@ class RootedStore:
     def _id(self, name: str) -> str:
         try:
             return self._retried(lambda: self._places.id(name))
-        except UnknownRoot:
+        except StoreError:
             return name  # damaged: it is told as it is
 
     def _retried(self, work: Callable[[], T]) -> T:
@@ -368,7 +369,13 @@ class RootedStore:
             return work()
         except UnknownRoot:  # a run has made it since the roots were read
             self._load()
+        try:
             return work()
+        except UnknownRoot as error:
+            raise StoreError(
+                f"store {self.url} is damaged (documents of a root that it does not know: {error}): put back a backup, "
+                "or index into a new --store"
+            ) from error
 
 
 def _within(scope: str, names: Sequence[str]) -> bool:

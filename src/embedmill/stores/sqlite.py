@@ -20,7 +20,7 @@ from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus, Vector
 from embedmill.sqlite.files import path_of
 from embedmill.stores import rows, unseen
-from embedmill.stores.database import open_reader, open_writer, refuse_foreign_file, told
+from embedmill.stores.database import damaged, open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
 from embedmill.stores.inspection import problems
 from embedmill.stores.lock import WriterLock
@@ -303,10 +303,14 @@ class SqliteStore:
                 return self._hits(db, query, k, score, documents)
             except DamagedMatrix as error:
                 log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
+                removed = False
                 with suppress(OSError):
                     self._search.discard()
+                    removed = True
                 with suppress(DamagedMatrix):
                     return self._hits(db, query, k, score, documents)
+        if removed:  # then it is not the matrix
+            raise damaged(self.path, "it has vectors that are not finite: `embedmill verify` names them")
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
 
     def _hits(self, db: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None) -> list[Hit]:
