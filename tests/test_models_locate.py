@@ -296,6 +296,35 @@ def test_a_damaged_file_in_the_hub_s_cache_is_noticed(file: str, kind: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("naming", ["git", "sha1", "other"])
+def test_a_hub_s_own_names_for_content_are_understood(naming: str, tmp_path: Path) -> None:
+    """The hub names small files as git does, and a mirror may name them otherwise."""
+
+    def named(content: bytes) -> str:
+        match naming:
+            case "git":
+                content = b"blob %d\0" % len(content) + content
+            case "other":
+                content = b"salt" + content
+        return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+    snapshot = put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+    for link in [path for path in snapshot.rglob("*") if path.is_symlink()]:
+        blob = link.resolve()
+        if blob.exists():
+            blob.rename(blob.with_name(named(blob.read_bytes())))
+    names = {path.name: path for path in (tmp_path / "hub/models--someone--model/blobs").iterdir()}
+    for link in [path for path in snapshot.rglob("*") if path.is_symlink()]:
+        content = (MODELS / "bert-mean" / link.relative_to(snapshot)).read_bytes()
+        link.unlink()
+        link.symlink_to(names[named(content)])
+    assert locate("someone/model").origin == "hugging face cache"
+    blob = (snapshot / "tokenizer.json").resolve()
+    blob.write_bytes(blob.read_bytes()[:-50])
+    with pytest.raises(ModelError, match=r"tokenizer\.json: damaged"):
+        locate("someone/model")
+
+
 # A hub that cannot be reached
 
 

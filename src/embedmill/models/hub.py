@@ -96,18 +96,27 @@ def _damaged(snapshot: Path) -> Iterator[Path]:
     found.update(snapshot.rglob("model*.safetensors"))
     with contextlib.suppress(ModelError):  # the graph itself, or what names it, may be damaged
         found.update(weights_of(_root(snapshot), Config.read(_root(snapshot) / "config.json")).paths)
-    for path in sorted(found):
-        if path.is_file() and not _whole(path):
+    files = [path for path in sorted(found) if path.is_file()]
+    told = {path: as_named for path in files if (as_named := _as_named(path)) is not None}
+    by_digest = any(told.values())  # else a mirror of the hub names content by something else
+    for path in files:
+        if not (told[path] if by_digest and path in told else _readable(path)):
             yield path
 
 
-def _whole(path: Path) -> bool:
+def _as_named(path: Path) -> bool | None:
+    """Whether a file's content has the digest that it is named by; None where its name is no digest."""
     content = path.resolve()
     if re.fullmatch("[0-9a-f]{64}", content.name):
         return file_sha256(content) == content.name
     if re.fullmatch("[0-9a-f]{40}", content.name):
-        return _git_sha1(content) == content.name
-    try:  # a copy instead of a link, or a hub with other names for content
+        return content.name in _sha1s(content)
+    return None
+
+
+def _readable(path: Path) -> bool:
+    """Whether a file that nothing is known of can be read: a copy instead of a link, as where there are no links."""
+    try:
         if path.suffix == ".json":
             json.loads(path.read_bytes())
         if path.suffix == ".safetensors":
@@ -117,9 +126,11 @@ def _whole(path: Path) -> bool:
     return True
 
 
-def _git_sha1(path: Path) -> str:
+def _sha1s(path: Path) -> tuple[str, str]:
+    """A file's SHA-1 as git counts it, which the hub gives, and the plain one, which some mirrors give."""
     content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    git = b"blob %d\0" % len(content) + content
+    return tuple(hashlib.sha1(each, usedforsecurity=False).hexdigest() for each in (git, content))  # type: ignore[return-value]
 
 
 def cached_repositories() -> Iterator[str]:
