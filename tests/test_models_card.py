@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.models import Card, ModelFiles, read_card, weights_sha256
+from embedmill.models import Card, ModelFiles, read_card, tokenizer_sha256, weights_sha256
 from embedmill.models.digest import file_sha256
 
 MODELS = Path(__file__).parent / "fixtures" / "models"
@@ -426,6 +427,15 @@ def test_changed_weights_are_refused(model: Path, field: str) -> None:
 def test_a_similarity_that_no_search_computes_is_refused(model: Path, similarity: Any) -> None:
     change(model / "config_sentence_transformers.json", similarity_fn_name=similarity)
     assert str(similarity) in refusal(model, ModelError)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "sentence_bert_config.json", "special_tokens_map.json"])
+def test_what_is_no_file_is_not_waited_for(model: Path, name: str) -> None:
+    """A pipe would be read for ever."""
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    with pytest.raises(ModelError, match=rf"{name}: is no regular file"):
+        tokenizer_sha256(card_of(model))
 
 
 # The space

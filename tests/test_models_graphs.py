@@ -232,6 +232,13 @@ def test_what_is_no_onnx_graph_is_refused_in_one_line(content: bytes, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_graph_of_millions_of_fields_is_given_up_on(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x3a\x02\x0a\x00" + b"\x08\x01" * 3_100_000)
+    with pytest.raises(ModelError, match="more than 3000000 fields"):
+        external_files(path)
+
+
 def test_an_onnx_graph_without_external_data_names_none() -> None:
     assert external_files(MODELS / "bert-onnx/onnx/model.onnx") == ()
     assert external_files(MODELS / "bert-onnx-external/onnx/model.onnx") == ("weights.bin",)

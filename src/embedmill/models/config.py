@@ -13,11 +13,18 @@ from embedmill.errors import ModelError
 MAX_BYTES = 8 << 20  # the largest known config files have some 100 KB; a tokenizer.json is not read here
 
 
+def check_size(path: Path, most: int) -> None:
+    """Raise `ModelError` for what is no file, so that reading it might never end, or a larger one than any model's."""
+    if not path.is_file():
+        raise ModelError(f"{path}: is no regular file: fetch the model again")
+    if path.stat().st_size > most:
+        raise ModelError(f"{path}: larger than {most >> 20} MiB, which no model's is")
+
+
 def read_json(path: Path) -> Any:
     """The file's JSON value. Raises `ModelError` where it cannot be read or is no JSON."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no model's config is")
+        check_size(path, MAX_BYTES)
         return json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error

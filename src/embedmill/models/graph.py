@@ -290,7 +290,10 @@ def _hidden_states(card: Card, model: Any) -> Node:
     named = [port for name in _HIDDEN for port in model.outputs if name in port.names]
     if not named:
         outputs = ", ".join(map(_shown, model.outputs))
-        raise UnsupportedModel(f"{path} has no output {_HIDDEN[0]!r} (batch, tokens, width), it has {outputs}")
+        raise UnsupportedModel(
+            f"{path} has no output {_HIDDEN[0]!r} (batch, tokens, width), it has {outputs[:200]}: "
+            "export the model again, for feature extraction"
+        )
     shape = named[0].partial_shape
     width = card.hidden_size
     if shape.rank.is_dynamic or len(shape) != 3 or (shape[2].is_static and shape[2].get_length() != width):

@@ -12,12 +12,10 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from embedmill.errors import ModelError
 from embedmill.folders import cache_folder
-
-Buffer: TypeAlias = bytes | mmap.mmap
 
 # What each kind of message has that leads to a tensor: the field's number -> its kind of message.
 _MESSAGES: Final[dict[str, dict[int, str]]] = {
@@ -32,7 +30,10 @@ _MESSAGES: Final[dict[str, dict[int, str]]] = {
 }
 _KEY: Final = 1
 _VALUE: Final = 2
+_GRAPH: Final = 7
 _DEEPEST: Final = 100  # protobuf's own bound on messages within messages
+_MOST_FIELDS: Final = 3_000_000  # some seconds; a model of 500 layers has a tenth
+_LONGEST_NAME: Final = 4096  # bytes
 _BYTES: Final = 2  # the wire type of strings and messages
 
 
@@ -43,9 +44,10 @@ def external_files(path: Path) -> tuple[str, ...]:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            if not any(number == 7 for number, *_ in _fields(buffer, 0, len(buffer))):
+            message = _Message(buffer)
+            if not any(number == _GRAPH for number, *_ in message.fields(0, len(buffer))):
                 raise ValueError("it has no graph")
-            return tuple(dict.fromkeys(_names(buffer, 0, len(buffer), "model", 0)))
+            return tuple(dict.fromkeys(message.names(0, len(buffer), "model")))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
     except (ValueError, IndexError) as error:
@@ -92,58 +94,65 @@ def _folder_on_the_same_disk(file: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="embedmill-graph-"))
 
 
-def _names(buffer: Buffer, start: int, stop: int, kind: str, depth: int) -> Iterator[str]:
-    if depth > _DEEPEST:
-        raise ValueError("messages within messages without end")
-    if kind == "entry":
-        location = _location(buffer, start, stop)
-        if location is not None:
-            yield location
-        return
-    for number, wire, first, last in _fields(buffer, start, stop):
-        inner = _MESSAGES[kind].get(number)
-        if inner is not None and wire == _BYTES:
-            yield from _names(buffer, first, last, inner, depth + 1)
+class _Message:
+    """A protobuf message, whose fields are found without a copy of anything but names."""
 
+    def __init__(self, buffer: mmap.mmap) -> None:
+        self._buffer = buffer
+        self._left = _MOST_FIELDS
 
-def _location(buffer: Buffer, start: int, stop: int) -> str | None:
-    """The file that an entry of external_data names; None where the entry says something else."""
-    entry = {number: buffer[first:last] for number, wire, first, last in _fields(buffer, start, stop) if wire == _BYTES}
-    return entry.get(_VALUE, b"").decode() if entry.get(_KEY) == b"location" else None
+    def names(self, start: int, stop: int, kind: str, depth: int = 0) -> Iterator[str]:
+        """The names of files in the message of this kind between two bytes."""
+        if depth > _DEEPEST:
+            raise ValueError("messages within messages without end")
+        if kind == "entry":
+            texts = {
+                number: self._buffer[first:last]
+                for number, wire, first, last in self.fields(start, stop)
+                if wire == _BYTES and last - first <= _LONGEST_NAME
+            }
+            if texts.get(_KEY) == b"location":
+                yield texts.get(_VALUE, b"").decode()
+            return
+        for number, wire, first, last in self.fields(start, stop):
+            inner = _MESSAGES[kind].get(number)
+            if inner is not None and wire == _BYTES:
+                yield from self.names(first, last, inner, depth + 1)
 
+    def fields(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """Number, wire type and place of the value of each field of a message."""
+        at = start
+        while at < stop:
+            tag, first = self._varint(at, stop)
+            number, wire = tag >> 3, tag & 7
+            match wire:
+                case 0:
+                    _, last = self._varint(first, stop)
+                case 1:
+                    last = first + 8
+                case 2:
+                    length, first = self._varint(first, stop)
+                    last = first + length
+                case 5:
+                    last = first + 4
+                case _:
+                    raise ValueError(f"a field of type {wire} at byte {at}")
+            if last > stop or number == 0:
+                raise ValueError(f"truncated at byte {at}")
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"more than {_MOST_FIELDS} fields")
+            yield number, wire, first, last
+            at = last
 
-def _fields(buffer: Buffer, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type and place of the value of each field in a message."""
-    at = start
-    while at < stop:
-        tag, first = _varint(buffer, at, stop)
-        number, wire = tag >> 3, tag & 7
-        match wire:
-            case 0:
-                _, last = _varint(buffer, first, stop)
-            case 1:
-                last = first + 8
-            case 2:
-                length, first = _varint(buffer, first, stop)
-                last = first + length
-            case 5:
-                last = first + 4
-            case _:
-                raise ValueError(f"a field of type {wire} at byte {at}")
-        if last > stop or number == 0:
-            raise ValueError(f"truncated at byte {at}")
-        yield number, wire, first, last
-        at = last
-
-
-def _varint(buffer: Buffer, at: int, stop: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while at < stop and shift < 64:
-        byte = buffer[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError(f"truncated at byte {at}")
+    def _varint(self, at: int, stop: int) -> tuple[int, int]:
+        """A number of seven bits a byte, the lowest first, and where it ends."""
+        value = shift = 0
+        while at < stop and shift < 64:
+            byte = self._buffer[at]
+            value |= (byte & 0x7F) << shift
+            at += 1
+            if byte < 0x80:
+                return value, at
+            shift += 7
+        raise ValueError(f"truncated at byte {at}")

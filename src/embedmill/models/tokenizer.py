@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.card import Card
-from embedmill.models.config import Config
+from embedmill.models.config import Config, check_size
 from embedmill.models.tokenizer_rules import (
     BERT_LIKE,
     bert_normalizer,
@@ -31,6 +31,7 @@ from embedmill.models.tokenizer_rules import (
 )
 from embedmill.records import TokenIds
 
+_LARGEST = 256 << 20  # bytes of a tokenizer's file; the largest known have 35 MB
 _CHARACTERS_PER_TOKEN = 16  # English has 4 to 5: the first piece of a long text nearly always is enough
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -209,6 +210,7 @@ _OVERRIDES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 def _definition(folder: Path) -> Path:
     for name in ("tokenizer.json", "vocab.txt"):
         if (folder / name).is_file():
+            check_size(folder / name, _LARGEST)
             return folder / name
     raise ModelError(f"{folder}: tokenizer.json is missing: fetch the model again")
 
