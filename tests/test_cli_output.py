@@ -196,6 +196,9 @@ class Sized:
     def deselected(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
         return ()
 
+    def hurry(self, seconds: float) -> None:
+        pass
+
     def unlisted(self) -> tuple[str, ...]:
         return ()
 

@@ -412,6 +412,9 @@ def test_a_folder_that_cannot_be_listed_is_a_failure_until_it_can(bench: Bench) 
         def entries(self) -> Iterator[Entry]:
             return (entry for entry in super().entries() if "/closed/" not in entry.id)
 
+        def hurry(self, seconds: float) -> None:
+            pass
+
         def unlisted(self) -> list[str]:
             return [f"{bench.files}/closed/"]
 

@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,14 @@ import embedmill
 from embedmill.chunking import Chunking, chunk
 from embedmill.cli.exits import run
 from embedmill.errors import SourceError
+from embedmill.executors.inline import InlineExecutor
+from embedmill.pipeline import IncrementalIndexer
 from embedmill.records import Document, Kind
 from embedmill.sources.converters.process import process
 from embedmill.sources.documents import read_text
 from embedmill.sources.files import FileSource
-from troubled import SMALL_MODEL
+from embedmill.stores import open_store
+from troubled import SMALL_MODEL, small_embedder
 
 HTML = "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und <b>Gewicht</b></p></body></html>"
 
@@ -487,6 +491,26 @@ def test_a_document_that_kills_its_converter_fails_alone(number: signal.Signals,
         with pytest.raises(SourceError, match=rf"a\.html: cannot be converted .{words}"):
             converted.result()
     assert started() != pid
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedmill.pipeline.TO_FINISH", 0.1)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a.html").write_text(HTML)
+    embedder = small_embedder()
+    os.kill(started(), signal.SIGSTOP)  # so that nothing comes of it
+    with closing(open_store(f"sqlite:{tmp_path}/index.db")) as store, ThreadPoolExecutor(1) as pool:
+        indexer = IncrementalIndexer(store, embedder, InlineExecutor(embedder))
+        run = pool.submit(indexer.run, FileSource([tmp_path / "files"]))
+        while not unread():
+            time.sleep(0.01)
+        indexer.stop()
+        report = run.result()
+        assert report.interrupted
+        assert (report.failures, store.status().documents) == (0, 0)
+        again = IncrementalIndexer(store, embedder, InlineExecutor(embedder))
+        assert again.run(FileSource([tmp_path / "files"])).documents == 1
+        assert store.status().documents == 1
 
 
 def test_the_converter_ends_with_its_parent() -> None:

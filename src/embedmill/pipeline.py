@@ -64,6 +64,7 @@ class IncrementalIndexer:
         self._chunking = chunking or Chunking(embedder.max_tokens)
         self._batch_size = batch_size
         self._stopping = threading.Event()
+        self._source: Source | None = None
 
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; an indexer that was stopped stays so.
@@ -72,6 +73,8 @@ class IncrementalIndexer:
         """
         self._stopping.set()
         self._executor.hurry(TO_FINISH)
+        if self._source is not None:
+            self._source.hurry(TO_FINISH)
 
     def run(
         self,
@@ -95,6 +98,7 @@ class IncrementalIndexer:
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
         """
         started = time.perf_counter()
+        self._source = source
         self._store.bind(self._embedder.fingerprint, self._embedder.name)
         if remember is not None:
             self._store.register(source.scopes, remember)

@@ -97,6 +97,9 @@ class _NoDocuments:
     def amount(self) -> int:
         return 0
 
+    def hurry(self, seconds: float) -> None:
+        pass
+
     def unlisted(self) -> Sequence[str]:
         return ()
 

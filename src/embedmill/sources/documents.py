@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from importlib.util import find_spec
 from embedmill.errors import SourceError
 from embedmill.records import Kind
 from embedmill.sources import notebooks
-from embedmill.sources.converters.process import Died, process
+from embedmill.sources.converters.process import Died, Until, process
 from embedmill.sources.decoding import decode
 from embedmill.sources.kinds import DOCUMENT_SUFFIXES, MAIL_SUFFIXES, NOTEBOOK_SUFFIXES, kind_of, suffix_of
 from embedmill.sources.names import shown
@@ -44,9 +45,10 @@ class Text:
     paged: bool = False  # a form feed stands before each page but the first
 
 
-def read_text(content: bytes, name: str, document: str) -> Text:
+def read_text(content: bytes, name: str, document: str, until: Until = lambda: math.inf) -> Text:
     """The text of a file of any format; "" where it has none, as a scanned PDF.
 
+    A conversion is given up at the time that `until` says, by `time.monotonic`.
     Nothing is fetched and nothing in the document is run. Raises `SourceError` where it cannot be converted, and
     `LeftOut` where it is binary or the extra that it needs is missing.
     """
@@ -55,7 +57,7 @@ def read_text(content: bytes, name: str, document: str) -> Text:
         raise LeftOut(Skip.NEEDS_EXTRA)
     # An empty file has no text, of whatever format: what it once held is to be removed.
     if content and (suffix in DOCUMENT_SUFFIXES or suffix in MAIL_SUFFIXES):
-        return _converted(content, suffix, document)
+        return _converted(content, suffix, document, until)
     text = decode(content)
     if suffix in NOTEBOOK_SUFFIXES and (cells := notebooks.to_markdown(text)) is not None:
         return Text(cells, Kind.MARKDOWN, converted=True)
@@ -80,9 +82,9 @@ def _say_what_to_install() -> None:
     log.warning("PDF, Word, PowerPoint, HTML and RTF files are left out: pip install 'embedmill[documents]'")
 
 
-def _converted(content: bytes, suffix: str, document: str) -> Text:
+def _converted(content: bytes, suffix: str, document: str, until: Until) -> Text:
     try:
-        answer, text = process.convert(suffix, content)
+        answer, text = process.convert(suffix, content, until)
     except (Died, OSError) as died:
         answer, text = {"error": str(died)}, ""
     if "binary" in answer:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import stat
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -83,6 +85,7 @@ class FileSource:
         self._hidden = hidden
         self._generated = generated
         self._found_generated: set[str] = set()
+        self._until = math.inf  # the time, by `time.monotonic`, at which what is being read is given up
         self._max_bytes = max_bytes
         self._never = frozenset(never)
         self._counts: Counter[str] = Counter()
@@ -145,6 +148,10 @@ class FileSource:
             return {}
         named = {"include": self._include, "exclude": self._exclude}
         return {name: _unmatched(list(by_path.values())) for name, by_path in named.items()}
+
+    def hurry(self, seconds: float) -> None:
+        """From now on, a document whose conversion takes longer is given up; for signal handlers."""
+        self._until = min(self._until, time.monotonic() + seconds)
 
     def unlisted(self) -> Sequence[str]:
         """The folders below the given ones that could not be listed, each ending in "/"."""
@@ -244,7 +251,7 @@ class FileSource:
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error
-        found = read_text(content, parts[-1], entry.id)
+        found = read_text(content, parts[-1], entry.id, lambda: self._until)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
         reason = None if found.converted else why_generated(parts[-1], found.text, found.kind)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import spawn
 from typing import Any, Final
@@ -24,7 +28,13 @@ _SILENT: Final = 1_800.0
 """Seconds without an answer after which the process is given up. Its processor time is bounded much closer; this is
 for one that waits for ever."""
 
+_LOOKED_AFTER: Final = 0.2  # seconds until it is seen that a run is to end
+
 _SIZE_LIMIT: Final = 1 << 30  # bytes of an answer: more is a mistake
+
+
+Until = Callable[[], float]
+"""The time, by `time.monotonic`, at which a conversion is given up."""
 
 
 class Died(Exception):
@@ -40,21 +50,24 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
-    def convert(self, suffix: str, data: bytes) -> tuple[dict[str, Any], str]:
-        """What the child tells of the document, and its text. Raises `Died`, and `OSError` where none starts."""
+    def convert(self, suffix: str, data: bytes, until: Until = lambda: math.inf) -> tuple[dict[str, Any], str]:
+        """What the child tells of the document, and its text; `until` is the time by which it is given up.
+
+        Raises `Died`, and `OSError` where no process can be started.
+        """
         if self._owner not in (0, os.getpid()):
             self._forget()
         with self._lock:
             # It may have ended of idleness just now, and then a fresh one takes the document.
             fresh = self._start()
             try:
-                return self._exchange(suffix, data)
+                return self._exchange(suffix, data, until)
             except (EOFError, ConnectionError):
                 code = self._end()
             if not fresh and code == 0:
                 self._start()
                 try:
-                    return self._exchange(suffix, data)
+                    return self._exchange(suffix, data, until)
                 except (EOFError, ConnectionError):
                     code = self._end()
             raise Died(_words(code))
@@ -86,34 +99,51 @@ class Process:
             except BaseException:
                 ours.close()
                 raise
-        ours.settimeout(_SILENT)
+        ours.setblocking(False)
         self._socket, self._owner = ours, os.getpid()
         threading.Thread(target=self._process.wait, name="embedmill-convert", daemon=True).start()  # no zombie stays
         return True
 
-    def _exchange(self, suffix: str, data: bytes) -> tuple[dict[str, Any], str]:
-        assert self._socket is not None
+    def _exchange(self, suffix: str, data: bytes, until: Until) -> tuple[dict[str, Any], str]:
         facts = json.dumps({"suffix": suffix}).encode()
-        try:
-            self._socket.sendall(HEADER.pack(len(facts), len(data)) + facts)
-            self._socket.sendall(data)
-            facts_size, size = HEADER.unpack(self._received(HEADER.size))
-            if facts_size + size > _SIZE_LIMIT:
-                raise EOFError
-            answer: dict[str, Any] = json.loads(self._received(facts_size))
-            return answer, self._received(size).decode("utf-8", "replace")
-        except TimeoutError:
-            self._end()
-            raise Died(f"no end of it within {_SILENT:,.0f} s") from None
+        given_up = time.monotonic() + _SILENT
 
-    def _received(self, size: int) -> bytes:
+        def wait(event: int) -> None:
+            """Until the socket is ready; `until` may change meanwhile, by a signal."""
+            assert self._socket is not None
+            poll = select.poll()
+            poll.register(self._socket, event)
+            while not poll.poll(_LOOKED_AFTER * 1000):
+                if time.monotonic() > min(until(), given_up):
+                    self._end()
+                    raise Died("it was given up, since it took too long")
+
+        self._send(HEADER.pack(len(facts), len(data)) + facts, wait)
+        self._send(data, wait)
+        facts_size, size = HEADER.unpack(self._received(HEADER.size, wait))
+        if facts_size + size > _SIZE_LIMIT:
+            raise EOFError
+        answer: dict[str, Any] = json.loads(self._received(facts_size, wait))
+        return answer, self._received(size, wait).decode("utf-8", "replace")
+
+    def _send(self, data: bytes, wait: Callable[[int], None]) -> None:
+        assert self._socket is not None
+        left = memoryview(data)
+        while left:
+            wait(select.POLLOUT)
+            with suppress(BlockingIOError):
+                left = left[self._socket.send(left[: 1 << 20]) :]
+
+    def _received(self, size: int, wait: Callable[[int], None]) -> bytes:
         assert self._socket is not None
         data = bytearray()
         while len(data) < size:
-            part = self._socket.recv(min(size - len(data), 1 << 20))
-            if not part:
-                raise EOFError
-            data += part
+            wait(select.POLLIN)
+            with suppress(BlockingIOError):
+                part = self._socket.recv(min(size - len(data), 1 << 20))
+                if not part:
+                    raise EOFError
+                data += part
         return bytes(data)
 
     def _end(self) -> int:
