@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +155,46 @@ def test_settings_that_are_no_numbers(value: Any) -> None:
     for name in ("workers", "batch_size", "chunk_tokens", "max_memory_mb", "db_timeout"):
         with pytest.raises(embedmill.UsageError, match=f"--{name.replace('_', '-')}: {value!r} does not fit"):
             embedmill.index("docs", store=NO_STORE, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: embedmill.ingest(None), "table is None: give its name"),
+        (lambda: embedmill.ingest("t", text=3), "text is 3: give a name"),
+        (lambda: embedmill.ingest("t", vector=b"v"), "vector is b'v': give a name"),
+        (lambda: embedmill.ingest("t", id=[3]), "id 0 is 3: give a name"),
+        (lambda: embedmill.ingest("t", index="none"), "index is 'none': give embedmill.IndexOptions"),
+        (lambda: embedmill.ingest("t", create="no"), "create is 'no': give True or False"),
+        (lambda: embedmill.ingest("t", metrics=1), "metrics is 1: give True or False"),
+        (lambda: embedmill.index("docs", dry_run="no"), "dry_run is 'no': give True or False"),
+        (lambda: embedmill.index("docs", hidden="maybe"), "--hidden: 'maybe' does not fit"),
+        (lambda: embedmill.index(None), "paths are to be given as text or pathlib.Path"),
+        (lambda: embedmill.index([3]), "paths are to be given as text or pathlib.Path"),
+        (lambda: embedmill.index([]), "no paths"),
+        (lambda: embedmill.index("docs", store=3), "--store: 3 does not fit"),
+        (
+            lambda: embedmill.ParallelEmbeddingGenerator(2, model=SMALL, limits="x"),
+            "limits is 'x': give embedmill.Limits",
+        ),
+        (lambda: embedmill.load_embedder(SMALL, device="cuda"), "device 'cuda' is not covered"),
+        (lambda: embedmill.load_embedder(SMALL, precision="F32"), "did you mean 'f32'"),
+    ],
+)
+def test_other_values_that_do_not_fit(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(embedmill.UsageError) as caught:
+        call()
+    assert said in str(caught.value)
+
+
+def test_a_key_of_one_column_may_be_given_as_text(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "app.db") as db:
+        db.execute("CREATE TABLE t (name TEXT NOT NULL UNIQUE, text TEXT)")
+        db.execute("INSERT INTO t VALUES ('a', 'Bread is baked.')")
+    report = embedmill.ingest(
+        "t", store=f"sqlite:{tmp_path / 'app.db'}", id="name", text="text", create=True, model=SMALL, cache=False
+    )
+    assert report.embedded == 1
 
 
 def test_a_pool_is_given_a_function() -> None:

@@ -10,12 +10,12 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Unpack
 
 from embedmill import machine
-from embedmill.checks import whole_number
+from embedmill.checks import switches, whole_number
 from embedmill.closing import Closing
 from embedmill.config import (
     FileOptions,
@@ -81,11 +81,14 @@ def index(
     from embedmill.planning import plan
 
     check_options(index, options, FileOptions)
+    switches(dry_run=dry_run, prune=prune, force=force)
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = settings(options, only=FileOptions.__annotations__)
     refuse_db_timeout(options, chosen)
-    source = files([paths] if isinstance(paths, str | os.PathLike) else paths, chosen, least=0 if prune else 1)
+    if not isinstance(paths, Iterable):
+        paths = [paths]
+    source = files([paths] if isinstance(paths, str | os.PathLike) else list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
@@ -209,6 +212,7 @@ class Searcher(Closing):
         `exact` compares every chunk, also where the store has an index that is faster.
         """
         whole_number("k", k)
+        switches(exact=exact)
         if not isinstance(query, str) or not query.strip():
             raise UsageError("the query is empty: say what to look for")
         if not _is_text(query):
@@ -287,6 +291,8 @@ def files(
     """
     from embedmill.sources.files import FileSource
 
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise UsageError("paths are to be given as text or pathlib.Path, one or a list of them")
     if any(os.fspath(path) == "" for path in paths):
         raise UsageError("a path is empty: give a file or folder, or . for the current one")
     return FileSource(

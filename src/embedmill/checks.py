@@ -25,6 +25,20 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
+def switches(**values: object) -> None:
+    """Raise `UsageError` for a value that is neither True nor False: text such as "no" would count as True."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {value!r}: give True or False")
+
+
+def text_or_none(**values: object) -> None:
+    """Raise `UsageError` for a value that is neither text nor None."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{name} is {value!r}: give a name, as text")
+
+
 def meant(value: object, known: Iterable[str]) -> str:
     """``; did you mean 'model'?``, or nothing where no known name is near."""
     names = {name.casefold(): name for name in known}

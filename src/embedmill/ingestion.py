@@ -10,7 +10,7 @@ from typing import Any, Final, Unpack
 
 from embedmill import machine
 from embedmill.api import embedder_of, parts, with_prompts_of, without_rests
-from embedmill.checks import whole_number
+from embedmill.checks import switches, text_or_none, whole_number
 from embedmill.config import PlaceOptions, RunOptions, Settings, check_options, settings
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import EmbedmillError, UsageError
@@ -70,6 +70,17 @@ def ingest(
     """
     whole_number("batch", batch)
     whole_number("max_text", max_text)
+    switches(
+        create=create,
+        halfvec=halfvec,
+        overwrite=overwrite,
+        again=again,
+        metrics=metrics,
+        truncate=truncate,
+        dry_run=dry_run,
+    )
+    if index is not None and not isinstance(index, IndexOptions):
+        raise UsageError(f"index is {index!r}: give embedmill.IndexOptions(...), or leave it out")
     check_options(ingest, options, RunOptions)
     if halfvec and not create:
         raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
@@ -151,6 +162,12 @@ def _place(options: PlaceOptions) -> Settings:
 @contextmanager
 def opened(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
     """A table of the chosen database; `options` are those of `embedmill.tables.open_table`."""
+    if not isinstance(table, str) or not table.strip():
+        raise UsageError(f"table is {table!r}: give its name, as text")
+    text_or_none(text=options.get("text"), vector=options.get("vector"))
+    keys = options.get("id", ())
+    options |= {"id": [keys] if isinstance(keys, str) else list(keys)} if keys else {}
+    text_or_none(**{f"id {number}": name for number, name in enumerate(options.get("id", ()))})
     there = open_table(
         chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
     )

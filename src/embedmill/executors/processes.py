@@ -75,6 +75,8 @@ class EmbedderPool(Closing):
         for name, value in (("threads", self._threads), ("workers", self.workers)):
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
                 raise UsageError(f"{name} is {value!r}: give a whole number from 1 to {most}, 8 for each core")
+        if limits is not None and not isinstance(limits, Limits):
+            raise UsageError(f"limits is {limits!r}: give embedmill.Limits(...), or leave it out")
         if not callable(factory):
             raise UsageError(
                 f"factory is {factory!r}: give a function that makes an embedder, or take a "
