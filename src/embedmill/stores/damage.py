@@ -18,12 +18,14 @@ _TYPES: Final = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
 _FACTS: Final = {"generation": "blob", "space": "text", "fields": "text", "dimension": "integer", "model": "text"}
 
 
-def misfits(db: sqlite3.Connection) -> Iterator[str]:
-    """The columns that hold values of another type than the schema says, a line each."""
+def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
+    """The columns that hold values of another type than the schema says, a line each; `but`: a table to pass over."""
     tables = db.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
     for (table,) in tables:
+        if table == but:
+            continue
         for _, column, declared, required, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
             kind = _TYPES.get(declared.upper())
             if kind is None:
