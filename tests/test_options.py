@@ -135,6 +135,7 @@ ROWS: dict[tuple[str, str], Row] = {
             exclude=Row(f"{INDEX} --exclude *.md", report(documents=2)),
             hidden=Row(f"{INDEX} --hidden", report(documents=4)),
             generated=Row(f"{INDEX} --generated", report(documents=4)),
+            force=Elsewhere("test_cli_folders.py::test_force_reads_all_and_embeds_nothing_that_is_known"),
             prune=Row("index docs --json --include *.md --prune", report(removed=2)),
             max_file_size=Row(f"{INDEX} --max-file-size 60", report(documents=2)),
             dry_run=Row(f"{INDEX} --dry-run", lambda told: not (told.shell.folder / "new.db").exists()),
@@ -152,6 +153,7 @@ ROWS: dict[tuple[str, str], Row] = {
             store=Row("retry-failed --store sqlite:none.db", lambda told: "none.db" in told.err),
             db_timeout=Refused(f"{FAILED} --db-timeout 5", "--db-timeout is for PostgreSQL"),
             cache=Row(f"{RETRY} --no-cache", report(cached=0)),
+            force=Elsewhere("test_cli_folders.py::test_force_reads_all_and_embeds_nothing_that_is_known"),
             chunk_tokens=Refused(f"{RETRY} --chunk-tokens 32", "--chunk-tokens is for files"),
         ),
         "search": {
@@ -194,7 +196,16 @@ ROWS: dict[tuple[str, str], Row] = {
             cache=Row(f"{INGEST} --no-cache", report(cached=0), unless=fresh("ingest again --create", db="app.db")),
             dry_run=Row(f"{INGEST} --dry-run", report(dry_run=True)),
         ),
+        "forget": {
+            "paths": Row("forget docs --json", report(removed=3)),
+            "store": Row("forget docs --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused("forget docs --schema other", "--schema is for PostgreSQL"),
+            "db_timeout": Refused("forget docs --db-timeout 5", "--db-timeout is for PostgreSQL"),
+        },
         "status": {
+            "roots": Row(
+                "status --roots --json", lambda told: len(told.json.get("roots", [])) == 1, unless="status --json"
+            ),
             "name": Row(fresh("status filled", db="app.db"), report(table="filled")),
             "vector": Refused("status --vector x", "--vector is about a table"),
             "store": Row("status --store sqlite:none.db", lambda told: "none.db" in told.err),
@@ -322,6 +333,7 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
         "search": ["bread"],
         "ingest": ["filled", "--store", "sqlite:app.db"],
         "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
+        "forget": ["docs"],
         "cache prune": ["--older-than", "1d"],
         "cache clear": ["--yes"],
     }.get(command, [])

@@ -71,11 +71,11 @@ _HOMES = {
     "StoreNotFound": "embedmill.errors",
     "UnsupportedModel": "embedmill.errors",
     "UsageError": "embedmill.errors",
+    "forget": "embedmill.upkeep",
     "index": "embedmill.api",
     "ingest": "embedmill.ingestion",
     "load_embedder": "embedmill.loaders",
     "retry_failed": "embedmill.upkeep",
-    "forget": "embedmill.upkeep",
     "search": "embedmill.api",
 }
 

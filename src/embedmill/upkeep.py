@@ -180,6 +180,7 @@ def forget(paths: Path | Sequence[Path], **options: Unpack[PlaceOptions]) -> int
     """
     check_options(forget, options, PlaceOptions)
     chosen = settings(options, only=PlaceOptions.__annotations__)
+    refuse_db_timeout(options, chosen)
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     if not given or "" in given:
         raise UsageError("a path is empty: give a file or folder, as `embedmill status --roots` lists them")
