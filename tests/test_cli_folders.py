@@ -187,5 +187,18 @@ def test_a_retry_leaves_what_it_cannot_reach(shell: Shell) -> None:
     (shell.folder / "other").rename(shell.folder / "away")
     assert shell.json("retry-failed", code=3, preexec_fn=obey_permissions)["failures"] == 1
     (shell.folder / "away").rename(shell.folder / "other")
+    failed = shell.json("status", "--failures")["failed"][0]
+    assert failed["cause"]["message"].startswith(f"{shell.folder}/other/d.md: cannot be read")
     (shell.folder / "other/d.md").chmod(0o644)
     assert shell.json("retry-failed")["failures"] == 0
+
+
+def test_a_failure_is_told_by_the_path_of_now(shell: Shell) -> None:
+    (shell.folder / "proj/a.md").chmod(0)
+    shell.json("index", ".", code=3, cwd=shell.folder / "proj", preexec_fn=obey_permissions)
+    moved = (shell.folder / "proj").rename(shell.folder / "moved")
+    failed = shell.json("status", "--failures", cwd=moved)["failed"][0]
+    assert failed["document"] == f"{moved}/a.md"
+    assert failed["cause"]["message"].startswith(f"{moved}/a.md: cannot be read")
+    (moved / "a.md").chmod(0o644)
+    assert shell.json("retry-failed", cwd=moved)["failures"] == 0

@@ -194,6 +194,7 @@ class Searcher(Closing):
             )
             stack.callback(self._embedder.close)
             _check_space(self._store, self._embedder)
+            name_vanished(self._store.vanished())
             self._closing = stack.pop_all()
         # Beside the loading the query is tokenised and the store's matrix opened: a tenth of a cold search.
         threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()

@@ -310,7 +310,9 @@ class RootedStore:
 
     def failures(self) -> Iterator[Failure]:  # noqa: D102
         for failure in self._backend.failures():
-            yield replace(failure, document=self._id(failure.document))
+            document = self._id(failure.document)
+            cause = replace(failure.cause, message=_of_now(failure.cause.message, failure.document, document))
+            yield replace(failure, document=document, cause=cause)
 
     def failed_documents(self) -> list[str]:  # noqa: D102
         return [self._id(name) for name in self._backend.failed_documents()]
@@ -376,6 +378,13 @@ class RootedStore:
                 f"store {self.url} is damaged (documents of a root that it does not know: {error}): put back a backup, "
                 "or index into a new --store"
             ) from error
+
+
+def _of_now(message: str, name: str, document: str) -> str:
+    """A message that begins with the path that a document had then, with the one that it has now."""
+    path = f"/{name.partition('/')[2]}: "
+    before, found, reason = message.partition(path)
+    return f"{document}: {reason}" if found and name != document and before.startswith("/") else message
 
 
 def _within(scope: str, names: Sequence[str]) -> bool:
