@@ -35,15 +35,26 @@ class Proxy:
         self.lose_answers = 0
         """To how many of the next COMMITs the answer gets lost, and the connection with it."""
         self.lost = 0
+        self.away = False
+        """Whether new connections are cut at once."""
+        self.away_when_lost = False
+        """Whether it is away as soon as an answer has got lost."""
+        self.silent = threading.Event()
+        """While it is set nothing passes, in either direction, and connections stay: a server that stands still."""
+        self.silent_within = b""
+        """What the next client that sends it is not answered any more; nor is any other."""
         self.cut_after: int | None = None
         """How many bytes clients may still send before the connection that sends the last of them is cut."""
         self.cut_within = b""
         """What the next client that sends it is cut off in the midst of: the rest of what it sends then gets lost."""
         self.cuts = 0
+        self.met = 0
+        """How many connections there have been."""
         self.answers = 0
         """How many times a server has answered after a client had said something: round trips."""
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -51,6 +62,10 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.met += 1
+                if self.away:
+                    client.close()
+                    continue
                 server = self._connect()
                 for end in (client, server):
                     if end.family != socket.AF_UNIX:
@@ -69,6 +84,9 @@ class Proxy:
 
     def passed(self, data: bytes) -> tuple[bytes, bool, bool]:
         """What goes on of what a client has sent, whether the line is cut then, and whether its answer gets lost."""
+        if self.silent_within and self.silent_within in data:
+            self.silent.set()
+            self.pass_time()
         with self._lock:
             place = data.find(self.cut_within) if self.cut_within else -1
             if place >= 0:
@@ -86,16 +104,27 @@ class Proxy:
                 return data, False, True
             return data, False, False
 
+    def pass_time(self) -> None:
+        """Wait as long as nothing is to pass."""
+        while self.silent.is_set() and not self._closed:
+            time.sleep(0.01)
+
     def close(self) -> None:
         """Cut all connections, and take no more; may be called twice."""
+        self._closed = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a client
         self._accepting.join()
         self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut all connections there are."""
         for end in (end for pair in self._pairs for end in pair):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+        self._pairs.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +154,7 @@ class _Line:
         """Hand on what the client says."""
         with suppress(OSError):
             while data := self._client.recv(_CHUNK):
+                self._proxy.pass_time()
                 data, cut, lose = self._proxy.passed(data)
                 self._doomed |= lose
                 self._asked = True
@@ -142,8 +172,10 @@ class _Line:
 
     def _said(self) -> Iterator[bytes]:
         while data := self._server.recv(_CHUNK):
+            self._proxy.pass_time()
             if self._doomed:  # it has been committed
                 self._proxy.lost += 1
+                self._proxy.away |= self._proxy.away_when_lost
                 return
             if self._asked:
                 self._asked = False

@@ -15,6 +15,7 @@ from proxy import Proxy
 from samples import prose
 from servers import ask
 from store_children import kill, replacing
+from tables import until
 from troubled import SMALL_MODEL
 
 
@@ -190,3 +191,45 @@ def test_a_run_that_is_killed_is_completed_by_the_next(shell: Shell, database: s
         assert status.returncode == 0 or "run `embedmill index` first" in status.stderr, status.stdout
     assert shell.run("index", "files", "--no-cache").returncode == 0
     assert rows(database) == rows(database, "undisturbed")
+
+
+# Servers that do not answer
+
+
+def test_index_that_is_stopped_does_not_wait_for_a_server_that_says_nothing(shell: Shell, database: str) -> None:
+    """However long --db-timeout is; what was stored stays, and the next run goes on."""
+    with Proxy(database) as proxy:
+        proxy.silent_within = b"COPY chunks"
+        process = shell.start("index", "files", "--store", proxy.url, "--db-timeout", "600")
+        until(proxy.silent.is_set, process)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1, err
+        assert "(tried until it was stopped)" in err.splitlines()[-1] and "Traceback" not in err
+    assert shell.json("index", "files")["interrupted"] is False
+    assert shell.json("status")["documents"] == 30
+
+
+@pytest.mark.parametrize(
+    ("moment", "arguments"),
+    [
+        (b"", ["status"]),  # connecting
+        (b"", ["index", "files"]),
+        (b"embedmill_chunks", ["verify"]),  # in a transaction
+        (b"complete AND name = ANY", ["index", "files", "--dry-run"]),
+    ],
+)
+def test_an_interrupted_command_does_not_wait_for_a_server_that_says_nothing(
+    shell: Shell, database: str, moment: bytes, arguments: list[str]
+) -> None:
+    assert shell.run("index", "files/1.txt").returncode == 0
+    with Proxy(database) as proxy:
+        proxy.silent_within = moment
+        if not moment:
+            proxy.silent.set()
+        process = shell.start(*arguments, "--store", proxy.url, "--db-timeout", "600")
+        until(lambda: proxy.silent.is_set() and proxy.met > 0, process)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err.splitlines()[-1]) == (130, "", "interrupted")

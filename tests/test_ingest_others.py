@@ -6,9 +6,12 @@ import json
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
@@ -38,8 +41,7 @@ def waiting(url: str) -> bool:
     "lock",
     [
         "LOCK TABLE sentences",
-        "SELECT * FROM sentences WHERE id = 17 FOR UPDATE",
-        "UPDATE sentences SET text = text WHERE id IN (3, 30)",
+        "LOCK TABLE sentences IN SHARE MODE",
     ],
 )
 def test_a_lock_is_waited_for(shell: Shell, database: str, lock: str) -> None:
@@ -53,15 +55,89 @@ def test_a_lock_is_waited_for(shell: Shell, database: str, lock: str) -> None:
     assert complete(database) == 30
 
 
-@pytest.mark.parametrize("lock", ["LOCK TABLE sentences", "SELECT * FROM sentences WHERE id = 17 FOR UPDATE"])
-def test_a_lock_that_is_held_too_long(shell: Shell, database: str, lock: str) -> None:
-    """Is an error, after the time that was given; the rest is stored, and the next run goes on."""
+def test_a_lock_that_is_held_too_long(shell: Shell, database: str) -> None:
+    """Is an error, after the time that was given, and says who holds it; the next run goes on."""
     make(database, 30)
-    with psycopg.connect(database) as other:
-        other.execute(lock)  # type: ignore[call-overload]
+    with psycopg.connect(database, application_name="an accountant") as other:
+        other.execute("LOCK TABLE sentences")
         done = shell.run("ingest", "sentences", "5", "--db-timeout", "1", "--workers", "1")
-        refused(done, 1, r"another session holds a lock; .*\(tried for 1 s: --db-timeout\)")
+        line = refused(done, 1, r"another session holds a lock; .*\(tried for 1 s: --db-timeout\)")
+        assert f"process {other.info.backend_pid} of the server (an accountant, in a transaction since " in line
     assert shell.run("ingest", "sentences").returncode == 0
+    assert complete(database) == 30
+
+
+def left(done: subprocess.CompletedProcess[str], number: int, other: psycopg.Connection[Any]) -> None:
+    """A run that has left so many rows that another session has locked, and says so."""
+    rows = "1 locked row" if number == 1 else f"{number} locked rows"
+    assert done.returncode == 3, done.stderr
+    assert f"error: {rows} left: the same command embeds them" in done.stderr
+    assert f"locked by another session (process {other.info.backend_pid} of the server (an accountant" in done.stderr
+
+
+@pytest.mark.parametrize("cache", ["--cache", "--no-cache"])
+def test_rows_that_others_have_locked_are_left_out(shell: Shell, database: str, cache: str) -> None:
+    """All others are written; these are named at the end, and embedded by the next run."""
+    make(database, 300)
+    arguments = ["ingest", "sentences", "50", "--db-timeout", "1", cache]
+    with psycopg.connect(database, application_name="an accountant") as other:
+        other.execute("UPDATE sentences SET id = id WHERE id IN (17, 150, 299)")
+        done = shell.run(*arguments, "--json")
+        left(done, 3, other)
+        report = json.loads(done.stdout)
+        assert (report["locked"], report["embedded"], report["chunks"], report["failed"]) == (3, 297, 297, 0)
+        assert filled(database) == 297
+        assert ask(database, "SELECT count(*) FROM sentences_metrics") == [(300,)]
+        left(shell.run(*arguments), 3, other)
+    again = shell.json(*arguments)
+    assert again["chunks"] == again["embedded"] + again["cached"] == 3
+    assert complete(database) == 300
+
+
+def test_rows_that_are_let_go_in_time_are_written_in_the_same_run(shell: Shell, database: str) -> None:
+    """With the vectors that they have now; also those that fail, and lose what they had."""
+    make(database, 60)
+    assert shell.run("ingest", "sentences").returncode == 0
+    ask(database, "UPDATE sentences SET text = 'again ' || id; UPDATE sentences SET text = '' WHERE id IN (5, 6)")
+    with terminal() as (end, see), psycopg.connect(database) as other:
+        other.execute("SELECT FROM sentences WHERE id IN (5, 7) FOR UPDATE")
+        other.execute("UPDATE sentences SET text = 'changed at last' WHERE id = 9")
+        process = shell.start("ingest", "sentences", stderr=end)
+        see("waiting for 3 rows that another session has locked")
+        assert filled(database) == 59  # the vector of row 5 is still there
+        other.commit()
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, out  # two texts are empty
+    assert filled(database) == 58
+    ask(database, "DELETE FROM sentences WHERE text = ''")
+    assert shell.run("ingest", "sentences").returncode == 0
+    assert complete(database) == 58
+
+
+def test_vectors_of_locked_rows_without_a_text_stay_until_the_next_run(shell: Shell, database: str) -> None:
+    make(database, 30)
+    assert shell.run("ingest", "sentences").returncode == 0
+    ask(database, "UPDATE sentences SET text = NULL WHERE id IN (3, 4)")
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM sentences WHERE id = 3 FOR UPDATE")
+        done = shell.run("ingest", "sentences", "--db-timeout", "1")
+        assert "1 row without a text still has a vector, since another session has locked it" in done.stderr
+        assert filled(database) == 29
+    assert shell.run("ingest", "sentences").returncode == 0
+    assert filled(database) == complete(database) == 28
+
+
+@pytest.mark.parametrize("arguments", [["ingest", "--overwrite"], ["retry-failed", "--max-text", "1000"]], ids=str)
+def test_locked_rows_of_other_commands(shell: Shell, database: str, arguments: list[str]) -> None:
+    make(database, 30)
+    assert shell.run("ingest", "sentences", "--max-text", "21").returncode == 3
+    command, *options = arguments
+    failed = ask(database, "SELECT id FROM sentences WHERE embedding IS NULL ORDER BY id")
+    with psycopg.connect(database, application_name="an accountant") as other:
+        other.execute("SELECT FROM sentences WHERE id = %s FOR UPDATE", failed[0])
+        left(shell.run(command, "sentences", *options, "--db-timeout", "1"), 1, other)
+    assert shell.run(command, "sentences", *options).returncode in (0, 3)
+    assert shell.run("retry-failed", "sentences").returncode == 0
     assert complete(database) == 30
 
 
@@ -230,3 +306,93 @@ def living(url: str) -> int:
 
 def held(url: str) -> int:
     return int(ask(url, f"SELECT count(*) FROM {tables.marks_of(url)} WHERE held")[0][0])
+
+
+# Definitions that are changed while others read and write
+
+
+@contextmanager
+def readers(url: str, query: str) -> Iterator[list[BaseException]]:
+    """Others that read all the while, none of whom may wait for long; gives what they have met."""
+    ended, met = threading.Event(), list[BaseException]()
+
+    def read() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET lock_timeout = '5s'")  # far longer than they are kept, far less than was
+            while not ended.wait(0.02):
+                try:
+                    connection.execute(cast(LiteralString, query))
+                except psycopg.Error as error:
+                    met.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield met
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_column_is_added_behind_an_open_transaction_without_keeping_others(shell: Shell, database: str) -> None:
+    """Who waits for the table's lock makes all that come later wait behind: it waits briefly, and again."""
+    make(database, 30, vector="")
+    with (
+        psycopg.connect(database, application_name="an accountant") as other,
+        readers(database, "SELECT count(*) FROM sentences") as met,
+    ):
+        other.execute("SELECT count(*) FROM sentences")
+        done = shell.run("ingest", "sentences", "--create", "--db-timeout", "2")
+        line = refused(done, 1, "another session holds a lock")
+        pid = other.info.backend_pid
+        assert f"process {pid} of the server (an accountant, in a transaction since " in line
+        assert "its last statement of " in line and "(tried for 2 s: --db-timeout)" in line
+        process = shell.start("ingest", "sentences", "--create")
+        until(lambda: bool(waiting(database)), process)
+        other.rollback()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert not met
+    assert complete(database) == 30
+
+
+def test_an_index_of_a_partitioned_table_keeps_nobody_behind_an_open_transaction(shell: Shell, database: str) -> None:
+    """It can only be built while nobody writes: for that it waits briefly, and again."""
+    ask(
+        database,
+        f"""CREATE TABLE sentences (id int PRIMARY KEY, text text, embedding vector({tables.DIMENSION}))
+                PARTITION BY RANGE (id);
+            CREATE TABLE part PARTITION OF sentences DEFAULT; INSERT INTO sentences SELECT g, 'text' || g
+            FROM generate_series(1, 20) g""",
+    )
+    assert shell.run("ingest", "sentences").returncode == 0
+    write = "UPDATE sentences SET id = id WHERE id = 2"
+    with psycopg.connect(database, application_name="an accountant") as other, readers(database, write) as met:
+        other.execute("UPDATE sentences SET id = id WHERE id = 1")
+        done = shell.run("ingest", "sentences", "--index", "hnsw", "--db-timeout", "2")
+        refused(done, 1, f"another session holds a lock; .*process {other.info.backend_pid} of the server .an account")
+        assert not met
+    report = shell.json("ingest", "sentences", "--index", "hnsw")
+    assert report["index"].endswith("built over 20 rows")
+
+
+def test_a_build_says_whom_it_waits_for(shell: Shell, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(database, 20)
+    monkeypatch.setattr("embedmill.tables.postgres.index._SAY_AFTER", 0.1)
+    within = tables.shell(shell.folder, database, tables.Within)
+    with psycopg.connect(database, application_name="an accountant") as other:
+        other.execute("UPDATE sentences SET id = id WHERE id = 1")
+
+        def let_go() -> None:
+            time.sleep(2)
+            other.rollback()
+
+        thread = threading.Thread(target=let_go)
+        assert within.run("ingest", "sentences", "--index", "none").returncode == 3  # the row is locked
+        thread.start()
+        done = within.run("ingest", "sentences", "--index", "hnsw")
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    assert f"the index waits for process {other.info.backend_pid} of the server (an accountant, " in done.stderr

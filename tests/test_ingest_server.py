@@ -32,7 +32,7 @@ def shell(tmp_path: Path, database: str) -> Shell:
 
 
 @pytest.mark.parametrize(
-    "moment", [b"embedmill_staging", b"PGCOPY", b"WITH fresh", b"pg_advisory_xact_lock", b"COMMIT\0"]
+    "moment", [b"embedmill_staging", b"PGCOPY", b"fresh AS (", b"pg_advisory_xact_lock", b"COMMIT\0"]
 )
 def test_a_connection_that_is_cut(shell: Shell, database: str, moment: bytes) -> None:
     """In the midst of preparing a writer, of COPY, of the update, of a claim, of COMMIT: the run itself goes on."""
@@ -179,6 +179,54 @@ def test_stopped_while_the_server_stays_away(own: OwnServer, there: str, tmp_pat
         own.start()
     assert tables.shell(tmp_path, there).run("ingest", "sentences").returncode == 0
     assert complete(there) == ROWS
+
+
+def test_limits_of_time_do_not_hold_for_what_takes_long(own: OwnServer, there: str, tmp_path: Path) -> None:
+    """Such as the building of an index, or the removal of many documents."""
+    name = tables.name_of(there)
+    for limit in ("statement_timeout", "transaction_timeout", "idle_session_timeout"):
+        if ask(there, "SELECT 1 FROM pg_settings WHERE name = %s", [limit]):  # the second from version 17 on
+            ask(own.dsn, f"ALTER DATABASE {name} SET {limit} = '60ms'")
+    shell = tables.shell(tmp_path, there)
+    report = shell.json("ingest", "sentences", "--index", "hnsw")
+    assert report["index"].endswith(f"built over {ROWS} rows")
+    (tmp_path / "a.txt").write_text("a text\n")
+    assert shell.json("index", "a.txt")["documents"] == 1
+    assert shell.run("verify").returncode == 0
+
+
+def test_a_standby_is_told_at_once(own: OwnServer, there: str, tmp_path: Path) -> None:
+    """Before anything is tried; what only reads works."""
+    shell = tables.shell(tmp_path, there, tables.Within)
+    (tmp_path / "a.txt").write_text("a text\n")
+    assert shell.json("index", "a.txt")["documents"] == 1
+    assert shell.json("ingest", "sentences")["embedded"] == ROWS
+    ask(there, "UPDATE sentences SET text = 'another' WHERE id = 1")
+    own.stop()
+    signal_file = own.folder / "data" / "standby.signal"
+    signal_file.touch()
+    own.start()
+    try:
+        for arguments in (
+            ["ingest", "sentences"],
+            ["ingest", "sentences", "--metrics-only"],
+            ["ingest", "sentences", "--overwrite"],
+            ["retry-failed", "sentences"],
+            ["bench", "ingest", "sentences"],
+            ["index", "a.txt"],
+            ["retry-failed"],
+        ):
+            done = shell.run(*arguments)
+            refused(done, 1, "is a standby, which can only be read: connect to the primary server")
+            assert "trying again" not in done.stderr
+        for arguments in (["status"], ["status", "sentences"], ["search", "a text"], ["verify"]):
+            done = shell.run(*arguments)
+            assert done.returncode == 0, (arguments, done.stderr)
+        assert shell.json("ingest", "sentences", "--dry-run")["chunks"] == 1
+    finally:
+        own.stop()
+        signal_file.unlink()
+        own.start()
 
 
 def test_few_connections_are_left(own: OwnServer, there: str, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 import tables
 from embedmill.errors import StoreError, StoreNotFound, UsageError
-from embedmill.postgres import schema
-from embedmill.postgres.connecting import connect, dial, require_vector, shown, translated
+from embedmill.postgres import schema, urls
+from embedmill.postgres.connecting import connect, dial, parameters, require_vector, shown, translated
 from embedmill.postgres.patience import Patience
 from embedmill.postgres.vectors import copy_buffer
 from servers import Server
@@ -200,3 +200,62 @@ def test_patience_that_is_hurried_ends_soon(database: str) -> None:
     with pytest.raises(StoreError, match=r"lost.*\(tried until it was stopped\)"):
         patience(lost)
     assert len(tries) == 6
+
+
+# URLs as others write them
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("postgresql+psycopg://u:p@h:5433/d", "postgresql://u:p@h:5433/d"),
+        ("postgresql+psycopg2://u@h/d?sslmode=require", "postgresql://u@h/d?sslmode=require"),
+        ("postgres+asyncpg://h/d", "postgresql://h/d"),
+        ("postgres://h/d", "postgres://h/d"),
+        ("postgresql://h/d?pgbouncer=true", "postgresql://h/d"),
+        ("postgresql://h/d?schema=public&sslmode=prefer&pgbouncer=true", "postgresql://h/d?sslmode=prefer"),
+        ("postgresql+asyncpg://h/d?statement_cache_size=0&prepared_statement_cache_size=0", "postgresql://h/d"),
+        ("postgresql://u:a%3Fb%26c@h/d?application_name=a%26b", "postgresql://u:a%3Fb%26c@h/d?application_name=a%26b"),
+    ],
+)
+def test_urls_that_other_tools_write_are_taken(given: str, plain: str) -> None:
+    assert urls.plain(given) == plain
+    assert parameters(given) == parameters(plain)
+    assert shown(given) == shown(plain)
+
+
+@pytest.mark.parametrize(
+    ("query", "remedy"),
+    [
+        ("schema=app", r"has schema, .*name the table as SCHEMA\.TABLE"),
+        ("currentSchema=app", r"has currentSchema, .*name the table as"),
+        ("ssl=true", "has ssl, .*write sslmode=require"),
+        ("connection_limit=1", "has connection_limit, .*leave it out; --workers"),
+        ("socket_timeout=3", "has socket_timeout, .*--db-timeout"),
+        ("sslmode=require&reWriteBatchedInserts=true", "has reWriteBatchedInserts, .*leave it out"),
+    ],
+)
+def test_parameters_of_other_tools_are_told_with_what_to_write(query: str, remedy: str) -> None:
+    for url in (f"postgresql+psycopg://u:hush@h/d?{query}", f"postgres://u:hush@h/d?{query}"):
+        with pytest.raises(UsageError, match=remedy) as refused:
+            parameters(url)
+        assert "hush" not in str(refused.value) and "hush" not in shown(url)
+
+
+def test_a_question_mark_in_a_password_begins_no_parameters() -> None:
+    url = "postgresql://u:hush?ssl=1&quiet@h/d"
+    assert conninfo_to_dict(parameters(url))["password"] == "hush?ssl=1&quiet"
+    assert shown(url) == "postgresql://u@h/d"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+asyncpg", "postgres"])
+def test_every_command_takes_such_urls(database: str, tmp_path: Path, scheme: str) -> None:
+    url = database.replace("postgresql", scheme, 1) + "&pgbouncer=true"
+    tables.make(database, 2)
+    shell = tables.shell(tmp_path, url, tables.Within)
+    assert shell.json("ingest", "sentences")["embedded"] == 2
+    assert shell.json("status", "sentences")["model"]
+    (tmp_path / "a.txt").write_text("a text\n")
+    assert shell.json("index", "a.txt")["documents"] == 1
+    assert shell.json("status")["documents"] == 1
+    assert "sentences" in shell.run("status").stdout

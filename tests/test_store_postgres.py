@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -17,13 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.postgres import hnsw
 from embedmill.stores import open_store
 from embedmill.stores.postgres import PostgresStore, text
 from proxy import Proxy
 from servers import BEFORE_IDENTITIES, OwnServer, Server, ask
 from store_children import kill, replacing
 from store_samples import failure, fingerprint, record, replacement, state, vector
+from tables import until
 
 
 def bound(url: str, **arguments: Any) -> PostgresStore:
@@ -183,19 +185,138 @@ def test_a_commit_whose_answer_gets_lost_is_not_made_twice(database: str) -> Non
         proxy.close()
 
 
+def uncertain(proxy: Proxy, write: Callable[[], object]) -> None:
+    """A write that is done, though its answer stays lost for longer than is borne."""
+    proxy.lose_answers, proxy.away_when_lost = 1, True
+    with pytest.raises(StoreError, match="tried for"):
+        write()
+    assert proxy.away
+    proxy.away = proxy.away_when_lost = False
+
+
+def test_what_is_written_after_an_answer_that_stayed_lost_is_written(database: str) -> None:
+    """What comes next is not taken for the write whose answer got lost, and begins where that has ended."""
+    with Proxy(database) as proxy, closing(PostgresStore(proxy.url, patience=0.2)) as store:
+        uncertain(proxy, lambda: store.bind(fingerprint(), "model"))
+        store.stage("/huge", [record("/huge", 0, "a")], "f32")
+        uncertain(proxy, lambda: store.stage("/other", [record("/other", 0, "one")], "f32"))
+        store.stage("/other", [record("/other", 1, "two")], "f32")
+        uncertain(proxy, lambda: store.replace([replacement("/huge", ["b"], first=1)]))
+        store.replace([replacement("/a", ["x"])])
+        store.replace([replacement("/other", ["three"], first=2)])
+        uncertain(proxy, lambda: store.fail("/bad", [failure("/bad", -1)]))
+        store.fail("/bad", [failure("/bad", -1)])
+        uncertain(proxy, lambda: store.touch([state("/a", "x", mtime_ns=2)]))
+        store.touch([state("/a", "x", mtime_ns=3)])
+        assert contents(store) == {"/huge": ["a", "b"], "/a": ["x"], "/other": ["one", "two", "three"]}
+        assert [each.attempts for each in store.failures()] == [2]
+        assert store.states(["/a"])["/a"].mtime_ns == 3
+        proxy.away = True
+        proxy.cut()
+        with pytest.raises(StoreError, match="tried for"):  # one that is not done
+            store.replace([replacement("/b", ["y"])])
+        proxy.away = False
+        uncertain(proxy, lambda: store.remove_unseen(["/"]))
+        store.replace([replacement("/c", ["z"])])
+        assert contents(store).keys() == {"/huge", "/a", "/other", "/c"}
+        assert list(store.verify()) == []
+
+
 def test_a_run_that_lost_the_store_to_another_writes_no_more(database: str) -> None:
-    proxy = Proxy(database)
-    slow = bound(proxy.url, patience=10)
-    proxy.close()  # no way to the server from now on; the server sees that and frees the lock
-    with closing(bound(database)) as other:
-        other.replace([replacement("/a", ["of the other"])])
-    again = Proxy(database)
-    slow._run._place.url = again.url  # the way is free again
-    with closing(slow), pytest.raises(StoreBusy, match=r"another run has taken the store.*run again"):
-        slow.replace([replacement("/a", ["of the slow one"])])
-    again.close()
+    with Proxy(database) as proxy, closing(bound(proxy.url, patience=10)) as slow:
+        proxy.away = True
+        proxy.cut()  # no way to the server from now on; the server sees that and frees the lock
+        with closing(bound(database)) as other:
+            other.replace([replacement("/a", ["of the other"])])
+        proxy.away = False
+        with pytest.raises(StoreBusy, match=r"another run has taken the store.*run again"):
+            slow.replace([replacement("/a", ["of the slow one"])])
     with closing(open_store(database, write=False)) as reader:
         assert contents(reader) == {"/a": ["of the other"]}
+
+
+# Stopped
+
+
+def end_of(work: Callable[[], object], begun: Callable[[], bool], stop: Callable[[], object]) -> BaseException | None:
+    """What a call raises that is stopped when it has begun."""
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    until(begun)
+    stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    return raised[0] if raised else None
+
+
+def waits(url: str) -> bool:
+    """Whether a session of the database waits for a lock."""
+    return bool(
+        ask(url, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    )
+
+
+@pytest.mark.parametrize("use", ["replace", "states", "status"])
+def test_a_store_that_is_stopped_waits_for_no_answer(database: str, use: str) -> None:
+    """A server that stands still: connections stay, and nothing is said."""
+    uses: dict[str, Callable[[PostgresStore], object]] = {
+        "replace": lambda store: store.replace([replacement("/a", ["one"])]),
+        "states": lambda store: store.states(["/a"]),
+        "status": lambda store: store.status(),
+    }
+    with Proxy(database) as proxy, closing(bound(proxy.url, patience=300)) as store:
+        proxy.silent.set()
+        error = end_of(lambda: uses[use](store), lambda: bool(store._patience._uses), lambda: store.hurry(0.2))
+        assert isinstance(error, StoreError) and "(tried until it was stopped)" in str(error)
+    with closing(bound(database)) as store:
+        store.replace([replacement("/b", ["one"])])
+
+
+def test_a_store_that_is_stopped_waits_for_no_connection(database: str) -> None:
+    """Neither for one that is refused, nor for one that is never answered."""
+    for silent in (False, True):
+        with Proxy(database) as proxy, closing(bound(proxy.url, patience=300)) as store:
+            proxy.away = not silent
+            if silent:
+                proxy.silent.set()
+            proxy.cut()
+            threading.Timer(0.3, store.hurry, [0.2]).start()
+            with pytest.raises(StoreError, match=r"\(tried until it was stopped\)"):
+                store.replace([replacement("/a", ["one"])])
+
+
+def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No index is built, nothing removed; what is under way is cancelled, and what the next run is to do is left."""
+    monkeypatch.setattr(hnsw, "WORTH_IT", 100)
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", [f"{number}" for number in range(101)])])
+    for use in (lambda: store.prepare_search(), lambda: store.remove_unseen(["/"])):
+        with closing(bound(database)) as store:
+            store.hurry(60)
+            with pytest.raises(Stopped, match="run again"):
+                use()
+            store.replace([replacement("/b", ["one"])])
+        with closing(bound(database)) as store:
+            with psycopg.connect(database) as other:
+                other.execute("LOCK TABLE embedmill.chunks IN ROW EXCLUSIVE MODE")
+                other.execute("SELECT FROM embedmill.documents FOR UPDATE")
+                assert isinstance(end_of(use, lambda: waits(database), lambda: store.hurry(60)), Stopped)
+            store.replace([replacement("/c", ["one"])])
+    assert ask(database, "SELECT FROM pg_indexes WHERE indexname = 'chunks_by_vector'") == []
+    with closing(bound(database)) as store:
+        assert store.status().documents == 3
+        store.prepare_search()
+        store.see(["/a", "/b"])
+        assert store.remove_unseen(["/"]) == 1
+    assert ask(database, "SELECT 1 FROM pg_indexes WHERE indexname = 'chunks_by_vector'")
 
 
 def test_patience_ends(database: str) -> None:
@@ -225,6 +346,14 @@ def test_a_restart_of_the_server_loses_nothing(own_server: OwnServer, database: 
         own_server.start()
         writer.join(60)
         check_complete(store, done[0], steps)
+
+
+def forgotten(url: str) -> bool:
+    """Whether a server that has crashed is there again, without what is not logged."""
+    try:
+        return ask(url, "SELECT count(*) FROM embedmill.seen") == [(0,)]
+    except psycopg.OperationalError:
+        return False
 
 
 def test_a_server_that_crashes_does_not_take_for_vanished_what_it_forgot(

@@ -11,7 +11,8 @@
     │   ├── StoreNotFound
     │   ├── SpaceMismatch
     │   ├── StoreBusy
-    │   └── RowsRefused
+    │   ├── RowsRefused
+    │   └── Stopped
     ├── CacheError
     ├── EmbeddingError
     └── MissingExtra
@@ -78,6 +79,10 @@ class StoreBusy(StoreError):
 
 class RowsRefused(StoreError):
     """The database refuses the data of one row or more, by a constraint or a trigger: mend the row or the rule."""
+
+
+class Stopped(StoreError):
+    """The run was stopped, and what the database was doing just then was given up: run again, it is done then."""
 
 
 class CacheError(EmbedmillError):

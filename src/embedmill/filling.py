@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from embedmill.errors import EmbedmillError, RowsRefused
@@ -69,9 +70,11 @@ class State:
         """All counts; what the database has refused has failed."""
         return self.counts - self.refused + Counter(failed=sum(self.refused.values()))
 
-    def counted(self) -> Counts:
-        """How the table stood when the run began."""
+    def counted(self, *, stopped: bool) -> Counts:
+        """How the table stood when the run began; of a run that was `stopped` before it knew, what it has done."""
         self._counting.join()
+        if self.stands is None and stopped:
+            return Counts(self.rows, self.rows, 0, 0, 0)
         return self.stands or self._table.counts()
 
     def _count(self) -> None:
@@ -103,6 +106,8 @@ class Writers:
         self._queue: Queue[Callable[[], None]] = Queue(width.writers + 1)
         self._filled: list[_Found] = []
         self._failed: list[tuple[Row, Cause]] = []
+        self._locked: list[_Found] = []  # rows that others had locked; the two under the state's lock
+        self._locked_failed: list[tuple[Row, Cause]] = []
         self._threads: dict[int, threading.Thread] = {}
         self.wanted = 0
         self.most = 0
@@ -167,6 +172,31 @@ class Writers:
         self._queue.drain()
         self._flushing += time.perf_counter() - started
 
+    @property
+    def locked(self) -> int:
+        """How many rows are not written yet, since others have locked them."""
+        return len(self._locked) + len(self._locked_failed)
+
+    def try_again(self) -> None:
+        """Write the rows that others had locked, those that they still have apart; waits until that is done."""
+        with self._state.lock:
+            filled, self._locked = self._locked, []
+            failed, self._locked_failed = self._locked_failed, []
+        for first in range(0, len(filled), self._batch):
+            self._queue.put(partial(self._fill, filled[first : first + self._batch]))
+        if failed:
+            self._queue.put(lambda: self._fail(failed))
+        self._queue.drain()
+
+    def give_up(self) -> int:
+        """Leave the rows that others have locked to the next run; how many they are."""
+        with self._state.lock:
+            for each in self._locked:
+                self._state.counts[each.name] -= 1
+            self._state.counts["failed"] -= len(self._locked_failed)
+            self._state.counts["chunks"] -= self.locked
+            return self.locked
+
     def _hand_over(self) -> None:
         if self._filled:
             filled, self._filled = self._filled, []
@@ -193,9 +223,13 @@ class Writers:
 
     def _fail(self, rows: Sequence[tuple[Row, Cause]]) -> None:
         self._table.fail(rows)
-        self._note(len(rows), [row for row, _ in rows])
+        locked = self._table.take_locked([row for row, _ in rows])
+        with self._state.lock:
+            self._locked_failed += [each for each in rows if each[0].mark in locked]
+        self._note(len(rows) - len(locked), [row for row, _ in rows])
 
     def _fill(self, rows: Sequence[_Found]) -> None:
+        refused = False
         try:
             changed = self._table.write([each.filled for each in rows])
         except RowsRefused as error:
@@ -205,12 +239,13 @@ class Writers:
                 self._fill(rows[middle:])
                 return
             self._table.fail([(rows[0].filled.row, Cause.of(error))])
-            with self._state.lock:
-                self._state.refused[rows[0].name] += 1
-            changed = 0
-        self._note(len(rows) - changed, [each.filled.row for each in rows])
-        measured = sum(each.filled.metrics is not None for each in rows)
+            refused, changed = True, 0
+        locked = self._table.take_locked([each.filled.row for each in rows])
+        self._note(len(rows) - changed - len(locked), [each.filled.row for each in rows])
+        measured = sum(each.filled.metrics is not None for each in rows if each.filled.row.mark not in locked)
         with self._state.lock:
+            self._locked += [each for each in rows if each.filled.row.mark in locked]
+            self._state.refused[rows[0].name] += refused and not locked
             self._state.counts["changed"] += changed
             self._state.counts["measured"] += max(measured - changed, 0)
 

@@ -12,13 +12,17 @@ of them die, this one takes over what it held.
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, Final
 
 from embedmill.checks import whole_number
+from embedmill.errors import Stopped
 from embedmill.filling import RowPiece, State, Tuning, Writers
 from embedmill.flow import NARROWEST, Closed, Queue, Width
 from embedmill.interfaces import TO_FINISH, Embedder, Executor, Table, VectorCache
@@ -30,12 +34,19 @@ from embedmill.reporting import table_report
 from embedmill.rows import EMPTY_TEXT, LARGE_PAGE, IngestProgress, IngestReport, Key, Row, shown
 from embedmill.unread import is_unread
 
+log = logging.getLogger(__name__)
+
 BATCH: Final = 500
 """Rows that are claimed, and written, at once: some 0.8 MB of vectors of 384 numbers. Fewer cost round trips, more
 memory, and more work that a kill repeats."""
 
 _PASSES: Final = 10
 """Times that texts which change while they are embedded are embedded anew; what changes still is for the next run."""
+
+LOCK_PATIENCE: Final = 60.0
+"""Seconds that rows which others have locked are waited for, when all else is done."""
+
+_SAY_AFTER: Final = 10.0  # seconds that other runs are waited for
 
 _LOOK_AGAIN: Final = (0.2, 2.0)  # seconds between two looks at what other runs hold: at first, and at most
 
@@ -59,11 +70,13 @@ class Ingestor:
         width: Width | None = None,
         truncate: bool = True,
         metrics: bool = True,
+        lock_patience: float = LOCK_PATIENCE,
     ) -> None:
         """`batch` rows are claimed, and written, at once; `batch_size` limits the texts in a call of the model.
 
         `width` is how many pages wait and how many threads write; None: as it is measured to be best. Texts longer
-        than the model reads are cut, and counted, or fail without `truncate`.
+        than the model reads are cut, and counted, or fail without `truncate`. Rows that others have locked are waited
+        for at the end, for at most `lock_patience` seconds.
         """
         for name, number in (("batch", batch), ("batch_size", batch_size)):
             if number is not None:
@@ -77,6 +90,7 @@ class Ingestor:
         self._width = width
         self._truncate = truncate
         self._metrics = metrics
+        self._lock_patience = lock_patience
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -106,26 +120,36 @@ class Ingestor:
             table.metrics.prepare()
         state = State(table, self._executor, started, on_progress)
         state.count()
-        with Writers(table, state, self._width or NARROWEST, self._batch) as writers:
+        with Writers(table, state, self._width or NARROWEST, self._batch) as writers, suppress(Stopped):
             self._passes(state, writers)
-        removed, index = 0, ""
+        locked, removed, index = writers.give_up(), 0, ""
+        if locked and not self._stopping.is_set():
+            log.warning(
+                "%s: %s locked by another session%s: run again when it has ended",
+                table.name,
+                "1 row is" if locked == 1 else f"{locked:,} rows are",
+                f" ({who})" if (who := table.lockers()) else "",
+            )
         stopped = self._stopping.is_set
-        if not stopped():
-            removed = table.tidy()
-            if self._metrics:
+        with suppress(Stopped):
+            if not stopped():
+                removed = table.tidy()
+            if self._metrics and not stopped():
                 state.counts["measured"] += measure_rows(
                     table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
                 )
-        if not stopped():
-            index = table.build_index(state.show, stopped)
-        if not stopped():
+            if not stopped():
+                index = table.build_index(state.show, stopped)
+        interrupted = stopped()
+        if not interrupted:
             table.note_filled()
-        return self._report(state, writers, removed=removed, index=index, interrupted=stopped())
+        return self._report(state, writers, removed=removed, index=index, locked=locked, interrupted=interrupted)
 
     def _passes(self, state: State, writers: Writers) -> None:
         """Go through the table until nothing is left that this run could do."""
         wait, longest = _LOOK_AGAIN
         changed, passes = -1, 0
+        until, waited_for_others = math.inf, 0.0
         while not self._stopping.is_set():
             if passes < _PASSES and state.counts["changed"] > changed:
                 changed, passes = state.counts["changed"], passes + 1
@@ -133,11 +157,29 @@ class Ingestor:
                 state.tell()
             elif self._table.held_elsewhere():  # should their run die, they are anybody's
                 state.show("waiting for rows that another run holds", None)
+                waited_for_others = self._say_whom(waited_for_others)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
                 self._pass(state, writers)
+            elif writers.locked and time.monotonic() < until:
+                until = min(until, time.monotonic() + self._lock_patience)
+                state.show(f"waiting for {writers.locked:,} rows that another session has locked", None)
+                self._stopping.wait(min(wait, self._lock_patience))
+                wait = min(2 * wait, longest)
+                writers.try_again()
             else:
                 return
+
+    def _say_whom(self, since: float) -> float:
+        """Say which other run is waited for, once, where that takes long; gives when the waiting has begun."""
+        now = time.monotonic()
+        if not since:
+            return now
+        if now > since + _SAY_AFTER:
+            who = self._table.lockers(runs=True)
+            log.warning("%s: waiting for rows that another run holds%s", self._table.name, f": {who}" if who else "")
+            return math.inf
+        return since
 
     def _pass(self, state: State, writers: Writers) -> None:
         """Go through the table once."""
@@ -216,6 +258,8 @@ class Ingestor:
             pages.end()
         except Closed:
             pass
+        except Stopped:
+            pages.end()
         except BaseException as error:  # handed to the thread that asks for the rows
             pages.fail(error)
 
@@ -244,8 +288,8 @@ class Ingestor:
         state.seconds["tokenise"] += time.perf_counter() - started
         return page
 
-    def _report(self, state: State, writers: Writers, **outcome: Any) -> IngestReport:
-        stands = state.counted()
+    def _report(self, state: State, writers: Writers, *, interrupted: bool, **outcome: Any) -> IngestReport:
+        stands = state.counted(stopped=interrupted)
         return table_report(
             self._table,
             stands,
@@ -257,6 +301,7 @@ class Ingestor:
             unchanged=stands.unchanged,
             last_key=", ".join(shown(state.last.key)) if state.last else "",
             writers=writers.most,
+            interrupted=interrupted,
             **outcome,
         )
 

@@ -116,6 +116,7 @@ def ingest(
             width=width(chosen),
             truncate=truncate,
             metrics=metrics,
+            lock_patience=chosen.db_timeout,
         )
         on_start(ingestor)
         return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)

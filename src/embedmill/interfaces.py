@@ -226,7 +226,8 @@ class StoredDocuments(Protocol):
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
 
-        Documents of the `keep` scopes stay. Returns how many went.
+        Documents of the `keep` scopes stay. Returns how many went. Raises `Stopped` where the run is stopped before
+        it is done.
         """
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
@@ -242,7 +243,13 @@ class StoredDocuments(Protocol):
         """What the store holds."""
 
     def prepare_search(self) -> None:
-        """Do now what the first search would have to do before it can answer."""
+        """Do now what the first search would have to do before it can answer.
+
+        Raises `Stopped` where the run is stopped before it is done.
+        """
+
+    def hurry(self, seconds: float) -> None:
+        """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""
 
     def close(self) -> None:
         """Release the store; may be called twice."""
@@ -308,8 +315,8 @@ class MetricsTable(Protocol):
 class Table(Protocol):
     """A table whose rows get vectors. Several runs, on several machines, may work at it at once.
 
-    A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`
-    and `counts` may be called from several threads, the others from one at a time.
+    A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`,
+    `take_locked` and `counts` may be called from several threads, the others from one at a time.
     """
 
     @property
@@ -344,7 +351,10 @@ class Table(Protocol):
         """
 
     def hurry(self, seconds: float) -> None:
-        """From now on, what fails for reasons that pass is tried again for at most so long; for signal handlers."""
+        """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers.
+
+        Whatever only reads, `tidy` and `metrics.finish` raise `Stopped` then.
+        """
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
@@ -373,9 +383,18 @@ class Table(Protocol):
     def write(self, rows: Sequence[Filled]) -> int:
         """Write these rows' vectors and metrics, all in one transaction, or none.
 
-        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
-        `RowsRefused` where the database refuses the data.
+        Returns how many were left out, because their text has changed meanwhile or they are gone; rows that others have
+        locked are left out too (see `take_locked`). Raises `RowsRefused` where the database refuses the data.
         """
+
+    def take_locked(self, rows: Sequence[Row]) -> set[int]:
+        """The marks of those of these rows that `write` or `fail` left as they were, since others have locked them.
+
+        They are still this run's, and may be given again.
+        """
+
+    def lockers(self, *, runs: bool = False) -> str:
+        """Who holds locks on the table, or which other `runs` are at work, for people; "" where that is not known."""
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""

@@ -6,19 +6,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
 
+from embedmill.errors import Stopped
 from embedmill.interfaces import TO_FINISH, Table
 from embedmill.metrics import measure
 from embedmill.overlap import ordered, prefetch
 from embedmill.records import TokenIds, text_hash
 from embedmill.reporting import table_report
-from embedmill.rows import LARGE_PAGE, IngestProgress, IngestReport, Key, Metrics
+from embedmill.rows import LARGE_PAGE, Counts, IngestProgress, IngestReport, Key, Metrics
 
 _FIRST_PAGE: Final = 250  # rows
 _LARGEST_PAGE: Final = 4000
 _WRITERS: Final = 2
 
+
+T = TypeVar("T")
 
 Encode = Callable[..., Sequence[TokenIds]]
 
@@ -33,7 +37,7 @@ def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None
     with prefetch(_pages(table), depth=2) as pages:
 
         def measured() -> Iterator[list[tuple[Key, bytes, Metrics]]]:
-            for page in pages:
+            for page in _until_stopped(pages):
                 if stopped():
                     return
                 texts = [text for _, text in page]
@@ -47,7 +51,8 @@ def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None
             rows += len(page)
             show(rows)
     if not stopped():
-        table.metrics.finish()
+        with suppress(Stopped):
+            table.metrics.finish()
     return rows
 
 
@@ -69,7 +74,10 @@ class MetricsRun:
         started = time.perf_counter()
         table = self._table
         table.metrics.prepare()
-        stands = table.counts()
+        try:
+            stands = table.counts()
+        except Stopped:
+            stands = Counts(0, 0, 0, 0, 0)
 
         def show(rows: int) -> None:
             on_progress(IngestProgress(rows, stands.rows, 0, 0, time.perf_counter() - started))
@@ -84,10 +92,15 @@ class MetricsRun:
             None,
             stages={},
             seconds=seconds,
-            unchanged=stands.rows - measured,
+            unchanged=max(stands.rows - measured, 0),
             removed=0,
             interrupted=self._stopping.is_set(),
         )
+
+
+def _until_stopped(pages: Iterator[T]) -> Iterator[T]:
+    with suppress(Stopped):
+        yield from pages
 
 
 def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:

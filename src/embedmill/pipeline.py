@@ -16,9 +16,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from embedmill.checks import whole_number
 from embedmill.chunking import Chunking
+from embedmill.errors import Stopped
 from embedmill.interfaces import TO_FINISH, Embedder, Executor, Source, Store, VectorCache
 from embedmill.matching import Matching
 from embedmill.overlap import prefetch
@@ -73,6 +75,7 @@ class IncrementalIndexer:
         """
         self._stopping.set()
         self._executor.hurry(TO_FINISH)
+        self._store.hurry(TO_FINISH)
         if self._source is not None:
             self._source.hurry(TO_FINISH)
 
@@ -116,18 +119,10 @@ class IncrementalIndexer:
             self._embed(flow, events, tell)
             if self._stopping.is_set():
                 flow.keep_unfinished()
-        interrupted = self._stopping.is_set()
         for folder in source.unlisted():
             cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
             self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
-        deselected = removed = 0
-        if not interrupted:
-            deselected = 0 if prune else self._keep_deselected(source)
-            removed = self._store.remove_unseen(source.scopes, source.unlisted())
-            if prune:
-                removed += self._store.forget([*both(missing), *both(self._store.vanished())])
-        finishing = time.perf_counter()
-        self._store.prepare_search()
+        deselected, removed, whole = self._finish(source, flow, list(missing) if prune else None)
         ended = time.perf_counter()
         return report(
             source,
@@ -135,7 +130,7 @@ class IncrementalIndexer:
             flow.counts,
             self._embedder,
             self._executor,
-            stages=reader.seconds | flow.seconds | {"write": writer.seconds, "search": ended - finishing},
+            stages=reader.seconds | flow.seconds | {"write": writer.seconds},
             seconds=ended - started,
             removed=removed,
             deselected=deselected,
@@ -143,18 +138,42 @@ class IncrementalIndexer:
             missing=[] if prune else list(missing),
             store=self._store.url,
             failures=self._store.status().failures,
-            interrupted=interrupted,
+            interrupted=not whole,
         )
 
     def _keep_deselected(self, source: Source) -> int:
-        """Count as seen what is left out by an option alone; how many documents that are."""
+        """Count as seen what is left out by an option alone; how many documents that are. A stop ends it."""
         number = 0
         for names in self._store.unseen(source.scopes, source.unlisted()):
+            if self._stopping.is_set():
+                break
             states = self._store.states(names)  # who has none only failed to be read: that is settled by leaving it out
             kept = source.deselected({name: state.size for name, state in states.items()})
             self._store.touch([states[name] for name in kept])
             number += len(kept)
         return number
+
+    def _finish(self, source: Source, flow: _Flow, prune: Sequence[str] | None) -> tuple[int, int, bool]:
+        """Do what is done when all is stored; whether that came to its end.
+
+        `prune` are paths that are gone, or None where what is gone or left out is kept. Gives too how many documents an
+        option left out, and how many went. Nothing of it is begun after a stop: the next run does it.
+        """
+        deselected = removed = 0
+        stopped = self._stopping.is_set
+        with suppress(Stopped):
+            if not stopped() and prune is None:
+                deselected = self._keep_deselected(source)
+            if not stopped():
+                removed = self._store.remove_unseen(source.scopes, source.unlisted())
+            if not stopped() and prune is not None:
+                removed += self._store.forget([*both(prune), *both(self._store.vanished())])
+            if not stopped():
+                started = time.perf_counter()
+                self._store.prepare_search()
+                flow.seconds["search"] = time.perf_counter() - started
+                return deselected, removed, True
+        return deselected, removed, False
 
     def _embed(self, flow: _Flow, events: Iterable[list[Event]], tell: Callable[[], None]) -> None:
         """Pull the events through the model."""
@@ -188,7 +207,7 @@ class _Flow:
         self._open: dict[str, Pending] = {}
         self.counts: Counter[str] = Counter()
         self.finished_bytes = 0
-        self.seconds = {"lookup": 0.0, "embed": 0.0}
+        self.seconds = {"lookup": 0.0, "embed": 0.0, "search": 0.0}
         self.matching: Matching[Piece] = Matching(
             embedder.fingerprint.space,
             lambda hashes: known_vectors(hashes, embedder, cache, store),

@@ -205,6 +205,7 @@ class IngestReport(Report):
     vector: str = ""  # the column that was filled
     last_key: str = ""  # of the last row that this run has written or failed
     changed: int = 0  # texts that changed while they were embedded: their vector was not written, but a newer one
+    locked: int = 0  # rows that another session had locked until the end: they are left to the next run
     measured: int = 0  # rows whose metrics this run has written
     writers: int = 0  # connections that wrote at once, at most
     index: str = ""  # what became of the index; "" where nothing was to be done

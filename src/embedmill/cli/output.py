@@ -15,7 +15,8 @@ from embedmill.errors import UsageError
 log = logging.getLogger("embedmill")
 
 _PASSWORD: Final = re.compile(
-    r"(?:(?<=postgresql://)|(?<=postgres://))([^\s/@:]*):\S*@"  # a slash in it, too
+    r"(?:(?<=postgresql://)|(?<=postgres://)|(?<=[+]psycopg://)|(?<=[+]psycopg2://)|(?<=[+]asyncpg://)"
+    r"|(?<=[+]pg8000://))([^\s/@:]*):\S*@"  # a slash in it, too
     r"|(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+",
     re.IGNORECASE,
 )

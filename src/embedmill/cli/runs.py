@@ -75,8 +75,11 @@ def run(
         return exits.INTERRUPTED
     for path in report.missing:
         output.complain(f"error: {shown(path)}: no such file or directory: what the store has of it stays (--prune)")
+    locked = getattr(report, "locked", 0)  # only of tables
+    if locked:
+        output.complain(f"error: {counted(locked, 'locked row')} left: the same command embeds them")
     if report.dry_run or not report.failures:
-        return exits.SOME_FAILED if report.missing else exits.DONE
+        return exits.SOME_FAILED if report.missing or locked else exits.DONE
     if not as_json and not quiet:
         output.say(summary.failed(first_failures(), report.failures, again=next_commands.again))
     output.complain(f"error: {counted(report.failures, 'failure')} left: see {next_commands.listed}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from embedmill.interfaces import Stoppable
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+TO_FINISH: Final = 5.0
+"""Seconds that a command which is interrupted has to close what it has open: as long as a run that is stopped."""
 
 _CLEAR_LINE: Final = b"\r\x1b[K"
 
@@ -26,7 +31,15 @@ def raise_interrupted() -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    _thread.start_new_thread(_end_late, ())  # threading's own takes locks, which a signal may come in the midst of
     raise Interrupted
+
+
+def _end_late() -> None:
+    """End the process where it does not by itself: a thread, or the end of a transaction, waits for a server."""
+    time.sleep(TO_FINISH)
+    os.write(2, b"interrupted\n")
+    os._exit(130)
 
 
 class Stopping:
@@ -57,7 +70,7 @@ class Stopping:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._run is None:
-            raise Interrupted
+            _raise(number, frame)
         # Not through sys.stderr: a signal may come in the midst of its own writing.
         before = _CLEAR_LINE if os.isatty(2) else b""
         if self.asked:  # at once: the store bears that, as it bears a kill

@@ -100,7 +100,7 @@ def bench_ingest(
             break
         with copied(chosen.store, texts) as copy:
             report = _run(copy, settings({**options, "workers": workers, "cache": False}, only=_USED), size, stop)
-        if report.interrupted:
+        if report is None or report.interrupted:
             break
         tried.append(_tried(report, workers, size, tried[0].rows_per_second if tried else None))
         on_setting(tried[-1])
@@ -136,8 +136,10 @@ def _settings(batch: int, max_workers: int) -> Iterator[tuple[int, int]]:
             yield number, size
 
 
-def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport:
-    """Fill the copy; the model is loaded before the clock runs."""
+def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport | None:
+    """Fill the copy; the model is loaded before the clock runs. None where it was stopped before that."""
+    if stop.asked:
+        return None
     with ExitStack() as stack:
         embedder, executor, _, _ = parts(chosen, stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)

@@ -13,7 +13,7 @@ from embedmill.closing import Closing
 from embedmill.postgres.connecting import Connection, configure, full, parameters
 
 import psycopg  # isort: skip - after the module that says what to install
-from psycopg_pool import ConnectionPool, PoolTimeout  # isort: skip
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout  # isort: skip
 
 log = logging.getLogger(__name__)
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())  # what it warns of is told here, in our words
@@ -36,10 +36,15 @@ class Pool(Closing):
         """`prepare` is called with each new connection, in autocommit mode; `settings` are of its session."""
         self._failed: psycopg.Error | None = None
         self._said = threading.Event()
+        self._renewing = threading.Lock()
 
         def configured(connection: Connection) -> None:
-            configure(connection, **settings)
-            prepare(connection)
+            try:
+                configure(connection, url, **settings)
+                prepare(connection)
+            except psycopg.Error as error:
+                self._failed = error
+                raise
             self._failed = None
 
         self._new = partial(
@@ -59,23 +64,24 @@ class Pool(Closing):
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         """A connection for the time of the ``with`` block."""
+        pool = self._pool
         try:
-            connection = self._pool.getconn()
-        except PoolTimeout as error:
+            connection = pool.getconn()
+        except (PoolTimeout, PoolClosed) as error:
             raise self._failed or error from None
         try:
             yield connection
         finally:
-            self._pool.putconn(connection)  # which drops it where it is lost
-
-    def check(self) -> None:
-        """Drop the connections that are lost: where one is, the others are most likely, too."""
-        self._pool.check()
+            pool.putconn(connection)  # which drops it where it is lost, or the pool is
 
     def let_go(self) -> None:
-        """Give the server back what it has lent us; to be called while nobody uses a connection."""
-        self.close()
-        self._pool = self._new()
+        """Give the server back what it has lent us; connections in use go as soon as they are given back.
+
+        Also where one connection is lost: the others most likely are, too, and to ask them may take for ever.
+        """
+        with self._renewing:
+            old, self._pool = self._pool, self._new()
+        old.close(timeout=1.0)
 
     def close(self) -> None:
         """Close all; may be called twice."""
@@ -85,7 +91,7 @@ class Pool(Closing):
         """A class of connections that notes why one cannot be made."""
         pool = self
 
-        class Telling(psycopg.Connection[tuple[Any, ...]]):
+        class Telling(Connection):
             @classmethod
             def connect(cls, *arguments: Any, **options: Any) -> Any:
                 try:

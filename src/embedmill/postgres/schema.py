@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from embedmill.errors import StoreError, StoreNotFound, UsageError
+from embedmill.postgres.blocking import BRIEFLY
 from embedmill.postgres.connecting import Connection, shown
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
@@ -46,6 +47,7 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
                 _create(connection, url, schema, scripts)
             path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
             connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # searches go on
             connection.execute(script.read_bytes())
             connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from embedmill.errors import UsageError
 from embedmill.interfaces import Store
-from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, urls
 from embedmill.sqlite.files import path_of
 from embedmill.stores import sqlite
 from embedmill.stores.damage import damage as damage_of
@@ -98,7 +98,7 @@ def shown(url: str) -> str:
 
 
 def _scheme(url: str) -> str:
-    scheme, colon, _ = url.partition(":")
+    scheme, colon = urls.scheme(url), ":" in url
     if not colon or scheme not in OPENERS:
         shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
         known = ", ".join(f"{name}:..." for name in OPENERS)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedmill.errors import StoreBusy, StoreError, StoreNotFound
-from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
+from embedmill.errors import Stopped, StoreBusy, StoreError, StoreNotFound
+from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
 from embedmill.stores.damage import RAISED, damage
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
@@ -34,6 +34,8 @@ def told(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if code(error) == sqlite3.SQLITE_BUSY:
             raise StoreBusy(f"store {path} is locked by another process: wait until it has ended") from error
+        if code(error) == sqlite3.SQLITE_INTERRUPT:
+            raise Stopped(f"store {path}: stopped before it was done: run again") from error
         raise StoreError(f"store {path}: {error}{_REMEDIES.get(code(error), '')}") from error
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
@@ -55,7 +57,7 @@ _REMEDIES = {
 }
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path) -> Connection:
     """Open for writing, beginning a new store where there is none. The caller holds the `WriterLock`."""
     refuse_foreign_file(path)
     with told(path):
@@ -77,7 +79,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> Connection:
     """Open for reading; never creates a store.
 
     Raises `StoreError` where there is no store, or none that this version can read.
@@ -149,7 +151,7 @@ def refuse_foreign_file(path: Path) -> None:
         raise StoreError(f"{path} is not an embedmill store: give another --store")
 
 
-def _connect_reader(path: Path) -> sqlite3.Connection:
+def _connect_reader(path: Path) -> Connection:
     if not path.exists() or not path.stat().st_size:
         raise StoreNotFound(f"no store at {path}: run `embedmill index` first")
     # "rw" tidies up the files beside the store that reading in WAL mode makes, and writes nothing else. Where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
@@ -39,6 +39,9 @@ writing costs as much for every row of the matrix, and a sync."""
 
 READ_ROWS: Final = 1024
 """Rows read from the database at a time: 1.5 MB of vectors of 384 numbers."""
+
+COPIED_ROWS: Final = 16_384
+"""Rows copied between two looks at whether the run is stopped: 25 MB of vectors of 384 numbers."""
 
 _VISIBLE: Final = "SELECT id, uid, chunks FROM documents WHERE complete ORDER BY id"
 
@@ -87,8 +90,13 @@ class ExactSearch:
         ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k, score)
         return list(zip(ids.tolist(), scores.tolist(), strict=True))
 
-    def prepare(self, connection: sqlite3.Connection, dimension: int) -> _View:
-        """Bring the matrix up to date where that pays; what a search does first."""
+    def prepare(
+        self, connection: sqlite3.Connection, dimension: int, go_on: Callable[[], object] = lambda: None
+    ) -> _View:
+        """Bring the matrix up to date where that pays; what a search does first.
+
+        `go_on` is called now and then while the matrix is written; what it raises ends that.
+        """
         (generation,) = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
         if self._view is None or self._view.generation != generation:
             self.close()
@@ -96,7 +104,7 @@ class ExactSearch:
             if matrix is not None and matrix.generation == generation:
                 self._view = _View(generation, matrix)
             else:
-                self._view = self._caught_up(connection, generation, matrix, dimension)
+                self._view = self._caught_up(connection, generation, matrix, dimension, go_on)
         return self._view
 
     def discard(self) -> None:
@@ -111,7 +119,12 @@ class ExactSearch:
         self._view = None
 
     def _caught_up(
-        self, connection: sqlite3.Connection, generation: bytes, matrix: Matrix | None, dimension: int
+        self,
+        connection: sqlite3.Connection,
+        generation: bytes,
+        matrix: Matrix | None,
+        dimension: int,
+        go_on: Callable[[], object],
     ) -> _View:
         """The view of a store that has changed since the matrix was written."""
         visible: Documents = np.fromiter(connection.execute(_VISIBLE), np.dtype((np.int64, 3)))
@@ -122,7 +135,7 @@ class ExactSearch:
         if not few and not self._cannot_write:
             try:
                 # Closed even on an error: a cursor left half-way would keep the file open.
-                with closing(_parts(connection, matrix, visible, kept, at, dimension)) as parts:
+                with closing(_parts(connection, matrix, visible, kept, at, dimension, go_on)) as parts:
                     write_matrix(self.path, generation, dimension, visible, parts)
                 written = Matrix(self.path)
             except OSError as error:
@@ -196,16 +209,22 @@ def _parts(
     kept: Mask,
     at: Ids,
     dimension: int,
+    go_on: Callable[[], object],
 ) -> Generator[Block | Copy]:
     """The rows of a new matrix: those the old one has are copied from it, only the others read."""
     first_rows = np.empty(0, np.int64) if matrix is None else matrix.first_rows
     for a, b in _runs(kept, at):
         if matrix is not None and kept[a]:
             first, last = int(first_rows[at[a]]), int(first_rows[at[b - 1] + 1])
-            yield Copy(matrix.file, first, last, matrix.chunks[first:last])
+            for some in range(first, last, COPIED_ROWS):
+                go_on()
+                rows = slice(some, min(some + COPIED_ROWS, last))
+                yield Copy(matrix.file, rows.start, rows.stop, matrix.chunks[rows])
         else:
             ids = [(int(visible[a, 0]), int(visible[b - 1, 0]))]
-            yield from (block for _, block in _read(connection, ids, dimension))
+            for _, block in _read(connection, ids, dimension):
+                go_on()
+                yield block
 
 
 def _read(connection: sqlite3.Connection, ranges: Ranges, dimension: int) -> Iterator[tuple[Ids, Block]]:

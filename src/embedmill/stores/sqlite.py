@@ -18,7 +18,7 @@ import numpy as np
 from embedmill.errors import StoreError, StoreNotFound
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus, Vector
-from embedmill.sqlite.files import path_of
+from embedmill.sqlite.files import Connection, path_of
 from embedmill.stores import rows, unseen
 from embedmill.stores.database import damaged, open_reader, open_writer, refuse_foreign_file, told
 from embedmill.stores.exact import ExactSearch
@@ -78,8 +78,8 @@ class SqliteStore:
         self.url = f"sqlite:{path}"
         self._process = os.getpid()
         self._lock: WriterLock | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
@@ -214,8 +214,9 @@ class SqliteStore:
 
         What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
         scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
+        Raises `Stopped` where the run is stopped before it is done.
         """
-        with self._transaction() as db:
+        with self._transaction() as db, _needless(db):
             return unseen.remove(db, scopes, keep, self._staged.values())
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
@@ -339,11 +340,20 @@ class SqliteStore:
         return [hits[chunk] for chunk in scores]
 
     def prepare_search(self) -> None:
-        """Do now what the first search would have to do before it can answer."""
-        with self._snapshot() as db:
+        """Do now what the first search would have to do before it can answer.
+
+        Raises `Stopped` where the run is stopped before it is done: a search does it then.
+        """
+        with self._snapshot() as db, _needless(db):
             dimension = rows.facts(db).get("dimension")
             if dimension is not None:
-                self._search.prepare(db, dimension)
+                self._search.prepare(db, dimension, db.go_on)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.hurry(seconds)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
@@ -381,7 +391,7 @@ class SqliteStore:
             raise StoreError(f"store {self.path} was opened before this process was forked: open it anew in this one")
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+    def _snapshot(self) -> Iterator[Connection]:
         """The reader's connection, which shows one state of the store throughout."""
         self._check_process()
         with self._reading, told(self.path):
@@ -395,7 +405,7 @@ class SqliteStore:
                     self._reader.execute("ROLLBACK")
 
     @contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Connection]:
         """The writer's connection: either all that is done with it becomes durable, or nothing."""
         self._check_process()
         with self._writing, told(self.path):
@@ -409,6 +419,16 @@ class SqliteStore:
                 if self._writer.in_transaction:  # on a full disk SQLite itself has rolled back
                     self._writer.execute("ROLLBACK")
                 raise
+
+
+@contextmanager
+def _needless(db: Connection) -> Iterator[None]:
+    """Within this context a run that is stopped gives up what is being done."""
+    db.needless = True
+    try:
+        yield
+    finally:
+        db.needless = False
 
 
 def _make_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from embedmill.errors import UsageError
 from embedmill.interfaces import Table
+from embedmill.postgres import urls
 
 
 def open_table(url: str, name: str, **options: Any) -> Table:
@@ -16,8 +17,8 @@ def open_table(url: str, name: str, **options: Any) -> Table:
     that no database knows and for a table or column that is not there, does not fit or is not clear; `StoreError` where
     the database cannot be used.
     """
-    scheme, colon, _ = url.partition(":")
-    if scheme in ("postgresql", "postgres"):
+    scheme, colon = urls.scheme(url), ":" in url
+    if scheme in urls.SCHEMES:
         from embedmill.tables.postgres import PostgresTable
 
         return PostgresTable(url, name, **options)

@@ -45,7 +45,7 @@ _LEFT: Final = r"""
 
 @contextmanager
 def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
-    from embedmill.postgres.connecting import connect, shown, told
+    from embedmill.postgres.connecting import connect, require_primary, require_session, shown, told
 
     from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -53,6 +53,8 @@ def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
     name = sql.Identifier(schema, NAME)
     with connect(url) as connection:
         with told(url):
+            require_session(connection, url)
+            require_primary(connection, url)
             # Held as long as we live: what a bench that was killed has left is removed by the next.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [schema])
             for (left,) in connection.execute(_LEFT).fetchall():

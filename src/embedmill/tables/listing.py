@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedmill.errors import StoreBusy, StoreError, UsageError
+from embedmill.postgres import urls
 from embedmill.tables.naming import shown
 
 
@@ -28,8 +29,8 @@ def listed(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
 
     Raises `StoreError` where it cannot be used.
     """
-    scheme, colon, _ = url.partition(":")
-    if scheme in ("postgresql", "postgres"):
+    scheme, colon = urls.scheme(url), ":" in url
+    if scheme in urls.SCHEMES:
         return _in_postgres(url, schema)
     return _in_sqlite(url, lock_timeout) if scheme == "sqlite" and colon else []
 

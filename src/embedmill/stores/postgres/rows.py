@@ -12,6 +12,7 @@ import numpy as np
 
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Space
+from embedmill.postgres.blocking import BRIEFLY
 from embedmill.postgres.connecting import Connection
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import DocumentState, Failure, Record, Replacement
@@ -48,7 +49,8 @@ def has_chunks(db: Connection) -> bool:
 
 
 def bind(db: Connection, space: Space, model: str) -> None:
-    """Bind the store, which has no chunks."""
+    """Bind the store, which has no chunks. Searches are not made to wait behind it for long."""
+    db.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
     db.execute("DROP INDEX IF EXISTS chunks_by_vector")  # of another dimension, or of what is gone
     db.execute(f"ALTER TABLE chunks ALTER COLUMN vector TYPE vector({int(space.dimension)})")
     # In its row as long as it fits there: a scan of 20,000 vectors of 768 numbers took 18 ms so, and 54 ms where the

@@ -10,14 +10,27 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from embedmill.errors import StoreBusy, StoreError
+from embedmill.postgres import blocking
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, dial, end_with_client, require_vector, shown, translated
+from embedmill.postgres.connecting import (
+    Connection,
+    end_with_client,
+    require_primary,
+    require_session,
+    require_vector,
+    shown,
+    translated,
+)
 from embedmill.postgres.patience import Patience
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import IsolationLevel, errors, sql  # isort: skip
 
 T = TypeVar("T")
+
+Done = Callable[[int], object]
+
+_TABLES: Final = ("meta", "writer", "seen", "documents", "chunks", "failures")
 
 _GRACE: Final = "1s"
 """For the lock of another writer: the server takes a moment to notice that a client was killed."""
@@ -39,8 +52,9 @@ class Place:
         """
 
         def prepare(connection: Connection) -> None:
-            schemas.require(connection, self.url, self.schema)
-            self._extension = require_vector(connection, self.url)
+            with connection.transaction():
+                schemas.require(connection, self.url, self.schema)
+                self._extension = require_vector(connection, self.url)
             self._reading(connection)
 
         return self._open(patience, prepare, default_transaction_read_only="on")
@@ -52,22 +66,22 @@ class Place:
         def attempt() -> Connection:
             nonlocal reached
             try:
-                connection = dial(self.url, **settings)
+                connection = patience.dial(**settings)
             except psycopg.Error as error:
                 if reached or error.sqlstate:  # a connection that cannot be made has no code
                     raise
                 raise translated(error, self.url) from error
             reached = True
-            with _closed_on_error(connection):
+            with _closed_on_error(connection), patience.use(connection):
                 prepare(connection)
             return connection
 
         return patience(attempt)
 
-    def reopen_reader(self) -> Connection:
+    def reopen_reader(self, patience: Patience) -> Connection:
         """The same after the connection was lost; raises what psycopg raises."""
-        connection = dial(self.url, default_transaction_read_only="on")
-        with _closed_on_error(connection):
+        connection = patience.dial(default_transaction_read_only="on")
+        with _closed_on_error(connection), patience.use(connection):
             self._reading(connection)
         return connection
 
@@ -82,6 +96,8 @@ class Place:
         """
 
         def prepare(connection: Connection) -> None:
+            require_session(connection, self.url)
+            require_primary(connection, self.url)
             _require_unicode(connection, self.url)
             if not create and not schemas.version(connection, self.schema, self.url):
                 schemas.require(connection, self.url, self.schema)
@@ -93,20 +109,24 @@ class Place:
 
         return self._open(patience, prepare)
 
-    def reopen_writer(self, run: int) -> Connection:
+    def reopen_writer(self, patience: Patience, run: int) -> Connection:
         """The same after the connection was lost, for the run of this number; raises what psycopg raises.
 
         The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
         begun meanwhile.
         """
-        connection = dial(self.url)
-        with _closed_on_error(connection):
+        connection = patience.dial()
+        with _closed_on_error(connection), patience.use(connection):
             self._writing(connection)
             (current,) = _row(connection, "SELECT run FROM writer")
             if current != run:
                 raise self.superseded()
             self._lock(connection)
         return connection
+
+    def holders(self, connection: Connection) -> str:
+        """Who holds a lock on one of the store's tables."""
+        return blocking.holders(connection, [sql.Identifier(self.schema, name) for name in _TABLES])
 
     def superseded(self) -> StoreBusy:
         """The error of a run that has lost the store to another."""
@@ -122,7 +142,7 @@ class Place:
     def _enter(self, connection: Connection) -> None:
         """Make the schema's names, and pgvector's, mean what they say."""
         names = [sql.Identifier(name).as_string(connection) for name in (self.schema, self._extension)]
-        connection.execute("SELECT set_config('search_path', %s, false)", [", ".join(names)])
+        connection.settle(search_path=", ".join(names))
 
     def _lock(self, connection: Connection) -> None:
         """Take the writer's lock; raises `errors.LockNotAvailable` where that takes too long."""
@@ -179,22 +199,26 @@ class Session:
         """`patience` tries again what passes by itself; `reopen` raises what psycopg raises."""
         self._place = place
         self._patience = patience
+        self._patience.holders = place.holders
         self._reopen = reopen
         self._using = threading.Lock()
         self._connection = connection
         self._closed = False
 
-    def __call__(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, given the connection in a transaction; it may be called several times."""
+    def __call__(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
+        """What `work` returns, given the connection in a transaction; it may be called several times.
+
+        What is `needless` once the run is stopped raises `Stopped` then.
+        """
         with self._using:
             if self._closed:
                 raise StoreError(f"store {self._place.shown} is closed")
-            return self._patience(lambda: self._try(work))
+            return self._patience(lambda: self._try(work, needless))
 
-    def _try(self, work: Callable[[Connection], T]) -> T:
+    def _try(self, work: Callable[[Connection], T], needless: bool) -> T:
         if self._connection.closed:
             self._connection = self._reopen()
-        with self._connection.transaction():
+        with self._patience.use(self._connection, needless=needless), self._connection.transaction():
             return work(self._connection)
 
     def close(self) -> None:
@@ -204,10 +228,9 @@ class Session:
             self._connection.close()
 
 
-def reading(place: Place, patience: float) -> Session:
-    """A session that reads, and bears what passes for so many seconds. Raises what `Place.open_reader` raises."""
-    patient = Patience(place.url, patience)
-    return Session(place, patient, place.open_reader(patient), place.reopen_reader)
+def reading(place: Place, patience: Patience) -> Session:
+    """A session that reads. Raises what `Place.open_reader` raises."""
+    return Session(place, patience, place.open_reader(patience), lambda: place.reopen_reader(patience))
 
 
 class Run:
@@ -217,15 +240,16 @@ class Run:
     answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
     """
 
-    def __init__(self, place: Place, patience: float, *, create: bool) -> None:
+    def __init__(self, place: Place, patience: Patience, *, create: bool) -> None:
         """Raises what `Place.open_writer` raises."""
         self._place = place
         self._using = threading.Lock()
-        self._step = 0
+        self._attempted = 0  # transactions of this run, those that failed too: each is known by its number
+        self._step = 0  # the last that is known to be done
+        self._uncertain: dict[int, Done] = {}  # those that failed, and may be done all the same
         self.number = 0
-        patient = Patience(place.url, patience)
-        connection = place.open_writer(patient, self._begin, create=create)
-        self._session = Session(place, patient, connection, lambda: place.reopen_writer(self.number))
+        connection = place.open_writer(patience, self._begin, create=create)
+        self._session = Session(place, patience, connection, lambda: place.reopen_writer(patience, self.number))
 
     def _begin(self, connection: Connection) -> None:
         """Take a number; the lock is held."""
@@ -238,29 +262,54 @@ class Run:
             connection.execute("DELETE FROM seen")
             connection.execute("INSERT INTO seen VALUES (%s, '')", [self.number])
 
-    def transaction(self, work: Callable[[Connection], int]) -> int:
-        """What `work` returns, given the connection in a transaction; it may be called again, and counts once."""
+    def transaction(
+        self, work: Callable[[Connection], int], done: Done = lambda _: None, *, needless: bool = False
+    ) -> int:
+        """What `work` returns, given the connection in a transaction; it may be called again, and counts once.
+
+        `done` is called with that when it is known to be durable. Where this raises `StoreError` it may be durable too:
+        the next transaction looks first, and calls `done` then. What is `needless` once the run is stopped raises
+        `Stopped` then, and is not done.
+        """
         with self._using:
-            answer = self.note(lambda db: self._step_by(work, db))
-            self._step += 1
+            self._attempted += 1
+            number = self._attempted
+            try:
+                answer = self.note(lambda db: self._step_by(number, work, db), needless=needless)
+            except BaseException:
+                self._uncertain[number] = done
+                raise
+            self._step = number
+            done(answer)
             return answer
 
-    def note(self, work: Callable[[Connection], T]) -> T:
+    def note(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
         """Do what may be done twice."""
         try:
-            return self._session(work)
+            return self._session(work, needless=needless)
         except UnicodeEncodeError as error:
             raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
 
-    def _step_by(self, work: Callable[[Connection], int], db: Connection) -> int:
+    def _step_by(self, number: int, work: Callable[[Connection], int], db: Connection) -> int:
         run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
         if run != self.number:
             raise self._place.superseded()
-        if step > self._step:  # it was done, and only the answer got lost
+        if step == number:  # it was done, and only the answer got lost
             return int(answer)
+        self._settle(step, answer)
         answer = work(db)
-        db.execute("UPDATE writer SET step = %s, answer = %s", [self._step + 1, answer])
+        db.execute("UPDATE writer SET step = %s, answer = %s", [number, answer])
         return answer
+
+    def _settle(self, step: int, answer: int) -> None:
+        """Find out what has become of the transactions that failed: `step` is the last that was done."""
+        done = self._uncertain.get(step)
+        self._uncertain.clear()
+        if done is not None:
+            self._step = step
+            done(answer)
+        elif step != self._step:
+            raise StoreError(f"store {self._place.shown}: another has written as run {self.number}: this is a bug")
 
     def close(self) -> None:
         """Let the next run in; may be called twice."""

@@ -19,7 +19,7 @@ from embedmill.records import Cause, DocumentState, Failure, Hit, Record, Replac
 from embedmill.stores.postgres import nearest, rows, text
 from embedmill.stores.postgres.inspection import problems
 from embedmill.stores.postgres.names import PostgresRoots
-from embedmill.stores.postgres.session import Place, Run, reading
+from embedmill.stores.postgres.session import Done, Place, Run, reading
 from embedmill.stores.roots import Anchor
 from embedmill.stores.scores import score_of
 from embedmill.stores.spaces import check_shape, finite, mismatch, prompts_of
@@ -58,15 +58,16 @@ class PostgresStore:
     ) -> None:
         """`patience`: seconds for which a lost connection is made anew."""
         self._place = Place(url, schema)
-        self._patience = patience
+        self._patience = Patience(url, patience)
         self.url = self._place.shown
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         with ExitStack() as stack:
-            self._run = Run(self._place, patience, create=create) if write else None
+            stack.callback(self._patience.close)
+            self._run = Run(self._place, self._patience, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
-            self._reading = reading(self._place, patience)
+            self._reading = reading(self._place, self._patience)
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
@@ -91,8 +92,7 @@ class PostgresStore:
                 rows.note_fields(db, space)
             return 0
 
-        self._write(work)
-        self._dimension = space.dimension
+        self._write(work, lambda _: self._know_dimension(space.dimension))
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -139,7 +139,7 @@ class PostgresStore:
             self._mark_seen(db, [document])
             return version
 
-        self._staged[document] = self._write(work)
+        self._write(work, lambda version: self._staged.update({document: version}))
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
         """Put whole documents in place of what the store has of them, all in one transaction.
@@ -158,9 +158,11 @@ class PostgresStore:
             self._mark_seen(db, list(latest))
             return 0
 
-        self._write(work)
-        for name in latest:
-            self._staged.pop(name, None)
+        def done(_: int) -> None:
+            for name in latest:
+                self._staged.pop(name, None)
+
+        self._write(work, done)
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
         """Record failures of a document and leave its rows: what could not be read is kept as it was."""
@@ -195,6 +197,7 @@ class PostgresStore:
         What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
         scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
         Nothing goes where the server has crashed meanwhile and forgotten what was seen: that is left to the next run.
+        Raises `Stopped` where the run is stopped before it is done.
         """
         run = self._writer.number
 
@@ -203,7 +206,7 @@ class PostgresStore:
                 return -1
             return rows.remove_unseen(db, run, scopes, keep, self._staged.values())
 
-        removed = self._write(work)
+        removed = self._write(work, needless=True)
         if removed < 0:
             log.warning("%s has crashed during this run: what has vanished is removed by the next", self.url)
         return max(removed, 0)
@@ -212,7 +215,8 @@ class PostgresStore:
         """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
         writer, last = self._writer, ""
         while True:
-            page = writer.note(partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last))
+            look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last)
+            page = writer.note(look, needless=True)
             if not page:
                 return
             yield page
@@ -263,12 +267,19 @@ class PostgresStore:
         return self._reading(work)
 
     def prepare_search(self) -> None:
-        """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing."""
+        """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing.
+
+        Raises `Stopped` where the run is stopped before it is done: the next builds it.
+        """
         dimension = self._dimension
         if self._run is not None and dimension is not None:
             held = self._run.note(rows.bound)
             score = score_of(held.fields if held is not None else {})
-            self._run.note(lambda db: nearest.build_index(db, dimension, score))
+            self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on no answer is waited for longer than this; what need not be done now is not."""
+        self._patience.hurry(seconds)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
@@ -281,8 +292,7 @@ class PostgresStore:
         """
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
-        patience = Patience(self._place.url, self._patience)
-        with told(self._place.url), closing(self._place.open_reader(patience)) as db, db.transaction():
+        with told(self._place.url), closing(self._place.open_reader(self._patience)) as db, db.transaction():
             yield from problems(db, look, shown)
 
     def close(self) -> None:
@@ -295,8 +305,11 @@ class PostgresStore:
             raise StoreError(f"store {self.url} was opened for reading")
         return self._run
 
-    def _write(self, work: Callable[[Connection], int]) -> int:
-        return self._writer.transaction(work)
+    def _write(self, work: Callable[[Connection], int], done: Done = lambda _: None, *, needless: bool = False) -> int:
+        return self._writer.transaction(work, done, needless=needless)
+
+    def _know_dimension(self, dimension: int) -> None:
+        self._dimension = dimension
 
     def _mark_seen(self, db: Connection, names: Sequence[str]) -> None:
         rows.mark_seen(db, self._writer.number, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any, Final
 
 from embedmill.errors import StoreError, UsageError
 from embedmill.postgres import hnsw
-from embedmill.postgres.connecting import Connection, connect, dial, end_with_client, shown
+from embedmill.postgres.blocking import BRIEFLY, sessions
+from embedmill.postgres.connecting import Connection, connect, end_with_client, shown
 from embedmill.postgres.patience import Patience
 from embedmill.rows import DISTANCES, IndexOptions
 from embedmill.tables.postgres.target import Target
@@ -23,6 +25,8 @@ from psycopg import errors, sql  # isort: skip
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.5  # seconds
+
+_SAY_AFTER: Final = 5.0  # seconds that a build waits for others' transactions
 
 _OF_THE_SERVER: Final = ["btree", "hash", "gin", "gist", "spgist", "brin"]
 """Kinds of indexes that do not find near vectors."""
@@ -111,7 +115,7 @@ class VectorIndex:
             return ""
 
         def attempt() -> str:
-            with dial(self._url) as connection:
+            with self._patience.dial() as connection, self._patience.use(connection):
                 try:
                     return self._finish(connection, dimension, show, stopped)
                 except errors.QueryCanceled as error:
@@ -135,7 +139,8 @@ class VectorIndex:
         if same or (valid and not explicit):
             index = (same or valid)[0]
             return f"{index.method} {index.name} was there, kept"
-        rows = self._rows(connection)
+        with self._patience.use(connection, needless=True):
+            rows = self._rows(connection)
         if not explicit and rows <= hnsw.WORTH_IT:
             return ""
         if dimension > hnsw.MOST_DIMENSIONS[self._target.kind]:
@@ -190,7 +195,10 @@ class VectorIndex:
         for workers in hnsw.attempts(connection, rows, dimension, kind=self._target.kind, m=self._options.m):
             try:
                 with _watched(self._url, connection.info.backend_pid, show, stopped):
-                    connection.execute(statement)
+                    if self._target.partitioned:
+                        self._locked(connection, statement)
+                    else:
+                        connection.execute(statement)
             except hnsw.TOO_LITTLE_MEMORY:
                 self._drop(connection, name)
                 if not workers:
@@ -201,6 +209,17 @@ class VectorIndex:
             else:
                 break
         return f"hnsw {name} built over {rows:,} rows"
+
+    def _locked(self, connection: Connection, statement: sql.Composed) -> None:
+        """Build it in a transaction that keeps others from writing; who waits for that makes nobody wait behind.
+
+        Raises `errors.LockNotAvailable` where others write just now: to be tried again.
+        """
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(self._target.table))
+            connection.execute("SELECT set_config('lock_timeout', '0', true)")
+            connection.execute(statement)
 
     def _drop(self, connection: Connection, name: str) -> None:
         """Remove what a failed build has left; one that is not concurrent leaves nothing."""
@@ -234,26 +253,42 @@ def _free_name(connection: Connection, target: Target) -> str:
     raise StoreError(f"{target.title}: there are a thousand indexes of the name {target.name}_{target.vector}_hnsw")
 
 
+_PROGRESS: Final = """
+    SELECT pg_blocking_pids(a.pid), phase, blocks_done, blocks_total, tuples_done, tuples_total
+    FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index USING (pid) WHERE a.pid = %s
+"""
+"""Whom a build waits for, and how far it is."""
+
+
+def _show_progress(row: tuple[Any, ...], show: Show) -> None:
+    waits_for, phase, blocks, of_blocks, rows, of_rows = row
+    share = blocks / of_blocks if of_blocks else rows / of_rows if of_rows else None
+    if waits_for:
+        show(f"building the index: {phase or 'waiting'} (process {waits_for[0]} of the server)", None)
+    elif phase is not None:
+        show(f"building the index: {phase}", share)
+
+
 @contextmanager
 def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Iterator[None]:
     """Shows how far the index is that another connection builds, and cancels it when the run is stopped."""
     ended = threading.Event()
 
     def watch() -> None:
+        before = time.monotonic()  # when it last waited for nobody
         try:
             with connect(url) as connection:
                 while not ended.wait(_LOOK_EVERY):
                     if stopped():
                         connection.execute("SELECT pg_cancel_backend(%s)", [pid])
-                    row = connection.execute(
-                        """SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
-                           FROM pg_stat_progress_create_index WHERE pid = %s""",
-                        [pid],
-                    ).fetchone()
-                    if row is not None:
-                        phase, blocks, of_blocks, rows, of_rows = row
-                        share = blocks / of_blocks if of_blocks else rows / of_rows if of_rows else None
-                        show(f"building the index: {phase}", share)
+                    row = connection.execute(_PROGRESS, [pid]).fetchone()
+                    if row is None:
+                        continue
+                    before = before if row[0] else time.monotonic()
+                    if row[0] and time.monotonic() > before + _SAY_AFTER:
+                        before = math.inf  # said once
+                        log.warning("the index waits for %s, whose transaction is older", sessions(connection, row[0]))
+                    _show_progress(row, show)
         except (StoreError, psycopg.Error) as error:  # the build itself goes on
             log.info("%s: the index's progress cannot be shown: %s", shown(url), error)
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, Final
 
 from embedmill.errors import StoreError
-from embedmill.postgres.connecting import Connection, reason, shown
+from embedmill.postgres.blocking import BRIEFLY
+from embedmill.postgres.connecting import Connection, reason, require_primary, shown
 from embedmill.rows import Key, Metrics
 from embedmill.tables import naming
 from embedmill.tables.postgres.metrics_statements import MetricsStatements
@@ -64,9 +65,11 @@ class PostgresMetrics:
 
         Raises `StoreError` where its name is taken, or this user may not.
         """
+        self._session.require_own()
         self._session.read(self._prepare)
 
     def _prepare(self, connection: Connection) -> None:
+        require_primary(connection, self._url)
         oid = self._check(connection)
         if oid is None and self._follow(connection):
             oid = self._check(connection)
@@ -96,6 +99,7 @@ class PostgresMetrics:
             return False
         new = naming.metrics_name(self._target.name)
         with suppress(errors.InsufficientPrivilege), connection.transaction():  # else it is made anew
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
             if new != older:
                 rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
                 connection.execute(rename.format(sql.Identifier(schema, older), sql.Identifier(new)))
@@ -114,6 +118,7 @@ class PostgresMetrics:
             return
         try:
             with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
                 if list(old.values()) == list(new.values()):
                     for statement in self._statements.rename_key(list(old)):
                         connection.execute(statement, {})
@@ -146,7 +151,7 @@ class PostgresMetrics:
         while True:
             query = self._statements.missing(after=after is not None)
             values = {"limit": limit} | place(after)
-            rows = self._session.read(partial(_all, query=query, values=values))
+            rows = self._session.read(partial(_all, query=query, values=values), needless=True)
             texts = [(tuple(key), decoded(content)) for content, *key in rows]
             found = [(key, text) for key, text in texts if text is not None]
             if found or len(rows) < limit:
@@ -179,7 +184,7 @@ class PostgresMetrics:
             connection.execute(self._statements.remove_metrics, {"table_name": self._target.table.as_string(None)})
             connection.execute(self._statements.count_frequencies, {})
 
-        self._session.write(work)
+        self._session.write(work, needless=True)
 
 
 def _oid(connection: Connection, table: sql.Identifier) -> int | None:

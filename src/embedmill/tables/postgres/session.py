@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, TypeVar
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Final, LiteralString, TypeVar
 
 from embedmill.closing import Closing
 from embedmill.errors import StoreError
-from embedmill.postgres.connecting import LOCK_TIMEOUT, Connection, connect, dial, full
+from embedmill.postgres.connecting import LOCK_TIMEOUT, Connection, connect, full, require_session
 from embedmill.postgres.patience import Patience
 from embedmill.postgres.pooling import Pool
 
 import psycopg  # isort: skip - after the module that says what to install
-from psycopg import sql  # isort: skip
+from psycopg import errors, sql  # isort: skip
 from psycopg.abc import Params  # isort: skip
 
 T = TypeVar("T")
@@ -43,7 +45,20 @@ _IN_ORDER: Final = _PLANS | {
 }
 
 
+_LOST: Final = ("08", "57")
+"""Classes of errors that come with a lost connection: of connections themselves, and what administrators do."""
+
+_MOMENT: Final = 500
+"""Milliseconds that rows which others have locked are waited for before the rest is written without them."""
+
+_LOCKS_LAST: Final = 10.0  # seconds for which others are taken to hold rows, where one of them has
+
 MOST_WRITERS: Final = 8  # connections that write at once
+
+
+def _whole(connection: Connection) -> AbstractContextManager[object]:
+    """One transaction, where the next may be another session's; else each statement is one of its own."""
+    return connection.transaction() if connection.pooled else nullcontext()
 
 
 class Session(Closing):
@@ -59,63 +74,108 @@ class Session(Closing):
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
         self._using = threading.RLock()
         self._held: tuple[int, int] | None = None
+        self._met_locks = -math.inf  # when a row was last found locked
         self._closed = False
         self._reader = connect(url, **_IN_ORDER, **self._timeout)
         self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_PLANS, **self._timeout)
 
-    def read(self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None) -> T:
-        """What `work` gives on the connection that claims; `again` is called before it is tried once more."""
+    def read(
+        self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None, *, needless: bool = False
+    ) -> T:
+        """What `work` gives on the connection that claims; `again` is called before it is tried once more.
+
+        What is `needless` once the run is stopped raises `Stopped` then.
+        """
 
         def prepare(error: BaseException) -> None:
             self._reconnect()
             again()
 
-        with self._using:
-            return self.patience(lambda: work(self._connection()), prepare)
+        def attempt() -> T:
+            connection = self._connection()
+            with self.patience.use(connection, needless=needless), _whole(connection):
+                return work(connection)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gives in a transaction of its own, on a connection of its own."""
+        with self._using:
+            return self.patience(attempt, prepare)
+
+    def write(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
+        """What `work` gives in a transaction of its own, on a connection of its own; for `needless` see `read`."""
 
         def transaction() -> T:
-            with self._writers.lend() as connection, connection.transaction():
+            with (
+                self._writers.lend() as connection,
+                self.patience.use(connection, needless=needless),
+                connection.transaction(),
+            ):
                 return work(connection)
 
         return self.patience(transaction, self._check_writers)
 
     def stage(
-        self, copying: sql.Composed, send: Callable[[psycopg.Copy], None], statement: sql.Composed, parameters: Params
-    ) -> int:
+        self,
+        copying: sql.Composed,
+        send: Callable[[psycopg.Copy], None],
+        statement: sql.Composed,
+        parameters: Params,
+        *,
+        skipping: sql.Composed | None = None,
+    ) -> tuple[int, bool]:
         """Copy rows somewhere and execute a statement over them, in one transaction; gives how many rows that took.
 
-        The statement and its COMMIT are one message, so that nobody waits for rows that a run which stands still, or
-        is cut off, has just written.
+        `skipping` is the same statement, but leaves out rows that others have locked: it is taken where these are
+        locked for longer than a moment, which is told too. Statement and COMMIT are one message, so that nobody waits
+        for rows that a run which stands still, or is cut off, has just written.
         """
-        whole = sql.SQL("{}; COMMIT").format(statement)
 
-        def transaction() -> int:
-            with self._writers.lend() as connection, psycopg.ClientCursor(connection) as cursor:
-                cursor.execute("BEGIN")
+        def transaction(begin: LiteralString, statement: sql.Composed) -> int:
+            with (
+                self._writers.lend() as connection,
+                self.patience.use(connection),
+                psycopg.ClientCursor(connection) as cursor,
+            ):
+                cursor.execute(begin)
                 with cursor.copy(copying) as copy:
                     send(copy)
-                return cursor.execute(whole, parameters).rowcount
+                return cursor.execute(sql.SQL("{}; COMMIT").format(statement), parameters).rowcount
 
-        return self.patience(transaction, self._check_writers)
+        def attempt() -> tuple[int, bool]:
+            if skipping is None:
+                return transaction("BEGIN", statement), False
+            if time.monotonic() > self._met_locks + _LOCKS_LAST:
+                try:
+                    return transaction(f"BEGIN; SET LOCAL lock_timeout = {_MOMENT}", statement), False
+                except errors.LockNotAvailable:
+                    self._met_locks = time.monotonic()
+            return transaction("BEGIN", skipping), True
+
+        return self.patience(attempt, self._check_writers)
 
     def look(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose."""
+        """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose.
+
+        Raises `Stopped` where the run is stopped.
+        """
 
         def beside() -> T:
             try:
-                connection = dial(self._url, **_OURS, **self._timeout)
+                connection = self.patience.dial(**_OURS, **self._timeout)
             except psycopg.OperationalError as error:
                 if not full(error):
                     raise
                 with self._using:
-                    return work(self._connection())
-            with connection:
+                    connection = self._connection()
+                    with self.patience.use(connection, needless=True), _whole(connection):
+                        return work(connection)
+            with connection, self.patience.use(connection, needless=True), _whole(connection):
                 return work(connection)
 
         return self.patience(beside)
+
+    def require_own(self) -> None:
+        """Raise `StoreError` where a pooler gives each transaction another session: before anything is changed."""
+        with self._using:
+            self.patience(lambda: require_session(self._connection(), self._url))
 
     def hold(self, lock: int, run: int) -> None:
         """Hold this run's lock as long as the session lasts, on a new connection too where the old one is lost."""
@@ -124,7 +184,7 @@ class Session(Closing):
             self._lock(self._connection())
 
     def let_go(self) -> None:
-        """Give the server back the writers' connections; to be called while nobody writes."""
+        """Give the server back the writers' connections that nobody uses."""
         self._writers.let_go()
 
     def close(self) -> None:
@@ -133,6 +193,7 @@ class Session(Closing):
             self._closed = True
             self._writers.close()
             self._reader.close()
+            self.patience.close()
 
     def _connection(self) -> Connection:
         if self._closed:
@@ -145,9 +206,10 @@ class Session(Closing):
         if not connection.closed and not connection.broken:
             return
         with suppress(psycopg.Error):  # the next attempt meets the same
-            opened = dial(self._url, **_IN_ORDER, **self._timeout)
+            opened = self.patience.dial(**_IN_ORDER, **self._timeout)
             try:
-                self._lock(opened)
+                with self.patience.use(opened):
+                    self._lock(opened)
             except BaseException:
                 opened.close()
                 raise
@@ -160,5 +222,5 @@ class Session(Closing):
 
     def _check_writers(self, error: BaseException) -> None:
         """Where one connection is lost, the others most likely are, too."""
-        if isinstance(error, psycopg.OperationalError):
-            self._writers.check()
+        if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in _LOST:
+            self._writers.let_go()

@@ -87,15 +87,27 @@ class Statements(Parts):
 
     # Writing
 
-    def fill(self, *, measured: bool) -> sql.Composed:
-        """Write what is staged to table, metrics and marks, where the texts are still the same."""
+    def fill(self, *, measured: bool, skipping: bool = False) -> sql.Composed:
+        """Write what is staged to table, metrics and marks, where the texts are still the same.
+
+        `skipping` leaves out rows that others have locked; else they are waited for.
+        """
+        rows = self._fill(_FREE if skipping else _STAGED)
         metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
-        return sql.SQL("").join([self._fill(_FILL), metrics, self._fill(_FILLED)])
+        return sql.SQL("").join([rows, self._fill(_FILL), metrics, self._fill(_FILLED)])
 
     @cached_property
-    def unchanged(self) -> sql.Composed:
-        """Rows that are held still, though their texts are the same."""
-        return self._fill(_UNCHANGED)
+    def held(self) -> sql.Composed:
+        """Which of these marks this run still holds."""
+        return self._fill(_HELD)
+
+    def unchanged(self, *, skipping: bool = False) -> sql.Composed:
+        """Rows that are held still, though their texts are the same; `skipping` locks them, and leaves out the rest."""
+        return self._fill(_UNCHANGED + (_SKIPPING if skipping else ""))
+
+    def to_clear(self, *, skipping: bool = False) -> sql.Composed:
+        """Rows whose vector `clear` would take; `skipping` locks them, and leaves out those that others have locked."""
+        return self._fill(_TO_CLEAR + (_SKIPPING if skipping else ""))
 
     @cached_property
     def count_rewritten(self) -> sql.Composed:
@@ -263,13 +275,31 @@ WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND 
 # Each row of marks and table is found through its index, from the rows that are staged: OFFSET keeps the planner from
 # turning that round, which it would, since it knows nothing of a temporary table. RETURNING hands on what the rest
 # needs.
+_STAGED: Final = """
+WITH staged AS NOT MATERIALIZED (
+    SELECT s.*, m.id, m.hash, {keys_of_marks}
+    FROM {staging} s
+    CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
+    OFFSET 0
+)
+"""
+
+# As they are updated they would be waited for, however many others of the batch wait with them.
+_FREE: Final = """
+WITH known AS MATERIALIZED (
+    SELECT s.*, m.id, m.hash, {keys_of_marks}
+    FROM {staging} s
+    CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
+    OFFSET 0
+), staged AS MATERIALIZED (
+    SELECT m.* FROM known m JOIN {table} t ON {table_is_mark} FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+"""
+
 _FILL: Final = """
-WITH fresh AS (
+, fresh AS (
     UPDATE {table} t SET {vector} = m.vector
-    FROM (SELECT s.*, m.id, m.hash, {keys_of_marks}
-          FROM {staging} s
-          CROSS JOIN LATERAL (SELECT * FROM {marks} WHERE id = s.mark AND held AND run = %(run)s OFFSET 0) m
-          OFFSET 0) m
+    FROM staged m
     WHERE {table_is_mark} AND {hash} = m.hash AND {same_table}
     RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest,
               t.{vector} IS NOT NULL AS filled,
@@ -295,7 +325,13 @@ FROM fresh f WHERE m.id = f.id AND f.filled AND f.present = f.hash AND m.held AN
 
 _UNCHANGED: Final = """
 SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
-WHERE m.id = ANY (%(ids)s::bigint[]) AND m.held AND m.run = %(run)s AND {hash} = m.hash LIMIT 1
+WHERE m.id = ANY (%(ids)s::bigint[]) AND m.held AND m.run = %(run)s AND {hash} = m.hash
+"""
+
+_SKIPPING: Final = "FOR NO KEY UPDATE OF t SKIP LOCKED"
+
+_HELD: Final = """
+SELECT id FROM {marks} WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
 """
 
 _RELEASE: Final = """
@@ -305,7 +341,13 @@ UPDATE {marks} SET held = false WHERE id = ANY (%(ids)s::bigint[]) AND held AND 
 _FAIL: Final = """
 UPDATE {marks} m SET held = false, cause = f.cause, message = f.message, attempts = m.attempts + 1
 FROM unnest(%(marks)s::bigint[], %(causes)s::text[], %(messages)s::text[]) AS f (id, cause, message)
-WHERE m.id = f.id AND m.held AND m.run = %(run)s
+WHERE m.id = f.id AND m.held AND m.run = %(run)s AND m.id <> ALL (%(locked)s::bigint[])
+"""
+
+_TO_CLEAR: Final = """
+SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
+WHERE m.id = ANY (%(marks)s::bigint[]) AND t.{vector} IS NOT NULL
+AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
 """
 
 _CLEAR: Final = """
@@ -321,7 +363,7 @@ WHERE t.{text} IS NULL AND t.{vector} IS NOT NULL AND NOT (m.held AND m.run = AN
 
 _REMOVE_MARKS: Final = """
 DELETE FROM {marks} m
-WHERE NOT (m.held AND m.run = ANY ({living}))
+WHERE m.id <> ALL (%(locked)s::bigint[]) AND NOT (m.held AND m.run = ANY ({living}))
 AND {same_table} AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
 AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_mark}))
 """

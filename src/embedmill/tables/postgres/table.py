@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,9 +14,9 @@ from embedmill.closing import Closing
 from embedmill.errors import RowsRefused, StoreError, UsageError
 from embedmill.fingerprint import Fingerprint
 from embedmill.metrics import DIGEST_SIZE
-from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
 from embedmill.postgres import schema as schemas
-from embedmill.postgres.connecting import Connection, connect, require_vector, shown, told
+from embedmill.postgres.connecting import Connection, connect, require_primary, require_vector, shown, told
 from embedmill.postgres.names import Name
 from embedmill.postgres.vectors import copy_buffer
 from embedmill.records import Cause
@@ -86,6 +87,8 @@ class PostgresTable(Closing):
         self._registered: Registered | None = None
         self._dimension = 0  # of the vectors, once the run has begun
         self._triggers = False  # a change of the table may set off others
+        self._noting = threading.Lock()
+        self._locked: set[int] = set()  # marks of rows that were left as they were, since others have locked them
         self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
         self._parameters: dict[str, Any] = {
             "overwrite": False,
@@ -151,11 +154,13 @@ class PostgresTable(Closing):
         `overwrite` takes rows with vectors too, whoever wrote these, `again` those that have failed. Raises
         `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
+        self._session.require_own()
         dimension = self._dimension = fingerprint.space.dimension
         check_dimension(self.target, dimension, model)
         self._index.check(dimension)
 
         def begin(connection: Connection) -> None:
+            require_primary(connection, self._dsn)
             if not self.target.extension:
                 self.target = replace(self.target, extension=require_vector(connection, self._dsn))
             if not self.target.missing:
@@ -207,8 +212,9 @@ class PostgresTable(Closing):
                     cursor.nextset()
                 return cursor.fetchall()
 
-        claimed = [self._row(*row) for row in self._session.read(work, self._give_back)]
-        self._outstanding.update(row.mark for row in claimed)
+        claimed = [self._row(*row) for row in self._session.read(work, self._give_back, needless=True)]
+        with self._noting:
+            self._outstanding.update(row.mark for row in claimed)
         if not claimed:
             self._session.read(lambda connection: check_unchanged(connection, self.target))
         return claimed
@@ -221,12 +227,14 @@ class PostgresTable(Closing):
 
     def _give_back(self) -> None:
         """After a claim whose answer is lost: what was claimed unknown to us is anybody's again."""
-        values = self._parameters | {"kept": list(self._outstanding)}
+        with self._noting:
+            values = self._parameters | {"kept": list(self._outstanding)}
         self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
 
     def held_elsewhere(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
-        return int(self._session.read(lambda connection: self._one(connection, self._statements.held_elsewhere))[0])
+        query = self._statements.held_elsewhere
+        return int(self._session.read(lambda connection: self._one(connection, query), needless=True)[0])
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
@@ -297,8 +305,8 @@ class PostgresTable(Closing):
     def write(self, rows: Sequence[Filled]) -> int:
         """Write these rows' vectors and metrics, all in one transaction, or none.
 
-        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
-        `RowsRefused` where the database refuses the data.
+        Returns how many were left out, because their text has changed meanwhile or they are gone; rows that others have
+        locked are left out too (see `take_locked`). Raises `RowsRefused` where the database refuses the data.
         """
         ordered = sorted(rows, key=lambda filled: filled.row.mark)  # as everybody does: no deadlocks among runs
         metrics = [filled.metrics for filled in ordered if filled.metrics is not None]
@@ -317,41 +325,77 @@ class PostgresTable(Closing):
         copying = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             STAGING, sql.SQL(", ").join(map(sql.Identifier, columns))
         )
-        fill = self._statements.fill(measured=bool(metrics))
+        fill, free = (self._statements.fill(measured=bool(metrics), skipping=skips) for skips in (False, True))
         try:
-            written = self._session.stage(copying, lambda copy: copy.write(buffer), fill, self._parameters)
+            written, skipped = self._session.stage(
+                copying, lambda copy: copy.write(buffer), fill, self._parameters, skipping=free
+            )
         except StoreError as error:
             refusal = as_refusal(error.__cause__)
             if refusal is None:
                 raise
             self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
             raise refusal from error.__cause__
+        marks = columns["mark"].tolist()
         changed = 0
         if written < len(rows):
             self._session.read(lambda connection: check_unchanged(connection, self.target))
-            changed = self._release(columns["mark"].tolist())
+            changed = self._release(marks, skipped=skipped)
         if self._triggers:
-            values = self._parameters | {"ids": columns["mark"].tolist()}
+            values = self._parameters | {"ids": marks}
             query = self._statements.count_rewritten
             changed += int(
                 self._session.write(lambda connection: connection.execute(query, values).fetchone() or (0,))[0]
             )
-        self._outstanding.difference_update(filled.row.mark for filled in rows)
+        with self._noting:
+            self._outstanding.difference_update(mark for mark in marks if mark not in self._locked)
         return changed
 
-    def _release(self, marks: Sequence[int]) -> int:
-        """Give up those of these rows that were not written; how many they were.
+    def _release(self, marks: Sequence[int], *, skipped: bool) -> int:
+        """Give up those of these rows that were not written, but for those that are locked; how many they were.
 
-        Raises `RowsRefused` where the texts of some are what they were.
+        Raises `RowsRefused` where the texts of some are what they were, and nobody has locked them.
         """
         values = self._parameters | {"ids": marks}
 
-        def work(connection: Connection) -> int:
-            if connection.execute(self._statements.unchanged, values).fetchone() is not None:
+        def look(connection: Connection) -> tuple[set[int], set[int]]:
+            held, unchanged, free = (
+                {mark for (mark,) in connection.execute(query, values)}
+                for query in (
+                    self._statements.held,
+                    self._statements.unchanged(),
+                    self._statements.unchanged(skipping=True),
+                )
+            )
+            locked = unchanged - free if skipped else set[int]()
+            if unchanged - locked:
                 raise RowsRefused("a trigger or policy of the table keeps the vector out: let it be written")
-            return connection.execute(self._statements.release, values).rowcount
+            return held - locked, locked
 
-        return self._session.write(work)
+        # By itself: where the answer to the next got lost, it could not be told any more how many they were.
+        given_up, locked = self._session.write(look)
+        if given_up:
+            releasing = values | {"ids": list(given_up)}
+            self._session.write(lambda connection: connection.execute(self._statements.release, releasing))
+        with self._noting:
+            self._locked |= locked
+        return len(given_up)
+
+    def take_locked(self, rows: Sequence[Row]) -> set[int]:
+        """The marks of those of these rows that `write` or `fail` left as they were, since others have locked them.
+
+        They are still this run's, and may be given again.
+        """
+        with self._noting:
+            locked = self._locked.intersection(row.mark for row in rows)
+            self._locked -= locked
+        return locked
+
+    def lockers(self, *, runs: bool = False) -> str:
+        """Who holds locks on the table, or which other `runs` are at work, for people; "" for nobody."""
+        if runs:
+            return self._session.read(lambda connection: blocking.runs(connection, self._parameters["lock"]))
+        return self._session.read(lambda connection: blocking.holders(connection, [self.target.table]))
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
@@ -361,13 +405,28 @@ class PostgresTable(Closing):
             "messages": [cause.message.replace("\0", "\ufffd") for _, cause in failures],
         }
 
-        def work(connection: Connection) -> list[RowsRefused]:
-            kept = self._clear(connection, values["marks"])
-            connection.execute(self._statements.fail, values)
-            return kept
+        def work(connection: Connection) -> tuple[list[RowsRefused], set[int]]:
+            locked = self._locked_among(connection, values["marks"])
+            kept = self._clear(connection, [mark for mark in values["marks"] if mark not in locked])
+            connection.execute(self._statements.fail, values | {"locked": list(locked)})
+            return kept, locked
 
-        warn_of_kept(self.name, self._session.write(work))
-        self._outstanding.difference_update(row.mark for row, _ in failures)
+        kept, locked = self._session.write(work)
+        warn_of_kept(self.name, kept)
+        with self._noting:
+            self._locked |= locked
+            self._outstanding.difference_update(row.mark for row, _ in failures if row.mark not in locked)
+
+    def _locked_among(self, connection: Connection, marks: Sequence[int]) -> set[int]:
+        """Rows among these that have a vector to be taken, and that others have locked; the others are ours now."""
+        if self.target.vector_not_null or not marks:
+            return set()
+        values = self._parameters | {"marks": marks}
+        all_, free = (
+            {mark for (mark,) in connection.execute(self._statements.to_clear(skipping=skips), values)}
+            for skips in (False, True)
+        )
+        return all_ - free
 
     def _clear(self, connection: Connection, marks: Sequence[int]) -> list[RowsRefused]:
         """Take the vectors of these rows, which are not of their texts; by halves where the table refuses.
@@ -394,13 +453,22 @@ class PostgresTable(Closing):
     def tidy(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
-        def work(connection: Connection) -> tuple[list[RowsRefused], int]:
+        def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
             textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
-            kept = self._clear(connection, textless)
-            return kept, connection.execute(self._statements.remove_marks, self._parameters).rowcount
+            locked = self._locked_among(connection, textless)
+            kept = self._clear(connection, [mark for mark in textless if mark not in locked])
+            values = {"locked": list(locked)}
+            return kept, locked, connection.execute(self._statements.remove_marks, self._parameters | values).rowcount
 
-        kept, removed = self._session.write(work)
+        kept, locked, removed = self._session.write(work, needless=True)
         warn_of_kept(self.name, kept)
+        if locked:
+            log.warning(
+                "%s: %s without a text still %s a vector, since another session has locked %s: run again when it has "
+                "ended",
+                self.name,
+                *("1 row", "has", "it") if len(locked) == 1 else (f"{len(locked):,} rows", "have", "them"),
+            )
         return removed
 
     @property
@@ -444,7 +512,7 @@ class PostgresTable(Closing):
                 yield RowFailure(tuple(key), Cause(cause, message), attempts)
 
     def hurry(self, seconds: float) -> None:
-        """From now on, what fails for reasons that pass is tried again for at most so long."""
+        """From now on no answer is waited for longer than this; what need not be done now is not."""
         self._session.patience.hurry(seconds)
 
     def close(self) -> None:
@@ -453,6 +521,8 @@ class PostgresTable(Closing):
 
     def _use_marks(self, marks: sql.Composable) -> None:
         metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
+        tables = [self.target.table, sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))]
+        self._session.patience.holders = lambda connection: blocking.holders(connection, tables)
         names = (self.target, marks, metrics)
         self._statements = Statements(*names)
         before = self._registered.before if self._registered else None

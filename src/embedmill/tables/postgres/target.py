@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embedmill.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.postgres.blocking import BRIEFLY
 from embedmill.postgres.connecting import Connection, find_vector, shown
 from embedmill.postgres.names import Name
 from embedmill.tables import naming
@@ -172,7 +173,11 @@ def has_triggers(connection: Connection, target: Target) -> bool:
 
 
 def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
-    """Add the vector column. Raises `StoreError` where this user may not."""
+    """Add the vector column. Raises `StoreError` where this user may not.
+
+    Raises `errors.LockNotAvailable` where others have used the table for longer than they may be made to wait: to be
+    tried again.
+    """
     statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
         target.table,
         sql.Identifier(target.vector),
@@ -180,7 +185,9 @@ def create_column(connection: Connection, url: str, target: Target, dimension: i
         sql.Literal(dimension),
     )
     try:
-        connection.execute(statement)
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.execute(statement)
     except errors.InsufficientPrivilege as error:
         raise StoreError(
             f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "

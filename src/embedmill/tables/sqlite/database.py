@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from embedmill.errors import StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.rows import LARGE_PAGE, Key
-from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, code, connect, starts_otherwise
+from embedmill.sqlite.files import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
 from embedmill.tables.sqlite.parts import bound
 
 PAGE: Final = 1000
@@ -43,7 +43,7 @@ class Database:
         self.url = f"sqlite:{path}"
         self._timeout = timeout
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._process = os.getpid()
         if starts_otherwise(path):
             raise StoreError(f"{path} is no SQLite database: give another --store")
@@ -62,7 +62,7 @@ class Database:
             raise
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Connection]:
         """For statements whose rows are all fetched at once: as long as one is open, nobody may be able to write."""
         if os.getpid() != self._process:  # SQLite's locks are not its own there
             raise StoreError(f"{self.url} was opened before this process was forked: open it anew in this one")
@@ -72,7 +72,7 @@ class Database:
             yield self._connection
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """All that is done is written, or nothing."""
         with self.reading() as db:
             db.execute("BEGIN IMMEDIATE")  # one that began by reading could not become a writing one
@@ -83,6 +83,27 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def hurry(self, seconds: float) -> None:
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        if self._connection is not None:
+            self._connection.hurry(seconds)
+
+    @contextmanager
+    def scanning(self) -> Iterator[Connection]:
+        """As `reading`, for what need not be finished once the run is stopped: it raises `Stopped` then."""
+        with self.reading() as db:
+            db.needless = True
+            try:
+                db.go_on()
+                yield db
+            finally:
+                db.needless = False
+
+    def scan(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """As `fetch`, but raises `Stopped` where the run is stopped."""
+        with self.scanning():
+            return self.fetch(statement, values)
 
     def fetch(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of a statement; texts that are not valid UTF-8 come with surrogates (PEP 383)."""
@@ -110,11 +131,11 @@ class Database:
 
         The key stands in the rows from column `key_from` on, a text or BLOB of any length in the column `content`. The
         first page has at most `first` rows; they grow, since where few rows are of use many are looked at, unless they
-        are large.
+        are large. Raises `Stopped` where the run is stopped.
         """
         limit = first if content is None else min(first, _FIRST_PAGE)
         while True:
-            page = self.fetch(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
+            page = self.scan(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
             if page:
                 yield page
             if len(page) < limit:
@@ -140,10 +161,13 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
+            if code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise Stopped(f"{self.url}: stopped before it was done: run again") from error
             if code(error) == sqlite3.SQLITE_BUSY:
+                stopped = self._connection is not None and self._connection.stopping
+                tried = "until it was stopped" if stopped else f"for {self._timeout:g} s: --db-timeout"
                 raise StoreBusy(
-                    f"{self.url} is locked by another process (tried for {self._timeout:g} s: --db-timeout): run "
-                    "again when it has ended"
+                    f"{self.url} is locked by another process (tried {tried}): run again when it has ended"
                 ) from error
             remedy = _REMEDIES.get(code(error), "")
             if "no such function" in str(error):

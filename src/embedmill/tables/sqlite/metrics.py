@@ -124,10 +124,10 @@ class SqliteMetrics:
         limits: list[dict[str, float]] = []
         for page in self._pages():
             limits.append({"first": page[0][0], "last": page[-1][0]})
-            with self._database.reading() as db:
+            with self._database.scanning() as db:
                 db.execute(self._statements.count_texts, limits[-1])
         for each in limits:
-            wrong = self._database.fetch(self._statements.miscounted, each)
+            wrong = self._database.scan(self._statements.miscounted, each)
             if wrong:
                 values = [{"number": number, "frequency": frequency} for number, frequency in wrong]
                 with self._database.transaction() as db:
@@ -139,7 +139,7 @@ class SqliteMetrics:
         """The numbers of the metrics, each with whether its row is gone or has no text any more."""
         after: float = -math.inf
         while True:
-            page = self._database.fetch(self._statements.metrics_page, {"after": after, "limit": PAGE})
+            page = self._database.scan(self._statements.metrics_page, {"after": after, "limit": PAGE})
             if not page:
                 return
             yield page

@@ -386,6 +386,14 @@ class SqliteTable(Closing):
 
     # The end
 
+    def take_locked(self, rows: Sequence[Row]) -> set[int]:
+        """None: a lock is one of the whole database, and waited for."""
+        return set()
+
+    def lockers(self, *, runs: bool = False) -> str:
+        """Nobody who is known."""
+        return ""
+
     def tidy(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
         with self._database.reading() as db:
@@ -393,7 +401,7 @@ class SqliteTable(Closing):
         dead = self._dead()
         after, removed = 0, 0
         kept: list[sqlite3.IntegrityError] = []
-        while page := self._database.fetch(self._statements.textless(dead), {"after": after, "limit": PAGE}):
+        while page := self._database.scan(self._statements.textless(dead), {"after": after, "limit": PAGE}):
             after = page[-1][0]
             textless = [mark for mark, is_textless in page if is_textless]
             if textless:
@@ -431,7 +439,8 @@ class SqliteTable(Closing):
                 yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
 
     def hurry(self, seconds: float) -> None:
-        """Nothing is tried again here but a lock of others, which are short."""
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        self._database.hurry(seconds)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
