@@ -42,6 +42,7 @@ class Pooler:
         self._idle: list[_Session] = []
         self._room = threading.Semaphore(size)
         self._lock = threading.Lock()
+        self._closed = False
         self._numbers = itertools.count(4_000_000)  # above any process id of Linux
         self._clients: dict[bytes, _Client] = {}  # by the key that a client was told
         self._sockets: set[socket.socket] = set()
@@ -62,9 +63,16 @@ class Pooler:
             self.lent += 1
             if self._idle:
                 return self._idle.pop(-1 if self._queue == "last" else 0)
-        session = _Session(self._connect(), self._startup)
-        self._sockets.add(session.wire)
-        return session
+            if self._closed:  # while it was waited for
+                raise EOFError
+            wire = self._connect()
+            self._sockets.add(wire)
+        try:
+            return _Session(wire, self._startup)
+        except BaseException:
+            wire.close()
+            self._room.release()
+            raise
 
     def give_back(self, session: _Session, *, lost: bool) -> None:
         if lost or self._mode == "session":
@@ -86,6 +94,8 @@ class Pooler:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()
+        with self._lock:
+            self._closed = True
         for end in self._sockets:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

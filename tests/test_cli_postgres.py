@@ -214,9 +214,9 @@ def test_index_that_is_stopped_does_not_wait_for_a_server_that_says_nothing(shel
     ("moment", "arguments"),
     [
         (b"", ["status"]),  # connecting
-        (b"", ["index", "files"]),
+        (b"", ["index", "files", "--db-timeout", "600"]),
         (b"embedmill_chunks", ["verify"]),  # in a transaction
-        (b"complete AND name = ANY", ["index", "files", "--dry-run"]),
+        (b"complete AND name = ANY", ["index", "files", "--dry-run", "--db-timeout", "600"]),
     ],
 )
 def test_an_interrupted_command_does_not_wait_for_a_server_that_says_nothing(
@@ -227,7 +227,7 @@ def test_an_interrupted_command_does_not_wait_for_a_server_that_says_nothing(
         proxy.silent_within = moment
         if not moment:
             proxy.silent.set()
-        process = shell.start(*arguments, "--store", proxy.url, "--db-timeout", "600")
+        process = shell.start(*arguments, "--store", proxy.url)
         until(lambda: proxy.silent.is_set() and proxy.met > 0, process)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)

@@ -211,6 +211,7 @@ def test_what_is_shown_of_a_build_and_what_it_takes(outside: Shell, database: st
         with hindered(database):
             process = outside.start("ingest", "sentences", "--index", "hnsw", stderr=end)
             see("building the index: waiting for writers before build")
+            see("the index waits for process ")
             assert ask(database, "SHOW maintenance_work_mem") == [("64MB",)]
             assert complete(database) == 20  # long since
         out, _ = process.communicate(timeout=60)

@@ -127,16 +127,23 @@ def test_vectors_of_locked_rows_without_a_text_stay_until_the_next_run(shell: Sh
     assert filled(database) == complete(database) == 28
 
 
-@pytest.mark.parametrize("arguments", [["ingest", "--overwrite"], ["retry-failed", "--max-text", "1000"]], ids=str)
-def test_locked_rows_of_other_commands(shell: Shell, database: str, arguments: list[str]) -> None:
+def test_locked_rows_whose_vectors_are_overwritten(shell: Shell, database: str) -> None:
+    make(database, 30)
+    ask(database, "UPDATE sentences SET embedding = array_fill(1::real, ARRAY[32])::vector")
+    with psycopg.connect(database, application_name="an accountant") as other:
+        other.execute("SELECT FROM sentences WHERE id = 3 FOR UPDATE")
+        left(shell.run("ingest", "sentences", "--overwrite", "--db-timeout", "1"), 1, other)
+    assert shell.json("ingest", "sentences", "--overwrite")["chunks"] > 0
+    assert complete(database) == 30
+
+
+def test_locked_rows_that_have_failed_before(shell: Shell, database: str) -> None:
     make(database, 30)
     assert shell.run("ingest", "sentences", "--max-text", "21").returncode == 3
-    command, *options = arguments
-    failed = ask(database, "SELECT id FROM sentences WHERE embedding IS NULL ORDER BY id")
+    ((failed,), *_) = ask(database, "SELECT id FROM sentences WHERE embedding IS NULL ORDER BY id")
     with psycopg.connect(database, application_name="an accountant") as other:
-        other.execute("SELECT FROM sentences WHERE id = %s FOR UPDATE", failed[0])
-        left(shell.run(command, "sentences", *options, "--db-timeout", "1"), 1, other)
-    assert shell.run(command, "sentences", *options).returncode in (0, 3)
+        other.execute("SELECT FROM sentences WHERE id = %s FOR UPDATE", [failed])
+        left(shell.run("retry-failed", "sentences", "--db-timeout", "1"), 1, other)
     assert shell.run("retry-failed", "sentences").returncode == 0
     assert complete(database) == 30
 
@@ -376,23 +383,3 @@ def test_an_index_of_a_partitioned_table_keeps_nobody_behind_an_open_transaction
         assert not met
     report = shell.json("ingest", "sentences", "--index", "hnsw")
     assert report["index"].endswith("built over 20 rows")
-
-
-def test_a_build_says_whom_it_waits_for(shell: Shell, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(database, 20)
-    monkeypatch.setattr("embedmill.tables.postgres.index._SAY_AFTER", 0.1)
-    within = tables.shell(shell.folder, database, tables.Within)
-    with psycopg.connect(database, application_name="an accountant") as other:
-        other.execute("UPDATE sentences SET id = id WHERE id = 1")
-
-        def let_go() -> None:
-            time.sleep(2)
-            other.rollback()
-
-        thread = threading.Thread(target=let_go)
-        assert within.run("ingest", "sentences", "--index", "none").returncode == 3  # the row is locked
-        thread.start()
-        done = within.run("ingest", "sentences", "--index", "hnsw")
-        thread.join()
-    assert done.returncode == 0, done.stderr
-    assert f"the index waits for process {other.info.backend_pid} of the server (an accountant, " in done.stderr

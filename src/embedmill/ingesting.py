@@ -98,6 +98,8 @@ class Ingestor:
         self._stopping.set()
         self._executor.hurry(TO_FINISH)
         self._table.hurry(TO_FINISH)
+        if self._cache is not None:
+            self._cache.hurry(TO_FINISH)
 
     def run(
         self,

@@ -187,6 +187,9 @@ class VectorCache(Protocol):
     def put_many(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
         """Keep these vectors."""
 
+    def hurry(self, seconds: float) -> None:
+        """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""
+
     def close(self) -> None:
         """Write what is pending; may be called twice."""
 

@@ -76,6 +76,8 @@ class IncrementalIndexer:
         self._stopping.set()
         self._executor.hurry(TO_FINISH)
         self._store.hurry(TO_FINISH)
+        if self._cache is not None:
+            self._cache.hurry(TO_FINISH)
         if self._source is not None:
             self._source.hurry(TO_FINISH)
 

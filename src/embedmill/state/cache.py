@@ -86,6 +86,7 @@ class PersistentCache(Closing):
         self._writable = True  # False once it could not be written
         self._closed = False
         self._process = os.getpid()
+        self._hurried = False
         self._hits = self._misses = 0
 
     def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
@@ -163,6 +164,12 @@ class PersistentCache(Closing):
                     file.unlink()
             return removed
 
+    def hurry(self, seconds: float) -> None:
+        """From now on other processes are waited for no longer than this, and nothing is cut. For signal handlers."""
+        self._hurried, file = True, self._file
+        if file is not None:
+            file.hurry(seconds)
+
     def close(self) -> None:
         """Write what is pending; may be called twice. The cache is of no use afterwards."""
         with self._lock:
@@ -187,7 +194,7 @@ class PersistentCache(Closing):
 
     def _keep(self, file: CacheFile, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
         file.put(vectors, fingerprint)
-        if file.used_bytes() > self.max_bytes:
+        if not self._hurried and file.used_bytes() > self.max_bytes:
             file.shrink(self.max_bytes, self.max_bytes * 9 // 10)
 
     def _write(self, work: Callable[[], None]) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import numpy as np
 
 from embedmill.errors import CacheError
 from embedmill.fingerprint import Fingerprint
 from embedmill.records import Vector
+from embedmill.sqlite.files import connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
 
@@ -61,13 +61,7 @@ class CacheFile:
         self._fingerprints: dict[str, int] = {}
         self._damaged: list[tuple[int, int]] = []  # ids and checksums of vectors that are not as they were put
         self._touched: list[int] = []  # ids of vectors that were used today and are not marked so yet
-        self._db = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        self._db = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
         try:
             if self._version() == 0:
                 self._begin_file()
@@ -80,6 +74,10 @@ class CacheFile:
         except BaseException:
             self._db.close()
             raise
+
+    def hurry(self, seconds: float) -> None:
+        """From now on other processes are waited for no longer than this. For signal handlers."""
+        self._db.hurry(seconds)
 
     def _begin_file(self) -> None:
         self._db.execute("PRAGMA page_size = 8192")  # five vectors of 384 numbers fill 94 % of it
