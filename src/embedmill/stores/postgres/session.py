@@ -68,7 +68,8 @@ class Place:
             try:
                 connection = patience.dial(**settings)
             except psycopg.Error as error:
-                if reached or error.sqlstate:  # a connection that cannot be made has no code
+                # A connection that cannot be made has no code; what is lost then comes without the attempt to make it.
+                if reached or error.sqlstate or (error.pgconn is None and "timeout expired" not in str(error)):
                     raise
                 raise translated(error, self.url) from error
             reached = True
