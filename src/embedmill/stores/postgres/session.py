@@ -68,8 +68,9 @@ class Place:
             try:
                 connection = patience.dial(**settings)
             except psycopg.Error as error:
-                # A connection that cannot be made has no code; what is lost then comes without the attempt to make it.
-                if reached or error.sqlstate or (error.pgconn is None and "timeout expired" not in str(error)):
+                # One that cannot be made has no code, and comes with the attempt; one that is lost then does not.
+                lost = error.pgconn is None and "server closed the connection" in str(error)
+                if reached or lost or error.sqlstate:
                     raise
                 raise translated(error, self.url) from error
             reached = True
