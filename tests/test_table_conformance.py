@@ -498,6 +498,13 @@ def test_a_column_in_which_all_has_failed_takes_another_model(place: Place) -> N
         table.bind(fingerprint(weights="others"), "other")
 
 
+def test_a_column_whose_vectors_are_gone_takes_another_model(place: Place) -> None:
+    place.docs("one", "two")
+    run(place)
+    place.execute("UPDATE docs SET embedding = NULL")
+    assert texts(run(place, model="B").written) == ["one", "two"]
+
+
 def test_another_dimension_is_refused_and_both_are_named(place: Place) -> None:
     place.docs("one")
     run(place)

@@ -83,8 +83,10 @@ class Evidence:
         return Carrying(self.target, marks, marks)
 
     def _is_there(self, connection: Connection, number: int) -> bool:
-        query = "SELECT to_regclass(%s)"
-        return connection.execute(query, [plain(self.marks(number))]).fetchone() != (None,)
+        query = """
+            SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(marks)s) AND attname = 'print')
+            AND has_table_privilege(to_regclass(%(marks)s), 'SELECT')"""  # of other tables they may be other users'
+        return connection.execute(query, {"marks": plain(self.marks(number))}).fetchone() == (True,)
 
 
 # A row may be found in several ways: the mark of its present text says most.

@@ -103,11 +103,7 @@ class Registry:
         )
         keys = found.keys if {*found.keys} <= {name for (name,) in columns} else None
         marks = self.marks(found.id)
-        has_prints = connection.execute(
-            "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'",
-            [plain(marks)],
-        ).fetchone()
-        carried = Carrying(target, marks, marks).carried(keys, prints=has_prints is not None)
+        carried = Carrying(target, marks, marks).carried(keys, prints=self._has_prints(connection, found.id))
         return sql.SQL("({})").format(carried)
 
     def entries(self, connection: Connection, url: str) -> list[listing.Entry]:
@@ -174,8 +170,8 @@ class Registry:
         space = fingerprint.space.id
         if found.space != space:
             marks = self.marks_of(connection, target, found)
-            query = sql.SQL("SELECT m.space FROM {} m WHERE m.space <> %s LIMIT 1").format(marks)
-            other = connection.execute(query, [space]).fetchone()
+            query = Statements(target, marks, marks).other_space
+            other = connection.execute(query, {"space": space}).fetchone()
             if other is not None:
                 raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, space)
 
@@ -213,6 +209,8 @@ class Registry:
             self._carry(connection, target, found, number)
         marks = self.marks(number)
         connection.execute(Statements(target, marks, marks).create_marks, {})
+        if not self._has_prints(connection, number):  # they were another user's when the schema was brought up to date
+            connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
         self._note(connection, target, number)
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
         noted = Registered(*(connection.execute(query.format(self._tables), [number]).fetchone() or ()))
@@ -266,6 +264,10 @@ class Registry:
         parts = {"tables": self._tables, "marks": marks}
         for query in (_FORGET,) if found.own else (_COPY, _FORGET):
             connection.execute(sql.SQL(query).format(**parts), {"id": number, "from": found.id})
+
+    def _has_prints(self, connection: Connection, number: int) -> bool:
+        query = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'"
+        return connection.execute(query, [plain(self.marks(number))]).fetchone() is not None
 
     def _is_there(self, connection: Connection, number: int) -> bool:
         query = "SELECT to_regclass(%s)"

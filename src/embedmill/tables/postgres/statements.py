@@ -66,6 +66,14 @@ class Statements(Parts):
         return sql.SQL(" ").join(parts)
 
     @cached_property
+    def other_space(self) -> sql.Composed:
+        """The space of some row whose vector, which is there, is of another than the one given."""
+        return self._fill(
+            "SELECT m.space FROM {marks} m JOIN {table} t ON {table_is_mark} "
+            "WHERE m.space <> %(space)s AND t.{vector} IS NOT NULL LIMIT 1"
+        )
+
+    @cached_property
     def sample(self) -> sql.Composed:
         """The first texts, in the order of their keys."""
         return self._fill(

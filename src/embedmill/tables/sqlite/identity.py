@@ -155,8 +155,7 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
         for entry in others:
             page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
             is_same = entry in by_name or (page, vector) == (schema.pages.get(target.name), target.vector)
-            # Without any vector there is nothing that could be of others; nor may there be marks of such.
-            if is_same and not prints and not _has_written(db, entry):
+            if is_same and not _has_written(db, entry):  # what is noted speaks of no vector
                 return registered(entry, fits=True)
         # Where another table has its vectors, the two have been swapped, and this one has none yet.
         if not by_name or _is_elsewhere(db, by_name[0], schema):

@@ -147,8 +147,11 @@ class Statements(Parts):
 
     @cached_property
     def other_space(self) -> str:
-        """The space of some row whose vector is of another one."""
-        return self.fill("SELECT m.space FROM {marks} AS m WHERE m.space <> :space LIMIT 1")
+        """The space of some row whose vector, which is there, is of another than the one given."""
+        return self.fill(
+            "SELECT m.space FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} "
+            "WHERE m.space <> :space AND {vector} IS NOT NULL LIMIT 1"
+        )
 
     # The end
 
