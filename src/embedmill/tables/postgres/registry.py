@@ -170,7 +170,7 @@ class Registry:
         space = fingerprint.space.id
         if found.space != space:
             marks = self.marks_of(connection, target, found)
-            query = Statements(target, marks, marks).other_space
+            query = Statements(target, marks, self.marks(found.id)).other_space
             other = connection.execute(query, {"space": space}).fetchone()
             if other is not None:
                 raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, space)
