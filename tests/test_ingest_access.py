@@ -124,7 +124,7 @@ def test_a_wrong_user_or_database(shell: Shell, server: Server, database: str) -
         ("sentences --vector text --create", "--vector: public.sentences.text is text, not vector"),
         ("sentences --id text", "--id: public.sentences has no unique index on text whose columns are NOT NULL"),
         ("sentences --id id --id text", "--id: public.sentences has no unique index on id, text"),
-        ("sentences --halfvec", "--halfvec: public.sentences.embedding is a vector: leave --halfvec out"),
+        ("sentences --create --halfvec", "--halfvec: public.sentences.embedding is a vector: leave --halfvec out"),
         ("many", "public.many has several columns for vectors: name one with --vector: title_vector, summary_vector"),
         ("many --vector title_vector", "several columns with text: name one with --text: title, summary"),
         ("bare", "public.bare has no column for vectors: --create adds one named embedding, --vector names another"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from embedmill.errors import SpaceMismatch
+from embedmill.postgres import schema
 from embedmill.rows import Counts, TableStatus
 from embedmill.tables.listing import listed
 from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, quick_folder, run, space_of, texts
@@ -333,13 +337,20 @@ CREATE TABLE old (
 def make_old(place: Place) -> None:
     """Bring what is noted into the form of the version before."""
     if isinstance(place, PostgresPlace):
+        place.execute("ALTER SCHEMA embedmill RENAME TO newer")
+        with tempfile.TemporaryDirectory() as folder, psycopg.connect(place.url, autocommit=True) as connection:
+            for script in sorted(schema.MIGRATIONS.glob("000[123]_*.sql")):
+                shutil.copy(script, folder)
+            schema.migrate(connection, place.url, "embedmill", "public", Path(folder))
+        columns = "id, name_schema, name, vector, text, keys, key_types, space, fields, model, filled"
         place.execute(
-            "ALTER TABLE embedmill.tables DROP COLUMN known_in, DROP COLUMN relation, DROP COLUMN vector_number, "
-            "DROP COLUMN text_number, DROP COLUMN key_numbers, DROP COLUMN vector_type, DROP COLUMN overwriting, "
-            "ADD UNIQUE (name_schema, name, vector)"
+            f"INSERT INTO embedmill.tables ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM newer.tables"
         )
-        place.execute("ALTER TABLE embedmill.marks_1 DROP COLUMN print")
-        place.execute("DELETE FROM embedmill.migrations WHERE number > 3")
+        place.execute("ALTER TABLE embedmill.tables ALTER id RESTART WITH 10")
+        place.execute("SELECT setval('embedmill.runs', 10)")
+        place.execute("ALTER TABLE newer.marks_1 DROP COLUMN print")
+        place.execute("ALTER TABLE newer.marks_1 SET SCHEMA embedmill")
+        place.execute("DROP SCHEMA newer CASCADE")
     else:
         place.execute(_OLD_TABLES)
         place.execute(
