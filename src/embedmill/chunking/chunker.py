@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _CONTEXT_SHARE = 4  # at most a quarter of the limit goes to the context
 _RECUT = 0.85  # a piece that is too long is cut to this much of the limit, since tokens are not spread evenly
 _CONTEXT_PATIENCE = 2  # a context that keeps a piece from fitting after so many cuts is given up
 _UNMEASURED = -1
+_PAGE_BREAK = re.compile("\f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,21 @@ def chunk(
 ) -> Iterator[Chunk]:
     r"""Cut a document into chunks of at most `chunking.max_tokens` measured tokens, in order.
 
-    Every character that is no white space is in exactly one chunk, but for runs of encoded data (`encoded`, by default
-    what `encoded_runs` finds), which are in none. Only a single grapheme that is over the
-    limit by itself makes a longer chunk. Markdown's chunks carry the path of the headings above them as
-    context; a chunk that begins with its own heading does not repeat it. Code carries what its file says it is
-    for, the first paragraph of its docstring or opening comment: so a function is found by what its module is
-    about. No definition's line stands there, since a rename would change the hashes of all that is inside. A line
-    ends with ``\n``; a lone ``\r`` ends none.
+    Every character that is no white space is in exactly one chunk, but for runs of encoded data (`encoded`, by
+    default what `encoded_runs` finds), which are in none. No chunk goes on over the end of a page. Only a single
+    grapheme that is over the limit by itself makes a longer chunk. Markdown's chunks carry the path of the headings
+    above them as context; a chunk that begins with its own heading does not repeat it. Code carries what its file
+    says it is for, the first paragraph of its docstring or opening comment: so a function is found by what its
+    module is about. No definition's line stands there, since a rename would change the hashes of all that is
+    inside. A line ends with ``\n``; a lone ``\r`` ends none.
 
     Holds some 64 chunks at a time, whatever the document's size. Time grows with the length.
     """
     text = document.text
-    pieces = _pieces(text, document.kind, chunking.max_tokens, encoded_runs(text) if encoded is None else encoded)
+    apart = encoded_runs(text) if encoded is None else encoded
+    if document.paged:  # a chunk lies on one page, lest a hit name the page before
+        apart = sorted([*apart, *(found.span() for found in _PAGE_BREAK.finditer(text))])
+    pieces = _pieces(text, document.kind, chunking.max_tokens, apart)
     index, line, page, counted = 0, 1, 1, 0
     while group := list(islice(pieces, _AT_ONCE)):
         for piece in _fitted(text, group, measure, chunking.max_tokens):
@@ -113,7 +118,7 @@ def chunk(
             index += 1
 
 
-def _pieces(text: str, kind: Kind, max_tokens: int, encoded: Sequence[Run]) -> Iterator[_Piece]:
+def _pieces(text: str, kind: Kind, max_tokens: int, apart: Sequence[Run]) -> Iterator[_Piece]:
     """The document cut by estimate. What is measured later never moves these boundaries."""
     for passage in _passages(text, kind, max_tokens):
 
@@ -121,7 +126,7 @@ def _pieces(text: str, kind: Kind, max_tokens: int, encoded: Sequence[Run]) -> I
             return room(text, start, end, budget)
 
         stretch = passage.stretch
-        for part_start, part_end in without(stretch.start, stretch.end, encoded):
+        for part_start, part_end in without(stretch.start, stretch.end, apart):
             for start, end in cut(text, stretch, part_start, part_end, size):
                 yield _Piece(start, end, passage.context(start), passage)
 

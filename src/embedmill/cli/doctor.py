@@ -20,7 +20,7 @@ _FEATURES: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16",
 _PACKAGES: Final = ("embedmill", "openvino", "tokenizers", "numpy", "huggingface-hub")
 
 _EXTRAS: Final = {
-    "documents": ("bs4", "mammoth", "markdownify", "pdfplumber", "pypdfium2", "pptx", "striprtf"),
+    "documents": ("bs4", "lxml", "mammoth", "markdownify", "pdfplumber", "pypdfium2", "pptx", "striprtf"),
     "postgres": ("psycopg", "psycopg_pool"),
 }
 """Extra -> the modules that it brings."""
