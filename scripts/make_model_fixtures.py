@@ -12,6 +12,7 @@ that a wrong step shows, and saved by sentence-transformers' own `save`. Beside 
 - ``texts.json``     the texts, and for each its token ids from transformers' own tokenizer, special tokens
                      included, cut to the model's limit
 - ``vectors.npy``    float32 (texts, dimension): sentence-transformers, f32, one text at a time
+- ``special.npy``    vectors of further texts, in which special tokens are written, and odd spaces
 - ``queries.npy``    the same texts embedded as queries, where the model has prompts
 
 Under ``tokenizers/`` lie tokenizers alone, each with settings that its tokenizer.json does not carry, and
@@ -69,6 +70,16 @@ TEXTS = [
     "See https://example.org/a?b=c&d=1%20 and mail@example.org, 3.14159, 1,000,000",
     "search document store " * 40,
     "MiXeD CaSe with [SEP] and [MASK] inside",
+]
+
+SPECIAL = [
+    "x <s> y </s>",
+    "x <mask> y <pad>",
+    "a [CLS] b [MASK]c [UNK]",
+    " leading and trailing ",
+    "two  spaces\tand\nlines",
+    "fox,dog!fox (index)",
+    "full ＡＢＣ \N{LATIN SMALL LIGATURE FI} e\N{COMBINING ACUTE ACCENT}",
 ]
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
@@ -265,8 +276,9 @@ def write_expected(folder: Path) -> None:
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     document = (model.prompts or {}).get("document") or ""
     ids = [token_ids(model, document + text) for text in TEXTS]
-    write_json(folder / "texts.json", {"texts": TEXTS, "ids": ids})
+    write_json(folder / "texts.json", {"texts": TEXTS, "ids": ids, "special": SPECIAL})
     np.save(folder / "vectors.npy", embed(model.encode_document, TEXTS), allow_pickle=False)
+    np.save(folder / "special.npy", embed(model.encode_document, SPECIAL), allow_pickle=False)
     if any((model.prompts or {}).values()):
         np.save(folder / "queries.npy", embed(model.encode_query, TEXTS), allow_pickle=False)
 
@@ -406,17 +418,6 @@ EXPORTS: dict[str, Callable[[Path, Path], None]] = {
 
 # Tokenizers alone
 
-SPECIAL_TEXTS = [
-    *TEXTS,
-    "x <s> y </s>",
-    "x <mask> y <pad>",
-    "a [CLS] b [MASK]c [UNK]",
-    " leading and trailing ",
-    "two  spaces\tand\nlines",
-    "fox,dog!fox (index)",
-    "full ＡＢＣ \N{LATIN SMALL LIGATURE FI} e\N{COMBINING ACUTE ACCENT}",
-]
-
 ANGLES = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 BRACKETS = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
 
@@ -500,8 +501,8 @@ def write_tokenizer(folder: Path, tokenizer: Any, settings: dict[str, Any]) -> N
     write_json(path, {name: value for name, value in values.items() if value is not None})
     write_json(folder / "config.json", {"model_type": KINDS[type(tokenizer)], "vocab_size": len(tokenizer)})
     loaded = AutoTokenizer.from_pretrained(folder)
-    ids = [loaded(text)["input_ids"] for text in SPECIAL_TEXTS]
-    write_json(folder / "ids.json", {"texts": SPECIAL_TEXTS, "ids": ids})
+    texts = TEXTS + SPECIAL
+    write_json(folder / "ids.json", {"texts": texts, "ids": [loaded(text)["input_ids"] for text in texts]})
 
 
 def check_padding_side(source: Path) -> None:

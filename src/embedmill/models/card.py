@@ -24,6 +24,7 @@ from embedmill.models.digest import file_sha256
 from embedmill.models.files import ModelFiles, read_modules, safetensors_files
 from embedmill.models.head import Dense, Pooling, read_head
 from embedmill.models.refusals import (
+    MPNET_PADDING,
     OFFSET_POSITIONS,
     known_similarity,
     refuse_heads,
@@ -295,7 +296,7 @@ def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
         table = "max_position_embeddings"
     positions = config.limit(table) if config.value(table) != -1 else None
     if positions is not None and config.text("model_type", "") in OFFSET_POSITIONS:
-        positions -= pad + 1
+        positions -= (MPNET_PADDING if config.text("model_type") == "mpnet" else pad) + 1
     limits = [limit for limit in (asked, positions) if limit is not None]
     if not limits:
         raise ModelError(f"{length.path}: 'max_seq_length' is missing, and no other file has the model's limit")

@@ -16,6 +16,7 @@ from openvino import opset15 as op
 
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.onnx import without_links
+from embedmill.models.refusals import MPNET_PADDING
 from embedmill.models.weights import Tensor, Weights
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def build(card: Card) -> ov.Model:
     else:
         try:
             hidden = _read(card, inputs)
-        except (RuntimeError, ValueError) as error:  # ValueError: a name that is no text
+        except ModelError:
+            raise
+        except Exception as error:  # mostly RuntimeError, but what a damaged file meets in C++ may be anything
             reason = " ".join(str(error).strip().splitlines()[-1:])
             raise ModelError(f"{card.weights.paths[0]} cannot be read ({reason}): fetch the model again") from error
     return ov.Model([op.result(_head(card, hidden, inputs))], [inputs.ids, inputs.mask], card.architecture)
@@ -95,7 +98,8 @@ def _bert(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
     if shape.type_vocab_size:  # all texts are of the first type: one row, added once
         types = weights("embeddings.token_type_embeddings.weight", shape.type_vocab_size, width)
         positions = positions + types[0]
-    hidden = _embeddings(shape, weights, inputs.ids, positions)
+    here = op.slice(_constant(positions), _axes(0), _length(inputs.ids), _axes(1), _axes(0))
+    hidden = _embeddings(shape, weights, inputs.ids, here)
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
         attention = f"{layer}.attention"
@@ -107,11 +111,14 @@ def _bert(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
 
 def _mpnet(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
     """MPNet (Song et al. 2020, arXiv:2004.09297): BERT's layers with a bias for the tokens' distance."""
-    first = shape.pad_token_id + 1  # position ids begin behind the padding id
-    positions = weights("embeddings.position_embeddings.weight", shape.max_positions, shape.hidden_size)[first:]
+    positions = weights("embeddings.position_embeddings.weight", shape.max_positions, shape.hidden_size)
     table = weights("encoder.relative_attention_bias.weight", shape.relative_buckets, shape.heads)
-    bias = op.add(_relative_bias(table, len(positions), inputs.ids), inputs.bias)
-    hidden = _embeddings(shape, weights, inputs.ids, positions)
+    bias = op.add(_relative_bias(table, len(positions) - MPNET_PADDING - 1, inputs.ids), inputs.bias)
+    # Positions are counted from behind the padding's id, and a padding token that is written in a text has none.
+    padding = op.constant(np.int32(MPNET_PADDING))
+    text = op.convert(op.not_equal(inputs.ids, padding), ov.Type.i32)
+    places = op.add(op.multiply(op.cum_sum(text, _scalar(_TOKEN_AXIS)), text), padding)
+    hidden = _embeddings(shape, weights, inputs.ids, op.gather(_constant(positions), places, _scalar(0)))
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
         attention = f"{layer}.attention"
@@ -123,10 +130,9 @@ def _mpnet(shape: Transformer, weights: _Prefixed, inputs: _Inputs) -> Node:
 _FAMILIES: dict[str, Callable[[Transformer, _Prefixed, _Inputs], Node]] = {"bert": _bert, "mpnet": _mpnet}
 
 
-def _embeddings(shape: Transformer, weights: _Prefixed, ids: Node, positions: Tensor) -> Node:
+def _embeddings(shape: Transformer, weights: _Prefixed, ids: Node, here: Node) -> Node:
+    """Words and the positions `here`, normalised."""
     words = weights("embeddings.word_embeddings.weight", shape.vocab_size, shape.hidden_size)
-    first, step = _axes(0), _axes(1)
-    here = op.slice(_constant(positions), first, _length(ids), step, _axes(0))
     total = op.add(op.gather(_constant(words), ids, _scalar(0)), here)
     return _norm(shape, weights, "embeddings.LayerNorm", total)
 
