@@ -20,6 +20,7 @@ import pytest
 from embedmill import EmbedderPool
 from embedmill.errors import ModelError, UsageError
 from embedmill.executors.limits import Limits
+from embedmill.executors.memory import Memory
 from embedmill.executors.slots import Restart
 from embedmill.executors.supervisor import divided
 from embedmill.executors.tuned import candidates
@@ -94,18 +95,17 @@ def test_a_memory_limit_below_what_the_model_alone_takes_is_raised_once(caplog: 
     assert "for the model alone" in caplog.text
 
 
-def test_memory_limits_are_for_a_worker_in_all(tmp_path: Path) -> None:
-    """One that is given 100 MB more than Python takes by itself is replaced when it has grown by these."""
-    with EmbedderPool(Factory(), workers=1) as pool:
-        list(pool.run(batches()))
-        alone = pool._supervisor.crew.slots[0].worker.loaded_mb  # type: ignore[union-attr]
-    told: list[float] = []
-    limit = round(alone) + 100
-    with EmbedderPool(leaking, workers=1, limits=Limits(max_memory_mb=limit)) as pool:
-        for _ in pool.run(batches() * 6):
-            told += [stats.rss_mb for stats in pool.stats()]
-        assert pool.stats()[0].causes == {"memory": pool.restarts} and pool.restarts
-    assert 0.9 * limit < max(told) < 1.5 * limit
+def test_memory_limits_are_for_a_worker_in_all(caplog: pytest.LogCaptureFixture) -> None:
+    """500 MB mean 500, the model included; what the model alone takes is above them, or not."""
+    memory = Memory(500)
+    memory.loaded(225)
+    assert not memory.beyond_soft(470) and memory.beyond_soft(480)
+    assert not memory.beyond_hard(700) and memory.beyond_hard(750)
+    assert not caplog.text
+    memory.loaded(600)
+    assert not memory.beyond_soft(800) and memory.beyond_soft(900)
+    assert "max_memory_mb is 500, and a worker needs 600 MB for the model alone: taking 900" in caplog.text
+    assert not Memory(None).beyond_hard(1e9)
 
 
 class Leaking(LightEmbedder):

@@ -15,6 +15,7 @@
     │   └── Stopped
     ├── CacheError
     ├── EmbeddingError
+    ├── LimitReached
     └── MissingExtra
 
 Each docstring says what happened and what to do about it. Messages are one line: what is wrong,
@@ -100,6 +101,10 @@ class EmbeddingError(EmbedmillError):
         """Row -> why it has none."""
         self.first = first
         """The number of the text, counted from 0, that the first row is of; not 0 where texts came one by one."""
+
+
+class LimitReached(EmbedmillError):
+    """A limit of this machine ends the run, and no text is to blame: raise it, or take fewer workers."""
 
 
 class MissingExtra(EmbedmillError):

@@ -57,6 +57,20 @@ def identity() -> str:
     return ""
 
 
+def killed_for_memory() -> int:
+    """How many processes the kernel has killed for want of memory so far; 0 where nothing counts them.
+
+    Those in the cgroup of this process, where that counts them.
+    """
+    for folder in _cgroup_folders("memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            counts = dict(line.partition(" ")[::2] for line in _read(folder / name).splitlines())
+            if counts.get("oom_kill", "").isdigit():
+                return int(counts["oom_kill"])
+    counts = dict(line.partition(" ")[::2] for line in _read(Path("/proc/vmstat")).splitlines())
+    return int(counts.get("oom_kill", 0))
+
+
 @functools.cache
 def processor() -> str:
     """The processor's name as the system gives it."""

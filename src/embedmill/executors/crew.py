@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -16,8 +18,12 @@ from embedmill.records import Cause
 
 log = logging.getLogger(__name__)
 
+OUT_OF_MEMORY: Final = "OutOfMemory"
+"""The type of the cause of a death by the kernel's hand."""
+
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
 _LONGEST_BACK_OFF: Final = 30.0  # seconds
+_DESCRIPTORS: Final = 24  # for a worker, while it is started, and for what else the process opens meanwhile
 _WARD_IDLE: Final = 10.0  # seconds that the ward's worker waits for more
 
 
@@ -53,6 +59,7 @@ class Crew:
         self._watch = watch
         self._unwatch = unwatch
         self._memory = Memory(limits.max_memory_mb)
+        self._said = False
         self._failed_starts = 0
         self._start_again_at = 0.0
 
@@ -106,6 +113,7 @@ class Crew:
 
     def _started(self, slot: Slot) -> Worker | None:
         try:
+            _leave_descriptors()
             child = IsolatedEmbedder(self._factory, threads=slot.threads, main=self._main)
         except OSError as error:
             self._start_failed(str(error.strerror or error))
@@ -199,9 +207,7 @@ class Crew:
         if slot.successor is worker and slot.worker is not None and not slot.worker.leaving:
             slot.worker.replaced_for = None  # and is given another successor later
         self._vacate(slot, worker)
-        cause = _with_last_words(
-            cause or Cause("WorkerDied", f"the worker {'was ' if code < 0 else ''}{died_of(code)}"), worker
-        )
+        cause = _with_last_words(cause or self._died(code), worker)
         if not worker.ready:
             self._start_failed(f"{cause.type}: {cause.message}")
             return cause
@@ -210,9 +216,38 @@ class Crew:
         if slot.futile > self._limits.max_restarts and slot.worker is None:
             slot.retired = True
             log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.futile)
-        short = {"WorkerHung": "hang", "WorkerTooLarge": "memory", "ModelUnusable": "model failure"}.get(cause.type)
+        short = {
+            "WorkerHung": "hang",
+            "WorkerTooLarge": "memory",
+            "ModelUnusable": "model failure",
+            OUT_OF_MEMORY: "killed for want of memory",
+        }.get(cause.type)
         self._count(slot, worker.child.pid, short or died_of(code))
         return cause
+
+    def _died(self, code: int) -> Cause:
+        if code == -signal.SIGKILL and self._memory.kernel_kills(time.monotonic()):
+            return Cause(OUT_OF_MEMORY, "the kernel has killed the worker, since memory is too short")
+        return Cause("WorkerDied", f"the worker {'was ' if code < 0 else ''}{died_of(code)}")
+
+    def go_on_with_fewer(self, slot: Slot) -> bool:
+        """Give up a worker's place for good, since there is no memory for so many; False for the last one."""
+        self.ward.retired = True
+        going_on = sum(not each.retired for each in self.slots)
+        if slot is not self.ward:
+            if going_on <= 1:
+                return False
+            slot.retired = slot.too_many = True
+            self._failed_starts = 0  # of fewer workers nothing is known yet
+            going_on -= 1
+        if not self._said:
+            self._said = True
+            log.warning(
+                "memory is too short for so many workers, the kernel has killed one: going on with fewer (%d), without "
+                "its texts being to blame",
+                going_on,
+            )
+        return True
 
     def blameless(self) -> None:
         """Take note that workers did not die in vain: a text was found that kills them."""
@@ -240,6 +275,13 @@ class Crew:
                 self._let_go(worker)
         for slot in self._places:
             slot.worker = slot.successor = None
+
+
+def _leave_descriptors() -> None:
+    """Raise `OSError` where a worker would take the descriptors that files and databases need."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(_DESCRIPTORS):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 def _with_last_words(cause: Cause, worker: Worker) -> Cause:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 import psutil
+
+from embedmill import machine
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +17,7 @@ _HARD: Final = 1.5  # of the limit: it is killed and its batch tried again
 _EVERY: Final = 1.0  # seconds between looks
 _FEW: Final = 3  # batches: a worker that is too large before it has finished these has no leak, it needs that much
 _SPARE: Final = 1.5  # of a worker's size must be free for a second one beside it
+_JUST: Final = 3.0  # seconds after which a death has another reason than the kernel's last look for memory
 _MB: Final = 1 << 20
 
 
@@ -26,6 +30,8 @@ class Memory:
         self._soon = 0  # tasks at which workers were too large before they had finished a few batches
         self._last: object = None  # of these tasks
         self._readable = True
+        self._kills = machine.killed_for_memory()
+        self._killed_at = -math.inf
         self.largest_loaded = 0.0
         """Megabytes of the largest worker, as it was when it had loaded its model."""
         try:
@@ -48,7 +54,16 @@ class Memory:
         if now < self._next or not self._readable:
             return False
         self._next = now + _EVERY
+        self.kernel_kills(now)
         return True
+
+    def kernel_kills(self, now: float) -> bool:
+        """Whether the kernel has just killed processes for want of memory."""
+        kills, before = machine.killed_for_memory(), self._kills
+        self._kills = kills
+        if kills > before:
+            self._killed_at = now
+        return now - self._killed_at < _JUST
 
     def beyond_soft(self, rss_mb: float) -> bool:
         """Whether a worker that takes so much is to be replaced."""

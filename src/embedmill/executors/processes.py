@@ -219,7 +219,8 @@ class EmbedderPool(Closing):
         if self._here is not None:
             return [f"no worker process can be started{reason}: texts are embedded in this process"]
         retired = [
-            f"worker {slot.index} died again and again and is not replaced ({_listed(slot.causes)})"
+            f"worker {slot.index} {'had no memory' if slot.too_many else 'died again and again'} and is not replaced "
+            f"({_listed(slot.causes)})"
             for slot in crew.slots
             if slot.retired
         ]

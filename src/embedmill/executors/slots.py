@@ -74,6 +74,7 @@ class Slot:
     causes: Counter[str] = field(default_factory=Counter)
     futile: int = 0  # deaths since a batch was last finished here, or a text found that kills workers
     retired: bool = False
+    too_many: bool = False  # retired since there is no memory for so many
 
     def finished(self, worker: Worker, trial: Trial) -> None:
         """Take note of what a worker has finished in this place."""

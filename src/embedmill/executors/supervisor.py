@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from embedmill import errors
-from embedmill.executors.crew import Crew
+from embedmill.executors.crew import OUT_OF_MEMORY, Crew
 from embedmill.executors.deadlines import Deadlines
 from embedmill.executors.frames import Frame, Kind, ProtocolError, pack_batch, read_result
 from embedmill.executors.limits import Limits
 from embedmill.executors.pace import Pace
 from embedmill.executors.recovery import Job, Trial
-from embedmill.executors.slots import Held, Restart, Worker
+from embedmill.executors.slots import Held, Restart, Slot, Worker
 from embedmill.executors.worker import MODEL_FAILED
 from embedmill.records import Cause
 
@@ -34,6 +34,8 @@ _IDLE_TICK: Final = 1.0  # seconds, while there is not
 _STOPPED: Final = 2.0  # seconds between two looks, after which this process must have been stopped itself
 _AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
 _EARLY: Final = 0.8  # of the calls after which a worker is replaced: its successor is begun then
+_LONG_LIFE: Final = 16  # batches finished: a worker's memory has grown by then
+_SHORT_LIVES: Final = 8  # of the last worker, one after another, which the kernel has ended
 _WARD_AHEAD: Final = 2.0  # seconds before a deadline at which the ward's worker is started
 
 
@@ -69,6 +71,8 @@ class Supervisor:
         self.retries = 0
         self.give_up_at = math.inf  # on the monotonic clock; set by any thread or signal handler
         self._dimension = 0  # until a worker was ready
+        self._lives = 0  # short ones, of the last worker that there is memory for
+        self._alone = 0  # batches that it has finished
         self._deadly = 0  # texts found to kill workers, since a batch was last finished
         self._limits = limits
         self._pace = pace
@@ -170,7 +174,7 @@ class Supervisor:
         if self.crew.all_retired or self._deadly > self._limits.max_deadly_texts:  # none of it must come in here
             self._suspects.extend(Trial.of(job) for job in self.unassigned())
             self._fail_suspects("every worker died again and again: see the log, with -v")
-        elif self.crew.cannot_start and len(self.crew.missing()) == len(self.crew.slots):
+        elif self.crew.cannot_start and len(self.crew.missing()) == sum(not slot.retired for slot in self.crew.slots):
             self._fall_back(None)
         else:
             self.crew.start_missing()
@@ -312,6 +316,7 @@ class Supervisor:
     def _take_unusable(self, worker: Worker, message: str) -> None:
         """A worker's model cannot be used any more, which is no text's fault: one more worker is tried."""
         self.crew.lost(worker, Cause("ModelUnusable", message))
+        self._ended(len(worker.held))
         for held in worker.held.values():
             trial = held.trial
             trial.job.unusable += 1
@@ -336,6 +341,7 @@ class Supervisor:
         worker.idle_since = now
         self.crew.slot(worker).finished(worker, trial)
         self._deadly = 0
+        self._alone += 1
         self.retries += retries
         for row, cause in embedded.causes.items():
             log.debug("text %d of a batch of %d: %s", row, len(trial.batch.texts), cause.trace)
@@ -376,8 +382,11 @@ class Supervisor:
 
     def _lost(self, worker: Worker, cause: Cause | None = None, *, late: Held | None = None) -> None:
         """A worker is dead, or has to be: what it held is tried again; `late` is what it hung on."""
+        slot = self.crew.slot(worker)
         cause = self.crew.lost(worker, cause)
         self._ended(len(worker.held))
+        if cause.type == OUT_OF_MEMORY and self._out_of_memory(worker, slot):
+            return
         for held in worker.held.values():
             if held.trial.job.outcome is None:
                 self.retries += 1
@@ -388,7 +397,48 @@ class Supervisor:
                     self._suspects.extend(again)
                 if not again:
                     self._deadly += 1
+                    self._lives = self._alone = 0
                     self.crew.blameless()
+
+    def _out_of_memory(self, worker: Worker, slot: Slot) -> bool:
+        """The kernel has killed a worker: whether that is seen to, with no text to blame.
+
+        First fewer workers are tried. A last one that had finished something has grown until there was no room, and is
+        replaced. One that dies of what it is given first may have met a text that takes all there is; that is looked
+        into as with other deaths, but only where many others have been finished: else the run ends.
+        """
+        if self.crew.go_on_with_fewer(slot):
+            self._give_back(worker)
+            self._lives = self._alone = 0
+            return True
+        self._lives += 1 if worker.ready else 3
+        if worker.batches >= _LONG_LIFE:
+            self._lives = 0
+        convicting = worker.ready and not worker.batches
+        if self._lives <= _SHORT_LIVES and (not convicting or self._alone >= _LONG_LIFE):
+            if not convicting:
+                self._give_back(worker)
+            return not convicting
+        if self._lives <= _SHORT_LIVES:
+            self._give_back(worker)
+            return True
+        self._fall_back(
+            errors.LimitReached(
+                "memory is too short for one worker process, the kernel has killed it again and again: raise the limit "
+                "of memory (of the container, if it is in one), or take --executor threads or a smaller model"
+            )
+        )
+        return True
+
+    def _give_back(self, worker: Worker) -> None:
+        """Have what a worker held done by another, as if it had not been given."""
+        for held in reversed(worker.held.values()):
+            if held.trial.job.outcome is None:
+                self.retries += 1
+                if held.trial.whole and not held.trial.job.suspect:
+                    self._queue.appendleft(held.trial.job)
+                else:
+                    self._suspects.appendleft(held.trial)
 
 
 def divided(cores: int, workers: int) -> list[int]:

@@ -20,6 +20,7 @@ from embedmill.sources.decoding import decode
 from embedmill.sources.documents import convertible, read_text
 from embedmill.sources.generated import is_generated_name, why_generated
 from embedmill.sources.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUFFIXES, is_office_lock, suffix_of
+from embedmill.sources.limits import check_limits
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import inode_of, open_beneath, read_whole
 from embedmill.sources.skips import LeftOut, Skip
@@ -248,6 +249,7 @@ class FileSource:
             with open_beneath(root, parts) as descriptor:
                 content, times = read_whole(descriptor, self._max_bytes)
         except OSError as error:
+            check_limits(error)
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embedmill.patterns import Patterns
 from embedmill.selection import Selection
+from embedmill.sources.limits import check_limits
 from embedmill.sources.reading import open_beneath
 from embedmill.sources.skips import LeftOut, Skip
 
@@ -101,6 +102,7 @@ class Walk:
             try:
                 entries = _listing(folder.path)
             except OSError as error:
+                check_limits(error)
                 gone = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if gone and folder.path != self._root:
                     self._skip(Skip.VANISHED, folder.path)
