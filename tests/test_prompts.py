@@ -133,7 +133,11 @@ def test_another_document_prompt_is_refused_and_another_query_prompt_noted(
     shell.json("index", "docs", *PROMPTS)
     refused = shell.run("index", "docs", "--document-prompt", "passage: ")
     assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1 and f"{DOCUMENT!r} before each, not 'passage: '" in refused.stderr
+    assert (
+        refused.stderr.count("\n") == 1
+        and f"with {DOCUMENT!r} before each, not with 'passage: ' before each" in refused.stderr
+    )
+    assert "before each" in shell.run("index", "docs", "--document-prompt", "passage: ", "--dry-run").stderr
     other = shell.run("search", "bread", "--query-prompt", "query: ", "--json")
     assert other.returncode == 0
     np.testing.assert_allclose(
@@ -192,7 +196,9 @@ def test_ingest_and_retry_failed_of_a_table(
     assert shell.json("ingest", "docs")["space"] == done["space"], "without being told"
     assert shell.json("retry-failed", "docs")["space"] == done["space"]
     assert shell.json("ingest", "docs", "--dry-run")["space"] == done["space"]
-    assert shell.run("ingest", "docs", "--document-prompt", "passage: ").returncode == 1
+    for more in ((), ("--dry-run",)):
+        refused = shell.run("ingest", "docs", "--document-prompt", "passage: ", *more)
+        assert refused.returncode == 1 and f"with {DOCUMENT!r} before each, not with 'passage: '" in refused.stderr
     shell.json("ingest", "docs", "--query-prompt", "query: ")
     assert shell.json("status", "docs")["query_prompt"] == "query: "
     place.close()

@@ -28,7 +28,7 @@ from embedmill.config import (
 )
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.errors import SpaceMismatch, StoreError, StoreNotFound, UsageError
-from embedmill.fingerprint import not_of
+from embedmill.fingerprint import not_of, other_prompt
 from embedmill.loaders import hint_prompts, load_embedder, make_embedder, worker_factory
 from embedmill.paths import both
 from embedmill.records import Batch
@@ -367,9 +367,11 @@ def opened(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = Tr
 
 def _check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
     """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
-    status, space = store.status(), embedder.fingerprint.space.id
-    if status.chunks and status.space != space:
-        whose = not_of(status.model, status.space, embedder.name, space)
+    status, space = store.status(), embedder.fingerprint.space
+    if status.chunks and status.space != space.id:
+        if told := other_prompt(status.document_prompt, status.space, space):
+            raise SpaceMismatch(f"store {store.url} holds {told}, or give another --store")
+        whose = not_of(status.model, status.space, embedder.name, space.id)
         raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 OF_QUERIES = ("query_prompt", "similarity")
 """Fields of a space that say how a search goes, and nothing of the vectors that are stored."""
@@ -49,6 +49,15 @@ class Fingerprint:
     def key(self) -> str:
         """The fingerprint as a short string, for keys and columns."""
         return f"{self.space.id}-{self.precision}"
+
+
+def other_prompt(held: str | None, held_space: str | None, space: Space) -> str:
+    """For messages: that a place holds vectors of the same model with another prompt, `held`; "" where it does not."""
+    if held is None or held == space.prompt or replace(space, prompt=held).id != held_space:
+        return ""
+    theirs = f"with {held!r} before each" if held else "without a prompt"
+    ours = f"with {space.prompt!r} before each" if space.prompt else "without one"
+    return f"vectors of texts {theirs}, not {ours}: leave --document-prompt out to go on as before"
 
 
 def not_of(held: str | None, held_space: str | None, model: str, space: str, how: str = "") -> str:

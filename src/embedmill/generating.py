@@ -14,7 +14,7 @@ from embedmill.executors.inline import InlineExecutor
 from embedmill.executors.limits import Limits
 from embedmill.executors.processes import EmbedderPool
 from embedmill.interfaces import TASKS, Task
-from embedmill.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each, no_progress
+from embedmill.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each
 from embedmill.loaders import load_embedder, worker_factory
 from embedmill.records import Vector, Vectors, WorkerStats
 
@@ -62,7 +62,7 @@ class ParallelEmbeddingGenerator(Closing):
         return self._embedder.dimension
 
     def generate(
-        self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress = no_progress
+        self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
     ) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, equal to those of one process.
 
@@ -83,7 +83,7 @@ class ParallelEmbeddingGenerator(Closing):
         *,
         task: Task = "document",
         at_once: int = AT_ONCE,
-        on_progress: OnProgress = no_progress,
+        on_progress: OnProgress | None = None,
         on_failure: OnFailure | None = None,
     ) -> Iterator[Vector]:
         """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.

@@ -40,17 +40,13 @@ def checked(texts: Iterable[str]) -> list[str]:
     return listed
 
 
-def no_progress(done: int) -> None:
-    """What is called of how many texts are done, where nobody asked."""
-
-
 def embed_all(
     texts: Iterable[str],
     embedder: Embedder,
     run: Callable[[Iterable[Batch]], Iterable[Embedded]],
     *,
     task: Task,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress | None = None,
 ) -> Vectors:
     """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
 
@@ -64,7 +60,9 @@ def embed_all(
 
     def encode(some: Sequence[str]) -> Sequence[TokenIds]:
         encoded = embedder.encode(some, task=task)
-        unread.extend(text for text, ids in zip(some, encoded, strict=True) if is_unread(embedder, ids, task))
+        unread.extend(
+            text for text, ids in zip(some, encoded, strict=True) if text.strip() and is_unread(embedder, ids, task)
+        )
         return encoded
 
     vectors, causes = embed_list(listed, embedder.dimension, encode, run, on_progress)
@@ -82,7 +80,7 @@ def embed_each(
     embed: Callable[[list[str]], Vectors],
     *,
     at_once: int,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Iterator[Vector]:
     """The vectors of texts without end, ``(dimension,)`` each, in their order, in bounded memory.
@@ -101,7 +99,7 @@ def _each(
     texts: Iterator[str],
     embed: Callable[[list[str]], Vectors],
     at_once: int,
-    on_progress: OnProgress,
+    on_progress: OnProgress | None,
     on_failure: OnFailure | None,
 ) -> Iterator[Vector]:
     first = 0
@@ -115,7 +113,8 @@ def _each(
             for row, cause in sorted(error.causes.items()):
                 on_failure(first + row, cause)
         first += len(window)
-        on_progress(first)
+        if on_progress is not None:
+            on_progress(first)
         yield from vectors
 
 
@@ -150,7 +149,7 @@ def embed_list(
     dimension: int,
     encode: Callable[[Sequence[str]], Sequence[TokenIds]],
     run: Callable[[Iterable[Batch]], Iterable[Embedded]],
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Vectors, dict[int, Cause]]:
     """Vectors of ``(len(texts), dimension)`` in the texts' order; NaN in the rows that have a cause.
 
@@ -177,6 +176,7 @@ def embed_list(
         vectors[own] = embedded.vectors
         causes.update({own[row]: cause for row, cause in embedded.causes.items()})
         done += len(own)
-        on_progress(done)
+        if on_progress is not None:
+            on_progress(done)
     rows.check()
     return vectors, causes

@@ -18,7 +18,7 @@ from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import TASKS, Task
 from embedmill.isolating import isolate
-from embedmill.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each, no_progress
+from embedmill.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
 from embedmill.models.card import Card, weights_sha256
 from embedmill.overlap import ordered
 from embedmill.records import Batch, Embedded, TokenIds, Vector, Vectors
@@ -166,7 +166,7 @@ class OpenVINOEmbedder(Closing):
             )
         return [rows, mask]
 
-    def embed(self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress = no_progress) -> Vectors:
+    def embed(self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
 
         `on_progress` is told after every batch how many texts are done. Raises `TypeError` for anything but a list of
@@ -182,7 +182,7 @@ class OpenVINOEmbedder(Closing):
         *,
         task: Task = "document",
         at_once: int = AT_ONCE,
-        on_progress: OnProgress = no_progress,
+        on_progress: OnProgress | None = None,
         on_failure: OnFailure | None = None,
     ) -> Iterator[Vector]:
         """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.

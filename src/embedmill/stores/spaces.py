@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embedmill.errors import SpaceMismatch
-from embedmill.fingerprint import OF_QUERIES, Space, not_of
+from embedmill.fingerprint import OF_QUERIES, Space, not_of, other_prompt
 from embedmill.records import Vector
 
 
@@ -19,12 +19,8 @@ def mismatch(
     """The error of a store whose vectors are of the model `held`, in the space of these fields."""
     stored = {name: value for name, value in asdict(space).items() if name not in OF_QUERIES}
     differing = [name for name, value in stored.items() if fields.get(name) != value]
-    if differing == ["prompt"]:
-        prompt = fields.get("prompt")
-        return SpaceMismatch(
-            f"store {store} holds vectors of texts with {prompt!r} before each, not {space.prompt!r}: leave "
-            "--document-prompt out to go on as before, or give another --store"
-        )
+    if told := other_prompt(fields.get("prompt"), held_space, space):
+        return SpaceMismatch(f"store {store} holds {told}, or give another --store")
     whose = not_of(held, held_space, model, space.id, f", with other {', '.join(differing)}")
     return SpaceMismatch(f"store {store} holds {whose}: give another --store and index into that")
 

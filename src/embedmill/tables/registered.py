@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from embedmill.errors import SpaceMismatch
-from embedmill.fingerprint import not_of
+from embedmill.fingerprint import Space, not_of, other_prompt
 from embedmill.rows import Noted
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,13 @@ class Registered:
         """The entry where none of its vectors is in the table any more."""
         return replace(self, space=None, model=None, fields=None, filled=False)
 
-    def mismatch(self, column: str, held: str, model: str, space: str) -> SpaceMismatch:
+    def mismatch(self, column: str, held: str, model: str, space: Space) -> SpaceMismatch:
         """The error for another model than the one whose vectors, of the space `held`, the column holds."""
+        if told := other_prompt(self.noted().document_prompt, held, space):
+            return SpaceMismatch(f"{column} holds {told}, --overwrite to embed all rows again, or another --vector")
         other = self.model if held == self.space else "another model"
         return SpaceMismatch(
-            f"{column} holds {not_of(other, held, model, space)}: give that --model, "
+            f"{column} holds {not_of(other, held, model, space.id)}: give that --model, "
             "--overwrite to embed all rows again, or another --vector"
         )
 

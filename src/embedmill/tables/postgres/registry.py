@@ -173,7 +173,7 @@ class Registry:
             query = Statements(target, marks, self.marks(found.id)).other_space
             other = connection.execute(query, {"space": space}).fetchone()
             if other is not None:
-                raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, space)
+                raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, fingerprint.space)
 
     def note_filled(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""

@@ -101,7 +101,7 @@ def check(
     if found.space not in (None, space):
         other = db.execute(Statements(target, known, "").other_space, {"space": space}).fetchone()
         if other is not None:
-            raise found.mismatch(f"{target.title}.{target.vector}", str(other[0]), model, space)
+            raise found.mismatch(f"{target.title}.{target.vector}", str(other[0]), model, fingerprint.space)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
