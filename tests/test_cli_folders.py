@@ -116,6 +116,8 @@ def test_the_search_for_a_store_ends_at_home_and_at_a_store_of_ones_own(shell: S
     assert shell.run("status", cwd=shell.folder / "proj/src").returncode == 1
     shell.json("index", ".", cwd=shell.folder / "proj/src")
     assert shell.json("status", cwd=shell.folder / "proj/src/deep")["documents"] == 2
+    (shell.folder / "proj/src").chmod(0o777)
+    assert shell.run("status", cwd=shell.folder / "proj/src/deep").returncode == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -230,7 +231,7 @@ def project_above(
     """The folder above that has the store, or an ``embedmill.toml``, as git finds a repository.
 
     None where a store is named, where the current folder has one of the two itself, and where there is none up to the
-    user's home, or the border of the file system.
+    user's home, the border of the file system, or a folder that everybody may write to.
     """
     variables = os.environ if environment is None else environment
     if flags.get("store") or variables.get(PREFIX + "STORE"):
@@ -246,7 +247,8 @@ def project_above(
     for place in here.parents:
         marks = _marks(place)
         try:
-            if place.stat().st_dev != device:
+            found = place.stat()
+            if found.st_dev != device or found.st_mode & stat.S_IWOTH:  # as /tmp: nobody's project
                 return None
             if marks and {mark.stat().st_uid for mark in marks} <= {os.geteuid(), owner}:
                 return place
