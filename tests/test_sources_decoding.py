@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedmill.sources.decoding import decode
@@ -31,6 +31,7 @@ def test_utf8_comes_back_as_it_is(text: str) -> None:
         assert decode(text.encode()) == text
 
 
+@settings(deadline=None)  # the first guess loads what the guesses are made with
 @given(st.binary(max_size=200))
 def test_whatever_comes_out_can_be_stored(data: bytes) -> None:
     try:
