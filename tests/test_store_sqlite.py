@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import StoreBusy, StoreError, UsageError
+from embedmill.errors import Stopped, StoreBusy, StoreError, UsageError
 from embedmill.stores import database, open_store
 from embedmill.stores.sqlite import SqliteStore
 from store_children import child, kill, output, replacing
@@ -184,6 +184,37 @@ def test_a_second_run_is_told_who_holds_the_store_and_death_frees_it(tmp_path: P
             assert reader.status().documents == 3
         holder.kill()
     filled(path, 4)
+
+
+def test_nothing_long_is_done_in_a_store_that_is_stopped(tmp_path: Path) -> None:
+    """Nothing is removed, and no matrix written: that is left to the next run, and to a search."""
+    path = tmp_path / "index.db"
+    with closing(SqliteStore(path)) as store:
+        store.bind(fingerprint(), "model")
+        store.replace([replacement("/a", [f"{number}" for number in range(3000)])])
+        store.hurry(60)
+        for use in (store.prepare_search, lambda: store.remove_unseen(["/"])):
+            with pytest.raises(Stopped, match="run again"):
+                use()
+        store.replace([replacement("/b", ["one"])])
+        assert store.search(vector("one"), 1)[0].document == "/b"
+    with closing(SqliteStore(path)) as store:
+        store.prepare_search()
+        store.see(["/b"])
+        assert store.remove_unseen(["/"]) == 1
+
+
+def test_a_store_that_is_stopped_waits_for_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    filled(path)
+    with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, store.hurry, [0.1]).start()
+        with pytest.raises(StoreBusy, match="is locked by another process"):
+            store.replace([replacement("/b", ["one"])])
+        assert not store._writer.in_transaction
+        other.execute("ROLLBACK")
+        store.replace([replacement("/b", ["one"])])
 
 
 def test_reads_do_not_wait_for_a_write_in_progress(tmp_path: Path) -> None:

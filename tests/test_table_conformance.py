@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from embedmill.errors import RowsRefused, SpaceMismatch, StoreError, UsageError
+from embedmill.errors import RowsRefused, SpaceMismatch, Stopped, StoreError, UsageError
 from embedmill.estimating import estimate
 from embedmill.executors.inline import InlineExecutor
 from embedmill.records import Cause, text_hash
@@ -1080,3 +1080,25 @@ def test_no_vector_of_an_older_text_stays(place: Place, embedder: TroubledEmbedd
     report = ingest(place, embedder, vector="own")
     assert (report.failures, report.removed, report.unchanged) == (1, 1, 1)
     assert [row[0] for row in place.execute("SELECT id FROM docs WHERE own IS NOT NULL")] == [3]
+
+
+def test_a_run_that_is_stopped_writes_what_it_has_and_reads_no_more(place: Place) -> None:
+    """The next run does what was left out."""
+    place.docs("one", "two", "bad")
+    with bound(place) as table:
+        table.metrics.prepare()
+        rows = claimed(table)
+        table.hurry(60)
+        assert table.write([filled(row) for row in rows[:2]]) == 0
+        table.fail([(rows[2], Cause("Bad", "it is bad"))])
+        for use in (
+            lambda: table.claim(None, 1),
+            table.counts,
+            table.tidy,
+            lambda: table.metrics.missing(None, 1),
+            table.metrics.finish,
+        ):
+            with pytest.raises(Stopped, match="run again"):
+                use()
+    assert [each is not None for each in place.vectors()] == [True, True, False]
+    assert not run(place, metrics=True).written

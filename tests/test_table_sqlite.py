@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from cli_runs import Shell, obey_permissions
-from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.errors import SpaceMismatch, Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.rows import IndexOptions, shown
 from embedmill.stores import open_store
 from embedmill.tables.sqlite import SqliteTable
@@ -203,6 +203,21 @@ def test_the_application_writes_while_a_run_is_under_way(place: SqlitePlace, mod
     assert len(done) > 20
     notes = [note for (note,) in place.execute("SELECT note FROM docs ORDER BY id")]
     assert notes[: len(done)] == ["changed"] * len(done)
+
+
+def test_a_run_that_is_stopped_waits_for_no_lock_and_reads_no_more(place: SqlitePlace) -> None:
+    place.docs("one", "two")
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as other, bound(place, db_timeout=300) as table:
+        rows = claimed(table)
+        other.execute("BEGIN EXCLUSIVE")
+        threading.Timer(0.2, table.hurry, [0.1]).start()
+        with pytest.raises(StoreBusy, match=r"locked by another process \(tried until it was stopped\)"):
+            table.write([filled(row) for row in rows])
+        other.execute("ROLLBACK")
+        assert table.write([filled(row) for row in rows]) == 0  # what is embedded is written
+        for use in (lambda: table.claim(None, 1), table.counts, table.tidy, lambda: table.metrics.missing(None, 1)):
+            with pytest.raises(Stopped, match="run again"):
+                use()
 
 
 def test_a_lock_is_waited_for(place: SqlitePlace) -> None:

@@ -426,6 +426,7 @@ def _needless(db: Connection) -> Iterator[None]:
     """Within this context a run that is stopped gives up what is being done."""
     db.needless = True
     try:
+        db.go_on()
         yield
     finally:
         db.needless = False
