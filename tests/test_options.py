@@ -363,7 +363,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("ingest notes abc --metrics-only", "--metrics-only writes no vectors: leave BATCH out"),
+        ("ingest notes abc --metrics-only", "BATCH: 'abc' does not fit"),
         ("ingest notes --metrics-only --no-metrics", "contradict each other"),
         ("ingest notes --halfvec", "--halfvec is for the column that --create adds"),
         ("ingest notes --create --index none --distance l2", "--index none builds no index"),

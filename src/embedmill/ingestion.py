@@ -124,6 +124,7 @@ def ingest(
 
 def measure(
     table: str,
+    batch: int | None = None,
     *,
     id: Sequence[str] = (),  # noqa: A002 - as the option
     text: str | None = None,
@@ -137,9 +138,11 @@ def measure(
     and errors are those of `ingest`.
     """
     check_options(measure, options, RunOptions)
+    if batch is not None:
+        whole_number("batch", batch)
     chosen = settings(options, only=[*PlaceOptions.__annotations__, "model", "document_prompt"])
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
-        run = MetricsRun(there, _tokenizer(chosen))
+        run = MetricsRun(there, _tokenizer(chosen), batch)
         on_start(run)
         return run.run(on_progress)
 

@@ -27,14 +27,21 @@ T = TypeVar("T")
 Encode = Callable[..., Sequence[TokenIds]]
 
 
-def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None], stopped: Callable[[], bool]) -> int:
+def measure_rows(
+    table: Table,
+    encode: Encode | None,
+    show: Callable[[int], None],
+    stopped: Callable[[], bool],
+    batch: int | None = None,
+) -> int:
     """Measure the rows that need it, then count how often each text stands in the table.
 
+    `batch` rows are read, and written, at once; None: as many as turn out to be quick.
     `encode` is an embedder's, or None where no tokenizer is at hand. `show` is told after each page how many rows are
     measured. Returns how many were. Raises `StoreError`.
     """
     rows = 0
-    with prefetch(_pages(table), depth=2) as pages:
+    with prefetch(_pages(table, batch), depth=2) as pages:
 
         def measured() -> Iterator[list[tuple[Key, bytes, Metrics]]]:
             for page in _until_stopped(pages):
@@ -59,7 +66,8 @@ def measure_rows(table: Table, encode: Encode | None, show: Callable[[int], None
 class MetricsRun:
     """A run that writes metrics and nothing else."""
 
-    def __init__(self, table: Table, encode: Encode | None) -> None:
+    def __init__(self, table: Table, encode: Encode | None, batch: int | None = None) -> None:
+        self._batch = batch
         self._table = table
         self._encode = encode
         self._stopping = threading.Event()
@@ -82,7 +90,7 @@ class MetricsRun:
         def show(rows: int) -> None:
             on_progress(IngestProgress(rows, stands.rows, 0, 0, time.perf_counter() - started))
 
-        measured = measure_rows(table, self._encode, show, self._stopping.is_set)
+        measured = measure_rows(table, self._encode, show, self._stopping.is_set, self._batch)
         seconds = time.perf_counter() - started
         return table_report(
             table,
@@ -103,9 +111,9 @@ def _until_stopped(pages: Iterator[T]) -> Iterator[T]:
         yield from pages
 
 
-def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:
+def _pages(table: Table, batch: int | None = None) -> Iterator[list[tuple[Key, str]]]:
     after: Key | None = None
-    limit = _FIRST_PAGE
+    limit = batch or _FIRST_PAGE
     while page := table.metrics.missing(after, limit):
         yield page
         after = page[-1][0]
@@ -113,4 +121,4 @@ def _pages(table: Table) -> Iterator[list[tuple[Key, str]]]:
         if characters > LARGE_PAGE:
             limit = max(limit // 2, 1)
         elif characters < LARGE_PAGE // 2:
-            limit = min(2 * limit, _LARGEST_PAGE)
+            limit = batch or min(2 * limit, _LARGEST_PAGE)

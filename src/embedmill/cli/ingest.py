@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 _NAMED: Final = 20  # tables in an error
 
 _OF_METRICS: Final = frozenset(
-    ("table", "key", "text", "metrics", "metrics_only", "model", "document_prompt", "store", "schema", "db_timeout")
+    (
+        "table",
+        "batch",
+        "key",
+        "text",
+        "metrics",
+        "metrics_only",
+        "model",
+        "document_prompt",
+        "store",
+        "schema",
+        "db_timeout",
+    )
 )
 """What ``--metrics-only`` has a use for, beside what every command has."""
 
@@ -163,7 +175,8 @@ def ingest(
         if metrics is False:
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
         options.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
-        job = partial(ingestion.measure, table, id=key or [], text=text, **shared)
+        rows = None if batch is None else options.whole_number(batch, "BATCH")
+        job = partial(ingestion.measure, table, rows, id=key or [], text=text, **shared)
     else:
         wanted = _index_options(index, m, ef_construction, distance)
         job = partial(
