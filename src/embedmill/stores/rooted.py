@@ -143,11 +143,14 @@ class RootedStore:
         """
         self._given = None
         scopes = [scope for scope in given if scope.startswith("/")]
+        added = ""
         for scope in sorted(scopes):
-            if self._living(scope) is None:
+            if self._living(scope) is None and not (added.endswith("/") and scope.startswith(added)):
                 folder = scope.endswith("/")
                 self._rows.add(self._described(0, scope if scope == "/" else scope.rstrip("/"), folder))
-                self._load()
+                added = scope if folder or not added.endswith("/") else added
+        if added:
+            self._load()
         changes = Rearrangement()
         taken = {}
         for scope in scopes:
@@ -186,7 +189,8 @@ class RootedStore:
             assert root is not None
             outer = self._places.outermost(root) or root
             name = name_in(outer, scope)
-            inside = {each for each in before if name.endswith("/") and self._given_id(each, moved).startswith(name)}
+            within = before if name.endswith("/") else ()
+            inside = {each for each in within if self._given_id(each, moved).startswith(name)}
             changes.ungiven += sorted(inside - {name})
             if before.get(name) != options:
                 changes.given[name] = options

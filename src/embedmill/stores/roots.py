@@ -175,6 +175,7 @@ class Places:
         self._by_number = {each.root.number: each for each in placed}
         self._folders: dict[str, Placed] = {}
         self._files: dict[str, Placed] = {}
+        self._outer = [each for each in placed if each.root.folder and each.state is State.HERE]
         for each in placed:
             (self._folders if each.root.folder else self._files).setdefault(each.prefix, each)
 
@@ -229,9 +230,8 @@ class Places:
         """The root, of those that are here, that another one lies in and that itself lies in none."""
         outer = [
             each
-            for each in self.all
+            for each in self._outer
             if each is not inner
-            and each.state is State.HERE
             and inner.inside(each)
             and (each.prefix != inner.prefix or each.root.number < inner.root.number)
         ]
