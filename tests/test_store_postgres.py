@@ -363,8 +363,11 @@ def test_a_server_that_crashes_does_not_take_for_vanished_what_it_forgot(
         store.replace([replacement(f"/d/{name}", [name]) for name in "abc"])
     with closing(bound(database)) as store:
         store.see(["/d/a", "/d/b"])
-        with psycopg.connect(database) as victim:
+        with psycopg.connect(database) as victim, psycopg.connect(database, autocommit=True) as witness:
             os.kill(victim.info.backend_pid, signal.SIGKILL)
+            with pytest.raises(psycopg.OperationalError):  # the server takes a moment to see it, and then ends all
+                while True:
+                    witness.execute("SELECT pg_sleep(0.01)")
         store.see(["/d/b"])
         assert store.remove_unseen(["/d/"]) == 0
         assert "has crashed during this run" in caplog.text
