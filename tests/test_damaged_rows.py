@@ -13,7 +13,7 @@ import pytest
 from embedmill.cli import exits
 from embedmill.stores.damage import misfits
 
-WRONG = {"text": "wrong", "blob": b"\xff\x00\x01", "infinite": float("inf")}
+WRONG = {"text": "wrong", "blob": b"\xff\x00\x01"}
 
 
 @pytest.fixture(scope="module")

@@ -51,14 +51,8 @@ def test_vectors_of_other_texts_are_found_in_a_store(shell: Shell) -> None:
     wrong = shell.json("verify", code=1)
     assert (wrong["sound"], wrong["count"], wrong["recomputed"]) == (False, 2, 4)
     assert all("its vector is not that of its text (cosine " in problem for problem in wrong["problems"])
-    assert shell.json("verify", "--sample", 0) | {"store": ""} == {
-        "store": "",
-        "sound": True,
-        "count": 0,
-        "problems": [],
-        "recomputed": 0,
-        "not_recomputed": None,
-    }
+    unseen = shell.json("verify", "--sample", 0)
+    assert (unseen["sound"], unseen["recomputed"], unseen["not_recomputed"]) == (True, 0, None)
 
 
 def test_a_model_that_is_not_here_is_said(shell: Shell, fixture_models: Path, tmp_path: Path) -> None:
