@@ -135,3 +135,15 @@ def test_a_postgresql_store(shell: Shell, database: str) -> None:
             "UPDATE chunks SET vector = (SELECT vector FROM chunks o WHERE o.id <> chunks.id ORDER BY o.id LIMIT 1)"
         )
     assert shell.json("verify", "--store", database, code=1)["count"] >= 3
+
+
+def test_a_postgresql_store_bound_to_nonsense_ends_in_one_line(shell: Shell, database: str) -> None:
+    import psycopg
+
+    shell.json("index", "docs", "--store", database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE embedmill.meta SET fields = '5'")
+    for command in (["status"], ["verify"], ["search", "bees"], ["index", "docs"]):
+        done = shell.run(*command, "--store", database)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert "is damaged" in done.stderr

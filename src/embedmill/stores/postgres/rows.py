@@ -40,7 +40,13 @@ class Bound:
 def bound(db: Connection) -> Bound | None:
     """What the store is bound to; None as long as it is to nothing."""
     row = db.execute("SELECT space, fields, dimension, model FROM meta").fetchone()
-    return None if row is None else Bound(row[0], row[1], row[2], text.read(row[3]))
+    if row is None:
+        return None
+    if not isinstance(row[1], dict):
+        raise StoreError(
+            "the store is damaged (the fields of its space are none): put back a backup, or index into another --store"
+        )
+    return Bound(row[0], row[1], row[2], text.read(row[3]))
 
 
 def has_chunks(db: Connection) -> bool:
