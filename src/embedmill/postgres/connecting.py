@@ -236,7 +236,7 @@ def require_session(connection: Connection, url: str) -> None:
 
 
 _LOOKS: Final = 3
-_ANSWER: Final = 5.0  # seconds that a pooler has to lend us a second session
+_ANSWER: Final = 10.0  # seconds that a pooler has to lend us a second session
 
 
 def _served_by(connection: Connection) -> int:
