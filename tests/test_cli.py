@@ -479,3 +479,38 @@ def test_a_query_in_python_is_text(small_store: Shell) -> None:
         for query in (None, 3, b"bread", "", "  ", "caf\udce9"):
             with pytest.raises(embedmill.UsageError, match="the query is"):
                 searcher.search(query)  # type: ignore[arg-type]
+
+
+TURKISH = "Şu ağaçların gölgesinde ışıklar söner; çocuklar İstanbul'da.\n"
+
+
+def test_an_encoding_that_is_given_is_not_guessed(shell: Shell) -> None:
+    """What was read otherwise before is read anew, and what comes to the same is not embedded again."""
+    texts = shell.folder / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_bytes(TURKISH.encode("cp1254"))
+    (texts / "b.txt").write_bytes(TURKISH.encode())
+    (texts / "c.html").write_bytes(f"<p>{TURKISH}</p>".encode("cp1254"))
+    (texts / "d.txt").write_text("plain")
+
+    def stored() -> set[str]:
+        return {hit["text"].strip() for hit in shell.json("search", "trees")["hits"]}
+
+    guessed = shell.json("index", "texts")
+    assert guessed["guessed"] == 2
+    assert shell.json("index", "texts")["unchanged"] == 4
+    wrong = shell.json("index", "texts", "--encoding", "cp1251")
+    assert (wrong["unchanged"], wrong["guessed"], wrong["embedded"]) == (0, 0, 1)
+    assert stored() > {TURKISH.strip(), "plain"} and len(stored()) == 3
+    right = shell.json("index", "texts", "--encoding", "Windows-1254")
+    assert (right["unchanged"], right["guessed"], right["embedded"]) == (0, 0, 0)
+    assert stored() == {TURKISH.strip(), "plain"}
+    again = Shell(shell.folder, **shell.environment | {"EMBEDMILL_ENCODING": "cp1254"})
+    assert again.json("index", "texts")["unchanged"] == 4
+    (shell.folder / "embedmill.toml").write_text('encoding = "cp1254"')
+    assert shell.json("index", "texts")["unchanged"] == 4
+    told = shell.run("index", "texts", "--encoding", "cp1251", "--force").stdout
+    assert "guessed" not in told
+    for name in ("klingon", "base64", "idna", "", "unicode_escape"):
+        done = shell.run("index", "texts", "--encoding", name)
+        assert done.returncode == 2 and "--encoding" in one_line(done.stderr)

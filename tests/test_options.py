@@ -137,6 +137,7 @@ ROWS: dict[tuple[str, str], Row] = {
             generated=Row(f"{INDEX} --generated", report(documents=4)),
             force=Elsewhere("test_cli_folders.py::test_force_reads_all_and_embeds_nothing_that_is_known"),
             prune=Row("index docs --json --include *.md --prune", report(removed=2)),
+            encoding=Elsewhere("test_cli.py::test_an_encoding_that_is_given_is_not_guessed"),
             max_file_size=Row(f"{INDEX} --max-file-size 60", report(documents=2)),
             dry_run=Row(f"{INDEX} --dry-run", lambda told: not (told.shell.folder / "new.db").exists()),
         ),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.sources.decoding import decode
+from embedmill.sources.decoding import decode, decoded
 from embedmill.sources.skips import LeftOut, Skip
 
 GERMAN = "Größe, Übermaß und Ärger: 5 € für „nichts“.\r\nZweite Zeile\n"
@@ -193,3 +193,42 @@ def test_the_matrix_of_languages_and_encodings() -> None:
     assert len(right) == 3
     for length, hits in right.items():
         assert sum(hits) / len(hits) >= 0.95, length
+
+
+TURKISH = "Şu ağaçların gölgesinde ışıklar söner; çocuklar İstanbul'da.\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1254", TURKISH),
+        ("cp850", "Größe é ñ\n"),
+        ("koi8-r", "Да\n"),
+        ("shift_jis", "日本\n"),
+        ("iso2022_jp", JAPANESE),
+        ("utf-16-le", "ab\n"),
+        ("utf-16-be", GREEK),
+        ("utf-32-le", "x"),
+        ("utf-7", RUSSIAN),
+        ("cp037", "IBM's own letters\n"),
+    ],
+)
+def test_an_encoding_that_is_given_is_obeyed(encoding: str, text: str) -> None:
+    assert decoded(text.encode(encoding), encoding) == (text, "")
+
+
+def test_a_mark_and_utf8_win_over_an_encoding_that_is_given() -> None:
+    """A folder may have both."""
+    assert decode(codecs.BOM_UTF16_LE + GREEK.encode("utf-16-le"), "cp1254") == GREEK
+    assert decode(TURKISH.encode(), "cp1254") == TURKISH
+    assert decode(b"plain", "cp1254") == "plain"
+    assert decode(b"caf\xe9 " + JAPANESE.encode(), "utf-8") == "caf\ufffd " + JAPANESE
+    with pytest.raises(LeftOut):
+        decode(random.Random(1).randbytes(3000), "cp1254")
+
+
+def test_which_encoding_was_guessed_is_told() -> None:
+    assert decoded(GERMAN.encode("cp1252")).guessed == "cp1252"
+    assert decoded(JAPANESE.encode("iso2022_jp")).guessed == "iso2022_jp"
+    for plain in (b"", b"ascii", GERMAN.encode(), GERMAN.encode("utf-16"), GERMAN.encode() * 100 + b"\xff"):
+        assert decoded(plain).guessed == ""

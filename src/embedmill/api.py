@@ -303,6 +303,7 @@ def files(
         hidden=chosen.hidden,
         generated=chosen.generated,
         max_bytes=chosen.max_file_size,
+        encoding=chosen.encoding,
         never=local_files(chosen.store),
         least=least,
         only=only,

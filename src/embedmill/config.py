@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import inspect
 import logging
@@ -79,6 +80,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     generated: bool = False  # whether to take lock files, source maps, minified code, tables of numbers
+    encoding: str | None = None  # of text and HTML files that are not UTF-8; None: as a page declares, else guessed
     max_file_size: int = 64 << 20  # bytes; most larger files are data or logs, not text to search
     embedding_parallel_workers: int | None = None  # worker processes: of runs, and of a ParallelEmbeddingGenerator
     enable_parallel_embeddings: bool = True  # whether there may be worker processes at all
@@ -131,6 +133,7 @@ class FileOptions(DocumentOptions, total=False):
     hidden: bool | str | None
     generated: bool | str | None
     max_file_size: int | str | None
+    encoding: str | None
 
 
 class SearchOptions(TypedDict, total=False):
@@ -498,6 +501,21 @@ def size(value: Any) -> int:
     return int(float(number) * _UNITS[unit])
 
 
+def _encoding(value: Any) -> str:
+    """Python's name of an encoding of text."""
+    try:
+        found = codecs.lookup(_text(value))
+        b"a".decode(found.name, "replace")  # not one from bytes to bytes, such as base64
+    except (LookupError, UnicodeError):
+        found = None
+    if found is None or found.name in _NO_ENCODINGS:
+        raise ValueError("expected the name of an encoding, as in cp1254, latin-1 or shift_jis")
+    return found.name
+
+
+_NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "mbcs", "oem"})
+"""Text that is escaped, and what only Windows has."""
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "precision": _one_of(*PRECISIONS),
@@ -522,6 +540,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "hidden": _switch,
     "generated": _switch,
     "max_file_size": size,
+    "encoding": _encoding,
     "embedding_parallel_workers": _workers,
     "enable_parallel_embeddings": _switch,
 }

@@ -111,6 +111,7 @@ class Reader:
         self.unknown = 0
         self.unknown_example = ""  # the first such text
         self.unreadable = 0
+        self.guessed = 0  # documents whose encoding was guessed
         self.encoded_characters = 0  # of encoded data, which is in no chunk
         self.seconds = {"read": 0.0, "chunk": 0.0}
 
@@ -127,7 +128,8 @@ class Reader:
         for entry in entries:
             self.documents += 1
             state = states.get(entry.id)
-            if state is not None and (state.recipe != self._recipe or entry.id in self._again):
+            recipe = f"{self._recipe}/{entry.reading}" if entry.reading else self._recipe
+            if state is not None and (state.recipe != recipe or entry.id in self._again):
                 state = None
             if state is not None and entry.mtime_ns and _same(state, entry) and not self._force:
                 self._skip(entry)
@@ -148,12 +150,13 @@ class Reader:
                 self.documents -= 1
                 continue
             listed.append(entry.id)
+            self.guessed += document.guessed
             new = DocumentState(
                 document.id,
                 document.size,
                 document.mtime_ns,
                 document.content_hash,
-                self._recipe,
+                recipe,
                 document.ctime_ns,
                 document.inode,
             )

@@ -46,6 +46,7 @@ class Entry:
     mtime_ns: int  # nanoseconds since the epoch; 0 where the source has no times
     ctime_ns: int = 0  # of the inode's last change, which no program can set; 0 where the source has none
     inode: int = 0
+    reading: str = ""  # how its bytes are to be read, where not as usual: an encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Document:
     ctime_ns: int = 0  # as in `Entry`; -1: do not trust it next time
     inode: int = 0
     paged: bool = False  # a form feed stands in the text before each page but the first
+    guessed: bool = False  # it does not say which encoding it is in, and is not in UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +337,7 @@ class Report:
     unknown: int = 0  # chunks read by this run that have no token which the model knows; they are stored all the same
     dry_run: bool = False
     estimated_seconds: float | None = None  # dry run only
+    guessed: int = 0  # documents whose encoding was guessed, of those that were read
     encoded_characters: int = 0  # base64, hex and the like in what was read, which is in no chunk
 
     @property

@@ -31,6 +31,7 @@ def report(
         unchanged=reader.unchanged,
         truncated=reader.truncated,
         unknown=reader.unknown,
+        guessed=reader.guessed,
         encoded_characters=reader.encoded_characters,
         skipped=dict(source.skipped) | unreadable,
         **_of_embedding(counts, embedder, executor, stages, seconds),

@@ -59,6 +59,7 @@ def index(
     hidden: options.Hidden = None,
     generated: options.Generated = None,
     max_file_size: options.MaxFileSize = None,
+    encoding: options.Encoding = None,
     prune: options.Prune = False,
     force: options.Force = False,
     dry_run: options.DryRun = False,
@@ -100,6 +101,7 @@ def index(
         hidden=hidden,
         generated=generated,
         max_file_size=max_file_size,
+        encoding=encoding,
     )
     options.tell_store(flags, quiet=quiet)
     chosen = settings(flags, only=FileOptions.__annotations__)

@@ -299,6 +299,15 @@ MaxFileSize = Annotated[
     str | None,
     option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),
 ]
+Encoding = Annotated[
+    str | None,
+    option(
+        "--encoding",
+        metavar="NAME",
+        help="The encoding of text and HTML files that are not UTF-8, as in cp1254. Default: what a page declares, "
+        "else guessed.",
+    ),
+]
 DryRun = Annotated[
     bool,
     option("--dry-run", help="Say what would be done and how long it would take; store nothing."),

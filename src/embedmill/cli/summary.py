@@ -21,6 +21,7 @@ def summary(report: Report) -> str:
         head += f" ({in_time(report.seconds)})"
         rows = [
             ("skipped", skipped(report)),
+            ("guessed", guessed(report)),
             ("left out", left_out(report)),
             ("kept", kept(report)),
             ("store", masked(report.store)),
@@ -129,6 +130,13 @@ def kept(report: Report) -> str:
     if not report.deselected:
         return ""
     return f"{counted(report.deselected, 'document')} that this run's options leave out (--prune removes them)"
+
+
+def guessed(report: Report) -> str:
+    """How many documents may have wrong letters."""
+    if not report.guessed:
+        return ""
+    return f"the encoding of {counted(report.guessed, 'document')} (-v names them, --encoding says it)"
 
 
 def left_out(report: Report) -> str:

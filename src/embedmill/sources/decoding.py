@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from contextlib import suppress
+from typing import NamedTuple
 
 from embedmill.sources.skips import LeftOut, Skip
 
@@ -34,6 +35,9 @@ _MARKS = (  # the longer first: UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+_WIDE = ("utf-16", "utf-32")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _ENCODINGS = (
     "windows-1250", "windows-1251", "windows-1252", "windows-1253", "windows-1254", "windows-1255", "windows-1256",
     "windows-1257", "iso-8859-2", "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "koi8-r", "koi8-u", "cp437",
@@ -56,8 +60,22 @@ _FIRST_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 _LAST_CONTROL = re.compile(b".*[" + re.escape(_CONTROLS) + b"]", re.DOTALL)
 
 
-def decode(data: bytes) -> str:
+class Decoded(NamedTuple):
+    """The text of some bytes."""
+
+    text: str
+    guessed: str = ""  # the encoding, where that was guessed
+
+
+def decode(data: bytes, encoding: str | None = None) -> str:
+    """The text of a file; see `decoded`."""
+    return decoded(data, encoding).text
+
+
+def decoded(data: bytes, encoding: str | None = None) -> Decoded:
     """The text of a file, as it stands but for its byte order mark; line ends are kept.
+
+    `encoding`, by Python's name, is that of what has no byte order mark and is not UTF-8; None: it is guessed.
 
     Raises `LeftOut` for binary data: a zero byte in the first 8,000 bytes, as in git, or too many control
     characters. Data further on, as behind the text of a script that unpacks itself, becomes spaces. The text can
@@ -66,24 +84,36 @@ def decode(data: bytes) -> str:
     """
     if data.startswith(b"%PDF-"):
         raise LeftOut(Skip.BINARY)  # a PDF whose name does not end in .pdf
-    for mark, encoding in _MARKS:
+    for mark, marked in _MARKS:
         if data.startswith(mark):
-            text = data[len(mark) :].decode(encoding, "replace")
-            return _without_nul(text if encoding == "utf-8" else _plausible(text))
+            text = data[len(mark) :].decode(marked, "replace")
+            return Decoded(_without_nul(text if marked == "utf-8" else _plausible(text)))
+    if encoding is not None and encoding.startswith(_WIDE):
+        return Decoded(_without_nul(_plausible(data.decode(encoding, "replace"))))
     head = data[:_HEAD]
     if b"\0" in head:
-        return _without_nul(_wide(data))
+        return Decoded(_without_nul(_wide(data)))
     if _controls(head) or (b"\0" in data and _controls(data)):
         raise LeftOut(Skip.BINARY)  # control characters
     data = _without_data(data)
+    if encoding is not None:
+        return Decoded(_without_nul(_in_encoding(data, encoding)))
     if _JAPANESE.search(data):
         with suppress(UnicodeDecodeError):
-            return _without_nul(data.decode("iso2022_jp"))
+            return Decoded(_without_nul(data.decode("iso2022_jp")), "iso2022_jp")
     try:
-        text = data.decode("utf-8")
+        found = Decoded(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        text = _not_utf8(data, error.start)
-    return _without_nul(text)
+        found = _not_utf8(data, error.start)
+    return found._replace(text=_without_nul(found.text))
+
+
+def _in_encoding(data: bytes, encoding: str) -> str:
+    """The text in the encoding that was named, unless it is UTF-8 beyond doubt: a folder may have both."""
+    if not data.isascii():
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-8")
+    return _SURROGATE.sub("\ufffd", data.decode(encoding, "replace"))
 
 
 def _without_nul(text: str) -> str:
@@ -143,20 +173,20 @@ def _plausible(text: str) -> str:
     return text
 
 
-def _not_utf8(data: bytes, first_bad: int) -> str:
+def _not_utf8(data: bytes, first_bad: int) -> Decoded:
     """What is not UTF-8 throughout."""
     text = data.decode("utf-8", "replace")
     foreign = len(text) - len(text.encode("ascii", "ignore"))
     bad = text.count("\ufffd")
     if foreign - bad > bad:  # in no other encoding do this many bytes make up UTF-8 sequences by chance
-        return text
+        return Decoded(text)
     encoding = _guess(data, first_bad)
     if encoding is None:
         high = len(data) - len(data.decode("ascii", "ignore"))
         if high > _MAX_FOREIGN * len(data) and _NEIGHBOURS.search(data):
             raise LeftOut(Skip.BINARY)  # no known encoding
         encoding = "cp1252"
-    return data.decode(encoding, "replace")
+    return Decoded(data.decode(encoding, "replace"), encoding)
 
 
 def _guess(data: bytes, first_bad: int) -> str | None:

@@ -13,8 +13,15 @@ from embedmill.errors import SourceError
 from embedmill.records import Kind
 from embedmill.sources import notebooks
 from embedmill.sources.converters.process import Died, Until, process
-from embedmill.sources.decoding import decode
-from embedmill.sources.kinds import DOCUMENT_SUFFIXES, MAIL_SUFFIXES, NOTEBOOK_SUFFIXES, kind_of, suffix_of
+from embedmill.sources.decoding import decode, decoded
+from embedmill.sources.kinds import (
+    DOCUMENT_SUFFIXES,
+    HTML_SUFFIXES,
+    MAIL_SUFFIXES,
+    NOTEBOOK_SUFFIXES,
+    kind_of,
+    suffix_of,
+)
 from embedmill.sources.names import shown
 from embedmill.sources.skips import LeftOut, Skip
 
@@ -43,11 +50,15 @@ class Text:
     converted: bool = False  # from another format; else the text is the file's own
     only_pictures: bool = False  # a document of a format that is converted, without any text
     paged: bool = False  # a form feed stands before each page but the first
+    guessed: str = ""  # the encoding, where that was guessed
 
 
-def read_text(content: bytes, name: str, document: str, until: Until = lambda: math.inf) -> Text:
+def read_text(
+    content: bytes, name: str, document: str, until: Until = lambda: math.inf, encoding: str | None = None
+) -> Text:
     """The text of a file of any format; "" where it has none, as a scanned PDF.
 
+    `encoding` is that of text and HTML that is not UTF-8; None: it is what a page declares, or guessed.
     A conversion is given up at the time that `until` says, by `time.monotonic`.
     Nothing is fetched and nothing in the document is run. Raises `SourceError` where it cannot be converted, and
     `LeftOut` where it is binary or the extra that it needs is missing.
@@ -57,11 +68,13 @@ def read_text(content: bytes, name: str, document: str, until: Until = lambda: m
         raise LeftOut(Skip.NEEDS_EXTRA)
     # An empty file has no text, of whatever format: what it once held is to be removed.
     if content and (suffix in DOCUMENT_SUFFIXES or suffix in MAIL_SUFFIXES):
+        if encoding is not None and suffix in HTML_SUFFIXES:
+            content = decode(content, encoding).encode("utf-8-sig")
         return _converted(content, suffix, document, until)
-    text = decode(content)
+    text, guessed = decoded(content, encoding)
     if suffix in NOTEBOOK_SUFFIXES and (cells := notebooks.to_markdown(text)) is not None:
         return Text(cells, Kind.MARKDOWN, converted=True)
-    return Text(text, kind_of(name, text))
+    return Text(text, kind_of(name, text), guessed=guessed)
 
 
 def convertible(suffix: str) -> bool:
@@ -97,4 +110,4 @@ def _converted(content: bytes, suffix: str, document: str, until: Until) -> Text
         log.warning("%s: no text found in it", shown(document))
         return Text("", Kind.TEXT, converted=True, only_pictures=True)
     kind = Kind.MARKDOWN if answer["markdown"] else Kind.TEXT
-    return Text(_UNSTORABLE.sub("\ufffd", text), kind, converted=True, paged=answer["paged"])
+    return Text(_UNSTORABLE.sub("\ufffd", text), kind, converted=True, paged=answer["paged"], guessed=answer["guessed"])

@@ -57,6 +57,7 @@ class FileSource:
         hidden: bool = False,
         generated: bool = False,
         max_bytes: int = MAX_BYTES,
+        encoding: str | None = None,
         never: Collection[str] = (),
         only: Collection[str] | None = None,
         current: str | None = None,
@@ -65,13 +66,14 @@ class FileSource:
         """Find the paths; nothing is listed yet.
 
         `include`, `exclude`: patterns in gitignore syntax, with braces as in ``*.{md,rst}``, relative to each given
-        folder or to the current one. Where there is an `include`, only the files that it matches are taken;
-        `exclude` wins over it. `hidden`: also take what begins with a dot. `generated`: also take what programs write
-        and nobody reads: lock files, source maps, minified code, tables of numbers. `max_bytes`: larger files are left
-        out with a warning. `never`: ids of files that are not taken. `only`: ids of files, and of folders, ending in
-        "/", to which the listing is limited, with the options of the given paths that they lie in. `current`: the
-        folder to take for the current one, ending in "/". `least`: how many paths must be there at least, where not all
-        must; the others are `missing`.
+        folder or to the current one. Where there is an `include`, only the files that it matches are taken; `exclude`
+        wins over it. `hidden`: also take what begins with a dot. `generated`: also take what programs write and nobody
+        reads: lock files, source maps, minified code, tables of numbers. `max_bytes`: larger files are left out with a
+        warning. `encoding`: that of text and HTML files that have no byte order mark and are not UTF-8, by Python's
+        name; None: as a page declares, else guessed. `never`: ids of files that are not taken. `only`: ids of files,
+        and of folders, ending in "/", to which the listing is limited, with the options of the given paths that they
+        lie in. `current`: the folder to take for the current one, ending in "/". `least`: how many paths must be there
+        at least, where not all must; the others are `missing`.
 
         Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
         """
@@ -88,6 +90,7 @@ class FileSource:
         self._found_generated: set[str] = set()
         self._until = math.inf  # the time, by `time.monotonic`, at which what is being read is given up
         self._max_bytes = max_bytes
+        self._encoding = encoding
         self._never = frozenset(never)
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -138,7 +141,7 @@ class FileSource:
         root = self._root_of(path)
         try:
             with open_beneath(root, path[len(as_folder(root)) :].split("/")) as descriptor:
-                decode(os.read(descriptor, _LOOKED_AT))
+                decode(os.read(descriptor, _LOOKED_AT), self._encoding)
         except (LeftOut, OSError):
             return False
         return True
@@ -231,12 +234,14 @@ class FileSource:
         except FileNotFoundError:
             return self._skip(Skip.VANISHED, path)
         except OSError:
-            yield Entry(document, 0, 0)  # reading it says what is wrong
+            yield Entry(document, 0, 0, reading=self._encoding or "")  # reading it says what is wrong
             return None
         if found.st_size > self._max_bytes:
             self._warn_too_large(document)
             return self._skip(Skip.TOO_LARGE, path)
-        yield Entry(document, found.st_size, found.st_mtime_ns, found.st_ctime_ns, inode_of(found))
+        yield Entry(
+            document, found.st_size, found.st_mtime_ns, found.st_ctime_ns, inode_of(found), self._encoding or ""
+        )
         return None
 
     def _read(self, entry: Entry) -> Document:
@@ -253,7 +258,9 @@ class FileSource:
             raise SourceError(
                 f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error
-        found = read_text(content, parts[-1], entry.id, lambda: self._until)
+        found = read_text(content, parts[-1], entry.id, lambda: self._until, self._encoding)
+        if found.guessed:
+            log.info("%s: read as %s, which is guessed", shown(entry.id), found.guessed)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
         reason = None if found.converted else why_generated(parts[-1], found.text, found.kind)
@@ -267,6 +274,7 @@ class FileSource:
             text=found.text,
             kind=found.kind,
             paged=found.paged,
+            guessed=bool(found.guessed),
             content_hash=hashlib.sha256(content).digest(),
             size=len(content),
             mtime_ns=times.mtime_ns,

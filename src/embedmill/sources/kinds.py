@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from embedmill.records import Kind
 
-DOCUMENT_SUFFIXES = frozenset({".docx", ".htm", ".html", ".pdf", ".pptx", ".rtf", ".xhtml"})
+HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
+DOCUMENT_SUFFIXES = HTML_SUFFIXES | {".docx", ".pdf", ".pptx", ".rtf"}
 """Formats that are converted before they are text, by the extra ``documents`` (see `documents`)."""
 
 MAIL_SUFFIXES = frozenset({".eml", ".emlx", ".mbox", ".mbx", ".mht", ".mhtml"})

@@ -22,10 +22,11 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from embedmill.sources.converters.result import Converted, NeedsPassword, Unconvertible
-from embedmill.sources.decoding import decode
+from embedmill.sources.decoding import Decoded, decoded
 from embedmill.sources.skips import LeftOut
 
 IDLE: Final = 10.0  # seconds
@@ -106,7 +107,8 @@ def _answer(suffix: str, data: bytes) -> tuple[dict[str, Any], bytes]:
     except Exception as error:  # whatever the many parsers raise on damaged files
         return {"error": _cause(error)}, b""
     notes = [*converted.notes, *remarks.said[:_NOTES]]
-    return {"paged": converted.paged, "markdown": converted.markdown, "notes": notes}, text
+    facts = {"paged": converted.paged, "markdown": converted.markdown, "guessed": converted.guessed, "notes": notes}
+    return facts, text
 
 
 def _allow(seconds: float) -> None:
@@ -151,9 +153,15 @@ def _converter(suffix: str) -> Callable[[bytes], Converted]:
 
             return mail.convert_box
         case _:
-            from embedmill.sources.converters import html
+            return _page
 
-            return lambda data: html.convert(html.decoded(data) or decode(data))
+
+def _page(data: bytes) -> Converted:
+    from embedmill.sources.converters import html
+
+    text = html.decoded(data)
+    found = decoded(data) if text is None else Decoded(text)
+    return replace(html.convert(found.text), guessed=found.guessed)
 
 
 def _check_container(suffix: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ class Converted:
     text: str
     paged: bool = False  # a form feed stands before each page but the first
     markdown: bool = True
+    guessed: str = ""  # the encoding, where that was guessed
     notes: Sequence[str] = field(default_factory=tuple)  # what people ought to know of it, a line each
 
 
