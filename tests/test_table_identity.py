@@ -323,6 +323,39 @@ def test_rows_of_two_tables_in_one(place: Place) -> None:
     assert run(place, model=str(known.model)).written == []
 
 
+@pytest.mark.parametrize("how", ["vectors", "rows"])
+def test_vectors_of_another_table_that_are_put_in_place(place: Place, how: str) -> None:
+    """Nothing was renamed, and still the column has another model's vectors now: it was taken for the first's."""
+    two(place)
+    run(place)  # nothing of the schema has changed since
+    run(place, "docs_new", model="B")
+    if how == "vectors":
+        place.execute("UPDATE docs SET embedding = (SELECT n.embedding FROM docs_new n WHERE n.id = docs.id)")
+    else:
+        place.execute("DELETE FROM docs")
+        place.execute("INSERT INTO docs SELECT * FROM docs_new")
+    place.execute("INSERT INTO docs (id, body) VALUES (9, 'more')")
+    assert status(place).model == "B"
+    with pytest.raises(SpaceMismatch):
+        run(place)
+    assert texts(run(place, model="B").written) == ["more"]
+    knows_what_changed(place, model="B", kept=4)
+    assert sorted((each.table.split(".")[-1], each.model) for each in tables(place)) == [
+        ("docs", "B"),
+        ("docs_new", "B"),
+    ]
+    is_current(place, "docs_new", model="B")
+
+
+def test_vectors_that_the_user_changes_are_no_other_tables(place: Place) -> None:
+    two(place)
+    run(place)
+    place.execute("UPDATE docs SET embedding = ?", place.encode(made_by("C", "something")))
+    place.execute("INSERT INTO docs (id, body) VALUES (9, 'more')")
+    assert status(place).model == MODEL
+    assert texts(run(place).written) == ["more"]
+
+
 # What older versions have noted
 
 

@@ -50,7 +50,12 @@ class Carrying(Parts):
     @property
     def fitting(self) -> sql.Composed:
         """Of some marks whose rows are found by their keys: how many there are, how many of the very vector."""
-        return self._fill(_FITTING)
+        return self._fill(_FITTING, chosen=sql.SQL("ORDER BY random()"))
+
+    @property
+    def first_fitting(self) -> sql.Composed:
+        """As `fitting`, of the marks that are read first: for what is asked at the beginning of every run."""
+        return self._fill(_FITTING, chosen=sql.SQL(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,13 @@ class Evidence:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
         found, same = connection.execute(self._of(number).fitting, {}).fetchone() or (0, 0)
         return bool(found and found == same)
+
+    def is_replaced(self, connection: Connection, number: int) -> bool:
+        """Whether the rows of its marks have other vectors, as far as some of them tell."""
+        if self.target.missing or not self._is_there(connection, number):
+            return False
+        found, same = connection.execute(self._of(number).first_fitting, {}).fetchone() or (0, 0)
+        return bool(found and not same)
 
     def _of(self, number: int) -> Carrying:
         marks = self.marks(number)
@@ -111,6 +123,6 @@ _PRINTS: Final = "SELECT {print} FROM {table} t WHERE t.{vector} IS NOT NULL LIM
 
 _FITTING: Final = """
 SELECT count(*), count(*) FILTER (WHERE m.print = {print})
-FROM (SELECT * FROM {marks} WHERE print IS NOT NULL ORDER BY random() LIMIT 100) m
+FROM (SELECT * FROM {marks} WHERE print IS NOT NULL {chosen} LIMIT 100) m
 JOIN {table} t ON {table_is_mark} WHERE t.{vector} IS NOT NULL
 """

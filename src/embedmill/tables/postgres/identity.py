@@ -109,19 +109,27 @@ def find(
 ) -> Registered | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
-    Where it is another's, which is still there, this table has copies of its vectors. The target's key need not be
-    chosen yet; then nothing is said of the marks. Without `evidence` the names decide alone.
+    Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
+    place of its own. The target's key need not be chosen yet; then nothing is said of the marks. Without `evidence` the
+    names decide alone.
     """
     lost = [entry for entry in entries if not entry.lives]
     by_name = [entry for entry in lost if entry.names == (target.schema, target.name, target.vector)]
+    replaced: Entry | None = None
     for entry in entries:
         is_same = entry.lives and (entry.row["relation"], entry.row["vector_number"]) == (target.oid, target.number)
         if is_same or (entry in by_name and entry.is_named):
-            return entry.registered(fits=_has_same_key(entry, target), own=True)
+            fits = _has_same_key(entry, target)
+            if not (is_same and fits and evidence and evidence.is_replaced(connection, entry.row["id"])):
+                return entry.registered(fits=fits, own=True)
+            replaced = entry
+            break
     if evidence is None:
         return None
     matches = evidence.matches(connection, [entry.row["id"] for entry in entries])
     found = [entry for entry in entries if matches.get(entry.row["id"])]
+    if replaced is not None and (replaced in found or not found):  # by no table's of ours
+        return replaced.registered(fits=True, own=True)
     if not found:
         return by_name[0].registered(fits=False, own=True) if by_name else None
     best = max(found, key=lambda entry: (matches[entry.row["id"]], entry in by_name, entry in lost))

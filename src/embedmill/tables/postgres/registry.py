@@ -41,6 +41,12 @@ _NOTE: Final = """
     WHERE id = %(id)s
 """
 
+# Where its vectors were replaced by copies of another table's, the entry of those that were there is of no table now.
+_LEAVE: Final = """
+    UPDATE {tables} SET known_in = ''
+    WHERE relation = %(oid)s::oid AND vector_number = %(number)s AND known_in = {known_in} AND id <> %(id)s
+"""
+
 _VECTORS: Final = """
     SELECT n.nspname, c.relname, a.attname
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -245,7 +251,9 @@ class Registry:
             "keys": list(target.keys),
             "key_types": list(target.key_types),
         }
-        connection.execute(sql.SQL(_NOTE).format(tables=tables, known_in=identity.known_in(tables)), values)
+        known_in = identity.known_in(tables)
+        connection.execute(sql.SQL(_LEAVE).format(tables=tables, known_in=known_in), values)
+        connection.execute(sql.SQL(_NOTE).format(tables=tables, known_in=known_in), values)
         for entry in identity.entries(connection, tables, by_name=False):
             if entry.lives:
                 connection.execute(sql.SQL(_FOLLOW).format(tables=tables), [*entry.names, entry.row["id"]])

@@ -133,8 +133,8 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
 def find(db: sqlite3.Connection, target: Target) -> Registered | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
-    Where it is another's, which is still there, this table has copies of its vectors. The target's key need not be
-    chosen yet; then nothing is said of the marks.
+    Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
+    place of its own. The target's key need not be chosen yet; then nothing is said of the marks.
     """
     schema, columns = Schema.of(db), column_names(db, target.name)
     there, place = entries(db), (target.name, target.vector)
@@ -144,13 +144,15 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
         return entry.registered(columns, fits=fits, own=own, name=target.name)
 
     by_name = [entry for entry in there if entry.place == place]
-    for entry in by_name:
-        if entry.is_named or entry.is_certain(schema):
-            return registered(entry, fits=True)
+    certain = next((entry for entry in by_name if entry.is_named or entry.is_certain(schema)), None)
+    if certain is not None and not (target.keys and _is_replaced(db, target, certain, columns)):
+        return registered(certain, fits=True)
     others = [entry for entry in there if not entry.is_certain(schema)] + [e for e in there if e.is_certain(schema)]
     prints = [] if target.missing or not target.vector else _prints(db, *place)
     matches = {entry.number: _known(db, entry, prints) for entry in others} if prints else {}
     found = [entry for entry in others if matches.get(entry.number)]
+    if certain is not None and (certain in found or not found):  # replaced, but by no table's of ours
+        return registered(certain, fits=True)
     if not found:
         for entry in others:
             page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
@@ -231,8 +233,23 @@ def _has_written(db: sqlite3.Connection, entry: Entry) -> bool:
 
 def _fits(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
     """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-    if not target.keys or not entry.has_key_of(target, columns):
-        return False
-    statement = Statements(target, marks(entry.number), "").some_prints
+    same = _compared(db, target, entry, columns, at_random=True)
+    return bool(same) and all(same)
+
+
+def _is_replaced(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+    """Whether the rows of the entry's marks have other vectors, as far as some of them tell."""
+    same = _compared(db, target, entry, columns, at_random=False)
+    return bool(same) and not any(same)
+
+
+def _compared(
+    db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str], *, at_random: bool
+) -> list[bool]:
+    """Of some marks whose rows are found by their keys: whether these have the very vectors."""
+    table = marks(entry.number)
+    if not target.keys or not entry.has_key_of(target, columns) or "print" not in column_names(db, table):
+        return []
+    statement = Statements(target, table, "").some_prints(at_random=at_random)
     rows = db.execute(statement, {"limit": _SAMPLE}).fetchall()
-    return bool(rows) and all(print_of(blob) == noted for blob, noted in rows)
+    return [print_of(blob) == noted for blob, noted in rows]

@@ -44,10 +44,12 @@ class Statements(Parts):
         """A page of marks whose vectors were written without a print: their ids, and the vectors."""
         return self.fill(_UNPRINTED)
 
-    @cached_property
-    def some_prints(self) -> str:
-        """Of some marks the vectors of the rows that have their keys, and the prints of those that were written."""
-        return self.fill(_SOME_PRINTS)
+    def some_prints(self, *, at_random: bool) -> str:
+        """Of some marks the vectors of the rows that have their keys, and the prints of those that were written.
+
+        Those that are read first, if not at random: for what is asked at the beginning of every run.
+        """
+        return self.fill(_SOME_PRINTS, chosen="ORDER BY random()" if at_random else "")
 
     @cached_property
     def create_vector(self) -> str:
@@ -208,7 +210,7 @@ WHERE m.id > :after AND m.space IS NOT NULL AND m.print IS NULL ORDER BY m.id LI
 
 _SOME_PRINTS: Final = """
 SELECT {vector}, m.print
-FROM (SELECT id FROM {marks} WHERE print IS NOT NULL ORDER BY random() LIMIT :limit) AS chosen
+FROM (SELECT id FROM {marks} WHERE print IS NOT NULL {chosen} LIMIT :limit) AS chosen
 CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
 WHERE typeof({vector}) = 'blob'
 """
