@@ -218,6 +218,29 @@ def test_status_of_a_database_with_a_store_and_tables(postgres: PostgresPlace, t
     assert lines == ["store", "documents", "chunks", "failures", "model", "space", "precision", "table"]
 
 
+@pytest.mark.parametrize("command", ["verify", "retry-failed"])
+def test_a_command_without_a_table_tells_of_the_tables(place: Place, tmp_path: Path, command: str) -> None:
+    """A database with nothing but tables was called sound, or no store of embedmill's."""
+    place.docs("one", vectors=False)
+    shell = elsewhere(tmp_path)
+    assert shell.run("ingest", "docs", "--text", "body", "--create", "--store", place.url).returncode == 0
+    done = shell.run(command, "--store", place.url)
+    if "sqlite" in place.url:
+        tables.refused(done, 1, r"give the TABLE \(`embedmill status` lists them\)")
+        return
+    line = named(done.stderr, command)
+    assert (done.returncode, line) == (0, [command, "public.docs", "--store", place.url])
+    assert shell.run(*line).returncode == 0
+    assert shell.run(command, "--store", place.url, "--quiet").stderr == ""
+
+
+def test_verify_counts_rows_that_have_a_vector(place: Place, tmp_path: Path) -> None:
+    place.docs("one", "two", "", None, vectors=False)
+    shell, where = elsewhere(tmp_path), ["--store", place.url]
+    assert shell.run("ingest", "docs", "--text", "body", "--create", *where).returncode == 3
+    assert shell.run("verify", "docs", *where).stdout.startswith("sound: 2 rows of docs")
+
+
 def test_status_where_there_is_neither(place: Place, tmp_path: Path) -> None:
     """A database of another application's, which nothing has been filled in."""
     place.docs("one")

@@ -320,6 +320,32 @@ def test_a_text_that_a_trigger_rewrites_gets_its_vector_in_the_same_run(
     assert ingest(place, embedder, text="body", vector="own").chunks == 0
 
 
+def test_a_text_that_changes_with_every_write_is_told_of(
+    place: Place, embedder: TroubledEmbedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a run ended as if all were well, with no vector that is its text's."""
+    place.docs("one", "two", "three")
+    if isinstance(place, SqlitePlace):
+        change = "BEGIN UPDATE docs SET body = body || '.' WHERE id = new.id AND id < 3; END"
+        place.execute(f"CREATE TRIGGER grow AFTER UPDATE ON docs {change}")
+    else:
+        place.execute(
+            "CREATE FUNCTION grow() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN IF new.id < 3 THEN new.body := new.body || '.'; END IF; RETURN new; END $$"
+        )
+        place.execute("CREATE TRIGGER grow BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION grow()")
+    ingest(place, embedder, text="body", vector="own", create=True)
+    (told,) = [record.getMessage() for record in caplog.records if "each time" in record.getMessage()]
+    assert "the text of 2 rows changed each time that it was embedded" in told
+
+
+def test_rows_that_are_refused_are_measured_once(place: Place, embedder: TroubledEmbedder) -> None:
+    place.docs("one", "two", "not this")
+    place.refuse("docs", "not this")
+    report = ingest(place, embedder, text="body", vector="own", create=True)
+    assert (report.embedded, report.failed, report.measured) == (2, 1, 3)
+
+
 @pytest.mark.parametrize("moment", ["claim", "write", "tidy", "fail"])
 def test_tables_that_are_swapped_while_one_is_filled(place: Place, moment: str) -> None:
     """Vectors would go to the other table, beside those of another model."""

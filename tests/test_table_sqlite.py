@@ -311,7 +311,7 @@ def test_options_that_make_no_sense_here_say_so(place: SqlitePlace) -> None:
         ({"halfvec": True}, "--halfvec is for PostgreSQL"),
         ({"index": IndexOptions("hnsw")}, "--index hnsw is for PostgreSQL"),
         ({"index": IndexOptions(m=8)}, "--m is for PostgreSQL"),
-        ({"index": IndexOptions("none", ef_construction=100)}, "--ef-construction is for PostgreSQL"),
+        ({"index": IndexOptions(ef_construction=100)}, "--ef-construction is for PostgreSQL"),
         ({"index": IndexOptions(distance="l2")}, "--distance is for PostgreSQL"),
     ):
         with pytest.raises(UsageError, match=words):

@@ -242,7 +242,8 @@ class Writers:
             refused, changed = True, 0
         locked = self._table.take_locked([each.filled.row for each in rows])
         self._note(len(rows) - changed - len(locked), [each.filled.row for each in rows])
-        measured = sum(each.filled.metrics is not None for each in rows if each.filled.row.mark not in locked)
+        written = [] if refused else [each for each in rows if each.filled.row.mark not in locked]
+        measured = sum(each.filled.metrics is not None for each in written)
         with self._state.lock:
             self._locked += [each for each in rows if each.filled.row.mark in locked]
             self._state.refused[rows[0].name] += refused and not locked

@@ -170,7 +170,18 @@ class Ingestor:
                 wait = min(2 * wait, longest)
                 writers.try_again()
             else:
+                self._say_what_changes(state.counts["changed"] - changed)
                 return
+
+    def _say_what_changes(self, rows: int) -> None:
+        """Say that texts have changed in each pass, and in the last one."""
+        if rows > 0:
+            log.warning(
+                "%s: the text of %s each time that it was embedded: run again when it has settled, or see whether a "
+                "trigger rewrites it with every change of the row",
+                self._table.name,
+                "1 row changed" if rows == 1 else f"{rows:,} rows changed",
+            )
 
     def _say_whom(self, since: float) -> float:
         """Say which other run is waited for, once, where that takes long; gives when the waiting has begun."""

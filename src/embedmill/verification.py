@@ -99,7 +99,7 @@ def verify_table(
         held = there.status()
         rows = there.sample_stored(sample) if sample else []
     counts = held.counts
-    verdict = Verdict(held.store, 0, None, counts.rows - counts.left, 0, "")
+    verdict = Verdict(held.store, 0, None, counts.rows - counts.left - counts.failures, 0, "")
     sound = []
     for row in rows:
         if row.vector.shape != (held.dimension,):

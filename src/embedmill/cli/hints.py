@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from embedmill.cli.output import one_line, without_password
+from embedmill.cli.output import complain, one_line, without_password
 
 WHERE: Final = ("vector", "store", "schema")
 """The options that say what a command acts on."""
@@ -30,3 +30,22 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
         for each in value if isinstance(value, list) else [] if value is None else [value]:
             line += [f"--{option}", without_password(each) if name == "store" else str(each)]
     return one_line(shlex.join(line))
+
+
+def tell_tables(word: str, given: Mapping[str, Any]) -> None:
+    """Where the database has tables that ingest has filled, say how the command is given for one of them."""
+    from embedmill.config import PlaceOptions, settings
+    from embedmill.tables.listing import listed
+
+    chosen = settings(given, only=PlaceOptions.__annotations__)
+    tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    if tables:
+        line = command(word, tables[0].table, given={**given, **of_column(tables[0].vector)})
+        complain(f"the tables of this database are each given by name: {line}")
+
+
+def of_column(vector: str) -> dict[str, str]:
+    """The option that names a vector column where that is needed."""
+    from embedmill.tables.naming import VECTOR_NAME
+
+    return {} if vector == VECTOR_NAME else {"vector": vector}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmill.cli import options, output, parser
+from embedmill.cli import hints, options, output, parser
 from embedmill.cli.ingest import run_on_table
 from embedmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.records import Report
 
 
 def register(commands: typer.Typer) -> None:
@@ -181,5 +184,15 @@ def retry_failed(
         return run_on_table(again, table, about, flags, retrying=True, as_json=as_json, quiet=quiet)
     options.check_store(about)
     options.tell_store(flags, quiet=quiet)
-    job = partial(upkeep.retry_failed, force=force, **flags)
-    return run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)
+    documents = 0
+
+    def job(**watching: Any) -> Report:
+        nonlocal documents
+        report = upkeep.retry_failed(force=force, **flags, **watching)
+        documents = report.documents
+        return report
+
+    code = run_on_store(job, None, flags, retrying=True, as_json=as_json, quiet=quiet)
+    if not documents and not quiet:
+        hints.tell_tables("retry-failed", flags)
+    return code

@@ -97,7 +97,6 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.stores import shown as shown_url
     from embedmill.stores.vanished import name_vanished
     from embedmill.tables.listing import listed
-    from embedmill.tables.naming import VECTOR_NAME
 
     chosen = settings(given, only=PlaceOptions.__annotations__)
     tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
@@ -126,8 +125,8 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
         facts["tables"] = [asdict(each) for each in tables]
         rows += listing(tables)
         first = tables[0]
-        column = {} if first.vector == VECTOR_NAME else {"vector": first.vector}
-        tips.append(f"to see one: {hints.command('status', first.table, given=given | column)}")
+        given |= hints.of_column(first.vector)
+        tips.append(f"to see one: {hints.command('status', first.table, given=given)}")
     return _Standing(facts, rows, failed, tips, listed_roots)
 
 

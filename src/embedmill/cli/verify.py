@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from embedmill.cli import exits, options, output, parser
+from embedmill.cli import exits, hints, options, output, parser
 from embedmill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ def verify(
         verdict = verify_store(chosen, say, sample=number, model=model)
     else:
         verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
-    return _tell(verdict, name, listed, as_json=as_json, quiet=quiet)
+    code = _tell(verdict, name, listed, as_json=as_json, quiet=quiet)
+    if verdict.documents == 0 and not quiet:
+        hints.tell_tables("verify", options.given(store=store, schema=schema))
+    return code
 
 
 def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bool, quiet: bool) -> int:

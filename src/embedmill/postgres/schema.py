@@ -89,7 +89,7 @@ def require(connection: Connection, url: str, schema: str) -> None:
     if number < newest:
         raise StoreError(
             f"{shown(url)}: schema {schema} was written by an older embedmill (migration {number}, this one reads "
-            f"{newest}): run `embedmill index` to bring it up to date"
+            f"{newest}): run `embedmill index`, or `embedmill ingest` for a table, to bring it up to date"
         )
 
 

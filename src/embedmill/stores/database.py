@@ -136,6 +136,12 @@ def _schema(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
+        filled = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'embedmill_tables'").fetchone()
+        if filled:
+            raise StoreError(
+                f"{path} has tables that ingest has filled, but is no store of files: give the TABLE (`embedmill "
+                "status` lists them), or another --store"
+            )
         raise StoreError(f"{path} is an SQLite database, but no embedmill store: give another --store")
     if version > newest:
         raise StoreError(
