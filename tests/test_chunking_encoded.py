@@ -63,6 +63,11 @@ ENCODED = {
     "HEX": DATA.hex().upper(),
     "lines of hex": "\n".join(textwrap.wrap(DATA.hex(), 76)),
     "array": ", ".join(f"0x{byte:02x}" for byte in DATA[:800]),
+    "array of decimals": ", ".join(str(byte) for byte in DATA[:800]) + ",",
+    "array of decimals in lines": ",\n  ".join(
+        ", ".join(map(str, DATA[place : place + 16])) for place in range(0, 800, 16)
+    ),
+    "base85": base64.b85encode(DATA).decode(),
     "string of bytes": "".join(f"\\x{byte:02x}" for byte in DATA[:800]),
     "colons": DATA[:256].hex(":"),
     "bare bytes": DATA[:400].hex(" "),
@@ -129,6 +134,16 @@ def digest(kind: str, text: str) -> str:
 
 
 ORDINARY = {
+    "the numbers up to 255": ", ".join(map(str, range(256))),
+    "years": ", ".join(str(1900 + number % 120) for number in range(400)),
+    "marks": ", ".join(str(number * 7 % 10) for number in range(400)),
+    "percentages": ", ".join(str(number * 37 % 101) for number in range(400)),
+    "a table of three columns": "\n".join(
+        f"{number % 200},{number * 3 % 250},{number * 7 % 90}" for number in range(300)
+    ),
+    "a program without spaces": "if(Array.isArray(e)){return(t=Object.keys(e)).map(function(N){return(e[N]||{}).A_1;})}"
+    * 5,
+    "a regular expression": r"^(?:[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*|<[A-Z]{2,4}>|\$[0-9]{1,3}|(?P<X>[^A-Z@#%]))" * 4,
     "prose": PROSE,
     "one long line": PROSE.replace("\n", " ") * 20,
     **{kind: lines(lambda text, kind=kind: digest(kind, text)) for kind in ("md5", "sha1", "sha256", "sha512")},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 Run = tuple[int, int]
@@ -41,9 +42,12 @@ _BYTES: Final = re.compile(
     |(?:\\x[0-9a-fA-F]{2}(?:["']\s*+\\?\s*+b?["'])?+){64,}+  # a string in a program
     |(?:\b[0-9a-fA-F]{2}:\s*+){40,}+[0-9a-fA-F]{2}\b         # a key's numbers
     |(?P<bare>(?:\b[0-9a-fA-F]{2}\b[ \t\n\r]++){96,}+)
+    |(?P<decimal>(?:\b[0-9]{1,3}\b[,;]\s*+){192,}+)        # an array in decimals
     |(?:%[0-9a-fA-F]{2}){200,}+""",
     re.VERBOSE,
 )
+_DECIMAL: Final = re.compile("[0-9]+")
+_B85: Final = re.compile(r"""(?<!\S)["'(]?(?P<data>[0-9A-Za-z!\#$%&()*+;<=>?@^_`{|}~:./\[\]-]{240,}+)""")
 _BLOCKS: Final = re.compile(
     r"""^begin[ ][0-7]{3,4}[ ][^\n]++\n(?P<uu>(?:[ -`]{2,62}\r?\n)++)`?\r?\n?end\b
     |^(?:literal|delta)[ ]\d++\r?\n(?P<patch>(?:[A-Za-z][0-9A-Za-z!\#$%&()*+;<=>?@^_`{|}~-]{5,66}\r?\n)++)
@@ -69,7 +73,9 @@ _ESCAPED: Final = re.compile(r"\\[nr/]|\\u00[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|[^A-Z
 _HEX_LETTER: Final = re.compile("[a-fA-F]")
 _WORD: Final = re.compile(r"\w")
 _ANY: Final = re.compile(
-    r"\S{40}|(?:[0-9a-fA-F]{2}[ :\n]){12}|(?:[0-9a-fA-F]{4} ){7}|0x..,[ \n]|\\x|^[:S][0-9A-F]{9}", re.MULTILINE
+    r"\S{40}|(?:[0-9a-fA-F]{2}[ :\n]){12}|(?:[0-9a-fA-F]{4} ){7}|0x..,[ \n]|(?:[0-9]{1,3}[,;]\s*+){24}|"
+    r"\\x|^[:S][0-9A-F]{9}",
+    re.MULTILINE,
 )
 
 
@@ -101,16 +107,42 @@ def _certain(text: str) -> Iterator[Run]:
         if found.end("data") - found.start("data") >= 64:
             yield found.span("data")
     for found in _BYTES.finditer(text):
-        if not found["bare"] or len(_HEX_LETTER.findall(found[0])) * 10 > len(found[0]):  # else they are numbers
+        if found["bare"] and len(_HEX_LETTER.findall(found[0])) * 10 <= len(found[0]):
+            continue  # they are numbers
+        if not found["decimal"] or _are_bytes(found[0]):
             yield found.span()
     for found in _BLOCKS.finditer(text):
         yield found.span(str(found.lastgroup))
+
+
+def _are_bytes(decimals: str) -> bool:
+    """Whether numbers are the bytes of some data: none beyond 255, in no order, and many different ones."""
+    numbers = [int(number) for number in _DECIMAL.findall(decimals)]
+    falls = sum(after < before for before, after in pairwise(numbers)) / len(numbers)
+    large = sum(number > 99 for number in numbers) / len(numbers)
+    return max(numbers) <= 255 and len(set(numbers)) >= 64 and 0.25 < falls < 0.75 and large > 0.2
 
 
 def _tokens(text: str) -> Iterator[Run]:
     for found in _TOKEN.finditer(text):
         if _is_data(found[0]):
             yield found.span()
+    for found in _B85.finditer(text):
+        if _is_base85(found["data"]):
+            yield found.span("data")
+
+
+def _is_base85(token: str) -> bool:
+    """Whether a long token has letters and signs as base85 has them; programs and addresses have more small letters."""
+    length = len(token)
+    small = sum(map(str.islower, token)) / length
+    capitals = sum(map(str.isupper, token)) / length
+    digits = sum(map(str.isdigit, token)) / length
+    words = sum(map(len, _WORD_LIKE.findall(token))) / length
+    return (
+        0.15 < small < 0.45 and 0.15 < capitals < 0.45 and 0.04 < digits < 0.25
+        and 0.15 < 1 - small - capitals - digits < 0.45 and words < 0.15
+    )  # fmt: skip
 
 
 def _lines(text: str) -> Iterator[Run]:
