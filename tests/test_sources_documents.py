@@ -431,6 +431,22 @@ def test_a_mail_is_its_subject_and_body() -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_headers_of_a_mail_that_are_not_encoded_are_read(encoding: str) -> None:
+    mail = (
+        "From: Jürgen Müller <j@example.org>\nSubject: Grüße aus Köln über\n die Straße\n"
+        "Content-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/plain\n\nDays\n"
+        '--B\nContent-Type: application/pdf; name="Übersicht.pdf"\n'
+        'Content-Disposition: attachment; filename="Übersicht.pdf"\n\nx\n--B--\n'
+    )
+    assert text_of(mail.encode(encoding), "a.eml").split("\n\n") == [
+        "# Grüße aus Köln über die Straße",
+        "From: Jürgen Müller <j@example.org>",
+        "Days",
+        "Attachment: Übersicht.pdf (application/pdf)",
+    ]
+
+
 def test_a_mailbox_is_its_mails() -> None:
     box = (
         "From ada Mon Jan  1 10:00:00 2024\nSubject: one\n\nfirst\n>From here on\nFrom now on, no mail begins\n\n"

@@ -39,9 +39,28 @@ def convert_box(data: bytes) -> Converted:
     return Converted("\n\n".join(part for mail in _mails(data) for part in _parts(_parsed(mail), 1)))
 
 
+class _Policy(email.policy.Compat32):
+    """Reads headers by need and mends what it can, where "default" raises; takes those in plain UTF-8 as what they say.
+
+    RFC 6532 allows them, and many programs wrote them before.
+    """
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        if value.isascii():
+            return name, value
+        raw = value.encode("utf-8", "surrogateescape")
+        try:
+            return name, decode(raw)
+        except LeftOut:  # binary
+            return name, raw.decode("utf-8", "replace")
+
+
+_POLICY: Final = _Policy()
+
+
 def _parsed(data: bytes) -> Message:
-    # Its own policy reads headers by need and mends what it can; "default" raises on some damaged ones.
-    return BytesParser(policy=email.policy.compat32).parsebytes(data)
+    return BytesParser(policy=_POLICY).parsebytes(data)
 
 
 def _mails(data: bytes) -> Iterator[bytes]:
