@@ -340,6 +340,9 @@ def test_the_path_of_another_machine_has_its_name_before_it(desk: Desk) -> None:
         ("proj/notes.db", ["proj"]),
         ("proj/notes.db", ["proj/src", "proj/a.md"]),
         ("proj/data/store/notes.db", ["proj"]),
+        ("proj/stores/notes.db", ["proj/src", "proj/a.md"]),
+        ("proj/app/.embedmill/index.db", ["proj/src", "proj/a.md"]),
+        ("proj/app/.embedmill/index.db", ["proj"]),
     ],
 )
 def test_a_store_in_or_beside_its_root_moves_with_it(beside: Beside, store: str, given: list[str]) -> None:
@@ -387,3 +390,22 @@ def test_a_store_moved_away_from_its_root_still_knows_it(beside: Beside) -> None
     assert desk.index("proj").unchanged == 1
     shutil.rmtree(desk.folder / "proj")
     assert desk.roots() == {"proj": ("gone", 1)}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("proj", ["proj/a.md", "proj/app/b.md"]), ("proj/lib", ["proj/lib/c.md"])]
+)
+def test_a_folder_moved_with_its_store_away_from_a_root_around_or_beside_it(
+    beside: Beside, given: str, found: list[str]
+) -> None:
+    desk = beside("proj/app/.embedmill/index.db")
+    for name in found:
+        desk.write(name)
+    (desk.folder / "proj/app").mkdir(exist_ok=True)
+    desk.write("else/other.md")
+    desk.write("else/lib/other.md")
+    desk.index(given)
+    (desk.folder / "proj/app").rename(desk.folder / "else/app")
+    desk.place["url"] = f"sqlite:{desk.folder}/else/app/.embedmill/index.db"
+    assert desk.roots() == {given: ("here", len(found))}
+    assert desk.found() == found

@@ -214,7 +214,11 @@ class RootedStore:
         found = self._rows.sample(f"{root.number}/", _SAMPLE)
         if not root.folder:
             return max((float(has_size(path, size)) for _, size in found), default=1.0)
-        return share_there(as_folder(path), [(name.partition("/")[2], size) for name, size in found])
+        documents = [(name.partition("/")[2], size) for name, size in found]
+        if (anchor := self._backend.anchor) is not None and root.relative is not None:
+            own = anchor.own(root.relative)
+            documents = [each for each in documents if not each[0].startswith(own)] or documents
+        return share_there(as_folder(path), documents)
 
     def _find_roots(self, host: str) -> None:
         """Name by its root what an older version has named by absolute paths, and what is gone or has moved since."""

@@ -70,10 +70,19 @@ class Anchor:
         return cls(file_id(os.path.realpath(folder.parent if sure else folder)), sure)
 
     def relative(self, path: str) -> str | None:
-        """The path from here, where that is how a root is known: it lies here, or the store lies in it."""
-        if as_folder(path).startswith(as_folder(self.folder)) or as_folder(self.folder).startswith(as_folder(path)):
+        """The path from here, where that is how a root is known: it lies here or beside, or the store lies in it."""
+        near = as_folder(posixpath.dirname(self.folder))
+        if as_folder(path).startswith(near) or as_folder(self.folder).startswith(as_folder(path)):
             return posixpath.relpath(path, self.folder)
         return None
+
+    def holds(self, relative: str) -> bool:
+        """Whether what is there moves with the store for sure: it lies in the folder that the store belongs to."""
+        return self.sure and relative.split("/")[0] != ".."
+
+    def own(self, relative: str) -> str:
+        """The folder from a root around it, ending in "/": what lies in it moves with the store, and tells nothing."""
+        return as_folder(posixpath.relpath(self.folder, self.absolute(relative)))
 
     def absolute(self, relative: str) -> str:
         """The path that `relative` is for."""
@@ -113,13 +122,13 @@ def place(root: Root, anchor: Anchor | None, here: Machine, share: Share) -> Pla
     """Find a root: near the store where it is known by that, else at its path."""
     path, known = root.path, not (root.machine.id and here.id) or root.machine.id == here.id
     if anchor is not None and root.relative is not None:
-        near = anchor.absolute(root.relative)
-        places = [near] if anchor.sure or near == path else [near, path]
+        near, held = anchor.absolute(root.relative), anchor.holds(root.relative)
+        places = [near] if held or near == path else [near, path]
         found = [each for each in places if is_there(each, root.folder)]
         if len(places) > 1:  # the store has moved, with the root or without it, or has been copied with it
             least = {near: SOME, path: 0.0 if known else ENOUGH}
             found = [each for each in found if share(root, each) >= least[each]]
-        path, known = found[0] if found else near if anchor.sure else path, known or anchor.sure
+        path, known = found[0] if found else near if held else path, known or held
         is_here = bool(found)
     else:
         is_here = is_there(path, root.folder) and (known or share(root, path) >= ENOUGH)
