@@ -73,6 +73,8 @@ def test_wide_encodings_without_a_mark(encoding: str, text: str) -> None:
         ("latin-1", "¿Qué?"),
         ("cp1252", GERMAN),
         ("cp1252", "5 € – “ok”"),
+        ("cp1252", "größer"),
+        ("cp1252", "x = 1  # Maß und Größe\n"),
         ("cp1250", "Wszyscy mieszkańcy wioski świętowali ukończenie żniw.\n"),
         ("iso8859_2", "Děti si hrály na zahradě, když náhle začalo pršet.\n"),
         ("cp850", "Die Bücher stehen über dem großen Tisch, für später schön gemütlich."),
@@ -87,6 +89,13 @@ def test_wide_encodings_without_a_mark(encoding: str, text: str) -> None:
         ("gb18030", CHINESE),
         ("big5", TRADITIONAL),
         ("cp949", KOREAN),
+        ("cp852", "Az őszi erdőben hűvös szél fújt, és a gyerekek gyűjtötték a leveleket.\n"),
+        ("cp852", "Včera jsme byli na dlouhé procházce, kde svítilo slunce.\n"),
+        ("cp857", "Çocuklar bahçede güneşin altında oynuyor ve şarkı söylüyorlar.\n"),
+        ("mac_turkish", "Çocuklar bahçede güneşin altında oynuyor ve şarkı söylüyorlar.\n"),
+        ("cp775", "Šiandien oras labai gražus, vaikai žaidžia parke ir dainuoja.\n"),
+        ("cp860", "Amanhã também vão chegar as informações sobre a eleição.\n"),
+        ("iso8859_6", "اليوم الطقس جميل والأطفال يلعبون في الحديقة.\n"),
     ],
 )
 def test_older_encodings_are_recognised(encoding: str, text: str) -> None:

@@ -40,8 +40,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _ENCODINGS = (
     "windows-1250", "windows-1251", "windows-1252", "windows-1253", "windows-1254", "windows-1255", "windows-1256",
-    "windows-1257", "iso-8859-2", "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "koi8-r", "koi8-u", "cp437",
-    "cp850", "cp866", "mac-roman", "mac-cyrillic", "cp932", "euc-jp", "gb18030", "big5", "euc-kr", "cp949", "tis-620",
+    "windows-1257", "iso-8859-2", "iso-8859-5", "iso-8859-6", "iso-8859-7", "iso-8859-9", "iso-8859-15", "koi8-r",
+    "koi8-u", "cp437", "cp775", "cp850", "cp852", "cp857", "cp860", "cp866", "mac-roman", "mac-cyrillic", "mac-turkish",
+    "cp932", "euc-jp", "gb18030", "big5", "euc-kr", "cp949", "tis-620",
 )  # fmt: skip
 """What is taken for possible: of the others there are next to no files, and short texts are taken for them."""
 
@@ -53,7 +54,9 @@ _SURE = 0.04  # of 1: lines of text come to 0.09 and more, data to 0.02
 _JAPANESE = re.compile(rb"\x1b\$[@B][\x21-\x7e]")
 """How ISO-2022-JP, which has ASCII's bytes alone, begins another script."""
 
-_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2}")
+_NEIGHBOURS = re.compile(rb"(?<![A-Za-z])[\x80-\xff]{2}|[\x80-\xff]{2}(?![A-Za-z])")
+"""Two bytes beyond ASCII that may be a sign of an East Asian script, or two letters of a word that is not Latin; not
+those inside of a Latin word, as in "Gr\u00f6\u00dfe"."""
 
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r\b\x1b")
 _FIRST_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
