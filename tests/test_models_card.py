@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -500,3 +501,13 @@ def test_an_unwritable_cache_folder_costs_only_time(tmp_path: Path, monkeypatch:
     path = tmp_path / "weights"
     path.write_bytes(b"a" * (2 << 20))
     assert len(file_sha256(path)) == 64
+
+
+def test_a_file_that_the_machine_does_not_give_is_not_to_be_fetched_again(model: Path) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+    try:
+        with pytest.raises(ModelError, match=r"Too many open files\): raise the limit of open files \(ulimit -n\)$"):
+            card_of(model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

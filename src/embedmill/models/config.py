@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from embedmill.errors import ModelError
 
 MAX_BYTES = 8 << 20  # the largest known config files have some 100 KB; a tokenizer.json is not read here
+
+
+_REMEDIES: Final = {
+    errno.EACCES: "ask for the right to read it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "end other programs, or raise the machine's limit of open files",
+    errno.ENOMEM: "free memory, or raise the limit",
+}
+
+
+def unreadable(path: Path, error: OSError) -> ModelError:
+    """The error for a file that the system does not give; only where nothing else says why is it the file's own."""
+    return ModelError(f"{path}: cannot be read ({error.strerror}): {_REMEDIES.get(error.errno or 0, 'fetch it again')}")
 
 
 def check_size(path: Path, most: int) -> None:
@@ -27,7 +41,7 @@ def read_json(path: Path) -> Any:
         check_size(path, MAX_BYTES)
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}): fetch the model again") from error
 

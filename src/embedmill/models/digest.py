@@ -12,8 +12,8 @@ import json
 import os
 from pathlib import Path
 
-from embedmill.errors import ModelError
 from embedmill.folders import cache_folder
+from embedmill.models.config import unreadable
 
 _MAX_ENTRIES = 256  # the file stays below 100 KB; the oldest entries go first
 _WORTH_IT = 1 << 20  # bytes; smaller files are hashed faster than the memo is read
@@ -37,7 +37,7 @@ def file_sha256(path: Path) -> str:
             memo[key] = [*state, digest]
             _write_memo(memo)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+        raise unreadable(path, error) from error
     return digest
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from embedmill.errors import ModelError
 from embedmill.folders import cache_folder
+from embedmill.models.config import unreadable
 
 # What each kind of message has that leads to a tensor: the field's number -> its kind of message.
 _MESSAGES: Final[dict[str, dict[int, str]]] = {
@@ -49,7 +50,7 @@ def external_files(path: Path) -> tuple[str, ...]:
                 raise ValueError("it has no graph")
             return tuple(dict.fromkeys(message.names(0, len(buffer), "model")))
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+        raise unreadable(path, error) from error
     except (ValueError, IndexError) as error:
         raise ModelError(f"{path}: no ONNX graph, or a damaged one ({error}): fetch the model again") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from embedmill.errors import ModelError
+from embedmill.models.config import unreadable
 
 _LENGTH: Final = 8  # bytes, little-endian, before the JSON header: the format's own definition
 _LONGEST: Final = 16 << 20  # bytes of a header; the format allows 100 MB, which takes half a minute to read
@@ -49,7 +50,7 @@ def tensors(path: Path) -> Mapping[str, Place]:
             raise ModelError(f"{path}: {len(header)} tensors, which no model here has: take another model")
         places = {name: _place(entry, begin) for name, entry in header.items() if name != "__metadata__"}
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch it again") from error
+        raise unreadable(path, error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: its header is damaged: fetch it again") from error
     expected = begin

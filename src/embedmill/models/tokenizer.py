@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 
 from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models.card import Card
-from embedmill.models.config import Config, check_size
+from embedmill.models.config import Config, check_size, unreadable
 from embedmill.models.tokenizer_rules import (
     BERT_LIKE,
     bert_normalizer,
@@ -166,7 +166,7 @@ def tokenizer_sha256(card: Card) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+        raise unreadable(path, error) from error
     facts: list[Any] = [path.name, card.do_lower_case, decisive]
     if path.name == "tokenizer.json":
         facts += _further(path, settings, own, Config.read(card.folder / "config.json"))

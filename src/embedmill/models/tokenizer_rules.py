@@ -17,7 +17,7 @@ from typing import Any, Final
 import tokenizers
 
 from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.models.config import Config
+from embedmill.models.config import Config, unreadable
 
 Section = dict[str, Any] | None
 """A part of tokenizer.json, as that writes it."""
@@ -104,7 +104,7 @@ def outline(path: Path) -> dict[str, Any]:
             name, at = decoder.raw_decode(text, at)
             found[name], at = decoder.raw_decode(text, _skip(text, at, ":"))
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): fetch the model again") from error
+        raise unreadable(path, error) from error
     except (ValueError, IndexError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error}): fetch the model again") from error
     return {name: found.get(name) for name in sorted(wanted)}
