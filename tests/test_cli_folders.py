@@ -49,7 +49,9 @@ def test_what_has_vanished_is_named_by_every_command_and_can_be_taken_out(shell:
     other = str(shell.folder / "other")
     done = shell.run("index", "proj", "other")
     assert done.returncode == 3 and "nothing new in 3 documents" in done.stdout
-    assert f"error: {other}: no such file or directory" in done.stderr
+    assert f"error: {other}: no such file or directory: --prune takes out" in done.stderr
+    done = shell.run("index", "other")
+    assert done.returncode == 1 and "with `embedmill forget`" in done.stderr
     for command in (["index", "proj"], ["status"], ["verify"]):
         done = shell.run(*command)
         assert (done.returncode, f"{other} is gone" in done.stderr) == (0, True), (command, done)

@@ -74,7 +74,9 @@ def run(
         output.complain("interrupted: what was finished is stored, the same command goes on from there")
         return exits.INTERRUPTED
     for path in report.missing:
-        output.complain(f"error: {shown(path)}: no such file or directory: what the store has of it stays (--prune)")
+        output.complain(
+            f"error: {shown(path)}: no such file or directory: --prune takes out what is left of it in the store"
+        )
     locked = getattr(report, "locked", 0)  # only of tables
     if locked:
         output.complain(f"error: {counted(locked, 'locked row')} left: the same command embeds them")

@@ -344,6 +344,11 @@ def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:
         if stat.S_ISDIR(mode):
             with os.scandir(as_folder(real) + "."):
                 return real, True
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError(
+            f"{shown(file_id(name))}: {_reason(error)}: give one that is there; what a store has of one that is gone "
+            "goes with `embedmill forget`"
+        ) from error
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{shown(file_id(name))}: {_reason(error)}: give a file or folder that can be read"
