@@ -83,12 +83,39 @@ def subprocess_json(out: str) -> dict[str, int]:
     return value
 
 
+TWICE = """
+import os, signal, time
+from embedmill.cli.signals import Stopping
+
+class Run:
+    def stop(self):
+        pass
+
+with Stopping() as stopping:
+    stopping.watch(Run())
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("goes on", flush=True)
+    time.sleep(0.6)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("too long", flush=True)
+"""
+
+
+def test_a_signal_that_comes_twice_at_once_is_one() -> None:
+    """`timeout` sends it to the process and to its group, as some supervisors do."""
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (130, "goes on\n")
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["stopping", "interrupted"]
+
+
 def test_a_second_signal_ends_the_run_at_once(shell: Shell) -> None:
     process = shell.start("index", "texts", "--json")
     wait_until(lambda: cached_vectors(shell) > 0, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert "stopping" in process.stderr.readline()
+    time.sleep(0.6)  # sooner it would count as the same one
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

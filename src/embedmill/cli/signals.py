@@ -17,6 +17,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 TO_FINISH: Final = 5.0
 """Seconds that a command which is interrupted has to close what it has open: as long as a run that is stopped."""
 
+_ONE: Final = 0.5
+"""Seconds in which signals count as one: `timeout` and supervisors send theirs to a process and to its group."""
+
 _CLEAR_LINE: Final = b"\r\x1b[K"
 
 
@@ -43,10 +46,11 @@ def _end_late() -> None:
 
 
 class Stopping:
-    """Within this context the first signal ends a run early and keeps what is finished, a second ends the process."""
+    """Within this context a first signal ends a run early and keeps what is finished, a later one ends the process."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._run: Stoppable | None = None
 
     def __enter__(self) -> Self:
@@ -74,8 +78,10 @@ class Stopping:
         # Not through sys.stderr: a signal may come in the midst of its own writing.
         before = _CLEAR_LINE if os.isatty(2) else b""
         if self.asked:  # at once: the store bears that, as it bears a kill
+            if time.monotonic() - self._asked_at < _ONE:
+                return
             os.write(2, before + b"interrupted\n")
             os._exit(130)
-        self.asked = True
+        self.asked, self._asked_at = True, time.monotonic()
         self._run.stop()
         os.write(2, before + b"stopping: storing what is finished (once more to end at once)\n")
