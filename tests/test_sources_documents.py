@@ -447,12 +447,13 @@ def test_headers_of_a_mail_that_are_not_encoded_are_read(encoding: str) -> None:
     ]
 
 
-def test_a_mailbox_is_its_mails() -> None:
+@pytest.mark.parametrize("name", ["a.mbox", "Inbox"])
+def test_a_mailbox_is_its_mails(name: str) -> None:
     box = (
         "From ada Mon Jan  1 10:00:00 2024\nSubject: one\n\nfirst\n>From here on\nFrom now on, no mail begins\n\n"
         "From bob Mon Jan  1 10:00:00 2024\nSubject: two\n\nsecond\n"
     )
-    assert text_of(box, "a.mbox").split("\n\n") == [
+    assert text_of(box, name).split("\n\n") == [
         "# one",
         "first\nFrom here on\nFrom now on, no mail begins",
         "# two",
@@ -484,6 +485,20 @@ def test_a_damaged_document_is_an_error_that_names_it(tmp_path: Path, name: str,
     with pytest.raises(SourceError, match=name) as caught:
         read_one(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_letter_without_a_suffix_is_no_mailbox() -> None:
+    letter = "From ada to bob, in the spring of 2024\nDear Bob: hello\n"
+    assert text_of(letter, "letter") == letter
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a.docx", "it is damaged or cut short, or no .docx file"), ("a.pdf", "it is no .pdf file")]
+)
+def test_another_format_by_the_name_of_a_document_says_so(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(b"<html>not found</html>")
+    with pytest.raises(SourceError, match=words):
+        read_one(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ _MODULES = {
 }
 assert _MODULES.keys() == DOCUMENT_SUFFIXES
 
+_MAILBOX = re.compile(rb"From [^\r\n]{1,200}[0-9]{4}[^\r\n]{0,20}\r?\n[A-Za-z][A-Za-z0-9-]*:")
+"""How a mailbox begins: many programs give it a name without a suffix, such as "Inbox"."""
+
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -63,7 +66,7 @@ def read_text(
     Nothing is fetched and nothing in the document is run. Raises `SourceError` where it cannot be converted, and
     `LeftOut` where it is binary or the extra that it needs is missing.
     """
-    suffix = suffix_of(name)
+    suffix = suffix_of(name) or (".mbox" if _MAILBOX.match(content) else "")
     if content and suffix in DOCUMENT_SUFFIXES and not convertible(suffix):
         raise LeftOut(Skip.NEEDS_EXTRA)
     # An empty file has no text, of whatever format: what it once held is to be removed.

@@ -43,6 +43,7 @@ SECONDS_PER_MB: Final = 4.0
 _MAX_UNZIPPED: Final = 1 << 30  # bytes: a file of a few kilobytes can be made to unzip to all the memory there is
 _OLE: Final = bytes.fromhex("d0cf11e0a1b11ae1")  # the container of old office files, and of encrypted new ones
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
+_PDF_MARK: Final = 1024  # bytes in which readers of PDFs look for its mark
 _DEEPEST: Final = 10_000  # calls within calls: pages nest deeply, and Python's own 1,000 are not enough for some
 _NOTES: Final = 3  # of what libraries remark on a document, so many are passed on
 
@@ -122,6 +123,8 @@ def _allow(seconds: float) -> None:
 def _convert(suffix: str, data: bytes) -> Converted:
     if suffix in (".docx", ".pptx"):
         _check_container(suffix, data)
+    if suffix == ".pdf" and b"%PDF-" not in data[:_PDF_MARK]:
+        raise Unconvertible("it is no .pdf file")
     return _converter(suffix)(data)
 
 
@@ -169,8 +172,11 @@ def _check_container(suffix: str, data: bytes) -> None:
         if _ENCRYPTED in data:
             raise NeedsPassword
         raise Unconvertible(f"it is of an older format than {suffix}: save it as {suffix}")
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        size = sum(member.file_size for member in archive.infolist())
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise Unconvertible(f"it is damaged or cut short, or no {suffix} file") from error
     if size > _MAX_UNZIPPED:
         raise Unconvertible(f"it would take {size >> 20:,} MiB unzipped")
 
