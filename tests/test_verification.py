@@ -73,6 +73,7 @@ def test_options_that_change_nothing_are_refused(shell: Shell) -> None:
     for wrong in (["--sample", "0", "--model", "x"], ["--sample", "-1"], ["--sample", "many"], ["--vector", "v"]):
         done = shell.run("verify", *wrong)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "from 0 up" in shell.run("verify", "--sample", "-1").stderr
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

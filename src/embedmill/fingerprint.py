@@ -57,7 +57,8 @@ def other_prompt(held: str | None, held_space: str | None, space: Space) -> str:
         return ""
     theirs = f"with {held!r} before each" if held else "without a prompt"
     ours = f"with {space.prompt!r} before each" if space.prompt else "without one"
-    return f"vectors of texts {theirs}, not {ours}: leave --document-prompt out to go on as before"
+    advice = "leave the prompt out (--document-prompt, EMBED_PREFIX ...) to go on as before"
+    return f"vectors of texts {theirs}, not {ours}: {advice}"
 
 
 def not_of(held: str | None, held_space: str | None, model: str, space: str, how: str = "") -> str:

@@ -383,10 +383,10 @@ def check_store(about: dict[str, Any]) -> None:
         raise UsageError(f"--{name.replace('_', '-')} is about a table: name the TABLE")
 
 
-def whole_number(text: str, name: str) -> int:
-    """A number from 1 up; raises `UsageError`, which names the option."""
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{name}: {text!r} does not fit: expected a whole number from 1 up")
+def whole_number(text: str, name: str, least: int = 1) -> int:
+    """A number from `least` up; raises `UsageError`, which names the option."""
+    if not text.isdecimal() or int(text) < least:
+        raise UsageError(f"{name}: {text!r} does not fit: expected a whole number from {least} up")
     return int(text)
 
 

@@ -60,7 +60,7 @@ def verify(
     from embedmill.config import PlaceOptions, settings
     from embedmill.verification import LARGEST_SAMPLE, verify_store, verify_table
 
-    number = 0 if sample == "0" else options.whole_number(sample, "--sample")
+    number = options.whole_number(sample, "--sample", least=0)
     if number > LARGEST_SAMPLE:
         raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
     if model is not None and not number:
