@@ -349,6 +349,7 @@ def test_tables_that_inherit_are_tables_of_their_own(shell: Shell, database: str
         "rows": 1,
         "left": 1,
         "without_text": 2,
+        "empty": 0,
         "foreign": 0,
         "failures": 0,
     }
