@@ -430,6 +430,33 @@ def test_a_key_that_was_changed_before_the_new_version_came(place: Place, kind: 
     is_current(place)
 
 
+def test_a_key_that_was_renamed_before_the_new_version_came(place: Place) -> None:
+    """What was changed meanwhile stayed as it was, and counted as a vector of unknown origin."""
+    place.docs("one", "two", "bad three")
+    run(place, metrics=True)
+    make_old(place)
+    place.execute("ALTER TABLE docs RENAME COLUMN id TO number")
+    place.execute("UPDATE docs SET body = 'newer two' WHERE number = 2")
+    assert status(place).counts == Counts(rows=3, left=1, without_text=0, foreign=0, failures=1)
+    outcome = run(place, metrics=True)
+    assert (texts(outcome.written), outcome.failed) == (["newer two"], [])
+    place.execute("ALTER TABLE docs RENAME COLUMN number TO id")
+    place.execute("DELETE FROM docs WHERE body = 'bad three'")
+    run(place)
+    is_current(place)
+
+
+def test_another_key_from_before_the_new_version_came(place: Place) -> None:
+    """Numbers that happen to be those of other rows mislead nobody."""
+    place.docs("one", "two", "three")
+    run(place)
+    make_old(place)
+    columns = f"nr bigint PRIMARY KEY, body text, note text, embedding {place.vector}"
+    place.rebuild("docs", columns, "4 - id, body, note, embedding")
+    assert status(place).counts == Counts(rows=3, left=0, without_text=0, foreign=0, failures=0)
+    assert run(place).written == []
+
+
 # Restored databases
 
 

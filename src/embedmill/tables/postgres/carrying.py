@@ -21,21 +21,21 @@ from embedmill.tables.postgres.target import Target
 class Carrying(Parts):
     """The marks of one table's rows, as older marks tell of them; `marks` are the older ones."""
 
-    def carried(self, keys: Sequence[str] | None, *, prints: bool) -> sql.Composed:
+    def carried(self, keys: Sequence[str] | None, *, prints: bool, guessed: bool = False) -> sql.Composed:
         """A query for them: all columns of marks, and none held.
 
-        `keys` are the columns that the older marks' keys were read from, or None where these are gone. Without
-        `prints` the older marks have none, and rows are known by key or text alone.
+        `keys` are the columns that the older marks' keys were read from, or None where these are gone. Where they are
+        `guessed` rows are known by their text as well. Without `prints` the older marks have none, and rows are known
+        by key or text alone.
         """
         same = sql.SQL(" AND ").join(
             sql.SQL("t.{}::text = m.{}::text").format(Name(name), Name(f"key{number}"))
             for number, name in enumerate(keys or [], 1)
         )
-        parts = {
-            "by_key": same if keys else self._fill("m.hash = {hash}"),
-            "mark_print": sql.SQL("m.print" if prints else "NULL::bytea"),
-        }
-        return self._fill(_CARRIED, **parts)
+        mark_print = sql.SQL("m.print" if prints else "NULL::bytea")
+        ways = [same] * bool(keys) + [self._fill("m.hash = {hash}")] * (guessed or not keys)
+        others = [self._fill(_OTHERWISE, known=way, mark_print=mark_print) for way in ways]
+        return self._fill(_CARRIED, mark_print=mark_print, others=sql.SQL("").join(others))
 
     @property
     def prints(self) -> sql.Composed:
@@ -108,14 +108,18 @@ FROM (
     SELECT {table_as_marks}, m.id, m.hash, m.space, m.run, m.cause, m.message, m.attempts, {mark_print} AS print,
            m.hash = {hash} AS same
     FROM {table} t JOIN {marks} m ON {mark_print} = {print}
+    {others}
+) c
+ORDER BY {mark_keys}, same DESC NULLS LAST, cause IS NULL DESC, id
+"""
+
+_OTHERWISE: Final = """
     UNION ALL
     SELECT {table_as_marks}, m.id, m.hash, m.space, m.run, m.cause, m.message, m.attempts, {mark_print},
            m.hash = {hash}
-    FROM {table} t JOIN {marks} m ON {by_key}
+    FROM {table} t JOIN {marks} m ON {known}
     WHERE CASE WHEN m.cause IS NOT NULL THEN m.hash = {hash}
                ELSE {mark_print} IS NULL AND t.{vector} IS NOT NULL END
-) c
-ORDER BY {mark_keys}, same DESC NULLS LAST, cause IS NULL DESC, id
 """
 
 # Of vectors and marks a hundred will do: equal prints mean equal vectors.

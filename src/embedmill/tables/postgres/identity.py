@@ -88,6 +88,7 @@ class Entry:
             fits=fits,
             before=before if before != self.names[:2] else None,
             own=own,
+            prints=not self.is_named,
         )
 
 

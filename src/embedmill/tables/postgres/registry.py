@@ -108,8 +108,11 @@ class Registry:
             "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [target.oid]
         )
         keys = found.keys if {*found.keys} <= {name for (name,) in columns} else None
-        marks = self.marks(found.id)
-        carried = Carrying(target, marks, marks).carried(keys, prints=self._has_prints(connection, found.id))
+        # An older version has not noted what would tell: most likely it has only been renamed.
+        guessed = keys is None and not found.prints and len(found.keys) == len(target.keys)
+        marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
+        keys = list(target.keys) if guessed else keys
+        carried = Carrying(target, marks, marks).carried(keys, prints=prints, guessed=guessed)
         return sql.SQL("({})").format(carried)
 
     def entries(self, connection: Connection, url: str) -> list[listing.Entry]:

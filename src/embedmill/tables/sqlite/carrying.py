@@ -48,11 +48,14 @@ def carry(database: Database, target: Target, found: Registered) -> None:
         ):
             db.execute(statement)
     keys = found.keys if {*found.keys} <= {*columns} and len(found.keys) == len(names) else []
+    # An older version has not noted what would tell: most likely the key has only been renamed.
+    guessed = not keys and not found.prints and len(target.keys) == len(names)
+    keys = list(target.key_names) if guessed else keys
     statements = Statements(target, CARRIED, "")
     key = _plain([f"t.{quoted(name)}" for name in keys]) if keys else "NULL"
     for page in database.pages(lambda after: statements.carried(key, after), None, 3, content=0):
         for content, vector, plain_key, *own in page:
-            mark = _mark(database, content, vector, plain_key, by_key=bool(keys))
+            mark = _mark(database, content, vector, plain_key, by_key=bool(keys), by_text=guessed or not keys)
             if mark is not None:
                 with database.reading() as db:
                     db.execute(statements.carry(tuple(own)), {**mark, **bound(tuple(own))})
@@ -63,7 +66,9 @@ def _plain(names: Sequence[str]) -> str:
     return " || char(31) || ".join(f"CAST({name} AS TEXT)" for name in names)
 
 
-def _mark(database: Database, content: Any, vector: Any, key: str | None, *, by_key: bool) -> dict[str, Any] | None:
+def _mark(
+    database: Database, content: Any, vector: Any, key: str | None, *, by_key: bool, by_text: bool
+) -> dict[str, Any] | None:
     """The mark of a row; of several that of its present text."""
     found: list[dict[str, Any]] = []
     present = None if content is None else digest(content)
@@ -79,7 +84,7 @@ def _mark(database: Database, content: Any, vector: Any, key: str | None, *, by_
         look("plain = :key AND cause IS NOT NULL AND hash = :hash", key=key, hash=present)
         if vector is not None:
             look("plain = :key AND cause IS NULL AND print IS NULL", key=key)
-    elif not by_key:
+    if by_text:
         look(
             "hash = :hash AND (cause IS NOT NULL OR (print IS NULL AND :filled))",
             hash=present,
