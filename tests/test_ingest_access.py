@@ -280,7 +280,9 @@ def test_a_bench_adds_pgvector_and_nothing_else(shell: Shell, database: str) -> 
     assert ask(database, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'embedmill%'") == []
 
 
-@pytest.mark.parametrize("option", ["--dry-run", "--no-metrics", "--create", "--overwrite"])
+@pytest.mark.parametrize(
+    "option", ["--dry-run", "--no-metrics", "--create", "--overwrite", "--no-truncate", "--no-cache"]
+)
 def test_metrics_alone_take_no_options_of_vectors(tmp_path: Path, database: str, option: str) -> None:
     make(database, 3)
     refused(tables.shell(tmp_path, database, Within).run("ingest", "sentences", "--metrics-only", option), 2, option)

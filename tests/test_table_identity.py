@@ -446,6 +446,33 @@ def test_a_key_that_was_renamed_before_the_new_version_came(place: Place) -> Non
     is_current(place)
 
 
+def test_a_table_that_was_renamed_before_the_new_version_came(place: Place) -> None:
+    """It took another model's vectors beside its own, and what was changed meanwhile stayed as it was."""
+    place.docs("one", "two", "three")
+    run(place, metrics=True)
+    make_old(place)
+    place.execute("ALTER TABLE docs RENAME TO papers")
+    place.execute("UPDATE papers SET body = 'newer two' WHERE id = 2")
+    with pytest.raises(SpaceMismatch):
+        run(place, "papers", model="B")
+    assert texts(run(place, "papers", metrics=True).written) == ["newer two"]
+    knows_what_changed(place, "papers")
+    assert [(each.table.split(".")[-1], each.model) for each in tables(place)] == [("papers", MODEL)]
+
+
+def test_a_table_of_the_same_texts_beside_one_of_an_older_version(place: Place) -> None:
+    """As long as the table that was filled is there, another is another."""
+    place.docs("one", "two", "three")
+    run(place)
+    make_old(place)
+    place.execute(f"CREATE TABLE other (id bigint PRIMARY KEY, body text, note text, embedding {place.vector})")
+    place.execute("INSERT INTO other SELECT id, body, note, embedding FROM docs")
+    place.execute("UPDATE other SET embedding = ?", place.encode(made_by("C", "of the user's own")))
+    run(place, "other", model="C")
+    assert status(place, "other").counts.foreign == 3
+    is_current(place)
+
+
 def test_another_key_from_before_the_new_version_came(place: Place) -> None:
     """Numbers that happen to be those of other rows mislead nobody."""
     place.docs("one", "two", "three")

@@ -353,7 +353,8 @@ def refuse_others(context: typer.Context, used: Collection[str], why: str) -> No
         source = context.get_parameter_source(name)
         if source is None or source.name != "COMMANDLINE" or name in used or name in _EVERYWHERE:
             continue
-        shown = parameter.opts[-1] if parameter.param_type_name == "option" else name.upper()
+        as_given = (context.params.get(name) is False and parameter.secondary_opts) or parameter.opts
+        shown = as_given[-1] if parameter.param_type_name == "option" else name.upper()
         raise UsageError(f"{why}: leave {shown} out")
 
 

@@ -48,6 +48,11 @@ class Carrying(Parts):
         return self._fill("SELECT count(*) FROM {marks} m WHERE m.print = ANY (%(prints)s)")
 
     @property
+    def known_texts(self) -> sql.Composed:
+        """Of the texts of some rows with a vector: how many there are, and how many of them the marks have."""
+        return self._fill(_KNOWN_TEXTS)
+
+    @property
     def fitting(self) -> sql.Composed:
         """Of some marks whose rows are found by their keys: how many there are, how many of the very vector."""
         return self._fill(_FITTING, chosen=sql.SQL("ORDER BY random()"))
@@ -82,6 +87,13 @@ class Evidence:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
         found, same = connection.execute(self._of(number).fitting, {}).fetchone() or (0, 0)
         return bool(found and found == same)
+
+    def has_texts(self, connection: Connection, number: int) -> bool:
+        """Whether most of the table's texts were embedded for this entry, as far as some of them tell."""
+        if not self.target.text or self.target.missing or not self._is_there(connection, number):
+            return False
+        found, same = connection.execute(self._of(number).known_texts, {}).fetchone() or (0, 0)
+        return bool(same and 2 * same >= found)
 
     def is_replaced(self, connection: Connection, number: int) -> bool:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
@@ -124,6 +136,16 @@ _OTHERWISE: Final = """
 
 # Of vectors and marks a hundred will do: equal prints mean equal vectors.
 _PRINTS: Final = "SELECT {print} FROM {table} t WHERE t.{vector} IS NOT NULL LIMIT 100"
+
+_KNOWN_TEXTS: Final = """
+WITH texts AS (
+    SELECT DISTINCT r.hash
+    FROM (SELECT {hash} AS hash FROM {table} t WHERE t.{vector} IS NOT NULL AND t.{text} IS NOT NULL LIMIT 100) r
+)
+SELECT (SELECT count(*) FROM texts),
+       (SELECT count(DISTINCT m.hash) FROM {marks} m
+        WHERE m.cause IS NULL AND m.hash = ANY (ARRAY(SELECT hash FROM texts)))
+"""
 
 _FITTING: Final = """
 SELECT count(*), count(*) FILTER (WHERE m.print = {print})

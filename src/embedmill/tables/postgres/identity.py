@@ -25,6 +25,10 @@ _KNOWN_IN: Final = "(SELECT oid FROM pg_database WHERE datname = current_databas
 _ENTRIES: Final = """
     SELECT t.*, n.nspname AS present_schema, c.relname AS present_name, v.attname AS present_vector,
            x.attname AS present_text,
+           EXISTS (SELECT FROM pg_attribute a JOIN pg_class o ON o.oid = a.attrelid
+                   JOIN pg_namespace s ON s.oid = o.relnamespace
+                   WHERE s.nspname = t.name_schema AND o.relname = t.name AND a.attname = t.vector
+                   AND NOT a.attisdropped) AS is_taken,
            (SELECT array_agg(a.attname::text ORDER BY k.place)
             FROM unnest(t.key_numbers) WITH ORDINALITY AS k (number, place)
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number AND NOT a.attisdropped) AS present_keys
@@ -52,6 +56,11 @@ class Entry:
     def is_named(self) -> bool:
         """Whether names are all that was noted of it, by an older version."""
         return self.row.get("relation") is None
+
+    @property
+    def is_vanished(self) -> bool:
+        """Whether names are all that was noted, and nothing has them now."""
+        return self.is_named and not self.row.get("is_taken")
 
     @property
     def names(self) -> tuple[str, str, str]:
@@ -131,8 +140,11 @@ def find(
     found = [entry for entry in entries if matches.get(entry.row["id"])]
     if replaced is not None and (replaced in found or not found):  # by no table's of ours
         return replaced.registered(fits=True, own=True)
+    if not found and not by_name:  # of an older version the texts must do
+        found = [entry for entry in entries if entry.is_vanished and evidence.has_texts(connection, entry.row["id"])]
+        return found[0].registered(fits=_has_same_key(found[0], target), own=True) if found else None
     if not found:
-        return by_name[0].registered(fits=False, own=True) if by_name else None
+        return by_name[0].registered(fits=False, own=True)
     best = max(found, key=lambda entry: (matches[entry.row["id"]], entry in by_name, entry in lost))
     own = best in lost
     # Where another table's vectors are here too, only row by row can be told whose mark is whose.

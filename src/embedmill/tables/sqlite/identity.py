@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from embedmill.sqlite.files import quoted
 from embedmill.tables.registered import Registered
-from embedmill.tables.sqlite.contents import print_of
+from embedmill.tables.sqlite.contents import digest, print_of
 from embedmill.tables.sqlite.statements import Statements
 from embedmill.tables.sqlite.target import Target, column_names, may_hold_vectors
 
@@ -153,6 +153,13 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
     found = [entry for entry in others if matches.get(entry.number)]
     if certain is not None and (certain in found or not found):  # replaced, but by no table's of ours
         return registered(certain, fits=True)
+    if not found and not by_name and prints:  # of an older version the texts must do
+        vanished = [
+            entry for entry in there if entry.is_named and entry.place[1] not in column_names(db, entry.place[0])
+        ]
+        for entry in vanished:
+            if _has_texts(db, target, entry):
+                return registered(entry, fits=True)
     if not found:
         for entry in others:
             page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
@@ -222,6 +229,21 @@ def _known(db: sqlite3.Connection, entry: Entry, prints: Sequence[bytes]) -> int
     places = ", ".join("?" * len(prints))
     (known,) = db.execute(f"SELECT count(*) FROM {table} WHERE print IN ({places})", prints).fetchone()  # noqa: S608
     return int(known)
+
+
+def _has_texts(db: sqlite3.Connection, target: Target, entry: Entry) -> bool:
+    """Whether most of the table's texts were embedded for the entry, as far as some of them tell."""
+    if not target.text or not column_names(db, marks(entry.number)):
+        return False
+    text, vector = quoted(target.text), quoted(target.vector)
+    query = (
+        f"SELECT {text} FROM {quoted(target.name)} WHERE typeof({vector}) = 'blob' AND typeof({text}) = 'text' LIMIT ?"  # noqa: S608
+    )
+    hashes = [digest(content) for (content,) in db.execute(query, [_SAMPLE]).fetchall()]
+    places = ", ".join("?" * len(hashes))
+    query = f"SELECT count(DISTINCT hash) FROM {marks(entry.number)} WHERE cause IS NULL AND hash IN ({places})"  # noqa: S608
+    (known,) = db.execute(query, hashes).fetchone()
+    return bool(known and 2 * known >= len(set(hashes)))
 
 
 def _has_written(db: sqlite3.Connection, entry: Entry) -> bool:
