@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_what_has_vanished_is_named_by_every_command_and_can_be_taken_out(shell:
     again = shell.run("forget", "other")
     assert (again.returncode, "has nothing of" in again.stderr, again.stderr.count("\n")) == (1, True, 1)
     assert shell.run("index", "other").returncode == 1
+
+
+def test_the_command_that_is_told_takes_out_what_is_gone_from_the_store_that_is_meant(shell: Shell) -> None:
+    store = ["--store", "sqlite:my notes.db"]
+    shell.json("index", "proj", "other", *store)
+    shutil.rmtree(shell.folder / "other")
+    for command in (["index", "proj"], ["status"], ["verify"], ["search", "bread"]):
+        said = shell.run(*command, *store).stderr
+        assert f"`embedmill forget {shell.folder}/other --store 'sqlite:my notes.db'`" in said, command
+    _, told, _ = said.split("`")
+    assert "1 document" in shell.run(*shlex.split(told)[1:]).stdout
 
 
 def test_prune_takes_out_what_is_gone_even_where_nothing_else_is_given(shell: Shell) -> None:

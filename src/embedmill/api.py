@@ -129,7 +129,7 @@ def index(
             on_progress=on_progress,
         )
         _name_unmatched(source, options)
-        name_vanished(report.vanished)
+        name_vanished(report.vanished, options)
         return report
 
 
@@ -194,7 +194,7 @@ class Searcher(Closing):
             )
             stack.callback(self._embedder.close)
             _check_space(self._store, self._embedder)
-            name_vanished(self._store.vanished())
+            name_vanished(self._store.vanished(), place)
             self._closing = stack.pop_all()
         # Beside the loading the query is tokenised and the store's matrix opened: a tenth of a cold search.
         threading.Thread(target=self._load, name="embedmill-load", daemon=True).start()

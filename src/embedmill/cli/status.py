@@ -118,7 +118,7 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
         rows = [("store", f"{url} ({in_bytes(held.bytes)})"), *_rows(held)]
     if held is not None and held.failures:
         tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
-    name_vanished(vanished)
+    name_vanished(vanished, given)
     facts |= {"store": url, "vanished": vanished} if held is not None else {"store": url}
     facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
     if tables:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -67,10 +68,11 @@ def verify(
         raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
     if name is None:
         options.check_store(options.given(vector=vector))
-    chosen = settings(options.given(store=store, schema=schema), only=PlaceOptions.__annotations__)
+    place = options.given(store=store, schema=schema)
+    chosen = settings(place, only=PlaceOptions.__annotations__)
     listed: list[str] = []
     if name is None:
-        options.tell_store(options.given(store=store, schema=schema), quiet=quiet)
+        options.tell_store(place, quiet=quiet)
 
     def say(problem: str) -> None:
         if not as_json:
@@ -82,13 +84,15 @@ def verify(
         verdict = verify_store(chosen, say, sample=number, model=model)
     else:
         verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
-    code = _tell(verdict, name, listed, as_json=as_json, quiet=quiet)
+    code = _tell(verdict, name, listed, place, as_json=as_json, quiet=quiet)
     if verdict.documents == 0 and not quiet:
-        hints.tell_tables("verify", options.given(store=store, schema=schema))
+        hints.tell_tables("verify", place)
     return code
 
 
-def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bool, quiet: bool) -> int:
+def _tell(
+    verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool, quiet: bool
+) -> int:
     from embedmill.cli.wording import counted
     from embedmill.stores.vanished import name_vanished
 
@@ -105,7 +109,7 @@ def _tell(verdict: Verdict, table: str | None, listed: list[str], *, as_json: bo
         else:
             what = f"{counted(verdict.chunks or 0, 'row')} of {table} in {url}"
         output.say(f"sound: {what}; {counted(verdict.recomputed, 'vector')} computed again")
-    name_vanished(verdict.vanished)
+    name_vanished(verdict.vanished, given)
     if verdict.not_recomputed and not number:
         output.complain(f"no vector was computed again: {verdict.not_recomputed}")
     if number:
