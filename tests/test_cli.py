@@ -496,6 +496,8 @@ def test_an_encoding_that_is_given_is_not_guessed(shell: Shell) -> None:
     def stored() -> set[str]:
         return {hit["text"].strip() for hit in shell.json("search", "trees")["hits"]}
 
+    told = shell.run("index", "texts", "--store", "sqlite:other.db").stdout
+    assert "guessed    the encoding of 2 documents (-v names them, --encoding says it)" in told
     guessed = shell.json("index", "texts")
     assert guessed["guessed"] == 2
     assert shell.json("index", "texts")["unchanged"] == 4

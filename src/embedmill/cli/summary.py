@@ -86,6 +86,7 @@ def _details(report: Report) -> str:
             ("chunks", chunks or "none"),
             ("tokens", f"{report.tokens:,}"),
             ("skipped", skipped(report)),
+            ("guessed", guessed(report)),
             ("left out", left_out(report)),
             ("kept", kept(report)),
             ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
