@@ -67,6 +67,11 @@ ENCODED = {
     "array of decimals in lines": ",\n  ".join(
         ", ".join(map(str, DATA[place : place + 16])) for place in range(0, 800, 16)
     ),
+    "array of signed bytes": ", ".join(str(byte - 256 * (byte > 127)) for byte in DATA[:800]) + ",",
+    "octal": "".join(f"\\{byte:03o}" for byte in DATA[:800]),
+    "bytes in PostgreSQL": "'\\x" + DATA.hex() + "'",
+    "bytes in other SQL": "0x" + DATA.hex().upper(),
+    "vector": ", ".join(repr(SEED.gauss(0, 1)) for _ in range(400)) + ",",
     "base85": base64.b85encode(DATA).decode(),
     "string of bytes": "".join(f"\\x{byte:02x}" for byte in DATA[:800]),
     "colons": DATA[:256].hex(":"),
@@ -141,6 +146,8 @@ ORDINARY = {
     "a table of three columns": "\n".join(
         f"{number % 200},{number * 3 % 250},{number * 7 % 90}" for number in range(300)
     ),
+    "prices": ", ".join(f"{number * 37 % 100}.{number % 100:02}" for number in range(400)),
+    "temperatures": ", ".join(str(number * 37 % 100 - 50) for number in range(60)),
     "a program without spaces": "if(Array.isArray(e)){return(t=Object.keys(e)).map(function(N){return(e[N]||{}).A_1;})}"
     * 5,
     "a regular expression": r"^(?:[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*|<[A-Z]{2,4}>|\$[0-9]{1,3}|(?P<X>[^A-Z@#%]))" * 4,

@@ -42,11 +42,15 @@ _BYTES: Final = re.compile(
     |(?:\\x[0-9a-fA-F]{2}(?:["']\s*+\\?\s*+b?["'])?+){64,}+  # a string in a program
     |(?:\b[0-9a-fA-F]{2}:\s*+){40,}+[0-9a-fA-F]{2}\b         # a key's numbers
     |(?P<bare>(?:\b[0-9a-fA-F]{2}\b[ \t\n\r]++){96,}+)
-    |(?P<decimal>(?:\b[0-9]{1,3}\b[,;]\s*+){192,}+)        # an array in decimals
+    |(?:\\[0-3][0-7]{2}(?:["']\s*+\\?\s*+b?["'])?+){64,}+     # the same in octal
+    |(?P<decimal>(?<![\w.,;])(?<![,;]\s)(?:-?[0-9]{1,3}[,;]\s*+){192,}+)
+    |(?P<floats>(?<![\w.,;])(?<![,;]\s)(?:-?[0-9]{1,3}\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,3})?[,;]\s*+){192,}+)
     |(?:%[0-9a-fA-F]{2}){200,}+""",
     re.VERBOSE,
 )
-_DECIMAL: Final = re.compile("[0-9]+")
+_DECIMAL: Final = re.compile("-?[0-9]+")
+_MEASURED: Final = 7  # characters of a number and its comma: prices, marks and shares have fewer
+_PREFIX: Final = re.compile("0?[xX](?=[0-9a-fA-F]{16})")  # of hex in SQL, as in "\\x89504e47" and 0x89504E47
 _B85: Final = re.compile(r"""(?<!\S)["'(]?(?P<data>[0-9A-Za-z!\#$%&()*+;<=>?@^_`{|}~:./\[\]-]{240,}+)""")
 _BLOCKS: Final = re.compile(
     r"""^begin[ ][0-7]{3,4}[ ][^\n]++\n(?P<uu>(?:[ -`]{2,62}\r?\n)++)`?\r?\n?end\b
@@ -73,8 +77,9 @@ _ESCAPED: Final = re.compile(r"\\[nr/]|\\u00[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}|[^A-Z
 _HEX_LETTER: Final = re.compile("[a-fA-F]")
 _WORD: Final = re.compile(r"\w")
 _ANY: Final = re.compile(
-    r"\S{40}|(?:[0-9a-fA-F]{2}[ :\n]){12}|(?:[0-9a-fA-F]{4} ){7}|0x..,[ \n]|(?:[0-9]{1,3}[,;]\s*+){24}|"
-    r"\\x|^[:S][0-9A-F]{9}",
+    r"\S{40}|(?:[0-9a-fA-F]{2}[ :\n]){12}|(?:[0-9a-fA-F]{4} ){7}|0x..,[ \n]|"
+    r"(?:[0-9]{1,20}[,;]\s*+-?(?:[0-9]{1,3}\.)?){24}|"
+    r"\\[x0-3]|^[:S][0-9A-F]{9}",
     re.MULTILINE,
 )
 
@@ -109,23 +114,26 @@ def _certain(text: str) -> Iterator[Run]:
     for found in _BYTES.finditer(text):
         if found["bare"] and len(_HEX_LETTER.findall(found[0])) * 10 <= len(found[0]):
             continue  # they are numbers
-        if not found["decimal"] or _are_bytes(found[0]):
+        if found["decimal"] and not _are_bytes(found[0]):
+            continue
+        if not found["floats"] or len(found[0]) > _MEASURED * found[0].count("."):
             yield found.span()
     for found in _BLOCKS.finditer(text):
         yield found.span(str(found.lastgroup))
 
 
 def _are_bytes(decimals: str) -> bool:
-    """Whether numbers are the bytes of some data: none beyond 255, in no order, and many different ones."""
+    """Whether numbers are the bytes of some data: of 8 bits, in no order, and many different ones."""
     numbers = [int(number) for number in _DECIMAL.findall(decimals)]
     falls = sum(after < before for before, after in pairwise(numbers)) / len(numbers)
-    large = sum(number > 99 for number in numbers) / len(numbers)
-    return max(numbers) <= 255 and len(set(numbers)) >= 64 and 0.25 < falls < 0.75 and large > 0.2
+    large = sum(not 0 <= number < 100 for number in numbers) / len(numbers)
+    fit = max(numbers) <= 255 if min(numbers) >= 0 else min(numbers) >= -128 and max(numbers) <= 127
+    return fit and len(set(numbers)) >= 64 and 0.25 < falls < 0.75 and large > 0.2
 
 
 def _tokens(text: str) -> Iterator[Run]:
     for found in _TOKEN.finditer(text):
-        if _is_data(found[0]):
+        if _is_data(_PREFIX.sub("", found[0], count=1) if _PREFIX.match(found[0]) else found[0]):
             yield found.span()
     for found in _B85.finditer(text):
         if _is_base85(found["data"]):
