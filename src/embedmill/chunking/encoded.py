@@ -39,19 +39,24 @@ _ARMOUR: Final = re.compile(
 _ARMOUR_LINE: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{3,40}-----")
 _BYTES: Final = re.compile(
     r"""(?:\b0[xX][0-9a-fA-F]{2}\b[,;\s\\]*+){128,}+       # an array in a program
-    |(?:\\x[0-9a-fA-F]{2}(?:["']\s*+\\?\s*+b?["'])?+){64,}+  # a string in a program
+    |(?:\\(?:x[0-9a-fA-F]{2}|[0-3][0-7]{2})(?:["']\s*+\\?\s*+b?["'])?+){64,}+  # a string in a program
     |(?:\b[0-9a-fA-F]{2}:\s*+){40,}+[0-9a-fA-F]{2}\b         # a key's numbers
     |(?P<bare>(?:\b[0-9a-fA-F]{2}\b[ \t\n\r]++){96,}+)
-    |(?:\\[0-3][0-7]{2}(?:["']\s*+\\?\s*+b?["'])?+){64,}+     # the same in octal
-    |(?P<decimal>(?<![\w.,;])(?<![,;]\s)(?:-?[0-9]{1,3}[,;]\s*+){192,}+)
-    |(?P<floats>(?<![\w.,;])(?<![,;]\s)(?:-?[0-9]{1,3}\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,3})?[,;]\s*+){192,}+)
     |(?:%[0-9a-fA-F]{2}){200,}+""",
     re.VERBOSE,
 )
+# An array in decimals. It begins with one character of a number, which the search for it is quick with, and not with
+# every number of an array that is too short.
+_NUMBERS: Final = re.compile(
+    r"""[-0-9](?<![\w.,;].)(?<![,;]\s.)[0-9]{0,3}(?:\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,3})?)?[,;]\s*+
+    (?:-?[0-9]{1,3}(?:\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,3})?)?[,;]\s*+){191,}+""",
+    re.VERBOSE,
+)
 _DECIMAL: Final = re.compile("-?[0-9]+")
-_MEASURED: Final = 7  # characters of a number and its comma: prices, marks and shares have fewer
+_MEASURED: Final = 7  # characters of a number and its comma
 _PREFIX: Final = re.compile("0?[xX](?=[0-9a-fA-F]{16})")  # of hex in SQL, as in "\\x89504e47" and 0x89504E47
-_B85: Final = re.compile(r"""(?<!\S)["'(]?(?P<data>[0-9A-Za-z!\#$%&()*+;<=>?@^_`{|}~:./\[\]-]{240,}+)""")
+_B85_LONG: Final = 240
+_B85: Final = re.compile(rf"""(?<!\S)["'(]?(?P<data>[0-9A-Za-z!\#$%&()*+;<=>?@^_`{{|}}~:./\[\]-]{{{_B85_LONG},}}+)""")
 _BLOCKS: Final = re.compile(
     r"""^begin[ ][0-7]{3,4}[ ][^\n]++\n(?P<uu>(?:[ -`]{2,62}\r?\n)++)`?\r?\n?end\b
     |^(?:literal|delta)[ ]\d++\r?\n(?P<patch>(?:[A-Za-z][0-9A-Za-z!\#$%&()*+;<=>?@^_`{|}~-]{5,66}\r?\n)++)
@@ -114,12 +119,18 @@ def _certain(text: str) -> Iterator[Run]:
     for found in _BYTES.finditer(text):
         if found["bare"] and len(_HEX_LETTER.findall(found[0])) * 10 <= len(found[0]):
             continue  # they are numbers
-        if found["decimal"] and not _are_bytes(found[0]):
-            continue
-        if not found["floats"] or len(found[0]) > _MEASURED * found[0].count("."):
+        yield found.span()
+    for found in _NUMBERS.finditer(text):
+        if _are_measured(found[0]) if "." in found[0] else _are_bytes(found[0]):
             yield found.span()
     for found in _BLOCKS.finditer(text):
         yield found.span(str(found.lastgroup))
+
+
+def _are_measured(numbers: str) -> bool:
+    """Whether they have as many digits as vectors and measurements have: prices, marks and shares have fewer."""
+    count = numbers.count(",") + numbers.count(";")
+    return numbers.count(".") > 0.8 * count and len(numbers) > _MEASURED * count
 
 
 def _are_bytes(decimals: str) -> bool:
@@ -135,6 +146,8 @@ def _tokens(text: str) -> Iterator[Run]:
     for found in _TOKEN.finditer(text):
         if _is_data(_PREFIX.sub("", found[0], count=1) if _PREFIX.match(found[0]) else found[0]):
             yield found.span()
+    if max(map(len, text.split()), default=0) < _B85_LONG:  # quick, and true of almost any text
+        return
     for found in _B85.finditer(text):
         if _is_base85(found["data"]):
             yield found.span("data")
