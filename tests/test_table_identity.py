@@ -606,6 +606,20 @@ def test_keys_of_types_that_only_postgresql_has(postgres: PostgresPlace, change:
     place.execute("DROP DOMAIN name_of CASCADE")
 
 
+@pytest.mark.timeout(60)
+def test_a_large_table_whose_key_has_another_type(postgres: PostgresPlace) -> None:
+    """Each row was compared with each mark: minutes of it, for 20,000 rows, before a run began or a status came."""
+    postgres.execute(f"CREATE TABLE docs (id int PRIMARY KEY, body text, embedding {postgres.vector})")
+    postgres.execute("INSERT INTO docs (id, body) SELECT n, 'text ' || n FROM generate_series(1, 12000) n")
+    run(postgres, limit=12000)
+    postgres.retype("docs", "id", "bigint")
+    with postgres.open() as table:
+        assert table.status().counts == Counts(12000, 0, 0, 0, 0)
+    run(postgres, limit=12000)
+    with postgres.open() as table:
+        assert table.status().counts == Counts(12000, 0, 0, 0, 0)
+
+
 def test_partitions_that_come_and_go(postgres: PostgresPlace) -> None:
     place = postgres
     columns = f"id bigint PRIMARY KEY, body text, note text, embedding {place.vector}"

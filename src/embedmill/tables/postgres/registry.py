@@ -13,7 +13,7 @@ from embedmill.postgres.connecting import Connection
 from embedmill.postgres.names import Name, plain
 from embedmill.tables import listing
 from embedmill.tables.naming import shown
-from embedmill.tables.postgres import identity
+from embedmill.tables.postgres import identity, plans
 from embedmill.tables.postgres import target as targets
 from embedmill.tables.postgres.carrying import Carrying, Evidence
 from embedmill.tables.postgres.statements import Statements
@@ -21,6 +21,7 @@ from embedmill.tables.postgres.target import Target
 from embedmill.tables.registered import Registered
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
+from psycopg.pq import TransactionStatus  # isort: skip
 
 _OF_STORE: Final = ("meta", "writer", "seen", "roots", "given", "rootless", "documents", "chunks", "failures")
 _OWN: Final = ("migrations", "tables", *_OF_STORE)
@@ -101,9 +102,14 @@ class Registry:
         return identity.find(connection, target, there, None if by_name else Evidence(target, self.marks))
 
     def marks_of(self, connection: Connection, target: Target, found: Registered) -> sql.Composable:
-        """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried."""
+        """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried.
+
+        Then all is read that the connection reads until the table is bound.
+        """
         if found.fits:
             return self.marks(found.id)
+        connection.settle(**plans.WHOLE)
+        _read_whole(connection)
         columns = connection.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [target.oid]
         )
@@ -170,6 +176,7 @@ class Registry:
                     [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
                 )
                 found = replace(found, space=space.id, model=model)
+        connection.settle(**plans.IN_ORDER)  # the marks fit from now on
         return found
 
     def check(
@@ -240,7 +247,7 @@ class Registry:
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
         before = connection.execute(query, [number]).fetchone()
         if before != (target.kind,):  # noted by an older version, or the vectors have been given another precision
-            _freely(connection)
+            _read_whole(connection)
             connection.execute(Statements(target, marks, marks).print_all, {})
         values = {
             "id": number,
@@ -267,7 +274,7 @@ class Registry:
         made = Name(self.schema, f"{_MARKS}{number}_new")
         statements = Statements(target, made, made)
         connection.execute(statements.create_marks, {})
-        _freely(connection)
+        _read_whole(connection)
         connection.execute(statements.copy_marks(self.marks_of(connection, target, found)), {})
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
         name = sql.Identifier(f"{_MARKS}{number}")
@@ -285,9 +292,10 @@ class Registry:
         return connection.execute(query, [plain(self.marks(number))]).fetchone() != (None,)
 
 
-def _freely(connection: Connection) -> None:
-    """Let the planner choose for what reads a whole table, until the transaction's end."""
-    connection.execute(
-        "SELECT set_config(name, 'on', true) FROM unnest(%s::text[]) name",
-        [["enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_sort", "enable_bitmapscan"]],
-    )
+def _read_whole(connection: Connection) -> None:
+    """Let the planner read all of a table, until the transaction's end."""
+    if connection.info.transaction_status is TransactionStatus.INTRANS:
+        connection.execute(
+            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+            [list(plans.WHOLE), list(plans.WHOLE.values())],
+        )

@@ -14,6 +14,7 @@ from embedmill.errors import StoreError
 from embedmill.postgres.connecting import LOCK_TIMEOUT, Connection, connect, full, require_session
 from embedmill.postgres.patience import Patience
 from embedmill.postgres.pooling import Pool
+from embedmill.tables.postgres import plans
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
@@ -28,21 +29,16 @@ _OURS: Final = {
     # for longer: it has to begin that transaction anew.
     "idle_in_transaction_session_timeout": "15s",
 }
-_PLANS: Final = _OURS | {
-    # Pages and batches are looked up row by row through the key's index, however old the statistics of a table are
-    # that is just being filled. Compiling such small queries would take longer than they do.
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-}
-_IN_ORDER: Final = _PLANS | {
-    "enable_sort": "off",
-    # Keys are read as text and given back: a time must survive that.
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-}
+_WRITING: Final = _OURS | plans.ROW_BY_ROW
+_READING: Final = (
+    _OURS
+    | plans.IN_ORDER
+    | {
+        # Keys are read as text and given back: a time must survive that.
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+    }
+)
 
 
 _LOST: Final = ("08", "57")
@@ -76,8 +72,8 @@ class Session(Closing):
         self._held: tuple[int, int] | None = None
         self._met_locks = -math.inf  # when a row was last found locked
         self._closed = False
-        self._reader = connect(url, **_IN_ORDER, **self._timeout)
-        self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_PLANS, **self._timeout)
+        self._reader = connect(url, **_READING, **self._timeout)
+        self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_WRITING, **self._timeout)
 
     def read(
         self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None, *, needless: bool = False
@@ -206,7 +202,7 @@ class Session(Closing):
         if not connection.closed and not connection.broken:
             return
         with suppress(psycopg.Error):  # the next attempt meets the same
-            opened = self.patience.dial(**_IN_ORDER, **self._timeout)
+            opened = self.patience.dial(**_READING, **self._timeout)
             try:
                 with self.patience.use(opened):
                     self._lock(opened)
