@@ -726,3 +726,23 @@ def test_columns_of_other_types_of_sqlite_vec_are_refused(place: SqlitePlace, ki
     place.execute(f"CREATE TABLE docs (id INTEGER PRIMARY KEY, body TEXT, embedding {kind})")
     with pytest.raises(UsageError, match=re.escape(f"embedding is {kind}, not BLOB or float[N]")):
         place.open(vector="embedding")
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00bad", "xx", -7, 1.5, "[[]]", "{}"])
+def test_a_damaged_entry_or_mark_ends_in_one_line(place: SqlitePlace, value: object) -> None:
+    place.docs("one", "two")
+    run(place)
+    for column in ("keys", "fields", "columns", "space", "model", "run"):
+        where = "embedmill_marks_1" if column == "run" else "embedmill_tables"
+        [(was,)] = place.execute(f"SELECT DISTINCT {column} FROM {where}")
+        with closing(sqlite3.connect(place.path)) as db, db:
+            db.execute(f"UPDATE {where} SET {column} = ?", [value])
+        try:
+            with place.open() as table:
+                table.status()
+            with bound(place) as table:
+                table.claim(None, 10)
+        except (StoreError, UsageError) as error:
+            assert "\n" not in str(error)
+        with closing(sqlite3.connect(place.path)) as db, db:
+            db.execute(f"UPDATE {where} SET {column} = ?", [was])

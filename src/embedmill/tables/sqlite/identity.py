@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from embedmill.errors import StoreError
 from embedmill.sqlite.files import quoted
 from embedmill.tables.registered import Registered
 from embedmill.tables.sqlite.contents import digest, print_of
@@ -127,7 +128,49 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
     there = column_names(db, "embedmill_tables")
     wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in _FIELDS)
     rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
-    return [Entry(dict(zip(_FIELDS, row, strict=True))) for row in rows]
+    return [_sound(Entry(dict(zip(_FIELDS, row, strict=True)))) for row in rows]
+
+
+def _sound(entry: Entry) -> Entry:
+    """The entry. Raises `StoreError` where it is not as it was written."""
+    row = entry.row
+    for name, value in row.items():
+        if not _IS_SOUND.get(name, _is_number)(value):
+            raise StoreError(
+                f"embedmill_tables is damaged ({name} of its row {row['id']!r}): restore the database, or delete that "
+                "row and fill the table anew with --overwrite"
+            )
+    return entry
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_json(value: object, kind: type) -> bool:
+    try:
+        return value is None or (isinstance(value, str) and isinstance(json.loads(value), kind))
+    except ValueError:
+        return False
+
+
+_IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
+    "name": _is_text,
+    "vector": _is_text,
+    "text": _is_text,
+    "space": _is_text,
+    "model": _is_text,
+    "keys": lambda value: (
+        _is_json(value, list) and all(each and isinstance(each, list) for each in json.loads(str(value)))
+    ),
+    "fields": lambda value: _is_json(value, dict),
+    "columns": lambda value: _is_json(value, list),
+}
+"""What each column may hold; the others hold numbers."""
 
 
 def find(db: sqlite3.Connection, target: Target) -> Registered | None:

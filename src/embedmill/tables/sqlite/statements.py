@@ -241,7 +241,7 @@ SELECT CASE WHEN {text} IS NULL THEN 0
             WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN 5
             WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
             ELSE 5 END,
-       {content}, m.id, m.run, m.held, m.hash, m.cause, {table_keys}
+       {content}, m.id, CAST(m.run AS INTEGER), m.held, m.hash, m.cause, {table_keys}
 """
 
 _STANDINGS: Final = """
