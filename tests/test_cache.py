@@ -315,6 +315,8 @@ def test_a_kill_leaves_all_that_was_put(path: Path) -> None:
         "UPDATE vectors SET (vector, checksum) = (SELECT vector, checksum FROM vectors WHERE hash = :two) "
         "WHERE hash = :one",
         "UPDATE vectors SET checksum = checksum + 1 WHERE hash = :one",
+        "UPDATE vectors SET vector = 7 WHERE hash = :one",
+        "UPDATE vectors SET used = 'today' WHERE hash = :one",
     ],
 )
 def test_a_damaged_vector_counts_as_missing_and_goes(path: Path, cache: PersistentCache, damage: str) -> None:

@@ -118,7 +118,8 @@ class CacheFile:
             some = hashes[first : first + _VARIABLES]
             rows = self._db.execute(_GET.format(", ".join("?" * len(some))), (number, *some))
             for row, key, used, checksum, vector in rows:
-                if len(vector) != size or checksum != _checksum(seed, key, vector):
+                kinds = isinstance(vector, bytes), isinstance(used, int)
+                if not all(kinds) or len(vector) != size or checksum != _checksum(seed, key, vector):
                     self._damaged.append((row, checksum))
                     continue
                 found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
