@@ -13,6 +13,7 @@ from embedmill import machine
 from embedmill.batching import padded
 from embedmill.checks import one_of
 from embedmill.closing import Closing
+from embedmill.computed import computed_once
 from embedmill.embedders.calls import Calls, one_line
 from embedmill.errors import ModelError
 from embedmill.fingerprint import Fingerprint
@@ -60,7 +61,7 @@ class OpenVINOEmbedder(Closing):
         self._streams = streams or self._threads
         self._calls = Calls(name, self._compile, self.concurrency)
 
-    @functools.cached_property
+    @computed_once
     def fingerprint(self) -> Fingerprint:
         """What decides the vectors; reads the weights' hash, not the weights."""
         from embedmill.models.tokenizer import tokenizer_sha256
@@ -98,7 +99,7 @@ class OpenVINOEmbedder(Closing):
         """Calls of the model that have failed so far: a process where one has is better replaced."""
         return self._calls.failures
 
-    @functools.cached_property
+    @computed_once
     def _tokenizer(self) -> Tokenizer:
         from embedmill.models.tokenizer import Tokenizer
 

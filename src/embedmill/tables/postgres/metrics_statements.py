@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Final
 
 from psycopg import sql
 
+from embedmill.computed import computed_once
 from embedmill.postgres.names import Name
 from embedmill.tables.postgres.parts import Parts, listed
 
@@ -15,7 +15,7 @@ from embedmill.tables.postgres.parts import Parts, listed
 class MetricsStatements(Parts):
     """Of one table of metrics."""
 
-    @cached_property
+    @computed_once
     def create_metrics(self) -> sql.Composed:
         """The table of metrics, with the key columns of the user's."""
         return self._fill(_CREATE_METRICS, columns=self._columns(self._keys))
@@ -45,17 +45,17 @@ class MetricsStatements(Parts):
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
 
-    @cached_property
+    @computed_once
     def write_metrics(self) -> sql.Composed:
         """Write the metrics that are staged."""
         return self._fill(_WRITE_METRICS)
 
-    @cached_property
+    @computed_once
     def count_frequencies(self) -> sql.Composed:
         """Count, in one query, how often each text stands in the table."""
         return self._fill(_FREQUENCIES)
 
-    @cached_property
+    @computed_once
     def remove_metrics(self) -> sql.Composed:
         """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
         return self._fill(_REMOVE_METRICS)

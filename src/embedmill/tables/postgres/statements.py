@@ -5,11 +5,11 @@ Other users' rows are locked only while their vector is written.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
 from psycopg import sql
 
+from embedmill.computed import computed_once
 from embedmill.postgres.names import Name
 from embedmill.tables.postgres.parts import Parts
 
@@ -23,7 +23,7 @@ class Statements(Parts):
 
     # What is known of the rows
 
-    @cached_property
+    @computed_once
     def create_marks(self) -> sql.Composed:
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
         return self._fill(_CREATE_MARKS, columns=self._columns(self._mark_keys))
@@ -32,12 +32,12 @@ class Statements(Parts):
         """Put those in that a query gives."""
         return self._fill(_COPY_MARKS, carried=carried)
 
-    @cached_property
+    @computed_once
     def print_all(self) -> sql.Composed:
         """Take the prints of all vectors that were written, as they are now."""
         return self._fill(_PRINT_ALL)
 
-    @cached_property
+    @computed_once
     def create_staging(self) -> sql.Composed:
         """Where a connection puts what it is about to write; emptied by each commit."""
         keys = sql.SQL(", ").join(sql.SQL("{} text").format(name) for name in self._mark_keys)
@@ -51,12 +51,12 @@ class Statements(Parts):
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_PAGE), place, self._fill(_CLAIM)])
 
-    @cached_property
+    @computed_once
     def counts(self) -> sql.Composed:
         """Rows with text, those that need a vector, without text, with a foreign vector to keep, failed, empty."""
         return self._fill(_COUNTS)
 
-    @cached_property
+    @computed_once
     def count_rows(self) -> sql.Composed:
         """Rows with a text, rows without, rows with text and vector: where no run is known."""
         filled = self._fill("count(*) FILTER (WHERE {text} IS NOT NULL AND {vector} IS NOT NULL)")
@@ -65,7 +65,7 @@ class Statements(Parts):
         parts = [self._fill("SELECT count({text}), count(*) - count({text}),"), filled, self._fill("FROM {table}")]
         return sql.SQL(" ").join(parts)
 
-    @cached_property
+    @computed_once
     def other_space(self) -> sql.Composed:
         """The space of some row whose vector, which is there, is of another than the one given."""
         return self._fill(
@@ -73,19 +73,19 @@ class Statements(Parts):
             "WHERE m.space <> %(space)s AND t.{vector} IS NOT NULL LIMIT 1"
         )
 
-    @cached_property
+    @computed_once
     def sample(self) -> sql.Composed:
         """The first texts, in the order of their keys."""
         return self._fill(
             "SELECT {content} FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s"
         )
 
-    @cached_property
+    @computed_once
     def sample_stored(self) -> sql.Composed:
         """Rows whose vector is of their present text, at random; gives text, vector, keys."""
         return self._fill(_SAMPLE_STORED)
 
-    @cached_property
+    @computed_once
     def held_elsewhere(self) -> sql.Composed:
         """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
         return self._fill(
@@ -104,7 +104,7 @@ class Statements(Parts):
         metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
         return sql.SQL("").join([rows, self._fill(_FILL), metrics, self._fill(_FILLED)])
 
-    @cached_property
+    @computed_once
     def held(self) -> sql.Composed:
         """Which of these marks this run still holds."""
         return self._fill(_HELD)
@@ -117,7 +117,7 @@ class Statements(Parts):
         """Rows whose vector `clear` would take; `skipping` locks them, and leaves out those that others have locked."""
         return self._fill(_TO_CLEAR + (_SKIPPING if skipping else ""))
 
-    @cached_property
+    @computed_once
     def count_rewritten(self) -> sql.Composed:
         """Rows that have another text than the one whose vector was written: triggers may have changed it."""
         return self._fill(
@@ -126,37 +126,37 @@ class Statements(Parts):
             "AND {hash} IS DISTINCT FROM m.hash"
         )
 
-    @cached_property
+    @computed_once
     def give_back(self) -> sql.Composed:
         """Give up what is held but not among these marks."""
         return self._fill("UPDATE {marks} SET held = false WHERE held AND run = %(run)s AND id <> ALL (%(kept)s)")
 
-    @cached_property
+    @computed_once
     def release(self) -> sql.Composed:
         """Give up rows that are held still."""
         return self._fill(_RELEASE)
 
-    @cached_property
+    @computed_once
     def fail(self) -> sql.Composed:
         """Put failures on record."""
         return self._fill(_FAIL)
 
-    @cached_property
+    @computed_once
     def clear(self) -> sql.Composed:
         """Take the vectors of rows that have no text, or that this run holds."""
         return self._fill(_CLEAR)
 
-    @cached_property
+    @computed_once
     def textless(self) -> sql.Composed:
         """The marks of rows that nobody holds, and that have a vector though their text is NULL."""
         return self._fill(_TEXTLESS)
 
-    @cached_property
+    @computed_once
     def remove_marks(self) -> sql.Composed:
         """Remove the marks of rows that are gone, or have no text any more; not of those that a policy may hide."""
         return self._fill(_REMOVE_MARKS)
 
-    @cached_property
+    @computed_once
     def failures(self) -> sql.Composed:
         """All failures, in the order of their keys."""
         return self._fill(

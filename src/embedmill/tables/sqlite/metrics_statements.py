@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
+from embedmill.computed import computed_once
 from embedmill.rows import Key
 from embedmill.sqlite.files import quoted
 from embedmill.tables.sqlite.parts import Parts, declared
@@ -13,13 +13,13 @@ from embedmill.tables.sqlite.parts import Parts, declared
 class MetricsStatements(Parts):
     """Of one table of metrics."""
 
-    @cached_property
+    @computed_once
     def create_metrics(self) -> str:
         """The table of metrics, with the key columns of the user's."""
         columns = ", ".join(f"{quoted(key.name)} {declared(key)} NOT NULL" for key in self.target.keys)
         return self.fill(_CREATE_METRICS, columns=columns)
 
-    @cached_property
+    @computed_once
     def drop_metrics(self) -> str:
         """Remove it."""
         return self.fill("DROP TABLE {metrics}")
@@ -32,44 +32,44 @@ class MetricsStatements(Parts):
         """Write the metrics of a row by its key."""
         return self.fill(_MEASURE, given=self.given(key))
 
-    @cached_property
+    @computed_once
     def metrics_page(self) -> str:
         """A page of metrics: their number, and whether their row is gone or has no text any more."""
         return self.fill(_METRICS_PAGE)
 
-    @cached_property
+    @computed_once
     def remove_metrics(self) -> str:
         """Remove the metrics of a row that is gone, or has no text any more."""
         return self.fill(_REMOVE_METRICS)
 
-    @cached_property
+    @computed_once
     def count_again(self) -> str:
         """See to it that texts are counted, even if not by this run."""
         return self.fill(
             "UPDATE {metrics} SET frequency = NULL WHERE {rowid} = (SELECT max(m.{rowid}) FROM {metrics} AS m)"
         )
 
-    @cached_property
+    @computed_once
     def has_uncounted(self) -> str:
         """Whether texts are to be counted."""
         return self.fill("SELECT EXISTS (SELECT 1 FROM {metrics} AS m WHERE m.frequency IS NULL)")
 
-    @cached_property
+    @computed_once
     def count_texts(self) -> str:
         """Count how often each text stands in a page of metrics."""
         return self.fill(_COUNT_TEXTS)
 
-    @cached_property
+    @computed_once
     def miscounted(self) -> str:
         """The metrics of a page whose frequency is another than what was counted."""
         return self.fill(_MISCOUNTED)
 
-    @cached_property
+    @computed_once
     def write_frequency(self) -> str:
         """Write a frequency."""
         return self.fill("UPDATE {metrics} SET frequency = :frequency WHERE {rowid} = :number")
 
-    @cached_property
+    @computed_once
     def measure_mark(self) -> str:
         """Write the metrics of a row by its mark."""
         return self.fill(_MEASURE_MARK)

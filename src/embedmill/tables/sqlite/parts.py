@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeGuard
 
+from embedmill.computed import computed_once
 from embedmill.rows import Key
 from embedmill.sqlite.files import quoted
 from embedmill.tables.sqlite.target import KeyColumn, Target
@@ -68,7 +68,7 @@ class Parts:
             for key in self.target.keys
         ]
 
-    @cached_property
+    @computed_once
     def names(self) -> dict[str, str]:
         """What stands in the braces of a statement."""
         target = self.target

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Final
 
+from embedmill.computed import computed_once
 from embedmill.rows import Key
 from embedmill.tables.sqlite.parts import Parts, declared
 
@@ -39,7 +39,7 @@ class Statements(Parts):
         """Put a mark in, of a row that nobody holds."""
         return self.fill(_CARRY, given=self.given(key))
 
-    @cached_property
+    @computed_once
     def unprinted(self) -> str:
         """A page of marks whose vectors were written without a print: their ids, and the vectors."""
         return self.fill(_UNPRINTED)
@@ -51,7 +51,7 @@ class Statements(Parts):
         """
         return self.fill(_SOME_PRINTS, chosen="ORDER BY random()" if at_random else "")
 
-    @cached_property
+    @computed_once
     def create_vector(self) -> str:
         """Add the column for the vectors."""
         return self.fill("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
@@ -60,17 +60,17 @@ class Statements(Parts):
         """A page of rows: type and size of what is in the vector column, keys."""
         return self.fill(_VALUES, behind=self.behind(after))
 
-    @cached_property
+    @computed_once
     def count_unknown(self) -> str:
         """Rows that cannot be told apart."""
         return self.fill("SELECT count(*) FROM {table} AS t WHERE {unknown}")
 
-    @cached_property
+    @computed_once
     def sample(self) -> str:
         """The first contents, in the order of their keys."""
         return self.fill(_SAMPLE)
 
-    @cached_property
+    @computed_once
     def sample_stored(self) -> str:
         """Rows that have a vector of a space, at random: content, hash of what was embedded, vector, keys."""
         return self.fill(_SAMPLE_STORED)
@@ -92,7 +92,7 @@ class Statements(Parts):
         """The same where no marks are known."""
         return self.fill(_BARE_STANDINGS, behind=self.behind(after))
 
-    @cached_property
+    @computed_once
     def claim(self) -> str:
         """Claim a row by the mark that was seen."""
         return self.fill(_CLAIM)
@@ -101,7 +101,7 @@ class Statements(Parts):
         """Claim a row that had no mark."""
         return self.fill(_CLAIM_NEW, given=self.given(key))
 
-    @cached_property
+    @computed_once
     def holders(self) -> str:
         """The other runs that hold rows, or did when they died."""
         return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
@@ -112,32 +112,32 @@ class Statements(Parts):
 
     # Writing
 
-    @cached_property
+    @computed_once
     def present(self) -> str:
         """What a row that this run holds contains now; the hash of what was claimed."""
         return self.fill(_PRESENT)
 
-    @cached_property
+    @computed_once
     def fill_vector(self) -> str:
         """Write a vector."""
         return self.fill(_FILL)
 
-    @cached_property
+    @computed_once
     def stored(self) -> str:
         """What a row contains, and its vector."""
         return self.fill(_STORED)
 
-    @cached_property
+    @computed_once
     def settle(self) -> str:
         """Note that a row is done."""
         return self.fill(_SETTLE)
 
-    @cached_property
+    @computed_once
     def release(self) -> str:
         """Give a row back whose text has changed since it was claimed: it is claimed anew."""
         return self.fill("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
 
-    @cached_property
+    @computed_once
     def fail(self) -> str:
         """Put a failure on record."""
         return self.fill(_FAIL)
@@ -147,7 +147,7 @@ class Statements(Parts):
         place = f"AND ({self.names['keys_of_marks']}) > ({self.given(after)})" if after else ""
         return self.fill(_FAILURES, behind=place)
 
-    @cached_property
+    @computed_once
     def other_space(self) -> str:
         """The space of some row whose vector, which is there, is of another than the one given."""
         return self.fill(
@@ -161,7 +161,7 @@ class Statements(Parts):
         """A page of marks that nobody holds; of each whether its row is gone, or has no text any more."""
         return self.fill(_TEXTLESS, dead=_list(dead))
 
-    @cached_property
+    @computed_once
     def clear(self) -> str:
         """Take the vector of a row that has no text, or that this run holds."""
         return self.fill(_CLEAR)
