@@ -95,14 +95,22 @@ class Statements(Parts):
 
     # Writing
 
-    def fill(self, *, measured: bool, skipping: bool = False) -> sql.Composed:
+    def fill(self, *, measured: bool, skipping: bool = False, rewritten: bool = True) -> sql.Composed:
         """Write what is staged to table, metrics and marks, where the texts are still the same.
 
-        `skipping` leaves out rows that others have locked; else they are waited for.
+        `skipping` leaves out rows that others have locked; else they are waited for. `rewritten`: triggers may write
+        another text meanwhile, which is looked for.
         """
         rows = self._fill(_FREE if skipping else _STAGED)
         metrics = self._fill(_FILL_METRICS) if measured else sql.SQL("")
-        return sql.SQL("").join([rows, self._fill(_FILL), metrics, self._fill(_FILLED)])
+        return sql.SQL("").join(
+            [
+                rows,
+                self._fill(_FILL, present=self._hash if rewritten else sql.SQL("m.hash")),
+                metrics,
+                self._fill(_FILLED),
+            ]
+        )
 
     @computed_once
     def held(self) -> sql.Composed:
@@ -311,7 +319,7 @@ _FILL: Final = """
     WHERE {table_is_mark} AND {hash} = m.hash AND {same_table}
     RETURNING m.id, {keys_of_marks}, m.hash, m.characters, m.words, m.tokens, m.digest,
               t.{vector} IS NOT NULL AS filled,
-              {hash} AS present, {print} AS print
+              {present} AS present, {print} AS print
 )
 """
 

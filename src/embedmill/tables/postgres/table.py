@@ -325,7 +325,10 @@ class PostgresTable(Closing):
         copying = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             STAGING, sql.SQL(", ").join(map(sql.Identifier, columns))
         )
-        fill, free = (self._statements.fill(measured=bool(metrics), skipping=skips) for skips in (False, True))
+        fill, free = (
+            self._statements.fill(measured=bool(metrics), skipping=skips, rewritten=self._triggers)
+            for skips in (False, True)
+        )
         try:
             written, skipped = self._session.stage(
                 copying, lambda copy: copy.write(buffer), fill, self._parameters, skipping=free
