@@ -31,6 +31,11 @@ def file_path(document: str) -> str:
     return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), encoded))
 
 
+def as_folder(path: str) -> str:
+    """The path with one "/" at its end."""
+    return path if path.endswith("/") else path + "/"
+
+
 def shown(document: str) -> str:
     """An id as it may stand in a message of one line."""
     return document if document.isprintable() else repr(document)

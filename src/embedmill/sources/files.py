@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from embedmill.errors import SourceError, UsageError
+from embedmill.paths import as_folder
 from embedmill.records import Document, Entry
 from embedmill.selection import Selection
 from embedmill.sources.decoding import decode
@@ -24,7 +25,7 @@ from embedmill.sources.limits import check_limits
 from embedmill.sources.names import file_id, file_path, shown
 from embedmill.sources.reading import inode_of, open_beneath, read_whole
 from embedmill.sources.skips import LeftOut, Skip
-from embedmill.sources.walking import Only, Walk, as_folder
+from embedmill.sources.walking import Only, Walk
 
 log = logging.getLogger("embedmill")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
+from embedmill.paths import as_folder
 from embedmill.patterns import Patterns
 from embedmill.selection import Selection
 from embedmill.sources.limits import check_limits
@@ -189,11 +190,6 @@ def _ignored(folder: _Folder, path: str, is_folder: bool) -> Skip | None:
         if verdict is not None:
             return Skip.IGNORED if verdict else None
     return None
-
-
-def as_folder(path: str) -> str:
-    """The path with one "/" at its end."""
-    return path if path.endswith("/") else path + "/"
 
 
 def _listing(folder: str) -> list[os.DirEntry[str]]:

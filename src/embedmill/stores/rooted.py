@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from embedmill.errors import StoreError
 from embedmill.fingerprint import Fingerprint
 from embedmill.interfaces import Store, StoredDocuments
+from embedmill.paths import as_folder
 from embedmill.records import (
     DocumentState,
     Failure,
@@ -34,7 +35,6 @@ from embedmill.stores.roots import (
     Root,
     State,
     UnknownRoot,
-    as_folder,
     has_size,
     loose,
     lost,

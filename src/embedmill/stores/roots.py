@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from embedmill import machine
-from embedmill.paths import file_id, file_path
+from embedmill.paths import as_folder, file_id, file_path
 
 STORE_FOLDER: Final = ".embedmill"
 """A store in it belongs to the folder that it lies in, as a ``.git`` does."""
@@ -161,11 +161,6 @@ def has_size(path: str, size: int) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(found.st_mode) and found.st_size == size
-
-
-def as_folder(path: str) -> str:
-    """The path with one "/" at its end."""
-    return path if path.endswith("/") else path + "/"
 
 
 class UnknownRoot(LookupError):

@@ -274,7 +274,6 @@ class Registry:
         made = Name(self.schema, f"{_MARKS}{number}_new")
         statements = Statements(target, made, made)
         connection.execute(statements.create_marks, {})
-        _read_whole(connection)
         connection.execute(statements.copy_marks(self.marks_of(connection, target, found)), {})
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
         name = sql.Identifier(f"{_MARKS}{number}")
