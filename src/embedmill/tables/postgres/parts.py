@@ -12,6 +12,7 @@ from typing import Final
 
 from psycopg import sql
 
+from embedmill.computed import computed_once
 from embedmill.postgres.names import Name, in_sql
 from embedmill.rows import Key
 from embedmill.tables.postgres.target import Target
@@ -107,7 +108,11 @@ class Parts:
 
     def _fill(self, text: str, **more: sql.Composable) -> sql.Composed:
         """A statement with the names it needs in place."""
-        return sql.SQL(text).format(**self._names(), **more)
+        return sql.SQL(text).format(**self._in_place, **more)
+
+    @computed_once
+    def _in_place(self) -> dict[str, sql.Composable]:
+        return self._names()
 
     def _names(self) -> dict[str, sql.Composable]:
         """What stands in the braces of a statement."""

@@ -312,7 +312,7 @@ class PostgresTable(Closing):
         metrics = [filled.metrics for filled in ordered if filled.metrics is not None]
         columns: dict[str, np.ndarray[Any, Any]] = {
             "mark": np.array([filled.row.mark for filled in ordered], np.int64),
-            "vector": np.stack([filled.vector for filled in ordered]),
+            "vector": np.concatenate([filled.vector for filled in ordered]).reshape(len(ordered), -1),
         }
         if metrics:
             columns |= {
