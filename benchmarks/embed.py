@@ -19,8 +19,9 @@ from processes import Engine
 from results import Bar, Run, median, options, ratios, table, tell
 from texts import description, mixed_chunks
 
-from embedmill import load_embedder, machine
+from embedmill import load_embedder
 from embedmill.models import locate, read_card
+from embedmill.runtime import machine
 
 _CHUNKS = 1500  # what the bars are about
 _PAUSE = 0.5  # seconds between two engines, for the first one's threads to stop spinning

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 
-from embedmill.sources.decoding import decode
-from embedmill.sources.skips import LeftOut
+from embedmill.sources.files.decoding import decode
+from embedmill.sources.files.skips import LeftOut
 
 LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "German": ("cp1252 iso8859_15", (

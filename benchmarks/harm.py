@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from embedmill.fingerprint import Fingerprint, Space
-from embedmill.interfaces import Embedder, Task
-from embedmill.records import Batch, TokenIds, Vectors
+from embedmill.core.interfaces.embedder import Embedder, Task
+from embedmill.core.spaces import Fingerprint, Space
+from embedmill.core.vectors import Batch, TokenIds, Vectors
 
 _TALLY = "embedded"  # the file in which workers note how many texts they have embedded
 _CALL = 0.004  # seconds: a call of the light embedder, so that several are under way when a worker dies

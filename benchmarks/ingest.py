@@ -25,11 +25,11 @@ from processes import Engine, embedmill, environment, run
 from results import Bar, Run, median, options, ratios, table, tell
 from texts import mixed_chunks, short_texts
 
-from embedmill import machine
-from embedmill.fingerprint import Fingerprint, Space
+from embedmill.core.rows import Filled
+from embedmill.core.spaces import Fingerprint, Space
 from embedmill.models import locate
-from embedmill.rows import Filled
-from embedmill.tables.postgres import PostgresTable
+from embedmill.runtime import machine
+from embedmill.storage.postgres.table import PostgresTable
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # their server and their proxy
 import servers

@@ -28,15 +28,17 @@ from processes import embedmill, run
 from results import Bar, Run, median, options, ratios, table, tell
 from texts import SEED, OneTextDocuments, batches_of, description, mixed_chunks, source_tree, varied_texts
 
-from embedmill import IncrementalIndexer, load_embedder, machine
-from embedmill.executors.inline import InlineExecutor
-from embedmill.executors.limits import Limits
-from embedmill.executors.processes import EmbedderPool
-from embedmill.interfaces import Executor
-from embedmill.loaders import worker_factory
+from embedmill import IncrementalIndexer, load_embedder
+from embedmill.api.embedders import worker_factory
+from embedmill.core.interfaces.executor import Executor
+from embedmill.core.reports import WorkerStats
+from embedmill.core.vectors import Batch
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.threads import InlineExecutor
 from embedmill.models import locate
-from embedmill.records import Batch, WorkerStats
-from embedmill.stores import open_store
+from embedmill.runtime import machine
+from embedmill.storage.registry import open_store
 
 _CHUNKS, _VARIED, _TEXTS, _FILES = 1500, (2000, 20_000), 10_000, 600  # what the bars are about
 _PAUSE = 0.5  # seconds between two contenders, for the first one's threads to stop spinning

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedmill.closing import Closing
+from embedmill.runtime.closing import Closing
 
 _ENGINES = Path(__file__).with_name("engines.py")
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from embedmill import machine
+from embedmill.runtime import machine
 
 FOLDER = Path(__file__).parent / "results"
 

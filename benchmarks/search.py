@@ -21,10 +21,10 @@ from results import Bar, Run, median, options, ratios, table, tell
 from texts import SEED
 
 from embedmill import load_embedder
-from embedmill.interfaces import Embedder
+from embedmill.core.documents import Chunk, DocumentState, Record, Replacement, text_hash
+from embedmill.core.interfaces.embedder import Embedder
 from embedmill.models import locate
-from embedmill.records import Chunk, DocumentState, Record, Replacement, text_hash
-from embedmill.stores import open_store
+from embedmill.storage.registry import open_store
 
 _SMALL, _LARGE, _HUGE = 100, 100_000, 1_000_000  # chunks; what the bars are about
 _WARM_BARS = {_LARGE: 8.0, _HUGE: 80.0}  # milliseconds

@@ -22,9 +22,9 @@ from harm import HARM, Harm, Harmful, LightEmbedder, light, vectors_of
 from results import Bar, Run, options, table, tell
 from texts import SEED, batches_of, varied_texts
 
-from embedmill.executors.limits import Limits
-from embedmill.executors.processes import EmbedderPool
-from embedmill.records import Batch, Embedded
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
 
 _CHUNKS = 20_000  # what the bars are about
 _WORDS = 12  # of a text, in the median: some 90 bytes, which are the light embedder's tokens

@@ -9,11 +9,12 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from embedmill.batching import batches
 from embedmill.chunking import Chunking, chunk
-from embedmill.interfaces import Embedder
-from embedmill.records import Batch, Document, Entry, Kind, text_hash
-from embedmill.sources.files import FileSource
+from embedmill.core.documents import Document, Entry, Kind, text_hash
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.vectors import Batch
+from embedmill.engine.batching import batches
+from embedmill.sources.files.source import FileSource
 
 SEED = 20250101
 

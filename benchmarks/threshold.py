@@ -12,7 +12,8 @@ import sys
 import time
 from collections import defaultdict
 
-from embedmill import ParallelEmbeddingGenerator, machine
+from embedmill import ParallelEmbeddingGenerator
+from embedmill.runtime import machine
 
 COUNTS = (1, 5, 10, 20, 50, 100, 128, 256, 512)
 

@@ -18,12 +18,12 @@ from results import Run, median, options, ratios, table, tell
 from texts import description, mixed_chunks
 
 from embedmill import load_embedder
-from embedmill.batching import batches
-from embedmill.interfaces import Embedder
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.vectors import TokenIds
+from embedmill.engine.batching import batches
 from embedmill.models import locate, read_card
 from embedmill.models.graph import build
-from embedmill.overlap import ordered
-from embedmill.records import TokenIds
+from embedmill.runtime.streams import ordered
 
 _ENCODE_AT_ONCE = 64  # texts, as in the embedder
 

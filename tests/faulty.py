@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from embedmill.executors import worker
-from embedmill.fingerprint import Fingerprint, Space
-from embedmill.interfaces import Task
-from embedmill.records import Batch, TokenIds, Vectors
+from embedmill.core.interfaces.embedder import Task
+from embedmill.core.spaces import Fingerprint, Space
+from embedmill.core.vectors import Batch, TokenIds, Vectors
+from embedmill.executors.processes import worker
 
 DIMENSION = 16
 MARK = "MARKED"

@@ -12,17 +12,17 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from embedmill.core.errors import EmbedmillError
+from embedmill.core.interfaces.executor import Executor
+from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import EmbedmillError
-from embedmill.executors.inline import InlineExecutor
-from embedmill.executors.processes import EmbedderPool
-from embedmill.interfaces import Executor
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.threads import InlineExecutor
 from embedmill.models import locate, read_card
-from embedmill.pipeline import IncrementalIndexer
-from embedmill.records import Batch, Vectors
-from embedmill.sources.files import FileSource
-from embedmill.state.cache import PersistentCache
-from embedmill.stores import open_store
+from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.sources.files.source import FileSource
+from embedmill.storage.cache.cache import PersistentCache
+from embedmill.storage.registry import open_store
 
 LEFT = 1 << 20  # bytes: four texts of 256 tokens need 6 MB in one piece
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 REPLACE_FOR_EVER = """
 import itertools, json, sys
-from embedmill.stores import open_store
+from embedmill.storage.registry import open_store
 from store_samples import fingerprint, record, replacement
 store = open_store(**json.loads(sys.argv[1]))
 store.bind(fingerprint(), "model")

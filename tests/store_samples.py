@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedmill.fingerprint import Fingerprint, Space
-from embedmill.records import Cause, Chunk, DocumentState, Failure, Record, Replacement, Vector, text_hash
+from embedmill.core.documents import Chunk, DocumentState, Failure, Record, Replacement, text_hash
+from embedmill.core.spaces import Fingerprint, Space
+from embedmill.core.vectors import Cause, Vector
 
 DIMENSION = 8
 

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from embedmill.executors.inline import InlineExecutor
-from embedmill.fingerprint import Fingerprint
-from embedmill.flow import Width
-from embedmill.ingesting import Ingestor
-from embedmill.interfaces import Embedder, Table
-from embedmill.measuring import measure_rows
-from embedmill.metrics import measure
-from embedmill.records import Cause
-from embedmill.rows import Filled, IngestReport, Key, Row
-from embedmill.tables import open_table
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.table import Table
+from embedmill.core.reports import IngestReport
+from embedmill.core.rows import Filled, Key, Row
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.ingest.ingestor import Ingestor
+from embedmill.pipelines.ingest.metrics import measure_rows
+from embedmill.pipelines.ingest.text_metrics import measure
+from embedmill.pipelines.ingest.width import Width
+from embedmill.storage.registry import open_table
 from store_samples import DIMENSION, fingerprint, vector
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.batching import Outstanding, batches, padded
-from embedmill.errors import UsageError
-from embedmill.lists import embed_list
-from embedmill.records import Batch, Embedded
+from embedmill.core.errors import UsageError
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.engine.batching import Outstanding, batches, padded
+from embedmill.engine.lists import embed_list
 from troubled import small_embedder
 
 LENGTHS = st.lists(st.integers(1, 400), max_size=300)

@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from embedmill.errors import CacheError
-from embedmill.fingerprint import Fingerprint
-from embedmill.records import Vector
-from embedmill.state.cache import PersistentCache
+from embedmill.core.errors import CacheError
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Vector
+from embedmill.storage.cache.cache import PersistentCache
 from store_samples import fingerprint, vector
 
 F32, BF16, OTHER = fingerprint(), fingerprint(precision="bf16"), fingerprint("other model")
@@ -220,7 +220,7 @@ def test_the_default_path_can_be_moved(tmp_path: Path, monkeypatch: pytest.Monke
 TAKE_PART = """
 import sys
 from pathlib import Path
-from embedmill.state.cache import PersistentCache
+from embedmill.storage.cache.cache import PersistentCache
 from test_cache import F32, key, same, vectors
 path, me, others = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with PersistentCache(path, memory_entries=0) as cache:
@@ -278,7 +278,7 @@ def test_threads_share_a_cache(path: Path) -> None:
 
 PUT_FOR_EVER = """
 import itertools, sys
-from embedmill.state.cache import PersistentCache
+from embedmill.storage.cache.cache import PersistentCache
 from test_cache import F32, vectors
 cache = PersistentCache(sys.argv[1])
 for turn in itertools.count():
@@ -388,7 +388,7 @@ def test_a_folder_that_cannot_be_made_costs_only_the_file(tmp_path: Path, caplog
 
 WITHOUT_RIGHTS = """
 import logging, os, sys
-from embedmill.state.cache import PersistentCache
+from embedmill.storage.cache.cache import PersistentCache
 from test_cache import F32, same, vectors
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 one = vectors(["one"])
@@ -481,7 +481,7 @@ def test_what_an_earlier_version_still_writes_is_not_read(path: Path) -> None:
 
 FILL_UP = """
 import logging, resource, signal, sys
-from embedmill.state.cache import PersistentCache
+from embedmill.storage.cache.cache import PersistentCache
 from test_cache import F32, same, vectors
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedmill.chunking import Chunking, Measure, chunk
-from embedmill.errors import UsageError
-from embedmill.records import Chunk, Document, Kind, embedding_input
+from embedmill.core.documents import Chunk, Document, Kind, embedding_input
+from embedmill.core.errors import UsageError
 
 TOKEN = re.compile(r"\w{1,4}|[^\w\s]")
 JOINER = "\u200d"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedmill.records import Kind
+from embedmill.core.documents import Kind
 from test_chunking import cut, python_sources
 
 

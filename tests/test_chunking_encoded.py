@@ -15,7 +15,7 @@ import pytest
 
 from embedmill.chunking import Chunking, chunk
 from embedmill.chunking.encoded import encoded_runs
-from embedmill.records import Document, Kind
+from embedmill.core.documents import Document, Kind
 
 SEED = random.Random(7)
 DATA = SEED.randbytes(3000)

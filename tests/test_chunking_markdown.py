@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedmill.records import Kind
+from embedmill.core.documents import Kind
 from test_chunking import by_word, cut
 
 BODY = "Some words that make up a sentence of the body. " * 4

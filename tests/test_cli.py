@@ -13,7 +13,7 @@ import pytest
 
 import embedmill
 from cli_runs import Shell, obey_permissions
-from embedmill.cli.doctor import _EXTRAS
+from embedmill.cli.commands.doctor import _EXTRAS
 from embedmill.models import ModelFiles
 from troubled import SMALL_MODEL
 

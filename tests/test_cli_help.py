@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cli_runs import Shell
+from embedmill.api.settings import EXECUTORS, PRECISIONS, Settings
 from embedmill.cli import app
-from embedmill.config import EXECUTORS, PRECISIONS, Settings
 from embedmill.models import ModelFiles
 from tables import Within
 

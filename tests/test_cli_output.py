@@ -24,13 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_runs import Shell
-from embedmill.cli import hints
 from embedmill.cli.output import masked, one_line, without_password
-from embedmill.cli.snippets import clipped, in_one_line, snippet
-from embedmill.cli.wording import counted, in_bytes, in_time, place, table
+from embedmill.cli.progress import Bar, Lines, Listing, Pace, clock
+from embedmill.cli.render import hints
+from embedmill.cli.render.snippets import clipped, in_one_line, snippet
+from embedmill.cli.render.wording import counted, in_bytes, in_time, place, table
+from embedmill.core.documents import Document, Entry
+from embedmill.core.reports import Progress
 from embedmill.models import ModelFiles
-from embedmill.progress import Bar, Lines, Listing, Pace, clock
-from embedmill.records import Document, Entry, Progress
 
 # passwords
 

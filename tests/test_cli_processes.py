@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from cli_runs import Shell
-from embedmill import machine
 from embedmill.models import ModelFiles
+from embedmill.runtime import machine
 from samples import prose
 from store_rows import alike, complete, rows
 from test_cli_interruption import subprocess_json, wait_until

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedmill.computed import computed_once
+from embedmill.runtime.computed import computed_once
 
 
 class Counted:

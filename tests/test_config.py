@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from embedmill import machine
-from embedmill.config import PlaceOptions, Settings, settings
-from embedmill.errors import UsageError
+from embedmill.api.settings import PlaceOptions, Settings, settings
+from embedmill.core.errors import UsageError
+from embedmill.runtime import machine
 
 MOST = f"{machine.most_workers():,}"
 

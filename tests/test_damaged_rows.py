@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedmill.cli import exits
-from embedmill.stores.damage import misfits
+from embedmill.cli import exit_codes, exits
+from embedmill.storage.sqlite.store.damage import misfits
 
 WRONG = {"text": "wrong", "blob": b"\xff\x00\x01"}
 
@@ -71,7 +71,7 @@ def test_wrong_values_end_in_one_line(
         out, err = capsys.readouterr()
         where = f"{table}.{column} {arguments}: {err}"
         assert "with -v" not in err and "Traceback" not in out + err, where
-        if code == exits.ERROR:
+        if code == exit_codes.ERROR:
             assert err.splitlines()[-1].startswith("error: "), where
 
 
@@ -89,11 +89,11 @@ def test_a_vector_that_is_not_finite_is_not_the_matrix_s_fault(
         with closing(sqlite3.connect(damaged)) as db:
             db.execute("UPDATE vectors SET vector = ? WHERE chunk = (SELECT max(chunk) FROM vectors)", (blob,))
             db.commit()
-        assert exits.run(["search", "words", "--store", f"sqlite:{damaged}"]) == exits.ERROR
+        assert exits.run(["search", "words", "--store", f"sqlite:{damaged}"]) == exit_codes.ERROR
         error = capsys.readouterr().err.splitlines()[-1]
         assert "is damaged" in error and "index into a new --store" in error, error
         assert "remove that file" not in error
-        assert exits.run(["verify", "--sample", "0", "--store", f"sqlite:{damaged}"]) == exits.ERROR
+        assert exits.run(["verify", "--sample", "0", "--store", f"sqlite:{damaged}"]) == exit_codes.ERROR
         assert ": chunk 0: its vector" in capsys.readouterr().out or name != "nan"
 
 

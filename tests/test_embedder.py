@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedmill.core.errors import ModelError, UnsupportedModel
+from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import ModelError, UnsupportedModel
 from embedmill.models import ModelFiles, locate, read_card
-from embedmill.records import Batch, Vectors
 from samples import copy_model
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from embedmill.executors.caller import _WAITING
-from embedmill.executors.inline import InlineExecutor
-from embedmill.executors.limits import Limits
-from embedmill.executors.processes import EmbedderPool
-from embedmill.executors.tuned import TunedPool
-from embedmill.interfaces import Embedder, Executor
-from embedmill.records import Batch, Cause
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.executor import Executor
+from embedmill.core.vectors import Batch, Cause
+from embedmill.executors.processes.inflight import _WAITING
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.processes.tuned import TunedPool
+from embedmill.executors.threads import InlineExecutor
 from troubled import EXITS, NAN, RAISES, SHORT, TALKS, TroubledEmbedder, in_a_worker
 
 EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {

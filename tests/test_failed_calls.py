@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 import short_of_memory
+from embedmill.core.documents import text_hash
+from embedmill.core.errors import ModelError, ModelUnusable
+from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import ModelError, ModelUnusable
-from embedmill.executors.inline import InlineExecutor
-from embedmill.executors.processes import EmbedderPool
-from embedmill.isolating import isolate
+from embedmill.engine.bisect import isolate
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.threads import InlineExecutor
 from embedmill.models import ModelFiles, locate, read_card
-from embedmill.records import Batch, Vectors, text_hash
-from embedmill.state.cache import PersistentCache
-from embedmill.stores import open_store
+from embedmill.storage.cache.cache import PersistentCache
+from embedmill.storage.registry import open_store
 
 FIXTURES = Path(__file__).parent / "fixtures"
 THREADS = pytest.mark.parametrize("threads", [1, 2])
@@ -156,7 +157,7 @@ _RECOVERS = """
 import sys
 import numpy as np
 import short_of_memory
-from embedmill.records import Batch
+from embedmill.core.vectors import Batch
 
 embedder = short_of_memory.whole(int(sys.argv[1]))
 texts = [f"{number} " + "word " * 300 for number in range(32)]

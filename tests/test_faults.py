@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
-from embedmill.executors.limits import Limits
-from embedmill.executors.processes import EmbedderPool
-from embedmill.records import Batch, Embedded
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
 from faulty import HARM, IDLE_FOR, MARK, WHERE, Factory, LightEmbedder
 
 LIMITS = Limits(

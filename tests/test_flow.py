@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.flow import NARROWEST, WIDEST, Closed, Queue, Waits, Width, next_width
+from embedmill.pipelines.ingest.width import NARROWEST, WIDEST, Waits, Width, next_width
+from embedmill.runtime.channel import Closed, Queue
 
 # Queues
 

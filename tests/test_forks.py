@@ -140,7 +140,7 @@ def test_what_belongs_to_the_other_process_says_so(tmp_path: Path) -> None:
     from embedmill import EmbedderPool, PersistentCache
     from embedmill.executors.inline import InlineExecutor
     from embedmill.overlap import ordered, prefetch
-    from embedmill.stores import open_store
+    from embedmill.storage.registry import open_store
     from faulty import Factory, LightEmbedder
     from test_faults import batches
 

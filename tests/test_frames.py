@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.executors.frames import (
+from embedmill.core.vectors import Batch, Cause, Embedded
+from embedmill.executors.processes.frames import (
     Frame,
     Incoming,
     Kind,
@@ -20,7 +21,6 @@ from embedmill.executors.frames import (
     read_batch,
     read_result,
 )
-from embedmill.records import Batch, Cause, Embedded
 
 texts = st.lists(st.text(st.characters(codec=None), max_size=30), min_size=1, max_size=6)  # lone surrogates, too
 

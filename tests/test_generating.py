@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from embedmill import ParallelEmbeddingGenerator
-from embedmill.errors import EmbeddingError, UsageError
+from embedmill.core.errors import EmbeddingError, UsageError
 from troubled import NAN, RAISES, SMALL_MODEL, in_a_worker, small_embedder
 
 SMALL = str(SMALL_MODEL)
@@ -61,7 +61,7 @@ def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.Mon
         good = generator.generate(texts)
     texts[3] += f" {RAISES}"
     texts[7] += f" {NAN}"
-    monkeypatch.setattr("embedmill.generating.worker_factory", lambda model, precision, **prompts: in_a_worker)
+    monkeypatch.setattr("embedmill.api.parallel.worker_factory", lambda model, precision, **prompts: in_a_worker)
     with (
         ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
         pytest.raises(

@@ -15,10 +15,10 @@ import pytest
 
 import tables
 from cli_runs import Shell
-from embedmill.errors import UsageError
-from embedmill.fingerprint import Fingerprint, Space
-from embedmill.rows import IndexOptions
-from embedmill.tables.postgres import PostgresTable
+from embedmill.core.errors import UsageError
+from embedmill.core.rows import IndexOptions
+from embedmill.core.spaces import Fingerprint, Space
+from embedmill.storage.postgres.table import PostgresTable
 from tables import Within, ask, complete, make, terminal, until
 
 

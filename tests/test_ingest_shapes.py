@@ -12,7 +12,7 @@ from psycopg import sql
 
 import tables
 from cli_runs import Shell
-from embedmill.tables.postgres import PostgresTable
+from embedmill.storage.postgres.table import PostgresTable
 from servers import Server
 from tables import Within, ask, complete, filled, make, name_of, refused, vectors
 from troubled import small_embedder

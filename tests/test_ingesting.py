@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from embedmill.executors.inline import InlineExecutor
-from embedmill.flow import Width
-from embedmill.ingesting import Ingestor
-from embedmill.loaders import load_embedder
-from embedmill.records import Cause
-from embedmill.rows import Filled, IngestProgress, Key, Row
-from embedmill.tables.postgres import PostgresTable
+from embedmill.api.embedders import load_embedder
+from embedmill.core.reports import IngestProgress
+from embedmill.core.rows import Filled, Key, Row
+from embedmill.core.vectors import Cause
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.ingest.ingestor import Ingestor
+from embedmill.pipelines.ingest.width import Width
+from embedmill.storage.postgres.table import PostgresTable
 from troubled import SMALL_MODEL
 
 _ROWS, _BATCH = 3000, 10
@@ -95,7 +96,7 @@ def test_large_texts_come_in_small_pages(sentences: str, monkeypatch: pytest.Mon
     with psycopg.connect(sentences) as connection:
         connection.execute("DELETE FROM sentences WHERE id > 300")
         connection.execute("UPDATE sentences SET text = repeat('word ', 100) || id")
-    monkeypatch.setattr("embedmill.ingesting.LARGE_PAGE", 1000)
+    monkeypatch.setattr("embedmill.pipelines.ingest.ingestor.LARGE_PAGE", 1000)
     table = Watched(sentences)
     run(table, Width(2, 2), rows=300)
     assert table.claims[0] == _BATCH and set(table.claims[1:-2]) == {2}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import embedmill
+from embedmill.core.vectors import Batch, Cause, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.records import Batch, Cause, Vectors
 from troubled import SMALL_MODEL
 
 SMALL = str(SMALL_MODEL)

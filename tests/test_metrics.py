@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.metrics import DIGEST_SIZE, measure, normalised
+from embedmill.core.rows import DIGEST_SIZE
+from embedmill.pipelines.ingest.text_metrics import measure, normalised
 
 
 @pytest.mark.parametrize(

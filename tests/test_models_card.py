@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.models import Card, ModelFiles, read_card, tokenizer_sha256, weights_sha256
 from embedmill.models.digest import file_sha256
 

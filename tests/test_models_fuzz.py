@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedmill.core.errors import EmbedmillError
+from embedmill.core.vectors import Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import EmbedmillError
 from embedmill.models import locate, read_card
-from embedmill.records import Vectors
 
 MODELS = Path(__file__).parent / "fixtures" / "models"
 TIMES = int(os.environ.get("EMBEDMILL_FUZZ", "1"))

@@ -14,8 +14,8 @@ import openvino as ov
 import pytest
 from openvino import opset15 as op
 
+from embedmill.core.errors import EmbeddingError, ModelError, UnsupportedModel
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.errors import EmbeddingError, ModelError, UnsupportedModel
 from embedmill.models import locate, read_card, weights_sha256
 from embedmill.models.onnx import external_files
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import ModelError, ModelNotFound, UnsupportedModel
+from embedmill.core.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.models import ModelFiles, available, locate, read_card
 from embedmill.models.hub import PATIENCE
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.models import ModelFiles, Tokenizer, read_card, tokenizer_sha256
 
 MODELS = Path(__file__).parent / "fixtures" / "models"

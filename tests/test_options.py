@@ -19,7 +19,7 @@ import pytest
 
 import tables
 from embedmill.cli import app
-from embedmill.cli.ingest import _OF_METRICS
+from embedmill.cli.commands.ingest import _OF_METRICS
 from tables import Within
 from troubled import SMALL_MODEL
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedmill.overlap import ordered, prefetch
+from embedmill.runtime.streams import ordered, prefetch
 
 
 def test_results_come_in_the_items_order() -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from cli_runs import Shell
-from embedmill import EmbedderPool, machine
-from embedmill.errors import UsageError
-from embedmill.executors.inline import InlineExecutor
-from embedmill.executors.limits import Limits
+from embedmill import EmbedderPool
+from embedmill.core.errors import UsageError
+from embedmill.core.interfaces.executor import Executor
+from embedmill.core.vectors import Batch
 from embedmill.executors.pace import Pace, calls_at_once
-from embedmill.interfaces import Executor
-from embedmill.records import Batch
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.threads import InlineExecutor
+from embedmill.runtime import machine
 from faulty import LightEmbedder, Obedient, batch, obedient
 from samples import prose
 from test_cli_interruption import wait_until

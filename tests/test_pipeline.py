@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 
 import embedmill
-from embedmill.errors import SpaceMismatch, StoreBusy, UsageError
-from embedmill.executors.inline import InlineExecutor
-from embedmill.interfaces import Store, VectorCache
-from embedmill.pipeline import IncrementalIndexer
-from embedmill.planning import plan
-from embedmill.records import Batch, Embedded, Entry, Progress, Report
-from embedmill.sources.files import FileSource
-from embedmill.state.cache import PersistentCache
-from embedmill.stores import open_store
+from embedmill.core.documents import Entry
+from embedmill.core.errors import SpaceMismatch, StoreBusy, UsageError
+from embedmill.core.interfaces.cache import VectorCache
+from embedmill.core.interfaces.store import Store
+from embedmill.core.reports import Progress, Report
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.plan import plan
+from embedmill.sources.files.source import FileSource
+from embedmill.storage.cache.cache import PersistentCache
+from embedmill.storage.registry import open_store
 from samples import copy_model, prose
 from troubled import NAN, RAISES, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
 
@@ -302,7 +305,7 @@ def test_an_unreadable_document_keeps_what_was_stored(bench: Bench) -> None:
         def read(self, entry):  # type: ignore[no-untyped-def]
             path.chmod(0)
             if os.geteuid() == 0:
-                from embedmill.errors import SourceError
+                from embedmill.core.errors import SourceError
 
                 raise SourceError(f"{entry.id} cannot be read: permission denied")
             return super().read(entry)
@@ -480,7 +483,7 @@ def test_a_name_that_is_not_utf_8(bench: Bench) -> None:
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_at_once(bench: Bench, tmp_path: Path) -> None:
     """It is no fault of the texts: none of them becomes a failure."""
-    from embedmill.errors import ModelError
+    from embedmill.core.errors import ModelError
 
     broken = copy_model(SMALL_MODEL, tmp_path / "broken")
     embedder = small_embedder(broken)

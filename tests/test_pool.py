@@ -18,13 +18,13 @@ import psutil
 import pytest
 
 from embedmill import EmbedderPool
-from embedmill.errors import ModelError, UsageError
-from embedmill.executors.limits import Limits
-from embedmill.executors.memory import Memory
-from embedmill.executors.slots import Restart
-from embedmill.executors.supervisor import divided
-from embedmill.executors.tuned import candidates
-from embedmill.records import Batch
+from embedmill.core.errors import ModelError, UsageError
+from embedmill.core.vectors import Batch
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.memory import Memory
+from embedmill.executors.processes.slots import Restart
+from embedmill.executors.processes.supervisor import divided
+from embedmill.executors.processes.tuned import candidates
 from faulty import MARK, Factory, LightEmbedder
 from test_faults import batches, check
 

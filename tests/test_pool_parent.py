@@ -16,7 +16,7 @@ import pytest
 
 from cli_runs import SOURCE
 from embedmill import EmbedderPool
-from embedmill.executors.limits import Limits
+from embedmill.executors.processes.limits import Limits
 from faulty import Factory
 from test_faults import batches, check
 

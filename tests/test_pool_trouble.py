@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from embedmill import EmbedderPool, Limits
-from embedmill.errors import ModelError, UsageError
-from embedmill.executors.slots import Restart
-from embedmill.executors.tuned import TunedPool
-from embedmill.records import Batch, Embedded
+from embedmill.core.errors import ModelError, UsageError
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.executors.processes.slots import Restart
+from embedmill.executors.processes.tuned import TunedPool
 from faulty import Factory, LightEmbedder, Obedient, batch, obedient
 
 

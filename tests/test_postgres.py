@@ -14,11 +14,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import tables
-from embedmill.errors import StoreError, StoreNotFound, UsageError
-from embedmill.postgres import schema, urls
-from embedmill.postgres.connecting import connect, dial, parameters, require_vector, shown, translated
-from embedmill.postgres.patience import Patience
-from embedmill.postgres.vectors import copy_buffer
+from embedmill.core.errors import StoreError, StoreNotFound, UsageError
+from embedmill.storage.postgres import migrate as schema
+from embedmill.storage.postgres import urls
+from embedmill.storage.postgres.connection import connect, dial, parameters, require_vector, shown, translated
+from embedmill.storage.postgres.copy_format import copy_buffer
+from embedmill.storage.postgres.retry import Patience
 from servers import Server
 
 # The binary format

@@ -13,8 +13,8 @@ import pytest
 
 import embedmill
 import tables
+from embedmill.api.settings import Settings, settings, unescaped
 from embedmill.cli import app
-from embedmill.config import Settings, settings, unescaped
 from embedmill.models.families import known_prompts
 from table_places import PostgresPlace
 from tables import Within

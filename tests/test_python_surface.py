@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 import embedmill
-from embedmill import config, errors
+from embedmill.api import settings as config
+from embedmill.api.ingest import measure
+from embedmill.bench.ingest import bench_ingest
 from embedmill.chunking import Chunking
-from embedmill.ingesting import Ingestor
-from embedmill.ingestion import measure
-from embedmill.measure.tables import bench_ingest
+from embedmill.core import errors
+from embedmill.pipelines.ingest.ingestor import Ingestor
 from troubled import SMALL_MODEL
 
 ROOT = Path(__file__).parent.parent

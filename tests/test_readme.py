@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.config import Settings, settings
+from embedmill.api.settings import Settings, settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

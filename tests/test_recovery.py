@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.executors.recovery import Job, Trial
-from embedmill.records import Batch, Cause, Embedded
+from embedmill.core.vectors import Batch, Cause, Embedded
+from embedmill.executors.processes.recovery import Job, Trial
 
 DIED = Cause("WorkerDied", "killed")
 

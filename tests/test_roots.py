@@ -14,14 +14,15 @@ import numpy as np
 import psycopg
 import pytest
 
-from embedmill.executors.inline import InlineExecutor
-from embedmill.pipeline import IncrementalIndexer
-from embedmill.postgres import schema as schemas
-from embedmill.records import Hit, Report
-from embedmill.sources.files import FileSource
-from embedmill.stores import OPENERS, local_files, open_store
-from embedmill.stores.rooted import RootedStore
-from embedmill.stores.roots import Machine
+from embedmill.core.documents import Hit
+from embedmill.core.reports import Report
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.sources.files.source import FileSource
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.registry import OPENERS, local_files, open_store
+from embedmill.storage.rooted import RootedStore
+from embedmill.storage.roots import Machine
 from samples import prose
 from troubled import TroubledEmbedder
 

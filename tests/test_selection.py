@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_runs import Shell
-from embedmill.errors import UsageError
-from embedmill.selection import Selection, braces
-from embedmill.sources.files import FileSource
+from embedmill.core.errors import UsageError
+from embedmill.sources.files.selection import Selection, braces
+from embedmill.sources.files.source import FileSource
 
 FILES = [
     "README.md",

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.sources.decoding import decode, decoded
-from embedmill.sources.skips import LeftOut, Skip
+from embedmill.sources.files.decoding import decode, decoded
+from embedmill.sources.files.skips import LeftOut, Skip
 
 GERMAN = "Größe, Übermaß und Ärger: 5 € für „nichts“.\r\nZweite Zeile\n"
 RUSSIAN = "Это простой текст на русском языке, который нужно распознать.\n"

@@ -24,14 +24,14 @@ import documents as made
 import embedmill
 from embedmill.chunking import Chunking, chunk
 from embedmill.cli.exits import run
-from embedmill.errors import SourceError
-from embedmill.executors.inline import InlineExecutor
-from embedmill.pipeline import IncrementalIndexer
-from embedmill.records import Document, Kind
-from embedmill.sources.converters.process import process
-from embedmill.sources.documents import read_text
-from embedmill.sources.files import FileSource
-from embedmill.stores import open_store
+from embedmill.core.documents import Document, Kind
+from embedmill.core.errors import SourceError
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.sources.files.conversion import read_text
+from embedmill.sources.files.converters.process import process
+from embedmill.sources.files.source import FileSource
+from embedmill.storage.registry import open_store
 from troubled import SMALL_MODEL, small_embedder
 
 HTML = "<html><head><title>t</title></head><body><h1>Heading</h1><p>Größe und <b>Gewicht</b></p></body></html>"
@@ -526,7 +526,7 @@ def test_a_document_that_kills_its_converter_fails_alone(number: signal.Signals,
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedmill.pipeline.TO_FINISH", 0.1)
+    monkeypatch.setattr("embedmill.pipelines.index.indexer.TO_FINISH", 0.1)
     (tmp_path / "files").mkdir()
     (tmp_path / "files/a.html").write_text(HTML)
     embedder = small_embedder()

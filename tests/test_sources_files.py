@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.errors import SourceError, UsageError
-from embedmill.records import Entry, Kind
-from embedmill.sources.files import FileSource
-from embedmill.sources.kinds import kind_of
-from embedmill.sources.names import file_id, file_path
-from embedmill.sources.skips import Skip
+from embedmill.core.documents import Entry, Kind
+from embedmill.core.errors import SourceError, UsageError
+from embedmill.runtime.paths import file_id, file_path
+from embedmill.sources.files.kinds import kind_of
+from embedmill.sources.files.skips import Skip
+from embedmill.sources.files.source import FileSource
 
 
 def write(root: Path, *names: str, text: str = "x") -> None:

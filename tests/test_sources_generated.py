@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.records import Kind
-from embedmill.sources.files import FileSource
-from embedmill.sources.generated import is_generated_name, why_generated
-from embedmill.sources.kinds import kind_of
-from embedmill.sources.skips import Skip
+from embedmill.core.documents import Kind
+from embedmill.sources.files.generated import is_generated_name, why_generated
+from embedmill.sources.files.kinds import kind_of
+from embedmill.sources.files.skips import Skip
+from embedmill.sources.files.source import FileSource
 
 MINIFIED = "".join(f"function a{n}(b,c){{return b+c*{n}}}var d{n}=a{n}(1,2);" for n in range(200))
 WRITTEN = "\n".join(f"function add{n}(left, right) {{\n  return left + right * {n};\n}}\n" for n in range(100))

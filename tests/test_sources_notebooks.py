@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from embedmill.records import Kind
-from embedmill.sources.documents import read_text
+from embedmill.core.documents import Kind
+from embedmill.sources.files.conversion import read_text
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAA" * 2000
 

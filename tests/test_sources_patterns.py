@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.patterns import Patterns
-from embedmill.sources.files import FileSource
+from embedmill.sources.files.gitignore import Patterns
+from embedmill.sources.files.source import FileSource
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import SourceError
-from embedmill.records import Entry
-from embedmill.sources.files import FileSource
+from embedmill.core.documents import Entry
+from embedmill.core.errors import SourceError
+from embedmill.sources.files.source import FileSource
 
 YEAR_2001 = 1_000_000_000
 

@@ -21,12 +21,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from embedmill.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
-from embedmill.fingerprint import Fingerprint
-from embedmill.interfaces import Store
-from embedmill.records import DocumentState
-from embedmill.selection import Selection
-from embedmill.stores import open_store
+from embedmill.core.documents import DocumentState
+from embedmill.core.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
+from embedmill.core.interfaces.store import Store
+from embedmill.core.spaces import Fingerprint
+from embedmill.sources.files.selection import Selection
+from embedmill.storage.registry import open_store
 from store_children import kill, replacing
 from store_places import PLACES
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from embedmill.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
-from embedmill.postgres import hnsw
-from embedmill.stores import open_store
-from embedmill.stores.postgres import PostgresStore, text
+from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres.store import PostgresStore, text
+from embedmill.storage.registry import open_store
 from proxy import Proxy
 from servers import BEFORE_IDENTITIES, OwnServer, Server, ask
 from store_children import kill, replacing

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from psycopg import sql
 
-from embedmill.postgres import hnsw
-from embedmill.records import Chunk, Record, Replacement, text_hash
-from embedmill.selection import Selection
-from embedmill.stores.postgres import PostgresStore, nearest
+from embedmill.core.documents import Chunk, Record, Replacement, text_hash
+from embedmill.sources.files.selection import Selection
+from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres.store import PostgresStore
+from embedmill.storage.postgres.store import search as nearest
 from servers import Server, ask
 from store_samples import fingerprint, replacement, state, vector
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedmill.records import Chunk, Hit, Record, Replacement
-from embedmill.selection import Selection
-from embedmill.stores.exact import STRAY_ROWS
-from embedmill.stores.matrix import Block, Matrix, nearest
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.core.documents import Chunk, Hit, Record, Replacement
+from embedmill.sources.files.selection import Selection
+from embedmill.storage.sqlite.store.exact import STRAY_ROWS
+from embedmill.storage.sqlite.store.matrix import Block, Matrix, nearest
+from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import DIMENSION, fingerprint, record, replacement, state, vector
 
 MANY = STRAY_ROWS + 502  # rows that are worth a matrix
@@ -243,7 +243,7 @@ def test_searches_during_a_run_are_of_one_moment(corpus: Corpus) -> None:
 WRITE_MATRIX = """
 import resource, sys
 from pathlib import Path
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.storage.sqlite.store.store import SqliteStore
 store = SqliteStore(Path(sys.argv[1]), write=False)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store.prepare_search()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.errors import Stopped, StoreBusy, StoreError, UsageError
-from embedmill.stores import database, open_store
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.core.errors import Stopped, StoreBusy, StoreError, UsageError
+from embedmill.storage.registry import open_store
+from embedmill.storage.sqlite.store import database
+from embedmill.storage.sqlite.store.store import SqliteStore
 from store_children import child, kill, output, replacing
 from store_samples import fingerprint, replacement, vector
 
@@ -164,7 +165,7 @@ def test_migrations_bring_a_file_up_to_date_or_leave_it(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.storage.sqlite.store.store import SqliteStore
 store = SqliteStore(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -297,7 +298,7 @@ READ_AND_TRY_TO_WRITE = f"""
 import os, sys
 from pathlib import Path
 from embedmill.errors import StoreError
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import vector
 path, query = Path(sys.argv[1]), vector("x")
 os.setgroups([])
@@ -355,7 +356,7 @@ FILL_UP = """
 import itertools, resource, signal, sys
 from pathlib import Path
 from embedmill.errors import StoreError
-from embedmill.stores.sqlite import SqliteStore
+from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import fingerprint, replacement
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 if limit:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from embedmill.errors import RowsRefused, SpaceMismatch, Stopped, StoreError, UsageError
-from embedmill.estimating import estimate
-from embedmill.executors.inline import InlineExecutor
-from embedmill.records import Cause, text_hash
-from embedmill.rows import Counts, Row, RowFailure, shown
-from embedmill.tables.naming import metrics_name
+from embedmill.core.documents import text_hash
+from embedmill.core.errors import RowsRefused, SpaceMismatch, Stopped, StoreError, UsageError
+from embedmill.core.rows import Counts, Row, RowFailure, shown
+from embedmill.core.vectors import Cause
+from embedmill.executors.threads import InlineExecutor
+from embedmill.pipelines.ingest.plan import estimate
+from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, quick_folder, run, texts
 from troubled import RAISES, ZERO, TroubledEmbedder
@@ -226,7 +227,7 @@ def test_what_a_living_run_holds_is_not_claimed(place: Place) -> None:
 
 _HOLD = """
 import sys, time
-from embedmill.tables import open_table
+from embedmill.storage.registry import open_table
 from store_samples import fingerprint
 table = open_table(sys.argv[1], "docs", longest=1000, db_timeout=10.0)
 table.bind(fingerprint(), "model")
@@ -675,7 +676,7 @@ def test_metrics_without_a_model(place: Place) -> None:
         page = table.metrics.missing(None, 5)
         assert [text for _, text in page] == _MEASURED[:5]
         assert [text for _, text in table.metrics.missing(page[-1][0], 100)] == _MEASURED[5:]
-    from embedmill.measuring import measure_rows
+    from embedmill.pipelines.ingest.metrics import measure_rows
 
     for expected in (len(_MEASURED), 0):
         with place.open(metrics_only=True) as table:

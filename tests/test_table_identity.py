@@ -15,10 +15,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from embedmill.errors import SpaceMismatch
-from embedmill.postgres import schema
-from embedmill.rows import Counts, TableStatus
-from embedmill.tables.listing import listed
+from embedmill.core.errors import SpaceMismatch
+from embedmill.core.reports import TableStatus
+from embedmill.core.rows import Counts
+from embedmill.storage.listing import listed
+from embedmill.storage.postgres import migrate as schema
 from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, quick_folder, run, space_of, texts
 
 PLACES = ("sqlite", "postgresql")

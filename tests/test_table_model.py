@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from embedmill.interfaces import Table
-from embedmill.records import Cause
-from embedmill.rows import Counts, Row
+from embedmill.core.interfaces.table import Table
+from embedmill.core.rows import Counts, Row
+from embedmill.core.vectors import Cause
 from store_samples import vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, filled, made_by, quick_folder
 from table_places import run as run_whole

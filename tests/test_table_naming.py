@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedmill.tables import naming
+from embedmill.storage import columns as naming
 
 _NAMES = st.one_of(
     st.text(alphabet='ab. "\n%Ä', min_size=1),

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from cli_runs import Shell, obey_permissions
-from embedmill.errors import SpaceMismatch, Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
-from embedmill.rows import IndexOptions, shown
-from embedmill.stores import open_store
-from embedmill.tables.sqlite import SqliteTable
+from embedmill.core.errors import SpaceMismatch, Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.core.rows import IndexOptions, shown
+from embedmill.storage.registry import open_store
+from embedmill.storage.sqlite.table import SqliteTable
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import SqlitePlace, bound, claimed, filled, ingest, run, texts
 from troubled import SMALL_MODEL, TroubledEmbedder
@@ -105,7 +105,7 @@ def test_the_journal_mode_stays_and_nothing_is_left_beside_the_file(place: Sqlit
 
 _HOLD = """
 import sys, time
-from embedmill.tables import open_table
+from embedmill.storage.registry import open_table
 from store_samples import fingerprint
 table = open_table(sys.argv[1], "docs", longest=1000, db_timeout=10.0)
 table.bind(fingerprint(), "model")

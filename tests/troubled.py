@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from embedmill.core.interfaces.embedder import Task
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Batch, TokenIds, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.fingerprint import Fingerprint
-from embedmill.interfaces import Task
 from embedmill.models import locate, read_card
-from embedmill.records import Batch, TokenIds, Vectors
 
 SMALL_MODEL = Path(__file__).parent / "fixtures" / "models" / "bert-mean"
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedmill.api import Searcher, index, search
-    from embedmill.errors import (
+    from embedmill.api.embedders import load_embedder
+    from embedmill.api.index import index
+    from embedmill.api.ingest import ingest
+    from embedmill.api.parallel import ParallelEmbeddingGenerator
+    from embedmill.api.search import Searcher, search
+    from embedmill.api.upkeep import forget, retry_failed
+    from embedmill.core.documents import Chunk, Document, Hit, Record
+    from embedmill.core.errors import (
         CacheError,
         EmbeddingError,
         EmbedmillError,
@@ -25,62 +31,58 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from embedmill.executors.limits import Limits
-    from embedmill.executors.processes import EmbedderPool
-    from embedmill.generating import ParallelEmbeddingGenerator
-    from embedmill.ingestion import ingest
-    from embedmill.interfaces import Embedder
-    from embedmill.loaders import load_embedder
-    from embedmill.pipeline import IncrementalIndexer
-    from embedmill.records import Chunk, Document, Hit, Record, Report
-    from embedmill.rows import IndexOptions, IngestReport
-    from embedmill.state.cache import PersistentCache
-    from embedmill.upkeep import forget, retry_failed
-    from embedmill.validation import EmbeddingValidator
+    from embedmill.core.interfaces.embedder import Embedder
+    from embedmill.core.reports import IngestReport, Report
+    from embedmill.core.rows import IndexOptions
+    from embedmill.engine.validation import EmbeddingValidator
+    from embedmill.executors.processes.limits import Limits
+    from embedmill.executors.processes.pool import EmbedderPool
+    from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.storage.cache.cache import PersistentCache
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Names are imported when they are first asked for, so that a command which needs
 # no model does not pay for importing one.
 _HOMES = {
-    "CacheError": "embedmill.errors",
-    "Chunk": "embedmill.records",
-    "Document": "embedmill.records",
-    "Embedder": "embedmill.interfaces",
-    "EmbedderPool": "embedmill.executors.processes",
-    "EmbeddingError": "embedmill.errors",
-    "EmbeddingValidator": "embedmill.validation",
-    "EmbedmillError": "embedmill.errors",
-    "Hit": "embedmill.records",
-    "IncrementalIndexer": "embedmill.pipeline",
-    "IndexOptions": "embedmill.rows",
-    "IngestReport": "embedmill.rows",
-    "Limits": "embedmill.executors.limits",
-    "MissingExtra": "embedmill.errors",
-    "ModelError": "embedmill.errors",
-    "ModelNotFound": "embedmill.errors",
-    "LimitReached": "embedmill.errors",
-    "ModelUnusable": "embedmill.errors",
-    "ParallelEmbeddingGenerator": "embedmill.generating",
-    "PersistentCache": "embedmill.state.cache",
-    "Record": "embedmill.records",
-    "Report": "embedmill.records",
-    "RowsRefused": "embedmill.errors",
-    "Searcher": "embedmill.api",
-    "SourceError": "embedmill.errors",
-    "SpaceMismatch": "embedmill.errors",
-    "StoreBusy": "embedmill.errors",
-    "Stopped": "embedmill.errors",
-    "StoreError": "embedmill.errors",
-    "StoreNotFound": "embedmill.errors",
-    "UnsupportedModel": "embedmill.errors",
-    "UsageError": "embedmill.errors",
-    "forget": "embedmill.upkeep",
-    "index": "embedmill.api",
-    "ingest": "embedmill.ingestion",
-    "load_embedder": "embedmill.loaders",
-    "retry_failed": "embedmill.upkeep",
-    "search": "embedmill.api",
+    "CacheError": "embedmill.core.errors",
+    "Chunk": "embedmill.core.documents",
+    "Document": "embedmill.core.documents",
+    "Embedder": "embedmill.core.interfaces.embedder",
+    "EmbedderPool": "embedmill.executors.processes.pool",
+    "EmbeddingError": "embedmill.core.errors",
+    "EmbeddingValidator": "embedmill.engine.validation",
+    "EmbedmillError": "embedmill.core.errors",
+    "Hit": "embedmill.core.documents",
+    "IncrementalIndexer": "embedmill.pipelines.index.indexer",
+    "IndexOptions": "embedmill.core.rows",
+    "IngestReport": "embedmill.core.reports",
+    "Limits": "embedmill.executors.processes.limits",
+    "MissingExtra": "embedmill.core.errors",
+    "ModelError": "embedmill.core.errors",
+    "ModelNotFound": "embedmill.core.errors",
+    "LimitReached": "embedmill.core.errors",
+    "ModelUnusable": "embedmill.core.errors",
+    "ParallelEmbeddingGenerator": "embedmill.api.parallel",
+    "PersistentCache": "embedmill.storage.cache.cache",
+    "Record": "embedmill.core.documents",
+    "Report": "embedmill.core.reports",
+    "RowsRefused": "embedmill.core.errors",
+    "Searcher": "embedmill.api.search",
+    "SourceError": "embedmill.core.errors",
+    "SpaceMismatch": "embedmill.core.errors",
+    "StoreBusy": "embedmill.core.errors",
+    "Stopped": "embedmill.core.errors",
+    "StoreError": "embedmill.core.errors",
+    "StoreNotFound": "embedmill.core.errors",
+    "UnsupportedModel": "embedmill.core.errors",
+    "UsageError": "embedmill.core.errors",
+    "forget": "embedmill.api.upkeep",
+    "index": "embedmill.api.index",
+    "ingest": "embedmill.api.ingest",
+    "load_embedder": "embedmill.api.embedders",
+    "retry_failed": "embedmill.api.upkeep",
+    "search": "embedmill.api.search",
 }
 
 __all__ = [

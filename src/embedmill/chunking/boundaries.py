@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from embedmill.records import Kind
+from embedmill.core.documents import Kind
 
 Matches = Iterable[re.Match[str]]
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from embedmill.checks import whole_number
 from embedmill.chunking.boundaries import LEVELS
 from embedmill.chunking.code import summary
 from embedmill.chunking.cutting import Stretch, cut, first_ink
 from embedmill.chunking.encoded import Run, encoded_runs, without
 from embedmill.chunking.estimate import estimate, room, shortened
 from embedmill.chunking.markdown import Section, heading_path, passages
-from embedmill.records import Chunk, Document, Kind, embedding_input
+from embedmill.core.checks import whole_number
+from embedmill.core.documents import Chunk, Document, Kind, embedding_input
 
 Measure = Callable[[Sequence[str]], Sequence[int]]
 """True token counts of full inputs (context and text), special tokens and the prompt included."""

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from embedmill.cli import bench, cache, doctor, forget, index, ingest, models, parser, search, status, verify
+from embedmill.cli import parser
+from embedmill.cli.commands import bench, cache, doctor, forget, index, ingest, models, search, status, verify
 
 app = parser.group(
     name="embedmill",

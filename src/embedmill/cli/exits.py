@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from embedmill.cli import output
-from embedmill.errors import EmbedmillError, UsageError
-
-DONE: Final = 0  # everything is stored
-ERROR: Final = 1  # nothing is half-done
-USAGE: Final = 2  # the command line or a setting is wrong
-SOME_FAILED: Final = 3  # finished, but some chunks have no vector, or a given path is not there
-INTERRUPTED: Final = 130  # by SIGINT or SIGTERM; what was finished is stored
+from embedmill.cli.exit_codes import DONE, ERROR, USAGE
+from embedmill.core.errors import EmbedmillError, UsageError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,7 +40,7 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, wrong_command_line):
             return _wrong_usage(error)
-        if (stores := sys.modules.get("embedmill.stores")) and (damage := stores.damage()):
+        if (stores := sys.modules.get("embedmill.storage.registry")) and (damage := stores.damage()):
             output.complain(f"error: {damage}", error)
             return ERROR
         hint = "" if output.verbose() else " (run with -v for the traceback)"

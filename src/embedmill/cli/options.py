@@ -1,6 +1,6 @@
 """The options that commands share.
 
-None stands for "not given": `embedmill.config.settings` then asks the environment and the file.
+None stands for "not given": `embedmill.api.settings.settings` then asks the environment and the file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedmill.errors import UsageError
+from embedmill.core.errors import UsageError
 
 SETTINGS_NOTE = (
     "Each option that takes a value, and each that has a --no- form, is also read from the environment "
@@ -342,7 +342,7 @@ Verbose = Annotated[
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given, as flags for `embedmill.config.settings`."""
+    """The options that were given, as flags for `embedmill.api.settings.settings`."""
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
@@ -360,7 +360,7 @@ def refuse_others(context: typer.Context, used: Collection[str], why: str) -> No
 
 def prompts(**texts: str | None) -> dict[str, str]:
     """The prompts that were given, their escapes resolved. Raises `UsageError`, which names the option."""
-    from embedmill.config import unescaped
+    from embedmill.api.settings import unescaped
 
     found = {}
     for name, text in texts.items():
@@ -373,7 +373,7 @@ def prompts(**texts: str | None) -> dict[str, str]:
 
 
 def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -> dict[str, Any]:
-    """How the texts of rows are taken, as arguments of `embedmill.ingestion.ingest`."""
+    """How the texts of rows are taken, as arguments of `embedmill.api.ingest.ingest`."""
     most = None if max_text is None else whole_number(max_text, "--max-text")
     return given(metrics=metrics, truncate=truncate, max_text=most)
 
@@ -393,11 +393,11 @@ def whole_number(text: str, name: str, least: int = 1) -> int:
 
 def tell_store(given: dict[str, Any], *, quiet: bool) -> None:
     """Say which store is used where none is named and it lies in a folder above."""
+    from embedmill.api.settings import PlaceOptions, project_above, settings
     from embedmill.cli.output import complain
-    from embedmill.config import PlaceOptions, project_above, settings
 
     if not quiet and (folder := project_above(given)) is not None:
-        from embedmill.stores import shown
+        from embedmill.storage.registry import shown
 
         url = shown(settings(given, only=PlaceOptions.__annotations__).store)
         complain(f"using the store {url}, of the folder {folder}")

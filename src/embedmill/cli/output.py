@@ -10,7 +10,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote
 
-from embedmill.errors import UsageError
+from embedmill.core.errors import UsageError
 
 log = logging.getLogger("embedmill")
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 from typer.main import get_command
 
-from embedmill.errors import UsageError
+from embedmill.core.errors import UsageError
 
 HELP = ["-h", "--help"]
 

@@ -9,19 +9,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedmill.cli import exits, hints, output, summary
+from embedmill.api.settings import PlaceOptions, settings
+from embedmill.cli import exit_codes, output
+from embedmill.cli.progress import State, displayed
+from embedmill.cli.render import hints, summary
+from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import Stopping
-from embedmill.cli.wording import counted
-from embedmill.config import PlaceOptions, settings
-from embedmill.paths import shown
-from embedmill.progress import State, displayed
-from embedmill.records import Report
-from embedmill.stores import open_store
+from embedmill.core.reports import Report
+from embedmill.runtime.paths import shown
+from embedmill.storage.registry import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from embedmill.interfaces import Source
+    from embedmill.core.interfaces.source import Source
 
 AnyReport = TypeVar("AnyReport", bound=Report)
 
@@ -72,7 +73,7 @@ def run(
             output.say(summary.workers(report))
     if report.interrupted:
         output.complain("interrupted: what was finished is stored, the same command goes on from there")
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
     for path in report.missing:
         output.complain(
             f"error: {shown(path)}: no such file or directory: --prune takes out what is left of it in the store"
@@ -81,11 +82,11 @@ def run(
     if locked:
         output.complain(f"error: {counted(locked, 'locked row')} left: the same command embeds them")
     if report.dry_run or not report.failures:
-        return exits.SOME_FAILED if report.missing or locked else exits.DONE
+        return exit_codes.SOME_FAILED if report.missing or locked else exit_codes.DONE
     if not as_json and not quiet:
         output.say(summary.failed(first_failures(), report.failures, again=next_commands.again))
     output.complain(f"error: {counted(report.failures, 'failure')} left: see {next_commands.listed}")
-    return exits.SOME_FAILED
+    return exit_codes.SOME_FAILED
 
 
 def run_on_store(

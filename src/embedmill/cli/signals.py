@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 if TYPE_CHECKING:
-    from embedmill.interfaces import Stoppable
+    from embedmill.core.interfaces.executor import Stoppable
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embedmill.errors import ModelError, ModelUnusable
-from embedmill.records import Vectors
+from embedmill.core.errors import ModelError, ModelUnusable
+from embedmill.core.vectors import Vectors
 
 if TYPE_CHECKING:
     import openvino as ov

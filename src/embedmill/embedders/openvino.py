@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedmill import machine
-from embedmill.batching import padded
-from embedmill.checks import one_of
-from embedmill.closing import Closing
-from embedmill.computed import computed_once
+from embedmill.core.checks import one_of
+from embedmill.core.errors import ModelError
+from embedmill.core.interfaces.embedder import TASKS, Task
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Batch, Embedded, TokenIds, Vector, Vectors
 from embedmill.embedders.calls import Calls, one_line
-from embedmill.errors import ModelError
-from embedmill.fingerprint import Fingerprint
-from embedmill.interfaces import TASKS, Task
-from embedmill.isolating import isolate
-from embedmill.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
+from embedmill.engine.batching import padded
+from embedmill.engine.bisect import isolate
+from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
 from embedmill.models.card import Card, weights_sha256
-from embedmill.overlap import ordered
-from embedmill.records import Batch, Embedded, TokenIds, Vector, Vectors
+from embedmill.runtime import machine
+from embedmill.runtime.closing import Closing
+from embedmill.runtime.computed import computed_once
+from embedmill.runtime.streams import ordered
 
 if TYPE_CHECKING:
     import openvino as ov

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from embedmill import machine
-from embedmill.errors import UsageError
+from embedmill.core.errors import UsageError
+from embedmill.runtime import machine
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.fingerprint import Space
-from embedmill.interfaces import Task
+from embedmill.core.errors import ModelError, UnsupportedModel
+from embedmill.core.interfaces.embedder import Task
+from embedmill.core.spaces import Space
 from embedmill.models import files as layout
-from embedmill.models.config import Config
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import ModelFiles, read_modules, safetensors_files
 from embedmill.models.head import Dense, Pooling, read_head
+from embedmill.models.json_config import Config
 from embedmill.models.refusals import (
     MPNET_PADDING,
     OFFSET_POSITIONS,

@@ -12,8 +12,8 @@ import json
 import os
 from pathlib import Path
 
-from embedmill.folders import cache_folder
-from embedmill.models.config import unreadable
+from embedmill.models.json_config import unreadable
+from embedmill.runtime.folders import cache_folder
 
 _MAX_ENTRIES = 256  # the file stays below 100 KB; the oldest entries go first
 _WORTH_IT = 1 << 20  # bytes; smaller files are hashed faster than the memo is read

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.models import safetensors
-from embedmill.models.config import Config, read_json
+from embedmill.models.json_config import Config, read_json
 from embedmill.models.onnx import external_files
 
 SAFETENSORS = "model.safetensors"

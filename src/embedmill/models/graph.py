@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset15 as op
 
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.models.onnx import without_links
 from embedmill.models.refusals import MPNET_PADDING
 from embedmill.models.weights import Tensor, Weights

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.models.config import Config
+from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.models.files import SAFETENSORS, Module
+from embedmill.models.json_config import Config
 
 Pooling = Literal["cls", "max", "mean", "last"]
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from embedmill.errors import ModelError
+from embedmill.core.errors import ModelError
 from embedmill.models.card import LENGTH_FILES, builds_graph, weights_of
-from embedmill.models.config import Config
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import ONNX, OPENVINO, SAFETENSORS, NotThere, check_complete, read_modules
+from embedmill.models.json_config import Config
 from embedmill.models.onnx import external_files
 from embedmill.models.safetensors import tensors
 

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from embedmill.errors import ModelError, ModelNotFound, UnsupportedModel
-from embedmill.folders import cache_folder
+from embedmill.core.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.models import hub, packaged
 from embedmill.models.card import read_card
 from embedmill.models.files import ModelFiles, NotThere, check_complete
 from embedmill.models.packaged import DEFAULT_MODEL
+from embedmill.runtime.folders import cache_folder
 
 ORGANISATION = "sentence-transformers"
 """Where a bare name is looked for, as sentence-transformers does."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from embedmill.errors import ModelError
-from embedmill.folders import cache_folder
-from embedmill.models.config import unreadable
+from embedmill.core.errors import ModelError
+from embedmill.models.json_config import unreadable
+from embedmill.runtime.folders import cache_folder
 
 # What each kind of message has that leads to a tensor: the field's number -> its kind of message.
 _MESSAGES: Final[dict[str, dict[int, str]]] = {

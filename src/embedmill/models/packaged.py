@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from embedmill.errors import ModelError
+from embedmill.core.errors import ModelError
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import SAFETENSORS, NotThere, check_complete
 

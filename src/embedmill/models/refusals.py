@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.models.config import Config
+from embedmill.core.errors import ModelError, UnsupportedModel
+from embedmill.models.json_config import Config
 
 
 def _words(text: str) -> frozenset[str]:

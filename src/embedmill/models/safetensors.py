@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from embedmill.errors import ModelError
-from embedmill.models.config import unreadable
+from embedmill.core.errors import ModelError
+from embedmill.models.json_config import unreadable
 
 _LENGTH: Final = 8  # bytes, little-endian, before the JSON header: the format's own definition
 _LONGEST: Final = 16 << 20  # bytes of a header; the format allows 100 MB, which takes half a minute to read

@@ -18,9 +18,10 @@ from tokenizers.normalizers import Sequence as Normalizers
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from embedmill.errors import ModelError, UnsupportedModel
+from embedmill.core.errors import ModelError, UnsupportedModel
+from embedmill.core.vectors import TokenIds
 from embedmill.models.card import Card
-from embedmill.models.config import Config, check_size, unreadable
+from embedmill.models.json_config import Config, check_size, unreadable
 from embedmill.models.tokenizer_rules import (
     BERT_LIKE,
     bert_normalizer,
@@ -29,7 +30,6 @@ from embedmill.models.tokenizer_rules import (
     replacements,
     tokenizer_class,
 )
-from embedmill.records import TokenIds
 
 _LARGEST = 256 << 20  # bytes of a tokenizer's file; the largest known have 35 MB
 _CHARACTERS_PER_TOKEN = 16  # English has 4 to 5: the first piece of a long text nearly always is enough

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import tokenizers
 
-from embedmill.errors import ModelError, UnsupportedModel
-from embedmill.models.config import Config, unreadable
+from embedmill.core.errors import ModelError, UnsupportedModel
+from embedmill.models.json_config import Config, unreadable
 
 Section = dict[str, Any] | None
 """A part of tokenizer.json, as that writes it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedmill.errors import ModelError
+from embedmill.core.errors import ModelError
 from embedmill.models.safetensors import tensors
 
 Tensor = NDArray[np.float32]

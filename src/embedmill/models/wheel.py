@@ -24,7 +24,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedmill.errors import ModelError
+from embedmill.core.errors import ModelError
 from embedmill.models.files import check_complete
 from embedmill.models.packaged import FILES, check_published
 

@@ -1,0 +1,148 @@
+"""From a model's name to an embedder, in this process or in a worker."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+
+from embedmill.api.settings import DEVICES, PRECISIONS, prompt
+from embedmill.core.checks import one_of, whole_number
+from embedmill.core.errors import UsageError
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.models import locate, read_card
+from embedmill.models.families import Prompts, known_prompts
+from embedmill.runtime import machine
+
+log = logging.getLogger(__name__)
+
+
+def load_embedder(
+    model: str = "all-MiniLM-L6-v2",
+    *,
+    precision: str = "auto",
+    device: str | None = None,
+    streams: int | None = None,
+    threads: int | None = None,
+    document_prompt: str | None = None,
+    query_prompt: str | None = None,
+) -> OpenVINOEmbedder:
+    """Find a model and make it ready; its files are read at the first use.
+
+    `model` is the name of a repository or a path. `precision` is "f32", "bf16" or "auto": bf16 where the
+    processor computes it natively. `streams` calls of the model run at once over `threads` threads, both by
+    default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu".
+    `document_prompt` and `query_prompt` are put before each text of that task, as they are, instead of the model's
+    own.
+
+    Raises `ModelNotFound` where no place has the model, `UnsupportedModel` where its architecture is not
+    covered, `ModelError` where its files are damaged, and `UsageError` for other values than these.
+    """
+    if device not in (None, *DEVICES):
+        raise UsageError(f"device {device!r} is not covered: leave it out, or give 'cpu'")
+    embedder = make_embedder(
+        model,
+        precision=precision,
+        streams=streams,
+        threads=threads,
+        document_prompt=document_prompt,
+        query_prompt=query_prompt,
+    )
+    hint_prompts(embedder)
+    return embedder
+
+
+def make_embedder(
+    model: str,
+    *,
+    precision: str,
+    streams: int | None = None,
+    threads: int | None = None,
+    document_prompt: str | None = None,
+    query_prompt: str | None = None,
+) -> OpenVINOEmbedder:
+    """As `load_embedder`, without a word about prompts that are missing."""
+    if not isinstance(model, str) or not model:
+        raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
+    one_of("precision", precision, PRECISIONS)
+    for name, number in (("streams", streams), ("threads", threads)):
+        if number is not None:
+            whole_number(name, number, 1, machine.most_workers())
+    for name, text in (("document_prompt", document_prompt), ("query_prompt", query_prompt)):
+        if text is not None:
+            _check_prompt(name, text)
+    files = locate(model)
+    embedder = OpenVINOEmbedder(
+        files.name,
+        read_card(files, document_prompt=document_prompt, query_prompt=query_prompt),
+        precision=native_precision() if precision == "auto" else precision,
+        streams=streams,
+        threads=threads,
+    )
+    if document_prompt is not None:
+        _check_room("document_prompt", embedder, embedder.encode([""], truncate=False)[0].size)
+    if query_prompt is not None:
+        _check_room("query_prompt", embedder, embedder.encode([""], task="query", truncate=False)[0].size)
+    return embedder
+
+
+def _check_prompt(name: str, text: object) -> None:
+    try:
+        prompt(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is {text!r}: {error}") from None
+
+
+def _check_room(name: str, embedder: OpenVINOEmbedder, tokens: int) -> None:
+    if tokens >= embedder.max_tokens:
+        raise UsageError(
+            f"{name} has {tokens:,} tokens, and {embedder.name} reads {embedder.max_tokens:,} in all: nothing is left "
+            "for the text; give a shorter one"
+        )
+
+
+def hint_prompts(embedder: OpenVINOEmbedder) -> None:
+    """Name, once in a process, the prompts that the model's family was trained with, where it goes without."""
+    space = embedder.fingerprint.space
+    known = known_prompts(embedder.name)
+    if known is not None and (wanted := _missing(known, space.prompt, space.query_prompt)):
+        _say(f"{embedder.name} was trained with prompts that its files do not have: for its best, give {wanted}")
+
+
+def _missing(known: Prompts, document: str, query: str) -> str:
+    lacking = {"document": known.document if not document else "", "query": known.query if not query else ""}
+    return " and ".join(f"--{task}-prompt {text!r}" for task, text in lacking.items() if text)
+
+
+@functools.cache
+def _say(line: str) -> None:
+    log.warning(line)
+
+
+def native_precision() -> str:
+    """The precision that "auto" stands for on this machine."""
+    return "bf16" if machine.computes_bf16() else "f32"
+
+
+def worker_factory(
+    model: str, precision: str, *, document_prompt: str | None = None, query_prompt: str | None = None
+) -> Callable[[int], OpenVINOEmbedder]:
+    """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
+
+    The model is looked for here, so that no worker has to.
+    """
+    exact = native_precision() if precision == "auto" else precision
+    return functools.partial(_worker_embedder, str(locate(model).folder), exact, document_prompt, query_prompt)
+
+
+def _worker_embedder(
+    folder: str, precision: str, document_prompt: str | None, query_prompt: str | None, threads: int
+) -> OpenVINOEmbedder:
+    return make_embedder(
+        folder,
+        precision=precision,
+        streams=threads,
+        threads=threads,
+        document_prompt=document_prompt,
+        query_prompt=query_prompt,
+    )

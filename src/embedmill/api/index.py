@@ -1,0 +1,179 @@
+"""Indexing files and folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Unpack
+
+from embedmill.api.assemble import (
+    OnProgress,
+    Path,
+    check_space,
+    embedder_of,
+    opened,
+    parts,
+    refuse_db_timeout,
+    with_prompts_of,
+    without_rests,
+)
+from embedmill.api.settings import (
+    FileOptions,
+    Settings,
+    check_options,
+    of_documents,
+    settings,
+)
+from embedmill.core.checks import switches
+from embedmill.core.errors import StoreNotFound, UsageError
+from embedmill.runtime.paths import both
+from embedmill.sources.files.selection import current_folder
+from embedmill.storage.registry import local_files, shown
+from embedmill.storage.vanished import name_vanished
+
+if TYPE_CHECKING:
+    from embedmill.core.interfaces.store import Store
+    from embedmill.core.reports import Report
+    from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.sources.files.source import FileSource
+
+log = logging.getLogger(__name__)
+
+
+def index(
+    paths: Path | Sequence[Path],
+    *,
+    dry_run: bool = False,
+    prune: bool = False,
+    force: bool = False,
+    on_progress: OnProgress = lambda _: None,
+    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
+    **options: Unpack[FileOptions],
+) -> Report:
+    """Bring a store up to date with files and folders: the command ``embedmill index``.
+
+    What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
+    out stays, and is counted as `deselected`, unless `prune` takes it out of the store. So does what it stored of
+    files and folders that are gone (`vanished`); of several paths those are only named (`missing`).
+    `force` reads every file, also one whose size and times are as before.
+    `options` are those of the command (`embedmill.api.settings.FileOptions`); those not given, or None, come from the
+    environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
+    `stop()` ends the run early.
+
+    Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
+    before an error stays.
+    """
+    from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.pipelines.index.plan import plan
+
+    check_options(index, options, FileOptions)
+    switches(dry_run=dry_run, prune=prune, force=force)
+    if prune and dry_run:
+        raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
+    chosen = settings(options, only=FileOptions.__annotations__)
+    refuse_db_timeout(options, chosen)
+    if not isinstance(paths, Iterable):
+        paths = [paths]
+    source = files([paths] if isinstance(paths, str | os.PathLike) else list(paths), chosen, least=0 if prune else 1)
+    with ExitStack() as stack:
+        given = embedder_of(chosen)  # its errors come before a store is made
+        store: Store | None = None
+        with suppress(StoreNotFound):
+            store = opened(chosen, stack, write=not dry_run, create=not source.missing)
+        _check_missing(source.missing, store, chosen)
+        if store is not None:
+            chosen = with_prompts_of(store.status(), chosen, given)
+        embedder, executor, cache, chunking = parts(without_rests(chosen) if dry_run else chosen, stack)
+        if dry_run:
+            if store is not None:
+                check_space(store, embedder)
+            planned = plan(
+                source,
+                store,
+                embedder,
+                executor,
+                url=store.url if store else shown(chosen.store),
+                cache=cache,
+                chunking=chunking,
+                batch_size=chosen.batch_size,
+                force=force,
+                on_progress=on_progress,
+            )
+            _name_unmatched(source, options)
+            return dataclasses.replace(planned, missing=tuple(source.missing))
+        assert store is not None
+        indexer = IncrementalIndexer(
+            store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
+        )
+        on_start(indexer)
+        report = indexer.run(
+            source,
+            prune=prune,
+            force=force,
+            missing=source.missing,
+            remember=_remembered(chosen),
+            on_progress=on_progress,
+        )
+        _name_unmatched(source, options)
+        name_vanished(report.vanished, options)
+        return report
+
+
+def _check_missing(missing: Mapping[str, str], store: Store | None, chosen: Settings) -> None:
+    """Raise `SourceError` for a path that is not there, and of which the store has nothing: it may be misspelt."""
+    for document, name in missing.items():
+        if store is None or not store.holds(list(both([document]))):
+            files([name], chosen)
+
+
+def _remembered(chosen: Settings) -> str:
+    """What a retry has to know of a run: its settings, and where it stood, which patterns may be relative to."""
+    kept = of_documents(chosen)
+    if chosen.include or chosen.exclude:
+        kept["current"] = current_folder()
+    return json.dumps(kept, sort_keys=True)
+
+
+def _name_unmatched(source: FileSource, options: FileOptions) -> None:
+    """Say which patterns matched nothing; more quietly of those in the file or environment, which serve other runs."""
+    for name, patterns in source.unmatched().items():
+        level = logging.WARNING if options.get(name) else logging.INFO
+        for pattern in patterns:
+            log.log(level, "--%s %r matches no file or folder: correct it, or leave it out", name, pattern)
+
+
+def files(
+    paths: Sequence[Path],
+    chosen: Settings,
+    *,
+    least: int | None = None,
+    only: Sequence[str] | None = None,
+    current: str | None = None,
+) -> FileSource:
+    """The files below these paths that the settings select; `least`, `only` and `current` are those of `FileSource`.
+
+    Raises what `FileSource` raises.
+    """
+    from embedmill.sources.files.source import FileSource
+
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise UsageError("paths are to be given as text or pathlib.Path, one or a list of them")
+    if any(os.fspath(path) == "" for path in paths):
+        raise UsageError("a path is empty: give a file or folder, or . for the current one")
+    return FileSource(
+        paths,
+        include=chosen.include,
+        exclude=chosen.exclude,
+        hidden=chosen.hidden,
+        generated=chosen.generated,
+        max_bytes=chosen.max_file_size,
+        encoding=chosen.encoding,
+        never=local_files(chosen.store),
+        least=least,
+        only=only,
+        current=current,
+    )

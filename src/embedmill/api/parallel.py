@@ -1,0 +1,108 @@
+"""Vectors of a list of texts, by as many processes as that is worth."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+
+from embedmill.api.assemble import processes
+from embedmill.api.embedders import load_embedder, worker_factory
+from embedmill.api.settings import settings
+from embedmill.core.checks import one_of, whole_number
+from embedmill.core.interfaces.embedder import TASKS, Task
+from embedmill.core.reports import WorkerStats
+from embedmill.core.vectors import Vector, Vectors
+from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.threads import InlineExecutor
+from embedmill.runtime import machine
+from embedmill.runtime.closing import Closing
+
+
+class ParallelEmbeddingGenerator(Closing):
+    """Embeds lists of texts in worker processes, which are kept from one call to the next.
+
+    Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process. `workers` is
+    by default the setting `embedding_parallel_workers`, else one for each core; where the setting
+    `enable_parallel_embeddings` is off, there is one. `model`, `precision` and the prompts are
+    those of `load_embedder`.
+
+    Raises `UsageError` for numbers that make no sense, and what `load_embedder` raises.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threshold: int = 10,
+        *,
+        model: str = "all-MiniLM-L6-v2",
+        precision: str = "auto",
+        document_prompt: str | None = None,
+        query_prompt: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Find the model; nothing is loaded or started before the first call."""
+        whole_number("threshold", threshold, 0)
+        chosen = settings(only=("embedding_parallel_workers", "enable_parallel_embeddings"))
+        asked = workers
+        if asked is None:
+            asked = processes(chosen.embedding_parallel_workers or machine.cores())
+        embedder = load_embedder(model, precision=precision, document_prompt=document_prompt, query_prompt=query_prompt)
+        factory = worker_factory(model, precision, document_prompt=document_prompt, query_prompt=query_prompt)
+        pool = EmbedderPool(factory, workers=asked, limits=limits)
+        self.workers = pool.workers if chosen.enable_parallel_embeddings else 1
+        self.threshold = threshold
+        self._pool = pool
+        self._embedder = embedder
+        self._here = InlineExecutor(self._embedder)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return self._embedder.dimension
+
+    def generate(
+        self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
+    ) -> Vectors:
+        """Vectors of ``(len(texts), dimension)`` in the texts' order, equal to those of one process.
+
+        Longer texts than the model reads are cut. `on_progress` is told after every batch how many texts are done.
+        Safe to call from several threads.
+
+        Raises `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound
+        model gives (NaN, infinite, only zeros); `TypeError` for anything but a list of texts; `UsageError` for a task
+        other than "document" and "query"; and `RuntimeError` after `close`.
+        """
+        listed = checked(texts)
+        executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
+        return embed_all(listed, self._embedder, executor.run, task=task, on_progress=on_progress)
+
+    def generate_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        task: Task = "document",
+        at_once: int = AT_ONCE,
+        on_progress: OnProgress | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[Vector]:
+        """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.
+
+        `at_once` texts are taken from `texts`, and embedded, before the first of their vectors is given. Errors are
+        those of `generate`; where `on_failure` is given it is told of each text that has no vector, counted from 0,
+        and why, and its vector is NaN.
+        """
+        one_of("task", task, TASKS)
+        embed = functools.partial(self.generate, task=task)
+        return embed_each(texts, embed, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
+
+    def stats(self) -> list[WorkerStats]:
+        """What each worker is doing and has done; empty before the first call that needed workers."""
+        return self._pool.stats()
+
+    def close(self) -> None:
+        """End the workers and give the model's memory back; may be called twice."""
+        self._pool.close()
+        self._here.close()
+        self._embedder.close()

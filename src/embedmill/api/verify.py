@@ -1,0 +1,241 @@
+"""Whether a store's, or a table's, vectors are those of their texts: some are computed again and compared.
+
+What is stored can be finite, of length 1 and still the vector of another text; only the model can tell.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+
+from embedmill.api.embedders import native_precision
+from embedmill.api.ingest import opened
+from embedmill.api.settings import Settings
+from embedmill.core.documents import StoredChunk
+from embedmill.core.errors import EmbedmillError, ModelUnusable
+from embedmill.core.reports import StoreStatus, TableStatus
+from embedmill.core.rows import shown
+from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.engine.lists import embed_list
+from embedmill.engine.validation import EmbeddingValidator
+from embedmill.executors.threads import InlineExecutor
+from embedmill.models import locate, read_card
+from embedmill.storage.registry import open_store
+
+T = TypeVar("T")
+
+SAMPLE: Final = 64
+"""Vectors computed again where nothing else is said. Where one in twenty is wrong, one of these is, 19 times of 20."""
+
+LARGEST_SAMPLE: Final = 100_000
+"""Some 300 MB of texts and vectors."""
+
+_MOST: Final = 0.05
+"""How far a vector may lie from the one computed now, relative to its length: a cosine of 0.9988. Another precision or
+processor comes to 0.01; the vectors of most other texts lie at 1."""
+
+_MOST_READ: Final = 0.2
+"""The same for a graph that is read as it is: it may be quantised, which processors compute differently."""
+
+Say = Callable[[str], None]
+"""Is told each problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `verify` has found."""
+
+    store: str  # its URL, without a password
+    problems: int
+    documents: int | None  # None where it cannot be told, as of a damaged store; of a table None
+    chunks: int | None  # of a table: rows that have a vector
+    recomputed: int  # vectors that were computed again
+    not_recomputed: str  # why none were; "" where some were, or none were to be
+    vanished: Mapping[str, int] = field(default_factory=dict)  # roots of a store that are gone: path -> documents
+
+
+def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str | None = None) -> Verdict:
+    """Check all of a store, and compute `sample` of its vectors again with its own model: ``embedmill verify``.
+
+    `model` is where that lies, if not where its name leads. Raises `StoreError` where the store cannot be read.
+    """
+    told = _Told(say)
+    chosen_chunks: _Reservoir[StoredChunk] = _Reservoir(sample)
+    with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as store:
+        for problem in store.verify(chosen_chunks.offer):
+            told(problem)
+        verdict = Verdict(store.url, told.count, None, None, 0, "")
+        if told.count:  # of a damaged store nothing more may be known
+            return replace(verdict, not_recomputed="the store is not sound" if sample else "")
+        held = store.status()
+        vanished = store.vanished()
+    verdict = replace(verdict, documents=held.documents, chunks=held.chunks, vanished=vanished)
+    for precision in sorted({chunk.precision for chunk in chosen_chunks.items}):
+        chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
+        named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]
+        stored = np.stack([chunk.vector for chunk in chunks])
+        reason = _compare([chunk.input for chunk in chunks], stored, named, told, held, model, precision)
+        if reason:
+            return replace(verdict, problems=told.count, not_recomputed=reason)
+        verdict = replace(verdict, problems=told.count, recomputed=verdict.recomputed + len(chunks))
+    return verdict
+
+
+def verify_table(
+    table: str, chosen: Settings, say: Say, *, vector: str | None = None, sample: int = SAMPLE, model: str | None = None
+) -> Verdict:
+    """Look at `sample` of the vectors that `ingest` has filled: ``embedmill verify TABLE``.
+
+    They have to be sound, and what the table's own model makes of the rows' texts. Arguments and errors are those of
+    `verify_store`; `vector` names the column where there are several.
+    """
+    told = _Told(say)
+    with opened(table, chosen, vector=vector) as there:
+        held = there.status()
+        rows = there.sample_stored(sample) if sample else []
+    counts = held.counts
+    verdict = Verdict(held.store, 0, None, counts.rows - counts.left - counts.failures, 0, "")
+    sound = []
+    for row in rows:
+        if row.vector.shape != (held.dimension,):
+            told(f"{table} {shown(row.key)}: its vector has {row.vector.size} numbers, the others {held.dimension}")
+        elif not np.isfinite(row.vector).all():
+            told(f"{table} {shown(row.key)}: its vector has NaN or infinite numbers")
+        else:
+            sound.append(row)
+    if sound:
+        reason = _compare(
+            [row.text for row in sound],
+            np.stack([row.vector for row in sound]),
+            [f"{table} {shown(row.key)}" for row in sound],
+            told,
+            held,
+            model,
+            "auto",
+        )
+        done = 0 if reason else len(sound)
+        return replace(verdict, problems=told.count, recomputed=done, not_recomputed=reason)
+    return replace(verdict, problems=told.count)
+
+
+def _compare(
+    texts: Sequence[str],
+    stored: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    named: Sequence[str],
+    say: Say,
+    held: StoreStatus | TableStatus,
+    model: str | None,
+    precision: str,
+) -> str:
+    """Compute vectors again and say which differ; why that cannot be done, or ""."""
+    if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
+        precision = "f32" if precision == "bf16" else native_precision()
+    try:
+        files = locate(model or held.model or "", fetch=False)
+        card = read_card(files, document_prompt=held.document_prompt or None)
+        most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
+        embedder = OpenVINOEmbedder(files.name, card, precision=precision)
+        with closing(embedder):
+            here = embedder.fingerprint.space
+            if here.id != held.space:
+                return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
+            vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, InlineExecutor(embedder).run)
+    except ModelUnusable:
+        raise
+    except EmbedmillError as error:
+        return str(error)
+    causes = EmbeddingValidator(here.dimension, here.normalize).check(vectors) | dict(causes)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.linalg.norm(stored, axis=1)
+        far = np.linalg.norm(stored - vectors, axis=1) > most * np.linalg.norm(vectors, axis=1)
+        cosines = (stored * vectors).sum(1) / (lengths * np.linalg.norm(vectors, axis=1))
+    for row, name in enumerate(named):
+        if row in causes:
+            say(f"{name}: it has a vector, and the model gives none now: {causes[row].message}")
+        elif far[row] or not np.isfinite(lengths[row]):
+            say(f"{name}: its vector is not that of its text (cosine {cosines[row]:.2f} to the one computed now)")
+    return ""
+
+
+_KNOWN_TEXT: Final = "The quick brown fox jumps over the lazy dog."
+_KNOWN_WEIGHTS: Final = "621cd32a7fd395f9923adf03b6718c0c8ecf6f33867ec6bfaf4cf9d319678584"  # all-MiniLM-L6-v2
+_KNOWN_VECTOR: Final = (
+    0.04393, 0.05893, 0.04818, 0.07755, 0.02674, -0.03763, -0.00261, -0.05994,
+    -0.0025, 0.02207, 0.04803, 0.05576, -0.03895, -0.02662, 0.00769, -0.02624,
+)  # fmt: skip
+"""The first numbers of the text's vector of these weights, in f32; sentence-transformers gives the same."""
+
+_KNOWN_WITHIN: Final = 0.003
+"""bf16 comes to 0.0006."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a model that was tried has done."""
+
+    embedded: bool
+    compared: bool  # with a vector that is known
+    seconds: float  # the model's loading included
+    problems: Sequence[str]
+
+
+def try_model(folder: str, precision: str) -> Trial:
+    """Embed a known text twice, alone and among others: ``embedmill doctor``.
+
+    Both vectors have to be sound and the same, and that of the default model what is known of it.
+    """
+    started = time.perf_counter()
+    problems: list[str] = []
+    known = False
+    try:
+        files = locate(folder, fetch=False)
+        card = read_card(files)
+        with closing(OpenVINOEmbedder(files.name, card, precision=precision)) as embedder:
+            space = embedder.fingerprint.space
+            known = space.weights == _KNOWN_WEIGHTS and not space.prompt
+            alone = embedder.embed([_KNOWN_TEXT])
+            among = embedder.embed(["One more text, and a longer one.", _KNOWN_TEXT, "Another."])[1:2]
+    except (EmbedmillError, RuntimeError, ValueError) as error:
+        return Trial(False, False, time.perf_counter() - started, [f"the model cannot embed: {error}"])
+    refused = EmbeddingValidator(space.dimension, space.normalize).check(alone)
+    problems += [f"the model gave an unsound vector: {cause.message}" for cause in refused.values()]
+    if not refused and np.linalg.norm(alone - among) > _MOST_READ * np.linalg.norm(alone):
+        problems.append("the model gives a text another vector where others come with it: pip install -U openvino")
+    if known and np.abs(alone[0, : len(_KNOWN_VECTOR)] - _KNOWN_VECTOR).max() > _KNOWN_WITHIN:
+        problems.append("the default model gives another vector than it ought to: pip install -U openvino")
+    return Trial(True, known, time.perf_counter() - started, problems)
+
+
+class _Told:
+    """Counts what it is told, and hands it on."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.count = 0
+
+    def __call__(self, problem: str) -> None:
+        self.count += 1
+        self._say(problem)
+
+
+class _Reservoir(Generic[T]):
+    """At most so many of the items offered, each as likely as any other."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._offered = 0
+        self.items: list[T] = []
+
+    def offer(self, item: T) -> None:
+        """Take an item, or leave it."""
+        self._offered += 1
+        if len(self.items) < self._size:
+            self.items.append(item)
+        elif (place := random.randrange(self._offered)) < self._size:  # noqa: S311 - a sample, no secret
+            self.items[place] = item

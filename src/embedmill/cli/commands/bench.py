@@ -1,0 +1,116 @@
+"""``embedmill bench``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli.commands.ingest import no_table
+
+if TYPE_CHECKING:
+    from embedmill.bench.ingest import Bench, Tried
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the commands."""
+    group = parser.group(help="Measure this machine, this model and this database.")
+    parser.add(
+        group,
+        "embedmill bench ingest sentences --store postgresql://localhost/app",
+        "embedmill bench ingest sentences --batch 100 --max-workers 4 --rows 5000",
+        notes="--store, --model, --precision and --executor are also read from the environment (EMBEDMILL_STORE) and "
+        "from ./embedmill.toml.",
+    )(ingest)
+    commands.add_typer(group, name="bench")
+
+
+def ingest(
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        str,
+        options.option(
+            "--batch",
+            metavar="N",
+            help="Rows claimed and written at once; four times as many are tried, too. Default: 50.",
+        ),
+    ] = "50",
+    max_workers: Annotated[
+        str,
+        options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8."),
+    ] = "8",
+    rows: Annotated[
+        str,
+        options.option(
+            "--rows", metavar="N", help="Rows that are copied, and filled with each setting. Default: 1000."
+        ),
+    ] = "1000",
+    key: options.Key = None,
+    text: options.Text = None,
+    model: options.Model = None,
+    precision: options.Precision = None,
+    executor: options.Executor = None,
+    store: options.Database = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Find the workers and the batch that fill a table soonest.
+
+    Its first rows are copied to a new table in the same database, or for SQLite in a file of its own, which is filled
+    with each setting and removed afterwards. Yours is only read.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    if table is None:
+        raise no_table(store)
+    from embedmill.bench.ingest import bench_ingest
+    from embedmill.cli.render import hints
+    from embedmill.cli.signals import Stopping
+
+    def show(tried: Tried) -> None:
+        if not quiet and not as_json and output.is_terminal(sys.stderr):
+            output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
+
+    shared = options.given(model=model, precision=precision, executor=executor, store=store)
+    with Stopping() as stopping:
+        bench = bench_ingest(
+            table,
+            batch=options.whole_number(batch, "--batch"),
+            max_workers=options.whole_number(max_workers, "--max-workers"),
+            rows=options.whole_number(rows, "--rows"),
+            id=key or [],
+            text=text,
+            on_setting=show,
+            on_start=stopping.watch,
+            **shared,
+        )
+    if as_json:
+        output.emit(bench.to_dict())
+    elif bench.tried:
+        output.say(_table(bench))
+        line = hints.command(
+            *("ingest", bench.table, bench.best.batch, "--workers", bench.best.workers),
+            given=shared | {"id": key, "text": text},
+            kept=("id", "text", "model", "precision", "executor", "store"),
+        )
+        output.say(f"best: {line}")
+    if bench.interrupted:
+        output.complain("interrupted: the copy is removed")
+        return exit_codes.INTERRUPTED
+    return exit_codes.DONE
+
+
+def _table(bench: Bench) -> str:
+    lines = ["workers  batch   rows/s  speed-up  reading  model  writing"]
+    lines += [
+        f"{each.workers:7,}  {each.batch:5,}  {each.rows_per_second:7,.0f}  {each.speed_up:7.2f}x  "
+        f"{each.reading:7.0%}  {each.model:5.0%}  {each.writing:7.0%}"
+        for each in bench.tried
+    ]
+    lines.append(f"each over {bench.rows:,} rows of {bench.table}; shares of the time by what was waited for")
+    return "\n".join(lines)

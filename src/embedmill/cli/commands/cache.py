@@ -1,0 +1,142 @@
+"""``embedmill cache``: the vectors that all runs share."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedmill.cli import exit_codes, options, output, parser
+from embedmill.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.storage.cache.cache import PersistentCache
+
+_AGE = re.compile(r"(\d{1,6})\s*([dw]?)")
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the commands."""
+    cache = parser.group(
+        name="cache",
+        help="Look after the vectors that all runs share.",
+        no_args_is_help=True,
+    )
+    parser.add(cache, "embedmill cache stats", "embedmill cache stats --json")(stats)
+    parser.add(cache, "embedmill cache prune --max-size 500M", "embedmill cache prune --older-than 30d")(prune)
+    parser.add(cache, "embedmill cache clear", "embedmill cache clear --yes")(clear)
+    commands.add_typer(cache)
+
+
+def stats(as_json: options.AsJson = False, quiet: options.Quiet = False, verbose: options.Verbose = 0) -> int:
+    """Show what the cache holds, and where."""
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.cli.render.wording import in_bytes, table
+
+    with _opened() as cache:
+        held = cache.stats()
+    if as_json:
+        output.emit(
+            {
+                "path": str(held.path),
+                "entries": held.entries,
+                "bytes": held.bytes,
+                "max_bytes": held.max_bytes,
+                "fingerprints": dict(held.fingerprints),
+            }
+        )
+        return exit_codes.DONE
+    rows = [
+        ("cache", str(held.path)),
+        ("vectors", f"{held.entries:,}"),
+        ("size", f"{in_bytes(held.bytes)}, at most {in_bytes(held.max_bytes)}"),
+    ]
+    rows += [(f"  {key}", f"{entries:,}") for key, entries in sorted(held.fingerprints.items())]
+    output.say(table(rows))
+    return exit_codes.DONE
+
+
+def prune(
+    max_size: Annotated[
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="Remove what was not used for longest down to this, as in 1G."),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Remove what was not used for so long, as in 30d or 4w."),
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Remove vectors not used for long."""
+    output.configure(quiet=quiet, verbose=verbose)
+    if max_size is None and older_than is None:
+        raise UsageError("nothing to prune by: give --max-size or --older-than")
+    most = None if max_size is None else _size(max_size)
+    days = None if older_than is None else _days(older_than)
+    with _opened() as cache:
+        removed = cache.prune(max_bytes=most, days=days)
+        _tell(removed, cache.stats().bytes, as_json=as_json, quiet=quiet)
+    return exit_codes.DONE
+
+
+def clear(
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Remove all vectors from the cache.
+
+    Stores and models are left alone.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    with _opened() as cache:
+        if not yes and not _agreed(f"Remove {cache.stats().entries:,} vectors from {cache.path}?"):
+            output.complain("nothing was removed")
+            return exit_codes.ERROR
+        removed = cache.clear()
+        _tell(removed, cache.stats().bytes, as_json=as_json, quiet=quiet)
+    return exit_codes.DONE
+
+
+def _opened() -> PersistentCache:
+    from embedmill.storage.cache.cache import PersistentCache
+
+    return PersistentCache()
+
+
+def _tell(removed: int, left: int, *, as_json: bool, quiet: bool) -> None:
+    from embedmill.cli.render.wording import counted, in_bytes
+
+    if as_json:
+        output.emit({"removed": removed, "bytes": left})
+    elif not quiet:
+        output.say(f"{counted(removed, 'vector')} removed, {in_bytes(left)} left")
+
+
+def _agreed(question: str) -> bool:
+    if not output.is_terminal(sys.stdin):
+        raise UsageError("nobody to ask whether to remove everything: give --yes")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _size(text: str) -> int:
+    from embedmill.api.settings import size
+
+    try:
+        return size(text)
+    except ValueError as error:
+        raise UsageError(f"--max-size: {text!r} does not fit: {error}") from None
+
+
+def _days(text: str) -> int:
+    match = _AGE.fullmatch(text.strip().lower())
+    if match is None:
+        raise UsageError(f"--older-than: {text!r} does not fit: expected days or weeks, as in 30d or 4w")
+    return int(match[1]) * (7 if match[2] == "w" else 1)

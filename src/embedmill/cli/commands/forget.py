@@ -1,0 +1,56 @@
+"""``embedmill forget``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from embedmill.cli import exit_codes, options, output, parser
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the command."""
+    parser.add(
+        commands,
+        "embedmill forget old-notes",
+        "embedmill forget src/drafts notes.md --store sqlite:notes.db",
+        "embedmill forget box:/data --store postgresql://ada@localhost/app",
+        notes="What is still there comes back with the next run that is given it. Vectors stay in the cache. "
+        + options.PLACE_NOTE,
+    )(forget)
+
+
+def forget(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Files and folders, gone or not; those of another machine as `embedmill status --roots` shows them.",
+            show_default=False,
+        ),
+    ],
+    store: options.Store = None,
+    schema: options.Schema = None,
+    db_timeout: options.DbTimeout = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Take files and folders out of a store.
+
+    For what has been moved, renamed or deleted as a whole, and for what is not wanted any more: its documents and
+    failures go. The files themselves are not touched.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.api.upkeep import forget as forgotten
+    from embedmill.cli.render.wording import counted
+
+    given = options.given(store=store, schema=schema, db_timeout=db_timeout)
+    options.tell_store(given, quiet=quiet)
+    removed = forgotten(paths, **given)
+    if as_json:
+        output.emit({"removed": removed})
+    elif not quiet:
+        output.say(f"{counted(removed, 'document')} taken out of the store")
+    return exit_codes.DONE

@@ -1,0 +1,157 @@
+"""``embedmill status``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli.render import hints
+from embedmill.cli.render.wording import counted, prompts, table
+from embedmill.core.errors import UsageError
+from embedmill.runtime.paths import shown
+
+if TYPE_CHECKING:
+    from embedmill.core.documents import Failure, RootStatus
+    from embedmill.core.reports import StoreStatus
+    from embedmill.core.rows import RowFailure
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the command."""
+    parser.add(
+        commands,
+        "embedmill status",
+        "embedmill status --failures",
+        "embedmill status --roots",
+        "embedmill status --store sqlite:notes.db --json",
+        "embedmill status sentences --store postgresql://localhost/app",
+        notes=options.PLACE_NOTE,
+    )(status)
+
+
+def status(
+    name: options.FilledTable = None,
+    vector: options.FilledVector = None,
+    store: options.Store = None,
+    schema: options.EitherSchema = None,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
+    ] = False,
+    roots: Annotated[bool, typer.Option("--roots", help="List what was given, where it is, and whether.")] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Show what a store holds, or how a table stands.
+
+    Without TABLE, the tables that ingest has filled in the same database are listed as well.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    given = options.given(store=store, schema=schema)
+    if name is None:
+        options.check_store(options.given(vector=vector))
+    elif roots:
+        raise UsageError("--roots is about files and folders: leave TABLE out")
+    standing = _of_store(given, failures, roots) if name is None else _of_table(name, vector, given, failures)
+    if as_json:
+        listed = {"failed": [asdict(failure) for failure, _ in standing.failed]} if failures else {}
+        output.emit(standing.facts | listed)
+        return exit_codes.DONE
+    output.say(table([(what, output.one_line(how)) for what, how in standing.rows]))
+    if roots:
+        output.say(table([(output.one_line(shown(each.path)), _standing_of(each)) for each in standing.roots]))
+    for failure, described in standing.failed:
+        output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
+    if not quiet:
+        for hint in standing.hints:
+            output.complain(hint)
+    return exit_codes.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is to be told."""
+
+    facts: dict[str, Any]  # for programs
+    rows: list[tuple[str, str]]  # for people: what, and how it is
+    failed: Sequence[tuple[Failure | RowFailure, str]]  # each with a line for people
+    hints: list[str]
+    roots: Sequence[RootStatus] = ()
+
+
+def _standing_of(root: RootStatus) -> str:
+    where = {"here": "", "gone": ", gone", "elsewhere": ", on another machine"}[root.state]
+    return counted(root.documents, "document") + where
+
+
+def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
+    from embedmill.api.settings import PlaceOptions, settings
+    from embedmill.cli.render.summary import describe
+    from embedmill.cli.render.tables import listing
+    from embedmill.cli.render.wording import in_bytes
+    from embedmill.core.errors import StoreError
+    from embedmill.storage.listing import listed
+    from embedmill.storage.registry import open_store
+    from embedmill.storage.registry import shown as shown_url
+    from embedmill.storage.vanished import name_vanished
+
+    chosen = settings(given, only=PlaceOptions.__annotations__)
+    tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    url, held, failed = output.masked(shown_url(chosen.store)), None, []
+    listed_roots: list[RootStatus] = []
+    vanished: dict[str, int] = {}
+    try:
+        with closing(
+            open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
+        ) as opened:
+            url, held = output.masked(opened.url), opened.status()
+            failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
+            listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()
+    except StoreError:
+        if not tables:
+            raise
+    facts, rows, tips = {} if held is None else asdict(held), [("store", url)], []
+    if held is not None and (held.space or held.failures or not tables):  # something, or nothing else
+        rows = [("store", f"{url} ({in_bytes(held.bytes)})"), *_rows(held)]
+    if held is not None and held.failures:
+        tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
+    name_vanished(vanished, given)
+    facts |= {"store": url, "vanished": vanished} if held is not None else {"store": url}
+    facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
+    if tables:
+        facts["tables"] = [asdict(each) for each in tables]
+        rows += listing(tables)
+        first = tables[0]
+        given |= hints.of_column(first.vector)
+        tips.append(f"to see one: {hints.command('status', first.table, given=given)}")
+    return _Standing(facts, rows, failed, tips, listed_roots)
+
+
+def _rows(held: StoreStatus) -> list[tuple[str, str]]:
+    return [
+        ("documents", f"{held.documents:,}"),
+        ("chunks", f"{held.chunks:,}"),
+        ("failures", f"{held.failures:,}"),
+        ("model", held.model or "none yet"),
+        ("space", f"{held.space}, {counted(held.dimension or 0, 'dimension')}" if held.space else ""),
+        ("precision", ", ".join(held.precision)),
+        ("prompts", prompts(held.document_prompt, held.query_prompt)),
+    ]
+
+
+def _of_table(name: str, vector: str | None, given: dict[str, Any], failures: bool) -> _Standing:
+    from embedmill.api.ingest import table_failures, table_status
+    from embedmill.cli.render.tables import describe, standing
+
+    held = table_status(name, vector=vector, **given)
+    found = table_failures(name, vector=vector, **given) if failures else ()
+    tips = []
+    if held.counts.failures:
+        again = hints.command("retry-failed", name, given=given | {"vector": vector})
+        tips.append(f"to try what failed again: {again}")
+    return _Standing(asdict(held), standing(held), [(failure, describe(name, failure)) for failure in found], tips)

@@ -1,0 +1,123 @@
+"""``embedmill verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli.render import hints
+from embedmill.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.api.verify import Verdict
+
+_LISTED: Final = 1000
+"""Problems that the JSON object lists; it counts all."""
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the command."""
+    parser.add(
+        commands,
+        "embedmill verify",
+        "embedmill verify --store sqlite:notes.db --json",
+        "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
+        "embedmill verify sentences --store postgresql://ada@localhost/app",
+        notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
+        + options.PLACE_NOTE,
+    )(verify)
+
+
+def verify(
+    name: options.FilledTable = None,
+    vector: options.FilledVector = None,
+    store: options.Store = None,
+    schema: options.EitherSchema = None,
+    model: options.NotedModel = None,
+    sample: Annotated[
+        str,
+        options.option(
+            "--sample",
+            metavar="N",
+            help="Vectors, chosen at random, that are computed again and compared; 0 for none. Default: 64.",
+        ),
+    ] = "64",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Check that a store or table is sound.
+
+    Every document of a store has all the chunks that the ledger says, or a failure for what is missing; every chunk's
+    text is the one that was embedded, and its vector finite, of the store's dimension and, where the model
+    normalises, of length 1; nothing belongs to nothing. Of an SQLite store the file itself and the matrix for searches
+    are checked too. Some vectors, of a store or of TABLE, are computed again with its model, as far as that is on this
+    machine: a sound vector may still be that of another text. What lies in files and folders that are gone is named,
+    and is no problem. Nothing is changed, and nothing fetched.
+    """
+    output.configure(quiet=quiet, verbose=verbose)
+    from embedmill.api.settings import PlaceOptions, settings
+    from embedmill.api.verify import LARGEST_SAMPLE, verify_store, verify_table
+
+    number = options.whole_number(sample, "--sample", least=0)
+    if number > LARGEST_SAMPLE:
+        raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
+    if model is not None and not number:
+        raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
+    if name is None:
+        options.check_store(options.given(vector=vector))
+    place = options.given(store=store, schema=schema)
+    chosen = settings(place, only=PlaceOptions.__annotations__)
+    listed: list[str] = []
+    if name is None:
+        options.tell_store(place, quiet=quiet)
+
+    def say(problem: str) -> None:
+        if not as_json:
+            output.say(output.one_line(problem))
+        elif len(listed) < _LISTED:
+            listed.append(problem)
+
+    if name is None:
+        verdict = verify_store(chosen, say, sample=number, model=model)
+    else:
+        verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
+    code = _tell(verdict, name, listed, place, as_json=as_json, quiet=quiet)
+    if verdict.documents == 0 and not quiet:
+        hints.tell_tables("verify", place)
+    return code
+
+
+def _tell(
+    verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool, quiet: bool
+) -> int:
+    from embedmill.cli.render.wording import counted
+    from embedmill.storage.vanished import name_vanished
+
+    url, number = output.masked(verdict.store), verdict.problems
+    if as_json:
+        facts = {"store": url, "sound": not number, "count": number, "problems": listed}
+        facts |= {"vanished": verdict.vanished} if table is None and not number else {}
+        again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
+        output.emit(facts | ({"table": table} if table else {}) | again)
+    elif not number and not quiet:
+        what = f"{counted(verdict.chunks or 0, 'chunk')} in {url}"
+        if table is None:
+            what = f"{counted(verdict.documents or 0, 'document')}, {what}"
+        else:
+            what = f"{counted(verdict.chunks or 0, 'row')} of {table} in {url}"
+        output.say(f"sound: {what}; {counted(verdict.recomputed, 'vector')} computed again")
+    name_vanished(verdict.vanished, given)
+    if verdict.not_recomputed and not number:
+        output.complain(f"no vector was computed again: {verdict.not_recomputed}")
+    if number:
+        where = f"the store {url}" if table is None else f"{table} in {url}"
+        remedy = "put back a backup, or index into a new store"
+        if table is not None:
+            remedy = "put back a backup, or set these rows' vectors to NULL and ingest again"
+        output.complain(f"error: {counted(number, 'problem')} in {where}: {remedy}")
+        return exit_codes.ERROR
+    return exit_codes.DONE

@@ -1,0 +1,247 @@
+"""How far a run has come, shown to people while it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol, TextIO
+
+from embedmill.core.errors import EmbedmillError
+from embedmill.core.interfaces.source import Source
+from embedmill.core.reports import IngestProgress, Progress
+
+PATIENCE: Final = 0.5  # seconds before anything is shown: most runs over an unchanged tree have ended by then
+REDRAWN: Final = 0.2  # seconds from one state of the bar to the next
+LINES_APART: Final = 10.0  # seconds from one line of a log to the next
+
+_WINDOW: Final = 20.0  # seconds that the speed is measured over: longer than one odd file, shorter than a mood
+_SAMPLES_APART: Final = 0.5  # seconds
+
+_CLEAR_LINE: Final = "\r\x1b[K"
+
+
+State = Progress | IngestProgress
+
+
+class Listing:
+    """How many bytes a source has in all, added up in a thread of its own while the run goes on."""
+
+    def __init__(self, source: Source | None) -> None:
+        self._source = source
+        self.bytes: int | None = None  # until the listing is complete, and where there is nothing to list
+
+    def start(self) -> None:
+        """Begin to list, if that has not been done."""
+        source, self._source = self._source, None
+        if source is not None:
+            threading.Thread(target=self._add_up, args=[source], name="embedmill-listing", daemon=True).start()
+
+    def total(self, progress: State) -> int | None:
+        """What the run's amount will be in the end; None while that is not known."""
+        return progress.total if isinstance(progress, IngestProgress) else self.bytes
+
+    def _add_up(self, source: Source) -> None:
+        # The run itself meets the same errors and says so; without a total no share is shown.
+        with suppress(EmbedmillError):
+            self.bytes = source.amount()
+
+
+class Pace:
+    """The speed over the last seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int, int]] = deque()  # seconds, what is done, its amount
+
+    def add(self, progress: State) -> None:
+        """Take note of a state."""
+        if self._samples and progress.seconds < self._samples[-1][0] + _SAMPLES_APART:
+            return
+        self._samples.append((progress.seconds, progress.done, progress.amount))
+        while len(self._samples) > 2 and self._samples[0][0] < progress.seconds - _WINDOW:
+            self._samples.popleft()
+
+    def per_second(self) -> float | None:
+        """None until it can be told."""
+        return self._slope(1)
+
+    def seconds_for(self, amount: int) -> float | None:
+        """How long so much more will take; None where it cannot be told."""
+        speed = self._slope(2)
+        return amount / speed if speed else None
+
+    def _slope(self, column: int) -> float | None:
+        if len(self._samples) < 2:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        return (last[column] - first[column]) / (last[0] - first[0])
+
+
+def words(progress: State, pace: Pace) -> str:
+    """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
+    if isinstance(progress, IngestProgress) and progress.doing:
+        return progress.doing
+    parts = [progress.counts]
+    speed = pace.per_second()
+    if speed is not None:
+        parts.append(f"{speed:,.0f}/s")
+    if progress.failed:
+        parts.append(f"failed {progress.failed:,}")
+    if progress.restarts:
+        parts.append(f"restarts {progress.restarts:,}")
+    return ", ".join(parts)
+
+
+def share(progress: State, total: int | None) -> float | None:
+    """How much is done, from 0 to 1; None while the total is not known."""
+    if isinstance(progress, IngestProgress) and progress.doing:
+        return progress.share
+    return None if not total else min(progress.amount / total, 1.0)
+
+
+def left(progress: State, total: int | None, pace: Pace) -> float | None:
+    """Seconds until all is done; None where that cannot be told."""
+    if not total or (isinstance(progress, IngestProgress) and progress.doing):
+        return None
+    return pace.seconds_for(max(total - progress.amount, 0))
+
+
+def clock(seconds: float) -> str:
+    """A length of time as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Display(Protocol):
+    """Something that shows the progress of one run."""
+
+    def show(self, progress: State) -> None:
+        """Show this state, or leave it out where the last one is recent."""
+
+    def close(self) -> None:
+        """Show no more."""
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def show(self, progress: State) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Lines:
+    """A line now and then, for logs."""
+
+    def __init__(self, stream: TextIO, listing: Listing, every: float = LINES_APART) -> None:
+        self._stream = stream
+        self._listing = listing
+        self._every = every
+        self._next = every
+        self._pace = Pace()
+
+    def show(self, progress: State) -> None:
+        """Write a line if it is time."""
+        self._pace.add(progress)
+        if progress.seconds < self._next / 2:
+            return
+        self._listing.start()
+        if progress.seconds < self._next:
+            return
+        self._next = progress.seconds + self._every
+        line = words(progress, self._pace)
+        total = self._listing.total(progress)
+        part = share(progress, total)
+        if part is not None:
+            line += f", {part:.0%}"
+            seconds = left(progress, total, self._pace)
+            line += "" if seconds is None else f", {clock(seconds)} left"
+        self._write(line + "\n")
+
+    def close(self) -> None:
+        """Do nothing: lines stay."""
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            pass  # nobody reads on; the run matters more
+
+
+class Bar:
+    """One line of a terminal, drawn again and again."""
+
+    def __init__(self, stream: TextIO, listing: Listing) -> None:
+        self._stream = stream
+        self._listing = listing
+        self._pace = Pace()
+        self._drawn = 0.0
+        self._visible = False
+        plain = (stream.encoding or "").lower().replace("-", "") != "utf8"
+        self._full, self._empty = ("#", "-") if plain else ("━", "╌")
+
+    def show(self, progress: State) -> None:
+        """Draw this state, if the last drawing is old enough."""
+        self._pace.add(progress)
+        now = time.monotonic()
+        if progress.seconds < PATIENCE or now < self._drawn + REDRAWN:
+            return
+        self._drawn = now
+        self._visible = True
+        self._listing.start()
+        width = shutil.get_terminal_size().columns - 1
+        self._write(_CLEAR_LINE + self._line(progress, width))
+
+    def close(self) -> None:
+        """Leave an empty line."""
+        if self._visible:
+            self._visible = False
+            self._write(_CLEAR_LINE)
+
+    def _line(self, progress: State, width: int) -> str:
+        text = words(progress, self._pace)
+        total = self._listing.total(progress)
+        part = share(progress, total)
+        if part is None:
+            return text[:width]
+        seconds = left(progress, total, self._pace)
+        end = f"{part:4.0%}" + ("" if seconds is None else f"  {clock(seconds)} left")
+        room = min(width - len(text) - len(end) - 4, 40)
+        if room < 8:
+            return f"{end.strip()}  {text}"[:width]
+        filled = round(part * room)
+        return f"{text}  {self._full * filled}{self._empty * (room - filled)}  {end}"
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            pass  # nobody looks on; the run matters more
+
+
+@contextmanager
+def displayed(stream: TextIO | None, source: Source | None, *, quiet: bool) -> Iterator[Display]:
+    """Show a run on `stream`: a bar where people look on, else lines, or nothing if `quiet`.
+
+    `source` is listed for the total that progress is measured by; None where that is not known.
+    """
+    display: Display
+    if quiet or stream is None:
+        display = Nothing()
+    elif stream.isatty() and os.environ.get("TERM") != "dumb":
+        display = Bar(stream, Listing(source))
+    else:
+        display = Lines(stream, Listing(source))
+    try:
+        yield display
+    finally:
+        display.close()

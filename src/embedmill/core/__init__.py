@@ -1,0 +1,1 @@
+"""The nouns, contracts and errors that everything else speaks of."""

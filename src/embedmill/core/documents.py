@@ -1,0 +1,172 @@
+"""Documents and their chunks: frozen values that the stages hand to one another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from embedmill.core.vectors import Cause, Vector
+
+
+class Kind(StrEnum):
+    """How a document's text is cut into chunks."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One unit of a source, listed but not yet read."""
+
+    id: str  # stable and unique within the store; for a file its absolute path
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since the epoch; 0 where the source has no times
+    ctime_ns: int = 0  # of the inode's last change, which no program can set; 0 where the source has none
+    inode: int = 0
+    reading: str = ""  # how its bytes are to be read, where not as usual: an encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One unit of a source with its text."""
+
+    id: str
+    text: str  # holds no lone surrogates
+    kind: Kind
+    content_hash: bytes  # SHA-256 of the bytes that the text was read from
+    size: int  # bytes
+    mtime_ns: int  # 0: do not trust size and time next time, compare the hash
+    ctime_ns: int = 0  # as in `Entry`; -1: do not trust it next time
+    inode: int = 0
+    paged: bool = False  # a form feed stands in the text before each page but the first
+    guessed: bool = False  # it does not say which encoding it is in, and is not in UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """The ledger's entry: which content, embedded how, is durably in the store."""
+
+    id: str
+    size: int
+    mtime_ns: int
+    content_hash: bytes
+    recipe: str  # all else that decides the document's rows: fingerprint and chunking
+    ctime_ns: int = 0
+    inode: int = 0
+
+
+def text_hash(context: str, text: str) -> bytes:
+    """SHA-256 of what the model is given for a chunk, without the model's own prompt."""
+    return hashlib.sha256(embedding_input(context, text).encode("utf-8", "replace")).digest()
+
+
+def embedding_input(context: str, text: str) -> str:
+    """The text that is embedded: the context header, if there is one, on lines of its own before the text."""
+    return f"{context}\n\n{text}" if context else text
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document's text: ``document.text[start:end] == text``."""
+
+    document: str  # Document.id
+    index: int  # 0, 1, 2 ... within the document
+    start: int  # characters (code points), inclusive
+    end: int  # characters, exclusive
+    line: int  # of the first character, from 1
+    end_line: int  # of the last character, from 1
+    text: str
+    context: str = ""  # heading path, embedded before the text; "" for none
+    tokens: int = 0  # what the model reads: context, prompt and special tokens included
+    page: int | None = None  # of the first character, from 1; None where the document has no pages
+
+    @property
+    def input(self) -> str:
+        """What the model is given (see `embedding_input`)."""
+        return embedding_input(self.context, self.text)
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of `input`: the chunk's key in the cache."""
+        return text_hash(self.context, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A chunk with its vector, ready to be stored."""
+
+    chunk: Chunk
+    hash: bytes  # chunk.hash, computed once
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it stands in a store."""
+
+    document: str
+    index: int
+    input: str  # what was embedded
+    vector: Vector
+    precision: str  # that the vector was computed in
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A chunk, or a whole document (`index` -1), that has no vector, and why."""
+
+    document: str
+    index: int
+    start: int
+    end: int
+    line: int
+    cause: Cause
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A document's new rows. Those already staged for it come before `records`."""
+
+    state: DocumentState
+    precision: str
+    records: Sequence[Record]
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search."""
+
+    document: str
+    chunk: int  # Chunk.index
+    start: int
+    end: int
+    line: int
+    end_line: int
+    score: float  # by the model's similarity: cosine, inner product, or the distance as a negative number
+    text: str
+    context: str
+    page: int | None = None  # as in `Chunk`
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """A file or folder that was given, and that lies in no other."""
+
+    path: str  # where it is, or was; behind "host:" on another machine
+    state: str  # "here", "gone" or "elsewhere"
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPath:
+    """A file or folder that a run was given."""
+
+    path: str  # its id; of a folder ending in "/"
+    options: Mapping[str, Any]  # the settings by which it was taken

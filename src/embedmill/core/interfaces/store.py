@@ -1,0 +1,122 @@
+"""Where documents and their vectors are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from embedmill.core.documents import (
+    DocumentState,
+    Failure,
+    GivenPath,
+    Hit,
+    Record,
+    Replacement,
+    RootStatus,
+    StoredChunk,
+)
+from embedmill.core.reports import StoreStatus
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Vector
+
+
+class StoredDocuments(Protocol):
+    """What is kept of documents. Writes come from one thread at a time."""
+
+    url: str
+
+    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Bind a store without vectors to the fingerprint's space.
+
+        Raises `SpaceMismatch` where it holds vectors of another.
+        """
+
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The ledger's entries of these documents; those that are not durably stored are missing."""
+
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
+        """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
+
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
+        """Keep part of a large document durably but unseen, until `replace` makes it whole."""
+
+    def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Put whole documents in place of what the store has of them, all in one transaction."""
+
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+
+    def touch(self, states: Sequence[DocumentState]) -> None:
+        """Note new sizes and times of documents whose content is as before."""
+
+    def see(self, ids: Sequence[str]) -> None:
+        """Note that these documents still exist (for `remove_unseen`)."""
+
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
+        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+
+        Documents of the `keep` scopes stay. Returns how many went. Raises `Stopped` where the run is stopped before
+        it is done.
+        """
+
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures, in the order of documents and chunks."""
+
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures, in order."""
+
+    def status(self) -> StoreStatus:
+        """What the store holds."""
+
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer.
+
+        Raises `Stopped` where the run is stopped before it is done.
+        """
+
+    def hurry(self, seconds: float) -> None:
+        """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""
+
+    def close(self) -> None:
+        """Release the store; may be called twice."""
+
+
+class Store(StoredDocuments, Protocol):
+    """Where records go and are read back. Finds documents again after they, or itself, have moved."""
+
+    def register(self, given: Sequence[str], options: str = "{}") -> None:
+        """Make known what a run takes: ids, those of folders ending in "/"; and, as JSON, how it takes them."""
+
+    def given_as(self, document: str) -> GivenPath | None:
+        """What a run was given that the document was taken by, and its options; None where that is not known."""
+
+    def root_list(self) -> list[RootStatus]:
+        """What was given: where it is, and how many documents the store has of it."""
+
+    def vanished(self) -> dict[str, int]:
+        """The paths of `root_list` that are gone from this machine, and how many documents the store has of each."""
+
+    def holds(self, scopes: Sequence[str]) -> bool:
+        """Whether there is any document, or failure, in these scopes, wherever it is."""
+
+    def forget(self, scopes: Sequence[str]) -> int:
+        """Remove what lies in these scopes, wherever it is: documents and failures. Returns how many documents."""
+
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
+        """The `k` chunks with the largest inner product, best first; ties in a stable order.
+
+        Only of documents whose id `fits`, where that is given.
+
+        A store that has an approximate index uses it unless `exact`.
+        """
+
+    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `look` is given each chunk that is sound as far as can be told without the model.
+        """

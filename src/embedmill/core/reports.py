@@ -1,0 +1,195 @@
+"""How far a run has come, what it did, and how a store stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from embedmill.core.rows import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What a store holds."""
+
+    documents: int
+    chunks: int
+    failures: int
+    model: str | None  # the name the space was first written under; None for an empty store
+    space: str | None
+    precision: tuple[str, ...]  # every precision that vectors in the store were computed with
+    dimension: int | None
+    bytes: int  # on disk, with the search matrix
+    document_prompt: str | None = None  # put before each document; None where that is not known, as of an empty store
+    query_prompt: str | None = None  # put before each query
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    documents: int  # finished, or found unchanged
+    bytes: int  # of those documents, and of the finished chunks of others
+    unchanged: int
+    chunks: int  # read so far
+    embedded: int
+    cached: int
+    duplicates: int
+    failed: int
+    tokens: int
+    restarts: int
+    seconds: float
+
+    @property
+    def done(self) -> int:
+        """The chunks that have become something: what the speed is told in."""
+        return self.embedded + self.cached + self.duplicates + self.failed
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.bytes
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        return f"documents {self.documents:,}, chunks {self.done:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker's place in a pool, what was done there, and the process that has it now."""
+
+    worker: int
+    pid: int | None  # None while there is none
+    state: str  # "starting", "idle", "busy", "missing" or "retired"
+    documents: int  # texts finished by all processes that had this place
+    batches: int
+    tokens: int
+    rss_mb: float  # of the process that has it now
+    age_seconds: float
+    restarts: int  # of this place
+    causes: Mapping[str, int]  # of its restarts
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run did. Every chunk is exactly one of embedded, cached, duplicate or failed."""
+
+    documents: int  # found and selected by the source; not what was left out when it was read
+    unchanged: int
+    removed: int
+    chunks: int
+    embedded: int
+    cached: int  # vectors taken from the cache or the store
+    duplicates: int  # equal to another chunk of the same run
+    truncated: int
+    failed: int
+    tokens: int  # embedded ones, padding not counted
+    seconds: float
+    model: str
+    space: str
+    precision: str
+    executor: str
+    workers: int
+    restarts: int
+    retries: int
+    store: str
+    stages: Mapping[str, float]  # seconds of work in each stage; stages overlap
+    skipped: Mapping[str, int]  # left out by the source: reason -> files
+    failures: int  # in the store when the run ended, earlier runs' included
+    worker_stats: Sequence[WorkerStats] = ()  # of worker processes, when the run ended
+    health: Sequence[str] = ()  # what was wrong with the workers then, a line each
+    tuning: str = ""  # why it had so many workers, where that was measured
+    deselected: int = 0  # still there and left out by this run's options: what an earlier run stored of them stays
+    vanished: Mapping[str, int] = field(default_factory=dict)  # roots that are gone: path -> documents in the store
+    missing: Sequence[str] = ()  # paths that were given, and are not there
+    interrupted: bool = False  # stopped before the end; what was finished is stored
+    unknown: int = 0  # chunks read by this run that have no token which the model knows; they are stored all the same
+    dry_run: bool = False
+    estimated_seconds: float | None = None  # dry run only
+    guessed: int = 0  # documents whose encoding was guessed, of those that were read
+    encoded_characters: int = 0  # base64, hex and the like in what was read, which is in no chunk
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Embedded tokens over the whole run's wall time; 0 of a dry run."""
+        return self.tokens / self.seconds if self.seconds and not self.dry_run else 0.0
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Embedded chunks over the whole run's wall time; 0 of a dry run."""
+        return self.embedded / self.seconds if self.seconds and not self.dry_run else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as it appears under ``--json``."""
+        return asdict(self) | {
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "chunks_per_second": round(self.chunks_per_second, 1),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """What is known of a table that has been ingested."""
+
+    store: str  # the database, without a password
+    table: str
+    text: str  # column
+    vector: str  # column
+    counts: Counts
+    model: str | None
+    space: str | None
+    dimension: int | None
+    index: str  # of the vectors: its name and method, or ""
+    document_prompt: str | None = None  # put before each text; None where that is not known
+    query_prompt: str | None = None  # to be put before each query
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a run over a table has come."""
+
+    rows: int  # written, or failed
+    total: int | None  # rows to do in all; None until they are counted
+    failed: int
+    restarts: int
+    seconds: float
+    doing: str = ""  # what is done after the vectors, such as "building the index"; "" until then
+    share: float | None = None  # of that, from 0 to 1
+
+    @property
+    def done(self) -> int:
+        """What the speed is told in."""
+        return self.rows
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.rows
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        left = "" if self.total is None else f", {self.total - self.rows:,} left"
+        return f"rows {self.rows:,}{left}"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport(Report):
+    """What one run over a table did. `documents` and `chunks` are rows.
+
+    `skipped` counts rows without a text, rows that have a vector of unknown origin, and rows whose text an earlier run
+    has found to be empty. These are not among the `failures` any more.
+    """
+
+    table: str = ""
+    text: str = ""  # the column that was read
+    vector: str = ""  # the column that was filled
+    last_key: str = ""  # of the last row that this run has written or failed
+    changed: int = 0  # texts that changed while they were embedded: their vector was not written, but a newer one
+    locked: int = 0  # rows that another session had locked until the end: they are left to the next run
+    measured: int = 0  # rows whose metrics this run has written
+    writers: int = 0  # connections that wrote at once, at most
+    index: str = ""  # what became of the index; "" where nothing was to be done

@@ -1,0 +1,1 @@
+"""What every run shares, whatever it reads and wherever it writes."""

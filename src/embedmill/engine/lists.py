@@ -1,0 +1,182 @@
+"""Vectors of a list of texts, whatever computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+
+import numpy as np
+
+from embedmill.core.checks import one_of, whole_number
+from embedmill.core.errors import EmbeddingError
+from embedmill.core.interfaces.embedder import TASKS, Embedder, Task
+from embedmill.core.vectors import Batch, Cause, Embedded, TokenIds, Vector, Vectors
+from embedmill.engine.batching import Outstanding, batches
+from embedmill.engine.unread import is_unread, warn_of_documents
+from embedmill.engine.validation import EmbeddingValidator
+
+OnProgress = Callable[[int], None]
+"""Told how many texts are done."""
+
+OnFailure = Callable[[int, Cause], None]
+"""Told which text has no vector, counted from 0, and why."""
+
+AT_ONCE = 4096
+"""Texts that are held at once where they come without end: half a minute's work of two cores, some 8 MB."""
+
+_CHARACTERS_AT_ONCE = 4_000_000
+
+_ENCODE_AT_ONCE = 64
+"""Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
+
+
+def checked(texts: Iterable[str]) -> list[str]:
+    """The texts as a list. Raises `TypeError` for what is no row of texts, as a single text."""
+    if isinstance(texts, str | bytes | Mapping | Set):
+        raise TypeError(f"expected a list of texts, got a {type(texts).__name__}: put a single text into a list")
+    listed = list(texts)
+    for row, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise TypeError(f"expected a list of texts: number {row} is a {type(text).__name__}")
+    return listed
+
+
+def embed_all(
+    texts: Iterable[str],
+    embedder: Embedder,
+    run: Callable[[Iterable[Batch]], Iterable[Embedded]],
+    *,
+    task: Task,
+    on_progress: OnProgress | None = None,
+) -> Vectors:
+    """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
+
+    `run` is an executor's, or does as one. Raises `TypeError` for anything but a list of texts, `UsageError` for a
+    task that there is not, and `EmbeddingError`, which has the vectors of the others, where texts have no vector or
+    one that no sound model gives.
+    """
+    listed = checked(texts)
+    one_of("task", task, TASKS)
+    unread: list[str] = []
+
+    def encode(some: Sequence[str]) -> Sequence[TokenIds]:
+        encoded = embedder.encode(some, task=task)
+        unread.extend(
+            text for text, ids in zip(some, encoded, strict=True) if text.strip() and is_unread(embedder, ids, task)
+        )
+        return encoded
+
+    vectors, causes = embed_list(listed, embedder.dimension, encode, run, on_progress)
+    validator = EmbeddingValidator(embedder.dimension, embedder.fingerprint.space.normalize)
+    causes = validator.check(vectors) | causes  # what has a cause already is NaN
+    warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
+    if causes:
+        vectors[list(causes)] = np.nan
+        raise _failed(len(listed), vectors, causes)
+    return vectors
+
+
+def embed_each(
+    texts: Iterable[str],
+    embed: Callable[[list[str]], Vectors],
+    *,
+    at_once: int,
+    on_progress: OnProgress | None = None,
+    on_failure: OnFailure | None = None,
+) -> Iterator[Vector]:
+    """The vectors of texts without end, ``(dimension,)`` each, in their order, in bounded memory.
+
+    `embed` is called with at most `at_once` texts, of 4 million characters together, or one that is longer. Raises
+    what it raises, with the text's number in all; where `on_failure` is given it is told of texts that fail, whose
+    vectors are NaN. Raises `TypeError` for what gives no texts, and `UsageError` for an `at_once` below 1.
+    """
+    if isinstance(texts, str | bytes | Mapping | Set):
+        raise TypeError(f"expected texts, got a {type(texts).__name__}: put a single text into a list")
+    whole_number("at_once", at_once)
+    return _each(iter(texts), embed, at_once, on_progress, on_failure)
+
+
+def _each(
+    texts: Iterator[str],
+    embed: Callable[[list[str]], Vectors],
+    at_once: int,
+    on_progress: OnProgress | None,
+    on_failure: OnFailure | None,
+) -> Iterator[Vector]:
+    first = 0
+    for window in _windows(texts, at_once):
+        try:
+            vectors = embed(window)
+        except EmbeddingError as error:
+            if on_failure is None:
+                raise _failed(len(window), error.vectors, error.causes, first) from error
+            vectors = error.vectors
+            for row, cause in sorted(error.causes.items()):
+                on_failure(first + row, cause)
+        first += len(window)
+        if on_progress is not None:
+            on_progress(first)
+        yield from vectors
+
+
+def _windows(texts: Iterator[str], at_once: int) -> Iterator[list[str]]:
+    window: list[str] = []
+    characters = 0
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"expected texts: number {number} is a {type(text).__name__}")
+        if window and (len(window) == at_once or characters + len(text) > _CHARACTERS_AT_ONCE):
+            yield window
+            window, characters = [], 0
+        window.append(text)
+        characters += len(text)
+    if window:
+        yield window
+
+
+def _failed(total: int, vectors: Vectors, causes: Mapping[int, Cause], first: int = 0) -> EmbeddingError:
+    row = min(causes)
+    return EmbeddingError(
+        f"{len(causes):,} of {total:,} texts have no vector, the first of them text {first + row:,}: "
+        f"{causes[row].type}: {causes[row].message}",
+        vectors,
+        causes,
+        first,
+    )
+
+
+def embed_list(
+    texts: Sequence[str],
+    dimension: int,
+    encode: Callable[[Sequence[str]], Sequence[TokenIds]],
+    run: Callable[[Iterable[Batch]], Iterable[Embedded]],
+    on_progress: OnProgress | None = None,
+) -> tuple[Vectors, dict[int, Cause]]:
+    """Vectors of ``(len(texts), dimension)`` in the texts' order; NaN in the rows that have a cause.
+
+    `run` is an executor's, or does as one. `on_progress` is told after every batch how many texts are done. Raises
+    `UsageError` where `run` does not answer each batch.
+    """
+    vectors = np.full((len(texts), dimension), np.nan, np.float32)
+    causes: dict[int, Cause] = {}
+    rows: Outstanding[list[int]] = Outstanding()
+
+    def encoded() -> Iterator[tuple[int, TokenIds]]:
+        for first in range(0, len(texts), _ENCODE_AT_ONCE):
+            yield from enumerate(encode(texts[first : first + _ENCODE_AT_ONCE]), start=first)
+
+    def calls() -> Iterator[Batch]:
+        for group in batches(encoded(), lambda item: len(item[1])):
+            batch = Batch(tuple(texts[row] for row, _ in group), tuple(ids for _, ids in group))
+            rows.add(batch, [row for row, _ in group])
+            yield batch
+
+    done = 0
+    for embedded in run(calls()):
+        own = rows.take(embedded)
+        vectors[own] = embedded.vectors
+        causes.update({own[row]: cause for row, cause in embedded.causes.items()})
+        done += len(own)
+        if on_progress is not None:
+            on_progress(done)
+    rows.check()
+    return vectors, causes

@@ -1,0 +1,1 @@
+"""Worker processes, which may crash, leak and hang without harm to the run."""

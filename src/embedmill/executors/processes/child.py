@@ -1,0 +1,159 @@
+"""The parent's side of one worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing import spawn
+from typing import Any, Final
+
+from embedmill.executors.processes.frames import Frame, Incoming, Kind, pack
+from embedmill.executors.processes.worker import DUMP_SIGNAL
+
+_TAIL: Final = 16_384  # bytes of what a worker printed that are kept
+_READ_AT_ONCE: Final = 1 << 18  # bytes
+_DUMPED_WITHIN: Final = 0.3  # seconds that a hanging worker has to print its stacks; a stopped one cannot
+
+_PROGRAM: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
+    "from embedmill.executors.processes.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+_ENVIRONMENT: Final = {
+    "TOKENIZERS_PARALLELISM": "false",  # workers do not tokenise, and a library that did would fight for the cores
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class IsolatedEmbedder:
+    """An embedder in a process of its own, as its supervisor sees it: nothing here blocks.
+
+    Raises `OSError` where the process cannot be started.
+    """
+
+    def __init__(self, factory: bytes, *, threads: int, main: Mapping[str, Any] | None = None) -> None:
+        """Start the process; `factory` is pickled, `main` what `multiprocessing.spawn` says of the user's script."""
+        if not (python := spawn.get_executable()):  # Python is embedded in another program
+            raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # as the interpreter itself takes them
+        self._incoming = Incoming()
+        self._outgoing = bytearray()
+        self._printed: deque[bytes] = deque()
+        with contextlib.ExitStack() as opened:
+            ours, theirs = socket.socketpair()
+            opened.callback(theirs.close)
+            held = opened.enter_context(contextlib.ExitStack())
+            held.callback(ours.close)
+            output, their_output = os.pipe()
+            opened.callback(os.close, their_output)
+            held.callback(os.close, output)
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
+                [python, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=their_output,
+                stderr=their_output,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | _ENVIRONMENT,
+                start_new_session=True,  # a terminal's Ctrl-C is for the parent, which stops in good order
+            )
+            held.pop_all()
+        self.socket, self.output, self.sentinel = ours, output, _sentinel(self._process.pid)
+        self.socket.setblocking(False)
+        os.set_blocking(output, False)
+        self.send(pack(Kind.FACTORY, facts={"threads": threads, "main": main}, body=factory))
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes wait for the socket to take them."""
+        return bool(self._outgoing)
+
+    def send(self, frame: bytes = b"") -> None:
+        """Send this and what still waits, as far as the socket takes it."""
+        self._outgoing += frame
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # of its end `receive` tells
+            while self._outgoing:
+                sent = self.socket.send(self._outgoing)
+                del self._outgoing[:sent]
+
+    def receive(self) -> tuple[list[Frame], bool]:
+        """What has come, and whether the worker's end is still open. Raises `ProtocolError`."""
+        frames: list[Frame] = []
+        while True:
+            try:
+                data = self.socket.recv(_READ_AT_ONCE)
+            except BlockingIOError:
+                return frames, True
+            except ConnectionError:
+                data = b""
+            if not data:
+                return frames, False
+            frames += self._incoming.feed(data)
+
+    def listen(self) -> bool:
+        """Take what the worker has printed; whether there may be more."""
+        while True:
+            try:
+                data = os.read(self.output, _READ_AT_ONCE)
+            except BlockingIOError:
+                return True
+            self._printed.append(data)
+            while sum(map(len, self._printed)) - len(self._printed[0]) > _TAIL:
+                self._printed.popleft()
+            if not data:
+                return False
+
+    def last_words(self, lines: int = 5) -> str:
+        """The last lines that the worker printed."""
+        text = b"".join(self._printed)[-_TAIL:].decode("utf-8", "replace")
+        said = [line for line in text.splitlines() if line.strip() and not line.startswith("Extension modules:")]
+        return "\n".join(said[-lines:])
+
+    def dump(self) -> str:
+        """Have a hanging worker print its stacks, and give what it printed. Waits for less than half a second."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, DUMP_SIGNAL)
+        time.sleep(_DUMPED_WITHIN)
+        self.listen()
+        return self.last_words(lines=60)
+
+    def release(self) -> int:
+        """Close what belongs to the process, end it where it has not ended, and give its exit code."""
+        self._process.kill()
+        code = self._process.wait()
+        self.listen()
+        self.socket.close()
+        os.close(self.output)
+        if self.sentinel is not None:
+            os.close(self.sentinel)
+        return code
+
+
+def _sentinel(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; elsewhere than on Linux its socket has to tell."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def died_of(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,306 @@
+"""Embed in worker processes, which may crash, leak and hang without harm to the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import pickletools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+from embedmill.core.errors import UsageError
+from embedmill.core.reports import WorkerStats
+from embedmill.core.vectors import Batch, Embedded
+from embedmill.executors.factory import Factory
+from embedmill.executors.pace import Pace
+from embedmill.executors.processes.fallback import Fallback
+from embedmill.executors.processes.inflight import Abandoned, Caller
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.recovery import Job
+from embedmill.executors.processes.slots import Restart
+from embedmill.executors.processes.supervisor import Supervisor, divided
+from embedmill.executors.processes.worker import IMPORTING
+from embedmill.runtime import machine
+from embedmill.runtime.closing import Closing
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+
+_QUEUED: Final = 1  # batches for each worker that wait beside those it holds
+
+
+class EmbedderPool(Closing):
+    """An executor of worker processes, each with an embedder of its own, under one supervising thread.
+
+    A worker that dies, hangs or grows without end is replaced, and what it held is tried again: whole and alone, then
+    text by text, until the text that kills its worker is found, which becomes a failure of its own. Where no worker
+    can be started, the pool says so once and embeds in this process.
+
+    `factory` makes the embedder, in the worker. Cores are divided among the `workers`, one for each core by default.
+    Nothing is started before `start` or `run`. Raises `UsageError` for a factory that a worker cannot be given, and
+    for a number of workers that makes no sense.
+    """
+
+    name = "processes"
+    tuning = ""
+
+    def __init__(
+        self,
+        factory: Factory,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        limits: Limits | None = None,
+        on_restart: Callable[[Restart], None] = lambda _: None,
+        pace: Pace | None = None,
+    ) -> None:
+        """`threads` are those of all workers together. `on_restart` is called from the supervisor's thread.
+
+        `pace` says when a call of the model may begin, in whichever worker; None for at once.
+        """
+        if os.environ.get(IMPORTING):
+            raise UsageError(
+                "a pool is started while a worker imports this script: put what starts it under "
+                "`if __name__ == '__main__':`, or define the factory in a module of its own"
+            )
+        self._threads = machine.cores() if threads is None else threads
+        self.workers = self._threads if workers is None else workers
+        most = machine.most_workers()
+        for name, value in (("threads", self._threads), ("workers", self.workers)):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise UsageError(f"{name} is {value!r}: give a whole number from 1 to {most}, 8 for each core")
+        if limits is not None and not isinstance(limits, Limits):
+            raise UsageError(f"limits is {limits!r}: give embedmill.Limits(...), or leave it out")
+        if not callable(factory):
+            raise UsageError(
+                f"factory is {factory!r}: give a function that makes an embedder, or take a "
+                "ParallelEmbeddingGenerator, which is given a model's name"
+            )
+        self._factory = factory
+        # A run that was abandoned may be collected, and so end, in the midst of anything that this thread does.
+        self._lock = threading.RLock()
+        self._closed = False
+        self._pace = pace
+        self._pid = os.getpid()
+        self._started = False
+        self._here: Fallback | None = None  # once no worker can be started
+        self._error: Exception | None = None
+        self._callers: set[Caller] = set()
+        pickled = _pickled(factory)
+        self._supervisor = Supervisor(
+            pickled,
+            divided(self._threads, self.workers),
+            limits or Limits(),
+            main=_main_module(pickled),
+            on_restart=on_restart,
+            no_workers=_weakly(self._go_on_without_workers),
+            out_of_time=_weakly(self._out_of_time),
+            pace=pace,
+        )
+        self._end = weakref.finalize(self, self._supervisor.close)  # of a pool that was forgotten, too
+
+    @property
+    def restarts(self) -> int:
+        """Workers replaced so far, planned replacements included."""
+        return self._supervisor.crew.restarts
+
+    @property
+    def retries(self) -> int:
+        """Batches, or parts of one, that were tried again so far."""
+        return self._supervisor.retries + (self._here.retries if self._here else 0)
+
+    def start(self) -> None:
+        """Begin to start the workers, without waiting for them."""
+        self._check_process()
+        with self._lock:
+            if self._started or self._closed:
+                return
+            self._started = True
+            try:
+                self._supervisor.start()
+            except (OSError, RuntimeError) as error:  # no descriptor, or no thread
+                self._supervisor.crew.trouble = str(error)
+                self._go_on_without_workers(None)
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
+        """Embed the batches; results come in the batches' order.
+
+        What is in flight is bounded in batches and in tokens; but the results behind a batch that hangs or is being
+        recovered may pile up to some hundred batches, so that the other workers need not wait for it.
+        """
+        if self._closed:
+            raise RuntimeError("this pool is closed: make a new one")
+        self._check_process()
+        self.start()
+        caller = Caller()
+        with self._lock:
+            self._callers.add(caller)
+        try:
+            for batch in batches:
+                if caller.hurried:
+                    return
+                self._submit(caller.job(batch))
+                while (embedded := caller.next(self._most_in_flight())) is not None:
+                    yield embedded
+                    self._check_process()
+            for embedded in caller.rest():
+                yield embedded
+                self._check_process()
+        finally:
+            if os.getpid() == self._pid:
+                caller.end(Abandoned())
+                with self._lock:
+                    self._callers.discard(caller)
+
+    def _check_process(self) -> None:
+        """Raise `RuntimeError` in a process that was forked: the workers answer to the one that has started them."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("this pool belongs to the process that was forked: make a new one in this one")
+
+    def _most_in_flight(self) -> int:
+        return self.workers * (self._supervisor.concurrency + 1 + _QUEUED)
+
+    def _submit(self, job: Job) -> None:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this pool is closed: make a new one")
+            if self._error is not None:
+                raise self._error
+            (self._here or self._supervisor).submit(job)
+
+    def hurry(self, seconds: float) -> None:
+        """Give up what is not finished within so many seconds: `run` ends then, with what is."""
+        # And no more: this may be a signal handler.
+        self._supervisor.give_up_at = time.monotonic() + seconds
+        if self._here is not None:
+            self._here.give_up_at = self._supervisor.give_up_at
+
+    def close(self) -> None:
+        """End the workers; may be called twice. A `run` that is under way raises `RuntimeError`.
+
+        In a process that was forked it does nothing: the workers are the other one's.
+        """
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            closing, self._closed = not self._closed, True
+        if not closing:
+            return
+        self._end()
+        if self._here is not None:
+            self._here.close()
+        self._end_callers(RuntimeError("the pool was closed"))
+
+    def stats(self) -> list[WorkerStats]:
+        """What each worker is doing and has done; behind them the one that tries alone what workers have died of.
+
+        Empty before anything was started.
+        """
+        if not self._started:
+            return []
+        crew = self._supervisor.crew
+        ward = [crew.ward] if crew.ward.restarts or crew.ward.worker else []
+        return [slot.stats() for slot in (*crew.slots, *ward)]
+
+    def check_health(self) -> list[str]:
+        """What is wrong now, a line each; empty while all is well."""
+        if self._closed:
+            return ["the pool is closed"]
+        if self._error is not None:
+            return [f"the pool has failed: {type(self._error).__name__}: {self._error}"]
+        crew = self._supervisor.crew
+        reason = f" ({crew.trouble})" if crew.trouble else ""
+        if self._here is not None:
+            return [f"no worker process can be started{reason}: texts are embedded in this process"]
+        retired = [
+            f"worker {slot.index} {'had no memory' if slot.too_many else 'died again and again'} and is not replaced "
+            f"({_listed(slot.causes)})"
+            for slot in crew.slots
+            if slot.retired
+        ]
+        return [*retired, *([f"a worker could not be started{reason}: it is tried again"] if reason else [])]
+
+    def _end_callers(self, outcome: Exception) -> None:
+        self._tell_callers(lambda caller: caller.end(outcome))
+
+    def _tell_callers(self, tell: Callable[[Caller], None]) -> None:
+        with self._lock:
+            callers = list(self._callers)
+        for caller in callers:
+            tell(caller)
+
+    # --- called from the supervisor's thread ------------------------------------------------------------
+
+    def _out_of_time(self) -> None:
+        self._tell_callers(Caller.hurry)
+
+    def _go_on_without_workers(self, error: Exception | None) -> None:
+        if error is not None:
+            self._fail(error)
+            return
+        log.warning(
+            "no worker process can be started (%s): embedding in this process, where a crash would end the run",
+            self._supervisor.crew.trouble,
+        )
+        with self._lock:
+            try:
+                self._here = here = Fallback(
+                    self._factory, self._threads, _weakly(self._fail), _weakly(self._out_of_time), self._pace
+                )
+                here.give_up_at = self._supervisor.give_up_at  # a stop may have come just before
+            except RuntimeError as no_thread:
+                self._fail(no_thread)
+                return
+            weakref.finalize(self, here.close)
+            for job in self._supervisor.unassigned():
+                here.submit(job)
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            self._error = error
+        self._end_callers(error)
+
+
+def _weakly(method: Callable[_P, None]) -> Callable[_P, None]:
+    """The bound method as a function that does not keep its object, and does nothing once that is gone."""
+    weak = weakref.WeakMethod(method)
+
+    def call(*arguments: _P.args, **named: _P.kwargs) -> None:
+        if (bound := weak()) is not None:
+            bound(*arguments, **named)
+
+    return call
+
+
+def _pickled(factory: Factory) -> bytes:
+    try:
+        return pickle.dumps(factory)
+    except Exception as error:  # whatever the factory's own parts raise
+        raise UsageError(
+            f"the factory cannot be sent to a worker ({' '.join(str(error).split())}): define it at the top of a module"
+        ) from error
+
+
+def _main_module(pickled: bytes) -> dict[str, Any] | None:
+    """How a worker imports the user's script, where the factory needs that."""
+    if not any(argument == "__main__" for _, argument, _ in pickletools.genops(pickled)):
+        return None
+    told = spawn.get_preparation_data("embedmill-worker")
+    if "init_main_from_name" not in told and not Path(told.get("init_main_from_path", "")).is_file():
+        raise UsageError(
+            "the factory is defined where no worker can import it from (standard input, a notebook): put it into a "
+            "module"
+        )
+    wanted = ("sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
+    return {key: told[key] for key in wanted if key in told}
+
+
+def _listed(causes: Mapping[str, int]) -> str:
+    return ", ".join(f"{cause}: {number}" for cause, number in causes.items())

@@ -1,0 +1,446 @@
+"""The one thread that feeds and watches a pool's workers.
+
+All that changes about a worker happens here, one event after another: no lock guards it, and restarts never overlap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from embedmill.core import errors
+from embedmill.core.vectors import Cause
+from embedmill.executors.pace import Pace
+from embedmill.executors.processes.deadlines import Deadlines
+from embedmill.executors.processes.frames import Frame, Kind, ProtocolError, pack_batch, read_result
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.recovery import Job, Trial
+from embedmill.executors.processes.slots import Held, Restart, Slot, Worker
+from embedmill.executors.processes.worker import MODEL_FAILED
+from embedmill.executors.processes.workers import OUT_OF_MEMORY, Crew
+
+log = logging.getLogger(__name__)
+
+_TICK: Final = 0.1  # seconds between looks at the clock while there is something to wait for
+_IDLE_TICK: Final = 1.0  # seconds, while there is not
+_STOPPED: Final = 2.0  # seconds between two looks, after which this process must have been stopped itself
+_AHEAD: Final = 1  # batches that a worker holds beyond those it embeds at once
+_EARLY: Final = 0.8  # of the calls after which a worker is replaced: its successor is begun then
+_LONG_LIFE: Final = 16  # batches finished: a worker's memory has grown by then
+_SHORT_LIVES: Final = 8  # of the last worker, one after another, which the kernel has ended
+_WARD_AHEAD: Final = 2.0  # seconds before a deadline at which the ward's worker is started
+
+
+class Supervisor:
+    """Runs in a thread of its own from `start` to `close`."""
+
+    def __init__(
+        self,
+        factory: bytes,
+        threads: Sequence[int],
+        limits: Limits,
+        *,
+        main: Mapping[str, Any] | None,
+        on_restart: Callable[[Restart], None],
+        no_workers: Callable[[Exception | None], None],
+        out_of_time: Callable[[], None],
+        pace: Pace | None = None,
+    ) -> None:
+        """`threads` has one entry for each worker.
+
+        `no_workers` is called once, when none can be started: with the error where that would come in this process
+        too, else with None. `out_of_time` is called at the time `give_up_at`.
+        """
+        self.crew = Crew(
+            factory,
+            threads,
+            limits,
+            main=main,
+            on_restart=on_restart,
+            watch=self._watch,
+            unwatch=self._unwatch,
+        )
+        self.retries = 0
+        self.give_up_at = math.inf  # on the monotonic clock; set by any thread or signal handler
+        self._dimension = 0  # until a worker was ready
+        self._lives = 0  # short ones, of the last worker that there is memory for
+        self._alone = 0  # batches that it has finished
+        self._deadly = 0  # texts found to kill workers, since a batch was last finished
+        self._limits = limits
+        self._pace = pace
+        self._places = sum(threads)  # calls that keep the cores busy
+        if pace is not None:
+            pace.worker_pids = lambda: [worker.child.pid for worker in self.crew]
+        self._deadlines = Deadlines(limits)
+        self._no_workers = no_workers
+        self._out_of_time = out_of_time
+        self._queue: deque[Job] = deque()  # appended to by any thread, taken from by this one
+        self._suspects: deque[Trial] = deque()
+        self._number = 0
+        self._looked_at = 0.0
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="embedmill-pool", daemon=True)
+
+    def start(self) -> None:
+        """Begin; raises `OSError` where there is no descriptor left, `RuntimeError` where there is no thread."""
+        with contextlib.ExitStack() as opened:
+            self._selector = opened.enter_context(selectors.DefaultSelector())
+            self._wake_read, self._wake_write = os.pipe()
+            opened.callback(os.close, self._wake_read)
+            opened.callback(os.close, self._wake_write)
+            os.set_blocking(self._wake_read, False)
+            os.set_blocking(self._wake_write, False)
+            self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+            self._opened = opened.pop_all()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._opened.close()
+            raise
+
+    def submit(self, job: Job) -> None:
+        """Have a job done; callable from every thread."""
+        self._queue.append(job)
+        self._wake()
+
+    def unassigned(self) -> Iterator[Job]:
+        """The jobs that no worker has been given; they are taken away from here."""
+        while self._queue:
+            yield self._queue.popleft()
+
+    def close(self) -> None:
+        """End all workers now and then the thread; from within `on_restart`, soon."""
+        self._ending = True
+        if self._thread.is_alive():
+            self._wake()
+            if threading.current_thread() is not self._thread:
+                self._thread.join()
+
+    @property
+    def concurrency(self) -> int:
+        """Batches that a worker embeds at once; a guess until one has told."""
+        return max((worker.concurrency for worker in self.crew), default=1)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._looked_at = time.monotonic()
+            while not self._ending:
+                self._start_missing()
+                self._assign()
+                busy = self._suspects or self._queue or any(worker.held or not worker.ready for worker in self.crew)
+                for key, _ in self._selector.select(_TICK if busy or self.crew.missing() else _IDLE_TICK):
+                    key.data()
+                self._look_at_the_clock()
+        except BaseException as error:  # a defect of ours must not leave the callers waiting
+            log.exception("the pool's supervisor failed")
+            self._no_workers(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        finally:
+            self._ended(sum(len(worker.held) for worker in self.crew))
+            self.crew.end()
+            self._opened.close()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # it is awake, or has ended
+            os.write(self._wake_write, b"!")
+
+    def _woken(self) -> None:
+        os.read(self._wake_read, 4096)
+
+    def _watch(self, worker: Worker) -> None:
+        child = worker.child
+        self._selector.register(child.socket, selectors.EVENT_READ, lambda: self._hear(worker))
+        self._selector.register(child.output, selectors.EVENT_READ, lambda: self._listen(worker))
+        if child.sentinel is not None:
+            self._selector.register(child.sentinel, selectors.EVENT_READ, lambda: self._hear(worker, ended=True))
+        self._send(worker)
+
+    def _unwatch(self, worker: Worker) -> None:
+        for opened in (worker.child.socket, worker.child.output, worker.child.sentinel):
+            if opened is not None:
+                with contextlib.suppress(KeyError, ValueError):  # its output had ended before
+                    self._selector.unregister(opened)
+
+    def _start_missing(self) -> None:
+        if self.crew.all_retired or self._deadly > self._limits.max_deadly_texts:  # none of it must come in here
+            self._suspects.extend(Trial.of(job) for job in self.unassigned())
+            self._fail_suspects("every worker died again and again: see the log, with -v")
+        elif self.crew.cannot_start and len(self.crew.missing()) == sum(not slot.retired for slot in self.crew.slots):
+            self._fall_back(None)
+        else:
+            self.crew.start_missing()
+
+    def _fall_back(self, error: Exception | None) -> None:
+        """Leave the rest to this process; what workers have died of is not tried there."""
+        self._ending = True
+        if error is None:
+            self._suspects.extend(held.trial for worker in self.crew for held in worker.held.values())
+            self._fail_suspects("workers died of its batch, and none is left to try it in")
+        self._no_workers(error)
+
+    def _fail_suspects(self, reason: str) -> None:
+        for trial in self._suspects:
+            trial.fail(Cause("WorkerDied", reason), self._dimension)
+        self._suspects.clear()
+
+    # --- giving work ----------------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        if self._suspects and not any(worker.alone and not worker.leaving for worker in self.crew):
+            self.crew.isolate()
+        gave = True
+        while gave:  # the worker that has the least comes first: none waits while another holds more than it works at
+            gave = False
+            for worker in sorted(self.crew, key=lambda worker: len(worker.held) / worker.concurrency):
+                if not self._in_pace(worker):
+                    continue
+                if trial := self._next_for(worker):
+                    self._give(worker, trial)
+                    gave = True
+                    break
+
+    def _in_pace(self, worker: Worker) -> bool:
+        """Whether the pace lets another call begin, in this worker."""
+        if self._pace is None:
+            return True
+        ahead = sum(worker.concurrency + _AHEAD for worker in self.crew)
+        if self._pace.places(self._places) == self._places and not self._pace.sleeps:
+            return self._pace.may_begin(self._places, ahead)
+        calls = max(1, min(worker.concurrency, self.crew.slot(worker).threads))
+        return len(worker.held) < calls and self._pace.may_begin(self._places)
+
+    def _ended(self, calls: int) -> None:
+        if self._pace is not None:
+            self._pace.end(calls)
+
+    def _next_for(self, worker: Worker) -> Trial | None:
+        if not worker.ready or worker.leaving:
+            return None
+        if worker.alone:
+            if worker.held:
+                return None
+            while self._suspects:
+                trial = self._suspects.popleft()
+                if trial.job.outcome is None:
+                    return trial
+            if worker is self.crew.ward.worker:
+                return None
+            worker.alone = False
+        while len(worker.held) < worker.concurrency + _AHEAD and self._queue:
+            job = self._queue.popleft()
+            if job.outcome is None:
+                return Trial.of(job)
+        return None
+
+    def _give(self, worker: Worker, trial: Trial) -> None:
+        self._number = (self._number + 1) % 2**32
+        worker.held[self._number] = Held(trial)
+        if self._pace is not None:
+            self._pace.begun()
+        worker.begin(time.monotonic())
+        worker.calls += 1
+        self._send(worker, pack_batch(self._number, trial.batch))
+        most = self._limits.max_documents_per_worker
+        if most is not None and worker.calls >= most * _EARLY:
+            self.crew.replace(worker, "documents", at_once=worker.calls >= most)
+
+    def _send(self, worker: Worker, frame: bytes = b"") -> None:
+        worker.child.send(frame)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.child.unsent else 0)
+        self._selector.modify(worker.child.socket, events, lambda: self._hear(worker))
+
+    # --- hearing ----------------------------------------------------------------------------------------
+
+    def _listen(self, worker: Worker) -> None:
+        if worker in self.crew and not worker.child.listen():
+            self._selector.unregister(worker.child.output)
+
+    def _hear(self, worker: Worker, *, ended: bool = False) -> None:
+        if worker not in self.crew:  # given up earlier in the same round
+            return
+        try:
+            frames, still_open = worker.child.receive()
+            for frame in frames:
+                if worker in self.crew:  # the frame before may have been its last
+                    self._take(worker, frame)
+        except ProtocolError as error:
+            self._lost(worker, Cause("WorkerDied", f"the worker sent garbage ({error})"))
+            return
+        if self._ending or worker not in self.crew:
+            return
+        if ended or not still_open:
+            self._lost(worker)
+        else:
+            self._send(worker)
+
+    def _take(self, worker: Worker, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.RESULT if frame.number in worker.held:
+                self._take_result(worker, frame)
+            case Kind.READY if not worker.ready:
+                self._take_ready(worker, frame)
+            case Kind.FAILED if not worker.ready:
+                self._take_failed(worker, frame)
+            case Kind.FAILED if frame.facts.get("type") == MODEL_FAILED:
+                self.crew.replace(worker, "model failure")
+            case Kind.FAILED:
+                self._take_unusable(worker, str(frame.facts.get("message")))
+            case _:
+                raise ProtocolError(f"{frame.kind.name} was not expected")
+
+    def _take_ready(self, worker: Worker, frame: Frame) -> None:
+        dimension, concurrency = frame.facts.get("dimension"), frame.facts.get("concurrency")
+        if not isinstance(dimension, int) or not isinstance(concurrency, int) or concurrency < 1:
+            raise ProtocolError("a worker that does not say what it can do")
+        self._dimension = dimension
+        self.crew.ready(worker, concurrency)
+
+    def _take_failed(self, worker: Worker, frame: Frame) -> None:
+        kind, message = str(frame.facts.get("type")), str(frame.facts.get("message"))
+        log.debug("%s", frame.facts.get("trace"))
+        error = errors.told(kind, message)
+        if error is not None and not self._dimension:
+            self._fall_back(error)  # it says what to do, and would come in this process too
+        else:
+            self._lost(worker, Cause(kind, message))
+
+    def _take_unusable(self, worker: Worker, message: str) -> None:
+        """A worker's model cannot be used any more, which is no text's fault: one more worker is tried."""
+        self.crew.lost(worker, Cause("ModelUnusable", message))
+        self._ended(len(worker.held))
+        for held in worker.held.values():
+            trial = held.trial
+            trial.job.unusable += 1
+            if trial.job.unusable > 1:
+                trial.job.finish(errors.ModelUnusable(message))
+            elif trial.whole:
+                self._queue.appendleft(trial.job)
+            else:
+                self._suspects.appendleft(trial)
+
+    def _take_result(self, worker: Worker, frame: Frame) -> None:
+        held = worker.held[frame.number]
+        trial = held.trial
+        embedded, retries = read_result(frame, trial.batch)
+        if embedded.vectors.shape[1] != self._dimension:
+            raise ProtocolError(f"vectors of {embedded.vectors.shape[1]} numbers, not of {self._dimension}")
+        del worker.held[frame.number]
+        self._ended(1)
+        now = time.monotonic()
+        self._deadlines.learn(trial.batch.tokens, now - (held.since or now))
+        worker.begin(now)
+        worker.idle_since = now
+        self.crew.slot(worker).finished(worker, trial)
+        self._deadly = 0
+        self._alone += 1
+        self.retries += retries
+        for row, cause in embedded.causes.items():
+            log.debug("text %d of a batch of %d: %s", row, len(trial.batch.texts), cause.trace)
+        trial.settle(embedded)
+        self.crew.part(worker)
+
+    # --- the clock --------------------------------------------------------------------------------------
+
+    def _look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        if now >= self.give_up_at:
+            self.give_up_at = math.inf
+            self._out_of_time()
+        since_last, self._looked_at = now - self._looked_at, now
+        if since_last > _STOPPED:  # the workers' answers may lie here unread, or they were stopped with us
+            for worker in self.crew:
+                worker.forgive(since_last)
+        for worker in list(self.crew):
+            self._judge(worker, now)
+        self.crew.close_idle_ward(now)
+        for worker, cause in self.crew.weigh(now):
+            self._lost(worker, cause)
+
+    def _judge(self, worker: Worker, now: float) -> None:
+        """Give up a worker that takes far too long; prepare for that a little earlier."""
+        if not worker.ready:
+            if now - worker.started > self._limits.start_seconds:
+                reason = f"it was not ready within {self._limits.start_seconds:g} s"
+                self._lost(worker, Cause("WorkerHung", reason))
+        elif late := self._deadlines.late(worker, now):
+            waited = now - (late.since or now)
+            stacks = worker.child.dump()
+            log.warning("a worker gave no answer within %.0f s and is replaced (-v shows its stacks)", waited)
+            log.info("its stacks:\n%s", stacks)
+            self._lost(worker, Cause("WorkerHung", f"the worker gave no answer within {waited:.0f} s"), late=late)
+        elif self._deadlines.late(worker, now + _WARD_AHEAD) and not worker.alone:
+            self.crew.open_ward()
+
+    def _lost(self, worker: Worker, cause: Cause | None = None, *, late: Held | None = None) -> None:
+        """A worker is dead, or has to be: what it held is tried again; `late` is what it hung on."""
+        slot = self.crew.slot(worker)
+        cause = self.crew.lost(worker, cause)
+        self._ended(len(worker.held))
+        if cause.type == OUT_OF_MEMORY and self._out_of_memory(worker, slot):
+            return
+        for held in worker.held.values():
+            if held.trial.job.outcome is None:
+                self.retries += 1
+                again = held.trial.after_death(cause, self._dimension, hung=held is late)
+                if worker.alone:  # one culprit is found before the next is looked for
+                    self._suspects.extendleft(reversed(again))
+                else:
+                    self._suspects.extend(again)
+                if not again:
+                    self._deadly += 1
+                    self._lives = self._alone = 0
+                    self.crew.blameless()
+
+    def _out_of_memory(self, worker: Worker, slot: Slot) -> bool:
+        """The kernel has killed a worker: whether that is seen to, with no text to blame.
+
+        First fewer workers are tried. A last one that had finished something has grown until there was no room, and is
+        replaced. One that dies of what it is given first may have met a text that takes all there is; that is looked
+        into as with other deaths, but only where many others have been finished: else the run ends.
+        """
+        if self.crew.go_on_with_fewer(slot):
+            self._give_back(worker)
+            self._lives = self._alone = 0
+            return True
+        self._lives += 1 if worker.ready else 3
+        if worker.batches >= _LONG_LIFE:
+            self._lives = 0
+        convicting = worker.ready and not worker.batches
+        if self._lives <= _SHORT_LIVES and (not convicting or self._alone >= _LONG_LIFE):
+            if not convicting:
+                self._give_back(worker)
+            return not convicting
+        if self._lives <= _SHORT_LIVES:
+            self._give_back(worker)
+            return True
+        self._fall_back(
+            errors.LimitReached(
+                "memory is too short for one worker process, the kernel has killed it again and again: raise the limit "
+                "of memory (of the container, if it is in one), or take --executor threads or a smaller model"
+            )
+        )
+        return True
+
+    def _give_back(self, worker: Worker) -> None:
+        """Have what a worker held done by another, as if it had not been given."""
+        for held in reversed(worker.held.values()):
+            if held.trial.job.outcome is None:
+                self.retries += 1
+                if held.trial.whole and not held.trial.job.suspect:
+                    self._queue.appendleft(held.trial.job)
+                else:
+                    self._suspects.appendleft(held.trial)
+
+
+def divided(cores: int, workers: int) -> list[int]:
+    """Threads for each of so many workers: all cores, at least one each."""
+    return [max(1, cores // workers + (index < cores % workers)) for index in range(workers)]

@@ -1,0 +1,126 @@
+"""A worker process: loads one embedder and embeds what comes over its socket, until the socket closes.
+
+Started by `child.py` in a fresh interpreter. Whatever the embedder prints goes to the parent as text, never into the
+socket. When the parent dies, so does the worker, in the midst of whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import queue
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from multiprocessing import spawn
+from typing import Any, Final, NoReturn
+
+from embedmill.core.errors import ModelUnusable
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.vectors import Cause
+from embedmill.engine.bisect import isolate
+from embedmill.executors.factory import Factory, loaded
+from embedmill.executors.processes.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
+
+DUMP_SIGNAL: Final = signal.SIGUSR1
+"""Makes a worker print the stacks of all its threads, even where it hangs in native code."""
+
+IMPORTING: Final = "EMBEDMILL_WORKER_IMPORTING"
+"""Set while a worker imports the user's script for its factory: a pool that is begun then would begin itself again."""
+
+MODEL_FAILED: Final = "ModelFailed"
+"""The type in a FAILED frame of a worker whose model has failed, and which has recovered."""
+
+_READ_AT_ONCE: Final = 1 << 18  # bytes
+_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+
+
+def main(descriptor: int, parent: int) -> NoReturn:
+    """Serve on the socket with this descriptor for the process `parent`; never returns."""
+    _settle(parent)
+    connection = socket.socket(fileno=descriptor)
+    frames = _frames(connection)
+    try:
+        embedder = _load(next(frames))
+        ready = {"dimension": embedder.dimension, "concurrency": embedder.concurrency}
+    except BaseException as error:  # a factory may do anything, sys.exit() included
+        connection.sendall(_failed(error))
+        os._exit(1)
+    connection.sendall(pack(Kind.READY, facts=ready))
+    work: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+    sending = threading.Lock()
+    for number in range(embedder.concurrency):
+        threading.Thread(
+            target=_embed, args=[embedder, work, connection, sending], name=f"embed-{number}", daemon=True
+        ).start()
+    for frame in frames:
+        work.put(frame)
+    os._exit(0)  # the parent has closed the socket, or is no more
+
+
+def _settle(parent: int) -> None:
+    """Make this process one that cannot outlive its parent, and that only its parent stops."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the parent finishes what is in flight
+    faulthandler.enable()
+    faulthandler.register(DUMP_SIGNAL)
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before it could be told of
+        os._exit(0)
+    # Half of openvino's import time, for a converter that no embedder uses (see `embedmill.cli`).
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+
+
+def _frames(connection: socket.socket) -> Iterator[Frame]:
+    incoming = Incoming()
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(_READ_AT_ONCE):
+            yield from incoming.feed(data)
+
+
+def _load(frame: Frame) -> Embedder:
+    if frame.facts["main"]:  # the factory is defined in the user's script, which has to be imported for it
+        os.environ[IMPORTING] = "1"
+        spawn.prepare(dict(frame.facts["main"]))
+        del os.environ[IMPORTING]
+    factory: Factory = pickle.loads(frame.body)  # noqa: S301 - the parent's own, over a private socket
+    return loaded(factory, frame.facts["threads"])
+
+
+def _failed(error: BaseException) -> bytes:
+    cause = Cause.of(error)
+    return pack(Kind.FAILED, facts={"type": cause.type, "message": cause.message, "trace": cause.trace})
+
+
+def _failures(embedder: Embedder) -> int:
+    """Calls of the model that have failed, where the embedder counts them."""
+    failures = getattr(embedder, "failures", 0)
+    return failures if isinstance(failures, int) else 0
+
+
+def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
+    try:
+        while True:
+            frame: Frame = work.get()
+            failures = _failures(embedder)
+            embedded, retries = isolate(embedder, read_batch(frame))
+            result = pack_result(frame.number, embedded, retries)
+            with sending:
+                connection.sendall(result)
+                if _failures(embedder) > failures:  # it has recovered, but this process has seen better days
+                    connection.sendall(pack(Kind.FAILED, facts={"type": MODEL_FAILED}))
+    except ModelUnusable as error:
+        with sending:
+            connection.sendall(_failed(error))
+        os._exit(1)
+    except BaseException:  # no fault of a text: better a death, which the parent notices, than a thread less
+        traceback.print_exc()
+        os._exit(1)

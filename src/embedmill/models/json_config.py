@@ -1,0 +1,147 @@
+"""A model's JSON files come from strangers: every value is checked as it is taken."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from embedmill.core.errors import ModelError
+
+MAX_BYTES = 8 << 20  # the largest known config files have some 100 KB; a tokenizer.json is not read here
+
+
+_REMEDIES: Final = {
+    errno.EACCES: "ask for the right to read it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "end other programs, or raise the machine's limit of open files",
+    errno.ENOMEM: "free memory, or raise the limit",
+}
+
+
+def unreadable(path: Path, error: OSError) -> ModelError:
+    """The error for a file that the system does not give; only where nothing else says why is it the file's own."""
+    return ModelError(f"{path}: cannot be read ({error.strerror}): {_REMEDIES.get(error.errno or 0, 'fetch it again')}")
+
+
+def check_size(path: Path, most: int) -> None:
+    """Raise `ModelError` for what is no file, so that reading it might never end, or a larger one than any model's."""
+    if not path.is_file():
+        raise ModelError(f"{path}: is no regular file: fetch the model again")
+    if path.stat().st_size > most:
+        raise ModelError(f"{path}: larger than {most >> 20} MiB, which no model's is")
+
+
+def read_json(path: Path) -> Any:
+    """The file's JSON value. Raises `ModelError` where it cannot be read or is no JSON."""
+    try:
+        check_size(path, MAX_BYTES)
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}): fetch the model again") from error
+
+
+class Config:
+    """One JSON object. Errors name the file and the field. A field that is null counts as missing."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
+        self.path = path
+        self._values = values
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read the file, which must hold an object."""
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ModelError(f"{path}: must hold a JSON object, not {_kind(values)}")
+        return cls(path, values)
+
+    @classmethod
+    def read_if_there(cls, path: Path) -> Config:
+        """Read the file; where there is none, nothing is set."""
+        return cls.read(path) if path.exists() else cls(path, {})
+
+    def has(self, name: str) -> bool:
+        """Whether the field is set."""
+        return self._values.get(name) is not None
+
+    def first(self, *names: str) -> str:
+        """The first of these names that is set; the first of all where none is."""
+        return next((name for name in names if self.has(name)), names[0])
+
+    def value(self, name: str) -> Any:
+        """The field as it is, unchecked; None where it is missing."""
+        return self._values.get(name)
+
+    def integer(self, name: str, default: int | None = None, *, low: int = 1, high: int = 1 << 24) -> int:
+        """A whole number from `low` to `high`."""
+        value = self._take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.wrong(name, f"a whole number from {low} to {high}", value)
+        return value
+
+    def limit(self, name: str, high: int = 1 << 24) -> int | None:
+        """A length limit, which some files write as 1e30 for "none": then, or where it is missing, None."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
+            raise self.wrong(name, "a whole number of tokens", value)
+        return int(value) if value <= high else None
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number that is not negative."""
+        value = self._take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise self.wrong(name, "a number", value)
+        return float(value)
+
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        """True or false."""
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false", value)
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string."""
+        value = self._take(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a string", value)
+        return value
+
+    def object(self, name: str) -> Config:
+        """An object within this one; nothing is set in it where it is missing."""
+        value = self._values.get(name)
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, "an object", value)
+        return Config(self.path, value)
+
+    def names(self) -> list[str]:
+        """The fields that are set."""
+        return [name for name in self._values if self.has(name)]
+
+    def wrong(self, name: str, wanted: str, value: Any) -> ModelError:
+        """The error to raise where a field's value cannot be right."""
+        shown = repr(value) if len(repr(value)) <= 60 else _kind(value)
+        return ModelError(f"{self.path}: {name!r} must be {wanted}, not {shown}")
+
+    def _take(self, name: str, default: Any) -> Any:
+        value = self._values.get(name)
+        if value is not None:
+            return value
+        if default is None:
+            raise ModelError(f"{self.path}: {name!r} is missing: the model's files are incomplete")
+        return default
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

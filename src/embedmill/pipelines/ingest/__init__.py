@@ -1,0 +1,1 @@
+"""Vectors for the rows of a user's table."""

@@ -1,0 +1,333 @@
+"""The story of a run over a table.
+
+    Table.claim -> tokenise, hash                                   (a thread)
+                -> known vectors: this run's, the cache's
+                -> batches of nearly one length -> Executor -> validate   (the executor's threads or processes)
+                -> Table.write: vectors, metrics and marks          (some threads, a connection each)
+
+All of this runs at once; between the stages lie queues of a few pages. A row is done in the transaction that writes
+its vector, so that a run may be killed at any moment. Rows that other runs hold are waited for at the end: should one
+of them die, this one takes over what it held.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from typing import Any, Final
+
+from embedmill.core.checks import whole_number
+from embedmill.core.errors import Stopped
+from embedmill.core.interfaces.cache import VectorCache
+from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.executor import TO_FINISH, Executor
+from embedmill.core.interfaces.table import Table
+from embedmill.core.reports import IngestProgress, IngestReport
+from embedmill.core.rows import EMPTY_TEXT, LARGE_PAGE, Key, Row, shown
+from embedmill.core.vectors import Cause, Vector
+from embedmill.engine.dedup import Matching
+from embedmill.engine.unread import is_unread
+from embedmill.pipelines.ingest.metrics import measure_rows
+from embedmill.pipelines.ingest.report import table_report
+from embedmill.pipelines.ingest.text_metrics import measure
+from embedmill.pipelines.ingest.width import NARROWEST, Width
+from embedmill.pipelines.ingest.writers import RowPiece, State, Tuning, Writers
+from embedmill.runtime.channel import Closed, Queue
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 500
+"""Rows that are claimed, and written, at once: some 0.8 MB of vectors of 384 numbers. Fewer cost round trips, more
+memory, and more work that a kill repeats."""
+
+_PASSES: Final = 10
+"""Times that texts which change while they are embedded are embedded anew; what changes still is for the next run."""
+
+LOCK_PATIENCE: Final = 60.0
+"""Seconds that rows which others have locked are waited for, when all else is done."""
+
+_SAY_AFTER: Final = 10.0  # seconds that other runs are waited for
+
+_LOOK_AGAIN: Final = (0.2, 2.0)  # seconds between two looks at what other runs hold: at first, and at most
+
+
+Page = Sequence["RowPiece | tuple[Row, Cause]"]
+"""Rows that have been claimed together: those to be embedded, and those that cannot be."""
+
+
+class Ingestor:
+    """Fills a table's vectors, embedding only what is not known yet."""
+
+    def __init__(
+        self,
+        table: Table,
+        embedder: Embedder,
+        executor: Executor,
+        *,
+        cache: VectorCache | None = None,
+        batch: int = BATCH,
+        batch_size: int | None = None,
+        width: Width | None = None,
+        truncate: bool = True,
+        metrics: bool = True,
+        lock_patience: float = LOCK_PATIENCE,
+    ) -> None:
+        """`batch` rows are claimed, and written, at once; `batch_size` limits the texts in a call of the model.
+
+        `width` is how many pages wait and how many threads write; None: as it is measured to be best. Texts longer
+        than the model reads are cut, and counted, or fail without `truncate`. Rows that others have locked are waited
+        for at the end, for at most `lock_patience` seconds.
+        """
+        for name, number in (("batch", batch), ("batch_size", batch_size)):
+            if number is not None:
+                whole_number(name, number)
+        self._table = table
+        self._embedder = embedder
+        self._executor = executor
+        self._cache = cache
+        self._batch = batch
+        self._batch_size = batch_size
+        self._width = width
+        self._truncate = truncate
+        self._metrics = metrics
+        self._lock_patience = lock_patience
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the run early, from another thread or a signal handler; what has been embedded is written."""
+        self._stopping.set()
+        self._executor.hurry(TO_FINISH)
+        self._table.hurry(TO_FINISH)
+        if self._cache is not None:
+            self._cache.hurry(TO_FINISH)
+
+    def run(
+        self,
+        *,
+        overwrite: bool = False,
+        again: bool = False,
+        on_progress: Callable[[IngestProgress], None] = lambda _: None,
+    ) -> IngestReport:
+        """Fill what needs a vector, then build the index that the table was opened for.
+
+        `overwrite` and `again` are those of `Table.bind`. Raises `SpaceMismatch` and `StoreError`; what was written
+        before stays.
+        """
+        started = time.perf_counter()
+        table = self._table
+        if self._metrics:
+            table.metrics.check()  # before a column is added
+        table.bind(self._embedder.fingerprint, self._embedder.name, overwrite=overwrite, again=again)
+        if self._metrics:
+            table.metrics.prepare()
+        state = State(table, self._executor, started, on_progress)
+        state.count()
+        with Writers(table, state, self._width or NARROWEST, self._batch) as writers, suppress(Stopped):
+            self._passes(state, writers)
+        locked, removed, index = writers.give_up(), 0, ""
+        if locked and not self._stopping.is_set():
+            log.warning(
+                "%s: %s locked by another session%s: run again when it has ended",
+                table.name,
+                "1 row is" if locked == 1 else f"{locked:,} rows are",
+                f" ({who})" if (who := table.lockers()) else "",
+            )
+        stopped = self._stopping.is_set
+        with suppress(Stopped):
+            if not stopped():
+                removed = table.tidy()
+            if self._metrics and not stopped():
+                state.counts["measured"] += measure_rows(
+                    table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
+                )
+            if not stopped():
+                index = table.build_index(state.show, stopped)
+        interrupted = stopped()
+        if not interrupted:
+            table.note_filled()
+        return self._report(state, writers, removed=removed, index=index, locked=locked, interrupted=interrupted)
+
+    def _passes(self, state: State, writers: Writers) -> None:
+        """Go through the table until nothing is left that this run could do."""
+        wait, longest = _LOOK_AGAIN
+        changed, passes = -1, 0
+        until, waited_for_others = math.inf, 0.0
+        while not self._stopping.is_set():
+            if passes < _PASSES and state.counts["changed"] > changed:
+                changed, passes = state.counts["changed"], passes + 1
+                self._pass(state, writers)
+                state.tell()
+            elif self._table.held_elsewhere():  # should their run die, they are anybody's
+                state.show("waiting for rows that another run holds", None)
+                waited_for_others = self._say_whom(waited_for_others)
+                self._stopping.wait(wait)
+                wait = min(2 * wait, longest)
+                self._pass(state, writers)
+            elif writers.locked and time.monotonic() < until:
+                until = min(until, time.monotonic() + self._lock_patience)
+                state.show(f"waiting for {writers.locked:,} rows that another session has locked", None)
+                self._stopping.wait(min(wait, self._lock_patience))
+                wait = min(2 * wait, longest)
+                writers.try_again()
+            else:
+                self._say_what_changes(state.counts["changed"] - changed)
+                return
+
+    def _say_what_changes(self, rows: int) -> None:
+        """Say that texts have changed in each pass, and in the last one."""
+        if rows > 0:
+            log.warning(
+                "%s: the text of %s each time that it was embedded: run again when it has settled, or see whether a "
+                "trigger rewrites it with every change of the row",
+                self._table.name,
+                "1 row changed" if rows == 1 else f"{rows:,} rows changed",
+            )
+
+    def _say_whom(self, since: float) -> float:
+        """Say which other run is waited for, once, where that takes long; gives when the waiting has begun."""
+        now = time.monotonic()
+        if not since:
+            return now
+        if now > since + _SAY_AFTER:
+            who = self._table.lockers(runs=True)
+            log.warning("%s: waiting for rows that another run holds%s", self._table.name, f": {who}" if who else "")
+            return math.inf
+        return since
+
+    def _pass(self, state: State, writers: Writers) -> None:
+        """Go through the table once."""
+        pages: Queue[Page] = Queue((self._width or NARROWEST).ahead)
+        tuning = Tuning(pages, writers) if self._width is None else None
+        reader = threading.Thread(target=self._read, args=[state, pages], name="embedmill-read", daemon=True)
+        matching: Matching[RowPiece] = Matching(
+            self._embedder.fingerprint.space, self._known, writers.found, writers.failed
+        )
+        before = state.counts["chunks"]
+        reader.start()
+        try:
+            # A text waits for others of its length for at most so many: that bounds what is held in memory.
+            calls = matching.calls(
+                self._pieces(state, pages, matching, writers),
+                most=self._batch_size,
+                patience=self._batch * max(self._executor.workers, 2),
+            )
+            embedding = time.perf_counter()
+            for embedded in self._executor.run(takewhile(lambda _: not self._stopping.is_set(), calls)):
+                new = matching.settle(embedded)
+                if self._cache is not None and new:
+                    self._cache.put_many(new, self._embedder.fingerprint)
+                state.tell()
+                if tuning is not None:
+                    tuning.adapt()
+            if not self._stopping.is_set():
+                matching.check_complete()
+            state.seconds["embed"] += time.perf_counter() - embedding
+        finally:
+            pages.fail(Closed())
+            reader.join()
+            state.seconds["wait for rows"] += pages.waited_to_get
+        state.counts["chunks"] -= matching.unsettled()  # of a run that was stopped: the next one counts them
+        writers.flush()
+        if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
+            state.tell()
+
+    def _known(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
+        return self._cache.get_many(hashes, self._embedder.fingerprint) if self._cache and hashes else {}
+
+    def _pieces(
+        self, state: State, pages: Queue[Page], matching: Matching[RowPiece], writers: Writers
+    ) -> Iterator[RowPiece]:
+        while not self._stopping.is_set():
+            try:
+                page = pages.get()
+            except Closed:
+                return
+            known = matching.look_up([each.hash for each in page if isinstance(each, RowPiece)])
+            for each in page:
+                state.counts["chunks"] += 1
+                if not isinstance(each, RowPiece):
+                    writers.refused(*each)
+                elif matching.needs_model(each, known):
+                    self._executor.start()
+                    yield each
+            state.tell()
+
+    # The reader's thread
+
+    def _read(self, state: State, pages: Queue[Page]) -> None:
+        after: Key | None = None
+        limit = self._batch
+        try:
+            while not self._stopping.is_set():
+                started = time.perf_counter()
+                rows = self._table.claim(after, limit)
+                state.seconds["read"] += time.perf_counter() - started
+                if not rows:
+                    break
+                after = rows[-1].key
+                size = sum(len(row.text) for row in rows) / len(rows)
+                limit = min(self._batch, max(round(LARGE_PAGE / size), 1)) if size else self._batch
+                pages.put(self._page(state, rows))
+            pages.end()
+        except Closed:
+            pass
+        except Stopped:
+            pages.end()
+        except BaseException as error:  # handed to the thread that asks for the rows
+            pages.fail(error)
+
+    def _page(self, state: State, rows: Sequence[Row]) -> Page:
+        """The rows tokenised; those that cannot be embedded with their cause."""
+        started = time.perf_counter()
+        causes = [row.cause or _unfit(row.text) for row in rows]
+        sound = [row for row, cause in zip(rows, causes, strict=True) if cause is None]
+        whole = iter(self._embedder.encode([row.text for row in sound], truncate=False))
+        page: list[RowPiece | tuple[Row, Cause]] = []
+        most = self._embedder.max_tokens
+        for row, cause in zip(rows, causes, strict=True):
+            if cause is not None:
+                page.append((row, cause))
+                continue
+            ids = next(whole)
+            tokens = len(ids)
+            if tokens > most:
+                if not self._truncate:
+                    page.append((row, Cause("TooLong", f"the text has {tokens:,} tokens, the model reads {most:,}")))
+                    continue
+                state.counts["truncated"] += 1
+                (ids,) = self._embedder.encode([row.text])
+            state.counts["unknown"] += is_unread(self._embedder, ids)
+            page.append(RowPiece(row, row.hash, ids, measure(row.text, tokens) if self._metrics else None))
+        state.seconds["tokenise"] += time.perf_counter() - started
+        return page
+
+    def _report(self, state: State, writers: Writers, *, interrupted: bool, **outcome: Any) -> IngestReport:
+        stands = state.counted(stopped=interrupted)
+        return table_report(
+            self._table,
+            stands,
+            state.total(),
+            self._embedder,
+            self._executor,
+            stages=state.seconds,
+            seconds=time.perf_counter() - state.started,
+            unchanged=stands.unchanged,
+            last_key=", ".join(shown(state.last.key)) if state.last else "",
+            writers=writers.most,
+            interrupted=interrupted,
+            **outcome,
+        )
+
+
+def _unfit(text: str) -> Cause | None:
+    """Why a text cannot be embedded."""
+    if not text or text.isspace():
+        return Cause(EMPTY_TEXT, "the text is empty")
+    if "\0" in text:
+        return Cause("NulCharacter", "the text has a NUL character: it is no text, or was damaged")
+    return None

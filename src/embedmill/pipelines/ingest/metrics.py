@@ -1,0 +1,127 @@
+"""The metrics of rows that have none, or those of an older text."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from embedmill.core.documents import text_hash
+from embedmill.core.errors import Stopped
+from embedmill.core.interfaces.executor import TO_FINISH
+from embedmill.core.interfaces.table import Table
+from embedmill.core.reports import IngestProgress, IngestReport
+from embedmill.core.rows import LARGE_PAGE, Counts, Key, Metrics
+from embedmill.core.vectors import TokenIds
+from embedmill.pipelines.ingest.report import table_report
+from embedmill.pipelines.ingest.text_metrics import measure
+from embedmill.runtime.streams import ordered, prefetch
+
+_FIRST_PAGE: Final = 250  # rows
+_LARGEST_PAGE: Final = 4000
+_WRITERS: Final = 2
+
+
+T = TypeVar("T")
+
+Encode = Callable[..., Sequence[TokenIds]]
+
+
+def measure_rows(
+    table: Table,
+    encode: Encode | None,
+    show: Callable[[int], None],
+    stopped: Callable[[], bool],
+    batch: int | None = None,
+) -> int:
+    """Measure the rows that need it, then count how often each text stands in the table.
+
+    `batch` rows are read, and written, at once; None: as many as turn out to be quick.
+    `encode` is an embedder's, or None where no tokenizer is at hand. `show` is told after each page how many rows are
+    measured. Returns how many were. Raises `StoreError`.
+    """
+    rows = 0
+    with prefetch(_pages(table, batch), depth=2) as pages:
+
+        def measured() -> Iterator[list[tuple[Key, bytes, Metrics]]]:
+            for page in _until_stopped(pages):
+                if stopped():
+                    return
+                texts = [text for _, text in page]
+                tokens = [len(ids) for ids in encode(texts, truncate=False)] if encode else [None] * len(page)
+                yield [
+                    (key, text_hash("", text), measure(text, number))
+                    for (key, text), number in zip(page, tokens, strict=True)
+                ]
+
+        for page, _ in ordered(table.metrics.write, measured(), threads=_WRITERS):
+            rows += len(page)
+            show(rows)
+    if not stopped():
+        with suppress(Stopped):
+            table.metrics.finish()
+    return rows
+
+
+class MetricsRun:
+    """A run that writes metrics and nothing else."""
+
+    def __init__(self, table: Table, encode: Encode | None, batch: int | None = None) -> None:
+        self._batch = batch
+        self._table = table
+        self._encode = encode
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the run early, from another thread or a signal handler; what is measured is written."""
+        self._stopping.set()
+        self._table.hurry(TO_FINISH)
+
+    def run(self, on_progress: Callable[[IngestProgress], None] = lambda _: None) -> IngestReport:
+        """Measure what needs it. Raises `StoreError`."""
+        started = time.perf_counter()
+        table = self._table
+        table.metrics.prepare()
+        try:
+            stands = table.counts()
+        except Stopped:
+            stands = Counts(0, 0, 0, 0, 0)
+
+        def show(rows: int) -> None:
+            on_progress(IngestProgress(rows, stands.rows, 0, 0, time.perf_counter() - started))
+
+        measured = measure_rows(table, self._encode, show, self._stopping.is_set, self._batch)
+        seconds = time.perf_counter() - started
+        return table_report(
+            table,
+            stands,
+            Counter(measured=measured),
+            None,
+            None,
+            stages={},
+            seconds=seconds,
+            unchanged=max(stands.rows - measured, 0),
+            removed=0,
+            interrupted=self._stopping.is_set(),
+        )
+
+
+def _until_stopped(pages: Iterator[T]) -> Iterator[T]:
+    with suppress(Stopped):
+        yield from pages
+
+
+def _pages(table: Table, batch: int | None = None) -> Iterator[list[tuple[Key, str]]]:
+    after: Key | None = None
+    limit = batch or _FIRST_PAGE
+    while page := table.metrics.missing(after, limit):
+        yield page
+        after = page[-1][0]
+        characters = sum(len(text) for _, text in page)
+        if characters > LARGE_PAGE:
+            limit = max(limit // 2, 1)
+        elif characters < LARGE_PAGE // 2:
+            limit = batch or min(2 * limit, _LARGEST_PAGE)

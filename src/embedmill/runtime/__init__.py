@@ -1,0 +1,1 @@
+"""Of the present process and machine: cores, memory, paths, locks, queues between threads."""

@@ -1,0 +1,181 @@
+"""The parent's side of the process that converts documents: one, started when the first document comes."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import spawn
+from typing import Any, Final
+
+from embedmill.sources.files.converters.child import HEADER, MEMORY
+
+_PROGRAM: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
+    "from embedmill.sources.files.converters.child import main; main(int(sys.argv[1]))"
+)
+_SILENT: Final = 1_800.0
+"""Seconds without an answer after which the process is given up. Its processor time is bounded much closer; this is
+for one that waits for ever."""
+
+_LOOKED_AFTER: Final = 0.2  # seconds until it is seen that a run is to end
+
+_SIZE_LIMIT: Final = 1 << 30  # bytes of an answer: more is a mistake
+
+
+Until = Callable[[], float]
+"""The time, by `time.monotonic`, at which a conversion is given up."""
+
+
+class Died(Exception):
+    """The process ended while it had the document; the message says of what."""
+
+
+class Process:
+    """Converts one document at a time; may be called from several threads, and after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def convert(self, suffix: str, data: bytes, until: Until = lambda: math.inf) -> tuple[dict[str, Any], str]:
+        """What the child tells of the document, and its text; `until` is the time by which it is given up.
+
+        Raises `Died`, and `OSError` where no process can be started.
+        """
+        if self._owner not in (0, os.getpid()):
+            self._forget()
+        with self._lock:
+            # It may have ended of idleness just now, and then a fresh one takes the document.
+            fresh = self._start()
+            try:
+                return self._exchange(suffix, data, until)
+            except (EOFError, ConnectionError):
+                code = self._end()
+            if not fresh and code == 0:
+                self._start()
+                try:
+                    return self._exchange(suffix, data, until)
+                except (EOFError, ConnectionError):
+                    code = self._end()
+            raise Died(_words(code))
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._owner == os.getpid():
+            with self._lock:
+                self._end()
+
+    def _start(self) -> bool:
+        if self._process is not None and self._process.poll() is None:
+            return False
+        self._end()
+        if not (python := spawn.get_executable()):
+            raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
+                    [python, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # what libraries print names no file
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # a terminal's Ctrl-C is for the parent
+                )
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._socket, self._owner = ours, os.getpid()
+        threading.Thread(target=self._process.wait, name="embedmill-convert", daemon=True).start()  # no zombie stays
+        return True
+
+    def _exchange(self, suffix: str, data: bytes, until: Until) -> tuple[dict[str, Any], str]:
+        facts = json.dumps({"suffix": suffix}).encode()
+        given_up = time.monotonic() + _SILENT
+
+        def wait(event: int) -> None:
+            """Until the socket is ready; `until` may change meanwhile, by a signal."""
+            assert self._socket is not None
+            poll = select.poll()
+            poll.register(self._socket, event)
+            while not poll.poll(_LOOKED_AFTER * 1000):
+                if time.monotonic() > min(until(), given_up):
+                    self._end()
+                    raise Died("it was given up, since it took too long")
+
+        self._send(HEADER.pack(len(facts), len(data)) + facts, wait)
+        self._send(data, wait)
+        facts_size, size = HEADER.unpack(self._received(HEADER.size, wait))
+        if facts_size + size > _SIZE_LIMIT:
+            raise EOFError
+        answer: dict[str, Any] = json.loads(self._received(facts_size, wait))
+        return answer, self._received(size, wait).decode("utf-8", "replace")
+
+    def _send(self, data: bytes, wait: Callable[[int], None]) -> None:
+        assert self._socket is not None
+        left = memoryview(data)
+        while left:
+            wait(select.POLLOUT)
+            with suppress(BlockingIOError):
+                left = left[self._socket.send(left[: 1 << 20]) :]
+
+    def _received(self, size: int, wait: Callable[[int], None]) -> bytes:
+        assert self._socket is not None
+        data = bytearray()
+        while len(data) < size:
+            wait(select.POLLIN)
+            with suppress(BlockingIOError):
+                part = self._socket.recv(min(size - len(data), 1 << 20))
+                if not part:
+                    raise EOFError
+                data += part
+        return bytes(data)
+
+    def _end(self) -> int:
+        """Close what belongs to the process, and give its exit code."""
+        process, self._process = self._process, None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if process is None:
+            return 0
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(1.0)  # it ends when our end is closed, or has ended
+        process.kill()
+        return process.wait()
+
+    def _forget(self) -> None:
+        """In a fork: the process is the parent's."""
+        self._lock, self._owner, self._process = threading.Lock(), 0, None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _words(code: int) -> str:
+    if code == -signal.SIGXCPU:
+        return "it takes too long to convert"
+    if code == -signal.SIGKILL:
+        return f"it takes too much memory to convert, or was killed; the limit is {MEMORY >> 30} GiB"
+    with suppress(ValueError):
+        return f"the converter died of it: {signal.Signals(-code).name}"
+    return f"the converter died of it: exit code {code}"
+
+
+process: Final = Process()
+atexit.register(process.close)

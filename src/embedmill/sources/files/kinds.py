@@ -1,0 +1,86 @@
+"""What a file's name says about its content: plain tables."""
+
+from __future__ import annotations
+
+from embedmill.core.documents import Kind
+
+HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
+DOCUMENT_SUFFIXES = HTML_SUFFIXES | {".docx", ".pdf", ".pptx", ".rtf"}
+"""Formats that are converted before they are text, by the extra ``documents`` (see `documents`)."""
+
+MAIL_SUFFIXES = frozenset({".eml", ".emlx", ".mbox", ".mbx", ".mht", ".mhtml"})
+"""Formats that are converted before they are text, by the standard library."""
+
+NOTEBOOK_SUFFIXES = frozenset({".ipynb"})
+
+MARKDOWN_SUFFIXES = frozenset({".markdown", ".md", ".mdown", ".mdx", ".mkd", ".qmd", ".rmd"})
+
+# fmt: off
+CODE_SUFFIXES = frozenset({
+    # programs
+    ".adb", ".ads", ".asm", ".bas", ".bash", ".bat", ".bzl", ".c", ".cc", ".cjs", ".clj", ".cljc",
+    ".cljs", ".cmake", ".cmd", ".coffee", ".cpp", ".cr", ".cs", ".cu", ".cuh", ".cxx", ".d", ".dart",
+    ".el", ".elm", ".erl", ".ex", ".exs", ".f", ".f03", ".f08", ".f90", ".f95", ".fish", ".for", ".fs",
+    ".fsi", ".fsx", ".glsl", ".go", ".gradle", ".groovy", ".h", ".hh", ".hlsl", ".hpp", ".hrl", ".hs",
+    ".hxx", ".inl", ".ipp", ".java", ".jl", ".js", ".jsx", ".kt", ".kts", ".lean", ".lisp", ".lua",
+    ".m", ".metal", ".mjs", ".mk", ".ml", ".mli", ".mm", ".mts", ".nim", ".nix", ".odin", ".pas",
+    ".php", ".pl", ".pm", ".pro", ".ps1", ".psm1", ".py", ".pyi", ".pyx", ".r", ".rb", ".rkt", ".rs",
+    ".s", ".scala", ".scm", ".sh", ".sol", ".sql", ".sv", ".svelte", ".swift", ".tcl", ".ts", ".tsx",
+    ".v", ".vala", ".vb", ".vhd", ".vhdl", ".vim", ".vue", ".wat", ".wgsl", ".zig", ".zsh",
+    # the languages around them: structure by lines and indentation, not by sentences
+    ".avsc", ".bib", ".cfg", ".conf", ".css", ".dockerfile", ".editorconfig", ".gql", ".graphql",
+    ".hcl", ".ini", ".ipynb", ".json", ".json5", ".jsonc", ".jsonl", ".less", ".ndjson", ".plist",
+    ".properties", ".proto", ".sass", ".scss", ".tf", ".tfvars", ".thrift", ".toml", ".xml", ".xsd",
+    ".xsl", ".xslt", ".yaml", ".yml",
+})
+
+CODE_NAMES = frozenset({
+    "brewfile", "build", "build.bazel", "cmakelists.txt", "containerfile", "dockerfile", "gemfile",
+    "gnumakefile", "jenkinsfile", "justfile", "makefile", "podfile", "procfile", "rakefile",
+    "sconscript", "sconstruct", "vagrantfile", "workspace",
+})
+
+BINARY_SUFFIXES = frozenset({
+    # Only what is never text. The content decides on the rest when it is read.
+    # pictures, sound, film, fonts
+    ".aac", ".avi", ".avif", ".bmp", ".eot", ".flac", ".gif", ".heic", ".icns", ".ico", ".jpeg", ".jpg",
+    ".jxl", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".ogg", ".opus", ".otf",
+    ".png", ".psd", ".tif", ".tiff", ".ttf", ".wav", ".webm", ".webp", ".wmv", ".woff", ".woff2",
+    # archives, packages, disks
+    ".7z", ".apk", ".bz2", ".deb", ".dmg", ".egg", ".gz", ".iso", ".jar", ".lz4", ".msi", ".qcow2",
+    ".rar", ".rpm", ".tar", ".tbz", ".tgz", ".txz", ".vmdk", ".war", ".whl", ".xz", ".zip", ".zst",
+    # programs and what compilers leave
+    ".class", ".dll", ".dylib", ".exe", ".ko", ".o", ".pyc", ".pyd", ".pyo", ".so", ".wasm",
+    # office formats that are not converted
+    ".doc", ".epub", ".odp", ".ods", ".odt", ".ppt", ".xls", ".xlsb", ".xlsm", ".xlsx",
+    # data, databases, models
+    ".arrow", ".db", ".feather", ".gguf", ".h5", ".hdf5", ".npy", ".npz", ".onnx", ".orc", ".parquet",
+    ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".sqlite", ".sqlite3", ".tflite",
+})
+# fmt: on
+
+
+def is_office_lock(name: str) -> bool:
+    """Whether Word (``~$report.docx``) or LibreOffice (``.~lock.report.odt#``) notes there who has a document open."""
+    return name.startswith("~$") or (name.startswith(".~lock.") and name.endswith("#"))
+
+
+def suffix_of(name: str) -> str:
+    """The last suffix with its dot, in lower case; "" for none. A name's leading dot begins no suffix."""
+    stem, dot, last = name.rpartition(".")
+    return dot + last.lower() if stem else ""
+
+
+def kind_of(name: str, text: str) -> Kind:
+    """How the text of a file of this name is to be cut.
+
+    A name that says nothing (no suffix) leaves it to the first line: a shebang begins a program.
+    """
+    suffix = suffix_of(name)
+    if suffix in MARKDOWN_SUFFIXES or suffix in DOCUMENT_SUFFIXES:
+        return Kind.MARKDOWN
+    if suffix in CODE_SUFFIXES or name.lower() in CODE_NAMES:
+        return Kind.CODE
+    if not suffix and text.startswith("#!"):
+        return Kind.CODE
+    return Kind.TEXT

@@ -1,0 +1,1 @@
+"""Where vectors are kept: a folder for each backend, and what the backends share."""

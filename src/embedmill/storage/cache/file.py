@@ -1,0 +1,275 @@
+"""The file behind the cache of vectors: SQLite, read and written by any number of processes at once."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from embedmill.core.errors import CacheError
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Vector
+from embedmill.storage.sqlite.files import connect
+
+BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION: Final = 2
+"""2: versions before wrote vectors of other texts where memory was short (docs/openvino-swallowed-error.md). What they
+have written is removed, and never read: a process of theirs may still be writing into the same file."""
+
+_VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
+_TRANSACTION_ROWS: Final = 1000  # few, so that other processes need not wait for long
+_TOUCHED: Final = 5000  # times of use that may wait in memory
+
+_FOR_EVER: Final = 1 << 62  # a day that no vector was used after
+
+_SCHEMA: Final = """
+    CREATE TABLE fingerprints (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+    CREATE TABLE vectors (
+        id          INTEGER PRIMARY KEY,
+        fingerprint INTEGER NOT NULL,
+        hash        BLOB    NOT NULL,  -- SHA-256 of the text
+        used        INTEGER NOT NULL,  -- days since the epoch: a read writes at most once a day
+        checksum    INTEGER NOT NULL,  -- see _checksum
+        vector      BLOB    NOT NULL   -- little-endian float32
+    );
+    CREATE UNIQUE INDEX vectors_by_key ON vectors (fingerprint, hash);
+    CREATE INDEX vectors_by_use ON vectors (used);
+"""
+
+
+_GET: Final = "SELECT id, hash, used, checksum, vector FROM vectors WHERE fingerprint = ? AND hash IN ({})"
+
+_DELETE: Final = "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE used <= ? ORDER BY used, id LIMIT ?)"
+
+
+class CacheFile:
+    """Vectors by fingerprint and hash. Not for several threads at once. Raises what `sqlite3` raises."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, creating it where there is none; raises `CacheError` for one of a newer version."""
+        self.path = path
+        self._fingerprints: dict[str, int] = {}
+        self._damaged: list[tuple[int, int]] = []  # ids and checksums of vectors that are not as they were put
+        self._touched: list[int] = []  # ids of vectors that were used today and are not marked so yet
+        self._db = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
+        try:
+            if self._version() == 0:
+                self._begin_file()
+            elif self._version() < SCHEMA_VERSION:
+                self._begin_anew()
+            if self._version() > SCHEMA_VERSION:
+                raise CacheError(f"the cache {self.path} was written by a newer embedmill: upgrade embedmill")
+            self._db.execute("PRAGMA journal_size_limit = 16777216")  # bytes
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last vectors
+        except BaseException:
+            self._db.close()
+            raise
+
+    def hurry(self, seconds: float) -> None:
+        """From now on other processes are waited for no longer than this. For signal handlers."""
+        self._db.hurry(seconds)
+
+    def _begin_file(self) -> None:
+        self._db.execute("PRAGMA page_size = 8192")  # five vectors of 384 numbers fill 94 % of it
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # lets the file become smaller
+        _patiently(self._db, "PRAGMA journal_mode = WAL")
+        with self._transaction():
+            if self._version() == 0:  # no other process was quicker
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _begin_anew(self) -> None:
+        """Empty a file of an earlier version, and make it smaller."""
+        with self._transaction():
+            if self._version() < SCHEMA_VERSION:  # no other process was quicker
+                self._db.execute("DELETE FROM vectors")  # all at once: SQLite clears whole pages, without reading rows
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                log.warning(
+                    "the cache %s was written by an earlier version, which could keep wrong vectors when memory was "
+                    "short: it is emptied (`embedmill verify` checks what is in a store)",
+                    self.path,
+                )
+        self._give_back(0)
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def get(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
+        """The vectors that are there and whole."""
+        number = self._number(fingerprint)
+        if number is None:
+            return {}
+        found: dict[bytes, Vector] = {}
+        today = _today()
+        size = 4 * fingerprint.space.dimension
+        seed = _seed(fingerprint)
+        for first in range(0, len(hashes), _VARIABLES):
+            some = hashes[first : first + _VARIABLES]
+            rows = self._db.execute(_GET.format(", ".join("?" * len(some))), (number, *some))
+            for row, key, used, checksum, vector in rows:
+                kinds = isinstance(vector, bytes), isinstance(used, int)
+                if not all(kinds) or len(vector) != size or checksum != _checksum(seed, key, vector):
+                    self._damaged.append((row, checksum))
+                    continue
+                found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
+                if used < today:
+                    self._touched.append(row)
+        return found
+
+    @property
+    def untidy(self) -> bool:
+        """Whether it is time to `tidy`."""
+        return bool(self._damaged) or len(self._touched) > _TOUCHED
+
+    def put(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
+        """Keep these vectors, in place of others of the same key."""
+        today = _today()
+        items = list(vectors.items())
+        seed = _seed(fingerprint)
+        for first in range(0, len(items), _TRANSACTION_ROWS):
+            with self._transaction():
+                number = self._number(fingerprint, create=True)
+                self._db.executemany(
+                    """INSERT INTO vectors (fingerprint, hash, used, checksum, vector) VALUES (?, ?, ?, ?, ?)
+                       ON CONFLICT DO UPDATE
+                       SET used = excluded.used, checksum = excluded.checksum, vector = excluded.vector""",
+                    (
+                        (number, key, today, _checksum(seed, key, blob), blob)
+                        for key, vector in items[first : first + _TRANSACTION_ROWS]
+                        for blob in (vector.astype("<f4", copy=False).tobytes(),)
+                    ),
+                )
+
+    def tidy(self) -> None:
+        """Remove what reads have found damaged, and note the use of the rest."""
+        today = _today()
+        damaged, self._damaged = self._damaged, []
+        if damaged:
+            with self._transaction():
+                self._db.executemany("DELETE FROM vectors WHERE id = ? AND checksum = ?", damaged)
+        touched, self._touched = self._touched, []
+        for first in range(0, len(touched), _TRANSACTION_ROWS):
+            with self._transaction():
+                self._db.executemany(
+                    "UPDATE vectors SET used = ? WHERE id = ?",
+                    [(today, row) for row in touched[first : first + _TRANSACTION_ROWS]],
+                )
+
+    def remove_older(self, days: int) -> int:
+        """Remove what was not used in these last days; returns how many vectors went."""
+        return self._remove(_today() - days, 0, 0)
+
+    def shrink(self, max_bytes: int, keep_bytes: int) -> int:
+        """Remove what was not used for longest, down to `keep_bytes`; returns how many vectors went.
+
+        The file keeps the room of what went, up to `max_bytes`: where the cache is full, it is soon used.
+        """
+        return self._remove(_FOR_EVER, keep_bytes, max_bytes)
+
+    def clear(self) -> int:
+        """Remove everything; returns how many vectors went."""
+        return self._remove(_FOR_EVER, 0, 0)
+
+    def _remove(self, last_day: int, keep_bytes: int, max_bytes: int) -> int:
+        removed = 0
+        while self.used_bytes() > keep_bytes:
+            with self._transaction():
+                gone = self._db.execute(_DELETE, (last_day, _TRANSACTION_ROWS)).rowcount
+            if not gone:
+                break
+            removed += gone
+        self._give_back(max_bytes)
+        if removed:
+            self._db.execute("PRAGMA wal_checkpoint").fetchall()  # only this makes the file smaller
+        return removed
+
+    def _give_back(self, max_bytes: int) -> None:
+        """Make the file smaller, as far as it is larger than that and has room to spare."""
+        while self._pages("freelist_count") and self._pages("page_count") * self._pages("page_size") > max_bytes:
+            # Some pages at a time, since each that moves is written to the log first. Python's execute would
+            # stop after one page.
+            self._db.executescript("PRAGMA incremental_vacuum(1000)")
+
+    def used_bytes(self) -> int:
+        """What the vectors and their indexes take, without the room that removed ones left."""
+        return (self._pages("page_count") - self._pages("freelist_count")) * self._pages("page_size")
+
+    def _pages(self, what: str) -> int:
+        return int(self._db.execute(f"PRAGMA {what}").fetchone()[0])
+
+    def counts(self) -> dict[str, int]:
+        """Vectors by fingerprint key."""
+        return dict(
+            self._db.execute(
+                """SELECT key, count(*) FROM vectors v JOIN fingerprints f ON f.id = v.fingerprint
+                   GROUP BY key ORDER BY key"""
+            )
+        )
+
+    def close(self) -> None:
+        """Close the file as it is; `tidy` before."""
+        self._db.close()
+
+    def _number(self, fingerprint: Fingerprint, *, create: bool = False) -> int | None:
+        key = fingerprint.key
+        if key not in self._fingerprints:
+            if create:
+                self._db.execute("INSERT OR IGNORE INTO fingerprints (key) VALUES (?)", (key,))
+            row = self._db.execute("SELECT id FROM fingerprints WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                return None
+            self._fingerprints[key] = row[0]
+        return self._fingerprints[key]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE: a transaction that began by reading could not become a writing one
+        # where another process has written meanwhile.
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._fingerprints.clear()  # the number of one that was new may not be there
+            raise
+
+
+def _seed(fingerprint: Fingerprint) -> int:
+    # With the version: a vector that an earlier one writes counts as damaged.
+    return zlib.crc32(f"{SCHEMA_VERSION} {fingerprint.key}".encode())
+
+
+def _checksum(seed: int, key: bytes, vector: bytes) -> int:
+    """CRC-32 of fingerprint, hash and vector: finds one that is damaged, or stands under another's key."""
+    return zlib.crc32(vector, zlib.crc32(key, seed))
+
+
+def _patiently(db: sqlite3.Connection, statement: str) -> None:
+    """Execute what SQLite refuses at once, without its timeout, while another process does the same."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            db.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _today() -> int:
+    return int(time.time() // 86_400)

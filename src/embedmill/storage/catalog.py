@@ -1,0 +1,69 @@
+"""What a database knows of a table that has been filled before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embedmill.core.errors import SpaceMismatch
+from embedmill.core.rows import Noted
+from embedmill.core.spaces import Space, not_of, other_prompt
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A table's entry."""
+
+    id: int
+    space: str | None
+    model: str | None
+    filled: bool  # a run has come to its end
+    text: str  # the column that was read
+    keys: list[str]  # the columns that told rows apart
+    fields: Mapping[str, Any] | None = None  # what the space is made of
+    overwriting: int | None = None  # the first run of an overwriting that has not come to its end
+    fits: bool = True  # its marks are those of the rows by their keys; else they have to be carried over
+    own: bool = True  # else it is that of another table, whose vectors this one has copies of
+    prints: bool = True  # else it is an older version's, whose marks do not know the vectors that were written
+    before: tuple[str, str] | None = None  # schema and name of the last run, where they are others now
+
+    def noted(self) -> Noted:
+        """What is known of its vectors."""
+        prompts = [(self.fields or {}).get(name) for name in ("prompt", "query_prompt")]
+        document, query = (prompt if isinstance(prompt, str) else None for prompt in prompts)
+        return Noted(self.model, self.space, document, query)
+
+    def without_vectors(self) -> Registered:
+        """The entry where none of its vectors is in the table any more."""
+        return replace(self, space=None, model=None, fields=None, filled=False)
+
+    def mismatch(self, column: str, held: str, model: str, space: Space) -> SpaceMismatch:
+        """The error for another model than the one whose vectors, of the space `held`, the column holds."""
+        if told := other_prompt(self.noted().document_prompt, held, space):
+            return SpaceMismatch(f"{column} holds {told}, --overwrite to embed all rows again, or another --vector")
+        other = self.model if held == self.space else "another model"
+        return SpaceMismatch(
+            f"{column} holds {not_of(other, held, model, space.id)}: give that --model, "
+            "--overwrite to embed all rows again, or another --vector"
+        )
+
+    def warn_of_changes(self, table: str, vector: str, text: str) -> None:
+        """Tell where a run is about to read another column than the last one did."""
+        if text != self.text:
+            log.warning("%s.%s was filled from %s before: now all rows are from %s", table, vector, self.text, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A table, and one of its columns of vectors."""
+
+    table: str  # as a command takes it, with quotes where it needs them
+    text: str  # the column that is read
+    vector: str  # the column that is filled
+    model: str | None
+    space: str | None  # of the vectors
+    filled: bool  # whether a run has come to its end

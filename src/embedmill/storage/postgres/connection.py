@@ -1,0 +1,447 @@
+"""Connections to PostgreSQL, and its errors in embedmill's words.
+
+psycopg is an extra: this module alone says so, and every other of this package imports it first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedmill.core.errors import MissingExtra, StoreError, UsageError
+from embedmill.storage.postgres import urls
+
+try:
+    import psycopg
+    import psycopg_pool  # noqa: F401 - used elsewhere
+    from psycopg import Transaction, conninfo, errors, pq, sql
+    from psycopg.pq import TransactionStatus
+except ImportError as error:
+    raise MissingExtra("PostgreSQL", "postgres") from error
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of our own, or to a pooler that lends us one of the server's sessions for each transaction.
+
+    What is set in such a session others would find there: it is set for each transaction instead.
+    """
+
+    pooled = False
+    """Whether the session may be another in each transaction."""
+    _local: Mapping[str, str] = {}
+
+    def settle(self, **settings: str) -> None:
+        """Set these for as long as the connection lasts; in autocommit mode."""
+        if not self.pooled:
+            _set(self, settings, local=False)
+            return
+        if "default_transaction_isolation" in settings:
+            self.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        if "default_transaction_read_only" in settings:
+            self.read_only = True
+        kept = {name: value for name, value in settings.items() if name not in _OF_SESSIONS}
+        self._local = {**self._local, **kept}
+
+    @contextmanager
+    def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Iterator[Transaction]:
+        """As in the base, with all that was settled."""
+        begins = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if begins and self._local:
+                _set(self, self._local, local=True)
+            yield transaction
+
+    def take(self) -> None:
+        """The session is ours, pooler or no: what was settled holds in it from now on."""
+        self.pooled = False
+        settings, self._local = self._local, {}
+        _set(self, settings, local=False)
+
+
+def _set(connection: Connection, settings: Mapping[str, str], *, local: bool) -> None:
+    calls = ", ".join([f"set_config(%s, %s, {local})"] * len(settings))
+    connection.execute(
+        f"SELECT {calls}, {_NO_LIMIT.format(local)}", [each for pair in settings.items() for each in pair]
+    )
+
+
+_OF_SESSIONS: Final = (
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "idle_session_timeout",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_keepalives_count",
+)
+"""Settings that mean nothing within one transaction, or come with its beginning."""
+
+_LOOK_EVERY: Final = 0.1
+
+CONNECT_TIMEOUT: Final = 10  # seconds, for each address of the host
+
+LOCK_TIMEOUT: Final = 10_000
+"""Milliseconds that a statement waits for a lock before it is tried anew (see `embedmill.storage.postgres.retry`): so
+long a run says nothing, and a lock held longer is worth a word."""
+
+_SETTINGS: Final = {
+    # Nothing that a user's triggers could notice. Keys are read as text and given back: floats must survive that.
+    "extra_float_digits": "1",
+    "lock_timeout": str(LOCK_TIMEOUT),
+    # A statement of ours may take as long as the table is large: an index, for example.
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    # A client whose machine died is noticed within half a minute, so that others get what it held.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+_NO_LIMIT: Final = "(SELECT set_config(name, '0', {}) FROM pg_settings WHERE name = 'transaction_timeout')"
+"""Nor may a transaction be limited in time, which servers can from version 17 on."""
+
+_ALIVE: Final = {
+    # And a server whose machine died by the client, instead of after a quarter of an hour.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds that what was sent may stay without an answer
+}
+
+
+def connect(url: str, **settings: str) -> Connection:
+    """Open a connection in autocommit mode; `settings` are of the session, beside those that every session has.
+
+    Raises `StoreError` where the server cannot be reached or refuses, and `UsageError` for a malformed URL.
+    """
+    with told(url):
+        return dial(url, **settings)
+
+
+def dial(url: str, given_up: Callable[[], bool] = lambda: False, /, **settings: str) -> Connection:
+    """As `connect`, but raises what psycopg raises: for what is tried again (see `embedmill.storage.postgres.retry`).
+
+    A server that does not answer is waited for until `given_up`.
+    """
+    connection = _opened(parameters(url), given_up)
+    try:
+        configure(connection, url, **settings)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _opened(parameters: str, given_up: Callable[[], bool]) -> Connection:
+    """A new connection, made in a thread of its own.
+
+    So a caller may give up, or be interrupted, while the client's library looks a host's name up.
+    """
+    made: Future[Connection] = Future()
+
+    def make() -> None:
+        try:
+            connection = Connection.connect(parameters, autocommit=True, prepare_threshold=None)
+        except BaseException as error:  # handed to who waits for it
+            with suppress(InvalidStateError):
+                made.set_exception(error)
+            return
+        try:
+            made.set_result(connection)
+        except InvalidStateError:  # nobody waits any more
+            connection.close()
+
+    threading.Thread(target=make, name="embedmill-connect", daemon=True).start()
+    try:
+        while not given_up():
+            with suppress(TimeoutError):
+                return made.result(timeout=_LOOK_EVERY)
+        raise psycopg.OperationalError("timeout expired: the server does not answer")
+    except BaseException:
+        if not made.cancel() and made.exception() is None:  # it came just now
+            made.result().close()
+        raise
+
+
+def cut(connection: Connection) -> None:
+    """Wake who waits for an answer: as if the server had closed the connection."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+def parameters(url: str) -> str:
+    """What psycopg is given for a URL. Raises `UsageError` for a malformed one, and for what libpq does not know."""
+    plain = urls.plain(url)
+    given = _parts(plain)
+    if given is None:
+        unknown = _unknown(plain)
+        raise UsageError(
+            f"the store's URL has {unknown}, which is no parameter of libpq's: leave it out"
+            if unknown
+            else "the store's URL is malformed: give postgresql://user@host:port/database, with the password, if any, "
+            "after user and a colon, and all but its letters and digits percent-encoded; behind a ? only libpq's "
+            "parameters"
+        )
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "embedmill"} | _ALIVE
+    return conninfo.make_conninfo("", **(defaults | given | {"client_encoding": "UTF8"}))
+
+
+def configure(connection: Connection, url: str, **settings: str) -> None:
+    """Prepare a session, in one round trip.
+
+    The process that the server named when we connected must be the one that answers, or a pooler is in between: then
+    nothing is set that others might find.
+    """
+    wanted = _SETTINGS | settings
+    calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
+    own = [connection.info.backend_pid, url in _POOLS_SESSIONS]
+    found = connection.execute(
+        f"SELECT {calls}, {_NO_LIMIT.format(False)} WHERE pg_backend_pid() = %s OR %s",
+        [*(each for pair in wanted.items() for each in pair), *own],
+    ).fetchone()
+    if found is None:
+        connection.pooled = True
+        connection.settle(**wanted)
+
+
+_POOLS_SESSIONS: Final[set[str]] = set()
+"""URLs of poolers that were found to pool sessions, not transactions."""
+
+_POOLED: Final = (
+    "a pooler lies before the server that lends its sessions for one transaction (as PgBouncer does with pool_mode = "
+    "transaction), but what a run locks and creates belongs to one session: give the server's own address, or that of "
+    "a pool with pool_mode = session"
+)
+
+
+def require_session(connection: Connection, url: str) -> None:
+    """Raise `StoreError` where the session may be another in each transaction; in autocommit mode."""
+    if not connection.pooled:
+        return
+    first = _served_by(connection)
+    # Two statements in a row may meet the same session by chance: another transaction that is begun in between gets it
+    # if it is free.
+    for _ in range(_LOOKS):
+        if _served_by(connection) != first or _lent_to_another(url, first):
+            raise StoreError(f"{shown(url)}: {_POOLED}")
+    _POOLS_SESSIONS.add(url)
+    connection.take()
+
+
+_LOOKS: Final = 3
+_ANSWER: Final = 10.0  # seconds that a pooler has to lend us a second session
+
+
+def _served_by(connection: Connection) -> int:
+    return int((connection.execute("SELECT pg_backend_pid()").fetchone() or (0,))[0])
+
+
+def _lent_to_another(url: str, process: int) -> bool:
+    """Whether another transaction can get this session while we, outside of one, would keep it."""
+    try:
+        with _opened(parameters(url), _after(_ANSWER)) as other:
+            timer = threading.Timer(_ANSWER, cut, [other])  # no second session: each is lent to one client for ever
+            timer.start()
+            try:
+                with other.transaction():
+                    return _served_by(other) == process
+            finally:
+                timer.cancel()
+    except psycopg.OperationalError as error:
+        if "pooling mode" in str(error):  # of single statements
+            return True
+        raise StoreError(
+            f"{shown(url)}: the pooler before the server lends us no second session, and a run needs several: give "
+            "the server's own address, or a larger pool with pool_mode = session"
+        ) from error
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def require_primary(connection: Connection, url: str) -> None:
+    """Raise `StoreError` where nothing can be written: a standby, or a user or database that only reads."""
+    standby, read_only = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
+    ).fetchone() or (False, False)
+    if standby:
+        raise StoreError(f"{shown(url)} is a standby, which can only be read: connect to the primary server")
+    if read_only:
+        raise StoreError(
+            f"{shown(url)}: default_transaction_read_only is on for this user or database: connect as a user who may "
+            "write, or let an administrator set it off"
+        )
+
+
+def end_with_client(connection: Connection) -> None:
+    """Let the session's statements, such as the building of an index, end soon after a client that is killed.
+
+    Only some servers can look for that.
+    """
+    connection.execute(
+        """SELECT set_config(name, '500ms', false) FROM pg_settings
+           WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"""
+    )
+
+
+def shown(url: str) -> str:
+    """The URL without its password and without what may hide one: for reports and messages."""
+    parts = _parts(url)
+    if parts is None:
+        return "postgresql:..."
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    port = f":{parts['port']}" if parts.get("port") else ""
+    host, name = parts.get("host", "localhost"), parts.get("dbname", "")
+    if host.startswith("/"):  # the folder of a socket
+        return f"postgresql://{user}{port}/{name}?host={host}"
+    return f"postgresql://{user}{host}{port}/{name}"
+
+
+def _parts(url: str) -> dict[str, Any] | None:
+    """What the URL consists of; None for a malformed one, whose parts may hold the password."""
+    try:
+        url = urls.plain(url)
+        given = conninfo.conninfo_to_dict(url)
+    except (psycopg.ProgrammingError, UsageError):  # its message quotes the URL, password and all
+        return None
+    # libpq ends a password at the first "@" or "/", and takes the rest of it for a host, a port or a database.
+    host, port, name = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
+    misread = "@" in host[1:] or not re.fullmatch("[0-9,]*", port) or ("@" in name and "%40" not in url)
+    return None if misread else dict(given)
+
+
+def _unknown(url: str) -> str:
+    """The first parameter of a URL that libpq does not know; "" for none."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
+    _, question, query = url.rpartition("?")
+    if not question or "@" in query:  # the question mark of a password
+        return ""
+    names = [each.partition("=")[0] for each in query.split("&")]
+    return next((name for name in names if re.fullmatch("[A-Za-z][A-Za-z0-9_]{0,39}", name) and name not in known), "")
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """The border: whatever psycopg raises leaves as a `StoreError` that names the database and says what to do."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translated(error, url) from error
+
+
+def translated(error: psycopg.Error, url: str) -> StoreError:
+    """A database's error in one line, with a remedy."""
+    message = reason(error)
+    no_room = full(error)
+    remedy = f": {no_room.remedy}" if no_room else ""
+    remedy = remedy or next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "")
+    remedy = remedy or next((text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), "")
+    return StoreError(f"{shown(url)}: {message}{remedy}")
+
+
+_FULL: Final = "clients already|connection slots|too many connections"
+
+_OF_ONE: Final = re.compile(r'too many connections for (role|database) "(.*)"')
+"""What the server says where not all of its connections are taken, but those that one role or database may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why there is no room for another connection."""
+
+    who: str  # takes no more, for people
+    setting: str  # that says how many there may be
+    remedy: str
+
+
+def full(error: psycopg.Error) -> Full | None:
+    """Why the server takes no more connections; None where it does."""
+    of_one = _OF_ONE.search(str(error))
+    if of_one is not None:
+        kind, name = of_one[1], sql.Identifier(of_one[2]).as_string(None)
+        setting = f"ALTER {kind.upper()} {name} CONNECTION LIMIT"
+        return Full(f"{kind} {name}", setting, f"end other sessions of it, or let an administrator raise its {setting}")
+    if isinstance(error, errors.TooManyConnections) or re.search(_FULL, str(error)):
+        return Full("the server", "max_connections", "end other sessions, or raise the server's max_connections")
+    return None
+
+
+def reason(error: psycopg.Error) -> str:
+    """A database's error in one line, without saying where."""
+    message = error.diag.message_primary or str(error)
+    plain = re.sub(r"(?i)^(connection failed: )+|FATAL:|Is the server running .*\?", "", message)
+    return " ".join(plain.split())
+
+
+_BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [
+    (errors.InsufficientPrivilege, ": ask the owner for the right, or connect as another user"),
+    (errors.ReadOnlySqlTransaction, ": connect to the primary server, as a user who may write"),
+    (errors.DiskFull, ": free some space on the server and run again; what was finished is stored"),
+    (errors.LockNotAvailable, ": another session holds a lock; end it, or run again later"),
+    (errors.CharacterNotInRepertoire, ": a text is not what the database's encoding says: mend it"),
+    (errors.UndefinedTable, ": it is gone; give the name of one that exists"),
+    (errors.UndefinedColumn, ": it is gone; give the name of one that exists"),
+]
+
+# A connection that fails to be made has no code, only the words of the client's library.
+_BY_MESSAGE: Final = [
+    (r"password authentication failed|no password supplied", ": check user and password in the store's URL"),
+    (r"database .* does not exist", ": check the database in the store's URL, or create it"),
+    (r"role .* does not exist", ": check the user in the store's URL"),
+    (r"resolve host|translate host", ": check the host in the store's URL"),
+    (
+        r"refused|No such file or directory|timeout|timed out",
+        ": check host and port in the store's URL, and that it runs",
+    ),
+    (r"no pg_hba.conf entry", ": let the server accept this user from here (pg_hba.conf)"),
+    (r"due to (transaction|statement|idle)", ": raise that timeout for this user: ALTER ROLE ... SET"),
+    (r"pooling mode", ": give the server's own address, or that of a pool with pool_mode = session"),
+    (r"closed|terminating connection|server closed", ": run again; what was finished is stored"),
+]
+
+
+def require_vector(connection: Connection, url: str) -> str:
+    """The schema that pgvector's types lie in; creates the extension where it is not there and may be.
+
+    Raises `StoreError` where it is not installed on the server, or this user may not create it; else what psycopg
+    raises.
+    """
+    found = find_vector(connection)
+    if found is None:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{shown(url)} has no pgvector, and this user may not add it: let an administrator run "
+                "CREATE EXTENSION vector in this database"
+            ) from error
+        except (errors.UndefinedFile, errors.FeatureNotSupported) as error:
+            raise StoreError(
+                f"{shown(url)}: pgvector is not installed on this server: install it, then run again"
+            ) from error
+        except errors.UniqueViolation:  # another session was quicker
+            pass
+        found = find_vector(connection)
+    if found is None:
+        raise StoreError(f"{shown(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
+    return found
+
+
+def find_vector(connection: Connection) -> str | None:
+    """The schema that pgvector's types lie in; None where there is no such extension."""
+    found = connection.execute(_VECTOR).fetchone()
+    return None if found is None else str(found[0])
+
+
+_VECTOR: Final = """
+    SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
+"""

@@ -1,0 +1,325 @@
+"""Connections of a store that are made anew where they were lost, and what makes a run's writes happen exactly once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from embedmill.core.errors import StoreBusy, StoreError
+from embedmill.storage.postgres import blocking
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.postgres.connection import (
+    Connection,
+    end_with_client,
+    require_primary,
+    require_session,
+    require_vector,
+    shown,
+    translated,
+)
+from embedmill.storage.postgres.retry import Patience
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import IsolationLevel, errors, sql  # isort: skip
+
+T = TypeVar("T")
+
+Done = Callable[[int], object]
+
+_TABLES: Final = ("meta", "writer", "seen", "documents", "chunks", "failures")
+
+_GRACE: Final = "1s"
+"""For the lock of another writer: the server takes a moment to notice that a client was killed."""
+
+
+class Place:
+    """A schema of a database, and the connections to it."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.url = url
+        self.schema = schemas.check_name(schema)
+        self.shown = shown(url)
+        self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
+
+    def open_reader(self, patience: Patience) -> Connection:
+        """A connection that can only read, and sees one state in each transaction.
+
+        Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
+        """
+
+        def prepare(connection: Connection) -> None:
+            with connection.transaction():
+                schemas.require(connection, self.url, self.schema)
+                self._extension = require_vector(connection, self.url)
+            self._reading(connection)
+
+        return self._open(patience, prepare, default_transaction_read_only="on")
+
+    def _open(self, patience: Patience, prepare: Callable[[Connection], object], **settings: str) -> Connection:
+        """A new connection, prepared. A server that is not there is told at once; what is lost then is made anew."""
+        reached = False
+
+        def attempt() -> Connection:
+            nonlocal reached
+            try:
+                connection = patience.dial(**settings)
+            except psycopg.Error as error:
+                # One that cannot be made has no code, and comes with the attempt; one that is lost then does not.
+                lost = error.pgconn is None and "server closed the connection" in str(error)
+                if reached or lost or error.sqlstate:
+                    raise
+                raise translated(error, self.url) from error
+            reached = True
+            with _closed_on_error(connection), patience.use(connection):
+                prepare(connection)
+            return connection
+
+        return patience(attempt)
+
+    def reopen_reader(self, patience: Patience) -> Connection:
+        """The same after the connection was lost; raises what psycopg raises."""
+        connection = patience.dial(default_transaction_read_only="on")
+        with _closed_on_error(connection), patience.use(connection):
+            self._reading(connection)
+        return connection
+
+    def _reading(self, connection: Connection) -> None:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        self._enter(connection)
+
+    def open_writer(self, patience: Patience, begin: Callable[[Connection], object], *, create: bool) -> Connection:
+        """A connection that holds the lock of the store's writer, and has begun; the schema is brought up to date.
+
+        Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
+        """
+
+        def prepare(connection: Connection) -> None:
+            require_session(connection, self.url)
+            require_primary(connection, self.url)
+            _require_unicode(connection, self.url)
+            if not create and not schemas.version(connection, self.schema, self.url):
+                schemas.require(connection, self.url, self.schema)
+            self._take_over(connection)
+            self._extension = require_vector(connection, self.url)
+            schemas.migrate(connection, self.url, self.schema, self._extension)
+            self._writing(connection)
+            begin(connection)
+
+        return self._open(patience, prepare)
+
+    def reopen_writer(self, patience: Patience, run: int) -> Connection:
+        """The same after the connection was lost, for the run of this number; raises what psycopg raises.
+
+        The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
+        begun meanwhile.
+        """
+        connection = patience.dial()
+        with _closed_on_error(connection), patience.use(connection):
+            self._writing(connection)
+            (current,) = _row(connection, "SELECT run FROM writer")
+            if current != run:
+                raise self.superseded()
+            self._lock(connection)
+        return connection
+
+    def holders(self, connection: Connection) -> str:
+        """Who holds a lock on one of the store's tables."""
+        return blocking.holders(connection, [sql.Identifier(self.schema, name) for name in _TABLES])
+
+    def superseded(self) -> StoreBusy:
+        """The error of a run that has lost the store to another."""
+        return StoreBusy(
+            f"another run has taken the store {self.shown} (schema {self.schema}) while this one had no connection: "
+            "wait until it has ended, then run again"
+        )
+
+    def _writing(self, connection: Connection) -> None:
+        self._enter(connection)
+        end_with_client(connection)  # else it held the lock until an index is built
+
+    def _enter(self, connection: Connection) -> None:
+        """Make the schema's names, and pgvector's, mean what they say."""
+        names = [sql.Identifier(name).as_string(connection) for name in (self.schema, self._extension)]
+        connection.settle(search_path=", ".join(names))
+
+    def _lock(self, connection: Connection) -> None:
+        """Take the writer's lock; raises `errors.LockNotAvailable` where that takes too long."""
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"embedmill writer {self.schema}"])
+
+    def _take_over(self, connection: Connection) -> None:
+        """Take the lock, or say who has it."""
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
+                self._lock(connection)
+        except errors.LockNotAvailable as error:
+            raise StoreBusy(
+                f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
+                "wait until it has ended"
+            ) from error
+
+    def _writer(self, connection: Connection) -> str:
+        """Who writes, in words."""
+        query = sql.SQL("SELECT host, process, since FROM {}").format(sql.Identifier(self.schema, "writer"))
+        try:
+            row = connection.execute(query).fetchone()
+        except errors.UndefinedTable:  # it has only begun
+            row = None
+        if row is None or row[0] is None:
+            return "another process"
+        return f"process {row[1]} on {row[0]} (since {row[2]:%Y-%m-%d %H:%M})"
+
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _require_unicode(connection: Connection, url: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{shown(url)}: the database's encoding is {encoding}, which cannot hold every text: "
+            "create one with ENCODING 'UTF8' and give it as --store"
+        )
+
+
+class Session:
+    """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
+
+    def __init__(
+        self, place: Place, patience: Patience, connection: Connection, reopen: Callable[[], Connection]
+    ) -> None:
+        """`patience` tries again what passes by itself; `reopen` raises what psycopg raises."""
+        self._place = place
+        self._patience = patience
+        self._patience.holders = place.holders
+        self._reopen = reopen
+        self._using = threading.Lock()
+        self._connection = connection
+        self._closed = False
+
+    def __call__(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
+        """What `work` returns, given the connection in a transaction; it may be called several times.
+
+        What is `needless` once the run is stopped raises `Stopped` then.
+        """
+        with self._using:
+            if self._closed:
+                raise StoreError(f"store {self._place.shown} is closed")
+            return self._patience(lambda: self._try(work, needless))
+
+    def _try(self, work: Callable[[Connection], T], needless: bool) -> T:
+        if self._connection.closed:
+            self._connection = self._reopen()
+        with self._patience.use(self._connection, needless=needless), self._connection.transaction():
+            return work(self._connection)
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        with self._using:
+            self._closed = True
+            self._connection.close()
+
+
+def reading(place: Place, patience: Patience) -> Session:
+    """A session that reads. Raises what `Place.open_reader` raises."""
+    return Session(place, patience, place.open_reader(patience), lambda: place.reopen_reader(patience))
+
+
+class Run:
+    """The one writer of a store, from its opening to its end: each of its transactions happens exactly once.
+
+    A transaction that was lost with its connection is made again; one whose COMMIT was done, though the
+    answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
+    """
+
+    def __init__(self, place: Place, patience: Patience, *, create: bool) -> None:
+        """Raises what `Place.open_writer` raises."""
+        self._place = place
+        self._using = threading.Lock()
+        self._attempted = 0  # transactions of this run, those that failed too: each is known by its number
+        self._step = 0  # the last that is known to be done
+        self._uncertain: dict[int, Done] = {}  # those that failed, and may be done all the same
+        self.number = 0
+        connection = place.open_writer(patience, self._begin, create=create)
+        self._session = Session(place, patience, connection, lambda: place.reopen_writer(patience, self.number))
+
+    def _begin(self, connection: Connection) -> None:
+        """Take a number; the lock is held."""
+        with connection.transaction():
+            (self.number,) = _row(
+                connection,
+                "UPDATE writer SET run = run + 1, host = %s, process = %s, since = now(), step = 0 RETURNING run",
+                [socket.gethostname(), os.getpid()],
+            )
+            connection.execute("DELETE FROM seen")
+            connection.execute("INSERT INTO seen VALUES (%s, '')", [self.number])
+
+    def transaction(
+        self, work: Callable[[Connection], int], done: Done = lambda _: None, *, needless: bool = False
+    ) -> int:
+        """What `work` returns, given the connection in a transaction; it may be called again, and counts once.
+
+        `done` is called with that when it is known to be durable. Where this raises `StoreError` it may be durable too:
+        the next transaction looks first, and calls `done` then. What is `needless` once the run is stopped raises
+        `Stopped` then, and is not done.
+        """
+        with self._using:
+            self._attempted += 1
+            number = self._attempted
+            try:
+                answer = self.note(lambda db: self._step_by(number, work, db), needless=needless)
+            except BaseException:
+                self._uncertain[number] = done
+                raise
+            self._step = number
+            done(answer)
+            return answer
+
+    def note(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
+        """Do what may be done twice."""
+        try:
+            return self._session(work, needless=needless)
+        except UnicodeEncodeError as error:
+            raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
+
+    def _step_by(self, number: int, work: Callable[[Connection], int], db: Connection) -> int:
+        run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
+        if run != self.number:
+            raise self._place.superseded()
+        if step == number:  # it was done, and only the answer got lost
+            return int(answer)
+        self._settle(step, answer)
+        answer = work(db)
+        db.execute("UPDATE writer SET step = %s, answer = %s", [number, answer])
+        return answer
+
+    def _settle(self, step: int, answer: int) -> None:
+        """Find out what has become of the transactions that failed: `step` is the last that was done."""
+        done = self._uncertain.get(step)
+        self._uncertain.clear()
+        if done is not None:
+            self._step = step
+            done(answer)
+        elif step != self._step:
+            raise StoreError(f"store {self._place.shown}: another has written as run {self.number}: this is a bug")
+
+    def close(self) -> None:
+        """Let the next run in; may be called twice."""
+        self._session.close()
+
+
+def _row(connection: Connection, query: str, values: list[Any] | None = None) -> tuple[Any, ...]:
+    row = connection.execute(query, values).fetchone()
+    if row is None:
+        raise StoreError("the table writer of the store is empty: this is a bug")
+    return row

@@ -1,0 +1,352 @@
+"""The store in PostgreSQL: a schema of its own in the user's database, searched by pgvector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Final
+
+from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk
+from embedmill.core.errors import StoreError
+from embedmill.core.reports import StoreStatus
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause, Vector
+from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.storage.postgres.connection import Connection, told
+from embedmill.storage.postgres.copy_format import read_vector
+from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.store import rows, text
+from embedmill.storage.postgres.store import search as nearest
+from embedmill.storage.postgres.store.inspection import problems
+from embedmill.storage.postgres.store.roots import PostgresRoots
+from embedmill.storage.postgres.store.session import Done, Place, Run, reading
+from embedmill.storage.roots import Anchor
+from embedmill.storage.scores import score_of
+from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 1000  # failures read at once
+
+
+def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> PostgresStore:
+    """Open the store in a schema of the database of a URL; see `embedmill.storage.registry.open_store`."""
+    return PostgresStore(url, schema, write=write, create=create, patience=db_timeout)
+
+
+class PostgresStore:
+    """The backend of a store (see `embedmill.storage.rooted`) in a schema of a PostgreSQL database with pgvector.
+
+    A document and its vectors come in one transaction, which also removes what they replace; the row of a
+    complete document is the ledger's entry. Reads have a connection of their own: they may come from another
+    thread than the writes, and neither waits for the other. A connection that is lost is made anew, and what was
+    under way is done again, each write once.
+
+    Every method raises `StoreError` where the database cannot be read or written; what was stored before stays.
+    """
+
+    anchor: Anchor | None = None  # a database lies in no folder
+
+    def __init__(
+        self,
+        url: str,
+        schema: str = DEFAULT_SCHEMA,
+        *,
+        write: bool = True,
+        create: bool = True,
+        patience: float = DB_TIMEOUT,
+    ) -> None:
+        """`patience`: seconds for which a lost connection is made anew."""
+        self._place = Place(url, schema)
+        self._patience = Patience(url, patience)
+        self.url = self._place.shown
+        self.schema = schema
+        self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
+        with ExitStack() as stack:
+            stack.callback(self._patience.close)
+            self._run = Run(self._place, self._patience, create=create) if write else None
+            if self._run is not None:
+                stack.callback(self._run.close)
+            self._reading = reading(self._place, self._patience)
+            stack.callback(self._reading.close)
+            self.writable = write
+            self.roots = PostgresRoots(self._reading, self._write)
+            held = self._reading(rows.bound)
+            self._closing = stack.pop_all()
+        self._dimension = None if held is None else held.dimension  # for the writer, who alone can change it
+
+    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Bind a store without vectors to the fingerprint's space.
+
+        Raises `SpaceMismatch` where it holds vectors of another.
+        """
+        space = fingerprint.space
+
+        def work(db: Connection) -> int:
+            held = rows.bound(db)
+            if held is None or held.space != space.id:
+                if held is not None and rows.has_chunks(db):
+                    raise mismatch(self.url, held.model, held.space, held.fields, space, model)
+                rows.bind(db, space, model)
+            elif held.fields != asdict(space):
+                rows.note_fields(db, space)
+            return 0
+
+        self._write(work, lambda _: self._know_dimension(space.dimension))
+
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The ledger's entries of these documents; those that are not durably stored are missing."""
+        found = self._reading(
+            lambda db: db.execute(
+                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
+                   WHERE complete AND name = ANY(%b::text[])""",
+                [[text.write(name) for name in ids]],
+            ).fetchall()
+        )
+        states = (
+            DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe), ctime_ns, inode)
+            for name, size, mtime_ns, content_hash, recipe, ctime_ns, inode in found
+        )
+        return {state.id: state for state in states}
+
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
+        """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
+
+        def work(db: Connection) -> list[tuple[bytes, bytes]]:
+            with db.cursor(binary=True) as cursor:
+                cursor.execute(
+                    """SELECT hash, vector FROM chunks WHERE id IN (
+                           SELECT min(c.id) FROM chunks c JOIN documents d ON d.id = c.document
+                           WHERE hash = ANY(%b::bytea[]) AND precision = %s GROUP BY hash
+                       )""",
+                    [list(hashes), precision],
+                )
+                return cursor.fetchall()
+
+        return {key: read_vector(vector) for key, vector in self._reading(work)}
+
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
+        """Keep part of a large document durably but unseen, until `replace` makes it whole.
+
+        What an earlier run staged stays until then too, for `vectors` to find.
+        """
+
+        def work(db: Connection) -> int:
+            version = self._staged.get(document)
+            if version is None:
+                version = rows.begin_staged(db, document, precision)
+            rows.add(db, [(version, records)], self._dimension)
+            self._mark_seen(db, [document])
+            return version
+
+        self._write(work, lambda version: self._staged.update({document: version}))
+
+    def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Put whole documents in place of what the store has of them, all in one transaction.
+
+        A failure counts the attempts at the same chunk, or document, that were recorded before it.
+        """
+        latest = {replacement.state.id: replacement for replacement in replacements}
+        failures = [(name, failure) for name, new in latest.items() for failure in new.failures]
+
+        def work(db: Connection) -> int:
+            versions = rows.complete(db, list(latest.values()), [self._staged.get(name) for name in latest])
+            parts = [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)]
+            rows.add(db, parts, self._dimension)
+            rows.forget_failures(db, latest, but=[(name, failure.index) for name, failure in failures])
+            rows.record_failures(db, failures)
+            self._mark_seen(db, list(latest))
+            return 0
+
+        def done(_: int) -> None:
+            for name in latest:
+                self._staged.pop(name, None)
+
+        self._write(work, done)
+
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+
+        def work(db: Connection) -> int:
+            rows.record_failures(db, [(document, failure) for failure in failures])
+            self._mark_seen(db, [document])
+            return 0
+
+        self._write(work)
+
+    def touch(self, states: Sequence[DocumentState]) -> None:
+        """Note new sizes and times of documents whose content is as before.
+
+        Such a document could be read: a failure to read it is forgotten.
+        """
+
+        def work(db: Connection) -> int:
+            rows.touch(db, states)
+            self._mark_seen(db, [state.id for state in states])
+            return 0
+
+        self._write(work)
+
+    def see(self, ids: Sequence[str]) -> None:
+        """Note that these documents still exist (for `remove_unseen`)."""
+        self._writer.note(lambda db: self._mark_seen(db, ids))
+
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
+        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+
+        What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
+        scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
+        Nothing goes where the server has crashed meanwhile and forgotten what was seen: that is left to the next run.
+        Raises `Stopped` where the run is stopped before it is done.
+        """
+        run = self._writer.number
+
+        def work(db: Connection) -> int:
+            if not rows.saw_all(db, run):
+                return -1
+            return rows.remove_unseen(db, run, scopes, keep, self._staged.values())
+
+        removed = self._write(work, needless=True)
+        if removed < 0:
+            log.warning("%s has crashed during this run: what has vanished is removed by the next", self.url)
+        return max(removed, 0)
+
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        writer, last = self._writer, ""
+        while True:
+            look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last)
+            page = writer.note(look, needless=True)
+            if not page:
+                return
+            yield page
+            last = page[-1]
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures, in the order of documents and chunks."""
+        # In pages, so that the caller may use the store between two of them.
+        last: tuple[str, int] = ("", -2)
+        while True:
+            page = self._reading(partial(_failures, after=last))
+            if not page:
+                return
+            for document, index, start, end, line, kind, message, attempts in page:
+                cause = Cause(text.read(kind), text.read(message))
+                yield Failure(text.read(document), index, start, end, line, cause, attempts)
+            last = page[-1][:2]
+
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures, in order."""
+        found = self._reading(
+            lambda db: db.execute("SELECT DISTINCT document FROM failures ORDER BY document").fetchall()
+        )
+        return [text.read(name) for (name,) in found]
+
+    def status(self) -> StoreStatus:
+        """What the store holds; staged rows do not count."""
+        return self._reading(_status)
+
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
+        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
+
+        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
+        fits. Where the chunks have an index it is used, and may miss some of
+        the best, unless `exact`. Raises `ValueError` for a vector that is not finite or not of the store's dimension.
+        """
+        query = finite(vector)
+
+        def work(db: Connection) -> list[Hit]:
+            held = rows.bound(db)
+            if held is None or k < 1:
+                return []
+            check_shape(query, held.dimension)
+            return nearest.search(db, query, k, score_of(held.fields), fits, exact=exact)
+
+        return self._reading(work)
+
+    def prepare_search(self) -> None:
+        """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing.
+
+        Raises `Stopped` where the run is stopped before it is done: the next builds it.
+        """
+        dimension = self._dimension
+        if self._run is not None and dimension is not None:
+            held = self._run.note(rows.bound)
+            score = score_of(held.fields if held is not None else {})
+            self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on no answer is waited for longer than this; what need not be done now is not."""
+        self._patience.hurry(seconds)
+
+    def verify(
+        self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
+    ) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `shown` gives what is shown of a document's name.
+
+        Looks at one snapshot of the store, whatever is written meanwhile: at each document, chunk and vector.
+        """
+        self._reading(rows.bound)  # raises where it is closed
+        # The caller may use the store meanwhile.
+        with told(self._place.url), closing(self._place.open_reader(self._patience)) as db, db.transaction():
+            yield from problems(db, look, shown)
+
+    def close(self) -> None:
+        """Release the store; may be called twice."""
+        self._closing.close()
+
+    @property
+    def _writer(self) -> Run:
+        if self._run is None:
+            raise StoreError(f"store {self.url} was opened for reading")
+        return self._run
+
+    def _write(self, work: Callable[[Connection], int], done: Done = lambda _: None, *, needless: bool = False) -> int:
+        return self._writer.transaction(work, done, needless=needless)
+
+    def _know_dimension(self, dimension: int) -> None:
+        self._dimension = dimension
+
+    def _mark_seen(self, db: Connection, names: Sequence[str]) -> None:
+        rows.mark_seen(db, self._writer.number, names)
+
+
+def _failures(db: Connection, after: tuple[str, int]) -> list[tuple[Any, ...]]:
+    return db.execute(
+        """SELECT document, idx, start, "end", line, type, message, attempts FROM failures
+           WHERE (document, idx) > (%s, %s) ORDER BY document, idx LIMIT %s""",
+        [*after, _PAGE],
+    ).fetchall()
+
+
+def _status(db: Connection) -> StoreStatus:
+    bound = rows.bound(db)
+    (found,) = db.execute(
+        """SELECT count(*), coalesce(sum(chunks), 0)::bigint,
+               array_agg(DISTINCT precision ORDER BY precision) FILTER (WHERE chunks > 0),
+               (SELECT count(*) FROM failures),
+               (SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+                WHERE c.oid = ANY('{meta, writer, seen, documents, chunks, failures}'::regclass[]))
+           FROM documents WHERE complete"""
+    ).fetchall()
+    documents, chunks, precisions, failures, size = found
+    document_prompt, query_prompt = prompts_of(bound.fields if bound else {})
+    return StoreStatus(
+        documents=documents,
+        chunks=chunks,
+        failures=failures,
+        model=bound.model if bound else None,
+        space=bound.space if bound else None,
+        precision=tuple(precisions or ()),
+        dimension=bound.dimension if bound else None,
+        bytes=size,
+        document_prompt=document_prompt,
+        query_prompt=query_prompt,
+    )

@@ -1,0 +1,5 @@
+"""Tables in PostgreSQL."""
+
+from embedmill.storage.postgres.table.table import PostgresTable
+
+__all__ = ["PostgresTable"]

@@ -1,0 +1,300 @@
+"""What a PostgreSQL database knows of the tables that are filled in it, and who is at work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Final
+
+from embedmill.core.errors import UsageError
+from embedmill.core.spaces import Fingerprint
+from embedmill.storage import catalog
+from embedmill.storage.catalog import Registered
+from embedmill.storage.columns import shown
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.postgres.connection import Connection
+from embedmill.storage.postgres.identifiers import Name, plain
+from embedmill.storage.postgres.table import identity, plans
+from embedmill.storage.postgres.table import target as targets
+from embedmill.storage.postgres.table.carrying import Carrying, Evidence
+from embedmill.storage.postgres.table.statements import Statements
+from embedmill.storage.postgres.table.target import Target
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+from psycopg.pq import TransactionStatus  # isort: skip
+
+_OF_STORE: Final = ("meta", "writer", "seen", "roots", "given", "rootless", "documents", "chunks", "failures")
+_OWN: Final = ("migrations", "tables", *_OF_STORE)
+
+_MARKS: Final = "marks_"
+
+_IDENTITIES: Final = 4
+"""The migration from which on more is noted of a table than its names."""
+
+_NOTE: Final = """
+    UPDATE {tables} SET
+        known_in = {known_in}, relation = %(oid)s::oid, name_schema = %(schema)s, name = %(name)s,
+        vector = %(vector)s, vector_number = %(number)s, vector_type = %(type)s,
+        text = %(text)s::text, keys = %(keys)s::text[], key_types = %(key_types)s,
+        text_number = (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s::oid AND attname = %(text)s::text),
+        key_numbers = ARRAY(SELECT attnum FROM unnest(%(keys)s::text[]) WITH ORDINALITY AS k (name, place)
+                            JOIN pg_attribute a ON a.attrelid = %(oid)s::oid AND a.attname = k.name ORDER BY k.place)
+    WHERE id = %(id)s
+"""
+
+# Where its vectors were replaced by copies of another table's, the entry of those that were there is of no table now.
+_LEAVE: Final = """
+    UPDATE {tables} SET known_in = ''
+    WHERE relation = %(oid)s::oid AND vector_number = %(number)s AND known_in = {known_in} AND id <> %(id)s
+"""
+
+_VECTORS: Final = """
+    SELECT n.nspname, c.relname, a.attname
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
+    WHERE t.typname IN ('vector', 'halfvec') AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+    AND n.nspname <> %s
+"""
+
+_FOLLOW: Final = "UPDATE {tables} SET name_schema = %s, name = %s, vector = %s WHERE id = %s"
+
+_COPY: Final = """
+    UPDATE {tables} new SET space = old.space, fields = old.fields, model = old.model, filled = old.filled
+    FROM {tables} old WHERE old.id = %(from)s AND new.id = %(id)s
+"""
+
+_FORGET: Final = """
+    UPDATE {tables} t SET space = NULL, fields = NULL, model = NULL, filled = false
+    WHERE id = %(id)s AND NOT EXISTS (SELECT FROM {marks} m WHERE m.space = t.space)
+"""
+
+
+class Registry:
+    """The tables of one schema of embedmill's."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self._tables = Name(schema, "tables")
+
+    def marks(self, number: int) -> sql.Identifier:
+        """The table of a table's marks."""
+        return Name(self.schema, f"{_MARKS}{number}")
+
+    def owns(self, target: Target) -> bool:
+        """Whether the table is one of embedmill's."""
+        return target.schema == self.schema and (target.name in _OWN or target.name.startswith(_MARKS))
+
+    def find(self, connection: Connection, url: str, target: Target) -> Registered | None:
+        """The entry of a table and its vector column; None where there is none."""
+        number = schemas.version(connection, self.schema, url)
+        if number == 0:
+            return None
+        found = self._find(connection, target, by_name=number < _IDENTITIES)
+        if found is None or found.fits or not target.keys:
+            return found
+        # What is known is what can be carried over.
+        query = sql.SQL("SELECT FROM {} m WHERE m.space = %s LIMIT 1").format(self.marks_of(connection, target, found))
+        known = connection.execute(query, [found.space]).fetchone()
+        return found if known is not None else found.without_vectors()
+
+    def _find(self, connection: Connection, target: Target, *, by_name: bool) -> Registered | None:
+        there = identity.entries(connection, self._tables, by_name=by_name)
+        return identity.find(connection, target, there, None if by_name else Evidence(target, self.marks))
+
+    def marks_of(self, connection: Connection, target: Target, found: Registered) -> sql.Composable:
+        """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried.
+
+        Then all is read that the connection reads until the table is bound.
+        """
+        if found.fits:
+            return self.marks(found.id)
+        connection.settle(**plans.WHOLE)
+        _read_whole(connection)
+        columns = connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [target.oid]
+        )
+        keys = found.keys if {*found.keys} <= {name for (name,) in columns} else None
+        # An older version has not noted what would tell: most likely it has only been renamed.
+        guessed = keys is None and not found.prints and len(found.keys) == len(target.keys)
+        marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
+        keys = list(target.keys) if guessed else keys
+        carried = Carrying(target, marks, marks).carried(keys, prints=prints, guessed=guessed)
+        return sql.SQL("({})").format(carried)
+
+    def entries(self, connection: Connection, url: str) -> list[catalog.Entry]:
+        """The tables that are still there, in order of their names; none where this user may not read of them."""
+        number = schemas.version(connection, self.schema, url)
+        if number == 0:
+            return []
+        try:
+            there = identity.entries(connection, self._tables, by_name=number < _IDENTITIES)
+        except errors.InsufficientPrivilege:  # who may search a store need not know of tables
+            return []
+        found = {entry.names: entry.registered(fits=True, own=True) for entry in there if entry.lives}
+        names = [entry.names for entry in there if entry.is_named]
+        if any(not (entry.lives or entry.is_named) for entry in there):  # which any table may be
+            names += connection.execute(_VECTORS, [self.schema]).fetchall()
+        for name in names:
+            known = self._named(connection, url, *name) if name not in found else None
+            if known is not None:
+                found[name] = known
+        return [
+            catalog.Entry(shown([schema, table]), known.text, vector, known.model, known.space, known.filled)
+            for (schema, table, vector), known in sorted(found.items(), key=lambda each: each[0])
+        ]
+
+    def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> Registered | None:
+        """What is known of the table and column of these names; None where that is nothing."""
+        try:
+            target = targets.find(connection, url, shown([schema, table]), vector=vector)
+            known = self.find(connection, url, target)
+        except (UsageError, errors.InsufficientPrivilege):  # no table to fill, or none to look at
+            return None
+        return known if known is not None and (known.space is not None or known.fits) else None
+
+    def bind(
+        self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
+    ) -> Registered:
+        """Register the table with its space, and create its marks.
+
+        Raises `SpaceMismatch` where it holds vectors of another space, unless they are to be overwritten.
+        """
+        space = fingerprint.space
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {self.schema}"])
+            found = self._entry(connection, target)
+            if not overwrite:
+                self.check(connection, target, found, fingerprint, model)
+            if found.space == space.id and found.fields != asdict(space):  # another prompt for queries
+                connection.execute(
+                    sql.SQL("UPDATE {} SET fields = %s WHERE id = %s").format(self._tables),
+                    [json.dumps(asdict(space), sort_keys=True), found.id],
+                )
+            if found.space != space.id:
+                connection.execute(
+                    sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
+                    [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
+                )
+                found = replace(found, space=space.id, model=model)
+        connection.settle(**plans.IN_ORDER)  # the marks fit from now on
+        return found
+
+    def check(
+        self, connection: Connection, target: Target, found: Registered, fingerprint: Fingerprint, model: str
+    ) -> None:
+        """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
+        space = fingerprint.space.id
+        if found.space != space:
+            marks = self.marks_of(connection, target, found)
+            query = Statements(target, marks, self.marks(found.id)).other_space
+            other = connection.execute(query, {"space": space}).fetchone()
+            if other is not None:
+                raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, fingerprint.space)
+
+    def note_filled(self, connection: Connection, number: int) -> None:
+        """A run has come to its end."""
+        query = sql.SQL(
+            "UPDATE {} SET filled = true, overwriting = NULL WHERE id = %s AND (NOT filled OR overwriting IS NOT NULL)"
+        )
+        connection.execute(query.format(self._tables), [number])
+
+    def overwrite_from(self, connection: Connection, number: int, run: int) -> int:
+        """The first run of an overwriting that this one begins, or goes on with."""
+        query = sql.SQL("UPDATE {} SET overwriting = coalesce(overwriting, %s) WHERE id = %s RETURNING overwriting")
+        return int((connection.execute(query.format(self._tables), [run, number]).fetchone() or (run,))[0])
+
+    def next_run(self, connection: Connection) -> int:
+        """A number for a new run."""
+        query = sql.SQL("SELECT nextval({}::regclass)").format(
+            sql.Literal(sql.Identifier(self.schema, "runs").as_string(connection))
+        )
+        return int((connection.execute(query).fetchone() or (0,))[0])
+
+    def lock(self, connection: Connection) -> int:
+        """The first half of the key of the advisory locks that runs hold; the second is their number."""
+        query = "SELECT hashtext(%s)::bigint & 2147483647"
+        return int((connection.execute(query, [f"embedmill runs {self.schema}"]).fetchone() or (0,))[0])
+
+    def _entry(self, connection: Connection, target: Target) -> Registered:
+        """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
+        found = self._find(connection, target, by_name=False)
+        number = found.id if found is not None and found.own else self._new(connection, target)
+        if found is not None:
+            found.warn_of_changes(target.title, target.vector, target.text)
+        if found is not None and not found.fits and self._is_there(connection, found.id):
+            self._carry(connection, target, found, number)
+        marks = self.marks(number)
+        connection.execute(Statements(target, marks, marks).create_marks, {})
+        if not self._has_prints(connection, number):  # they were another user's when the schema was brought up to date
+            connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
+        self._note(connection, target, number)
+        query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
+        noted = Registered(*(connection.execute(query.format(self._tables), [number]).fetchone() or ()))
+        return replace(noted, before=found.before if found is not None and found.own else None)
+
+    def _new(self, connection: Connection, target: Target) -> int:
+        query = sql.SQL(
+            "INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"
+        ).format(self._tables)
+        values = [target.schema, target.name, target.vector, target.kind, target.text]
+        keys = [list(target.keys), list(target.key_types)]
+        return int((connection.execute(query, [*values, *keys]).fetchone() or (0,))[0])
+
+    def _note(self, connection: Connection, target: Target, number: int) -> None:
+        """Note what the table is known by, and the present names of all others that are."""
+        marks, tables = self.marks(number), self._tables
+        query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
+        before = connection.execute(query, [number]).fetchone()
+        if before != (target.kind,):  # noted by an older version, or the vectors have been given another precision
+            _read_whole(connection)
+            connection.execute(Statements(target, marks, marks).print_all, {})
+        values = {
+            "id": number,
+            "oid": target.oid,
+            "schema": target.schema,
+            "name": target.name,
+            "vector": target.vector,
+            "number": target.number,
+            "type": target.kind,
+            "text": target.text,
+            "keys": list(target.keys),
+            "key_types": list(target.key_types),
+        }
+        known_in = identity.known_in(tables)
+        connection.execute(sql.SQL(_LEAVE).format(tables=tables, known_in=known_in), values)
+        connection.execute(sql.SQL(_NOTE).format(tables=tables, known_in=known_in), values)
+        for entry in identity.entries(connection, tables, by_name=False):
+            if entry.lives:
+                connection.execute(sql.SQL(_FOLLOW).format(tables=tables), [*entry.names, entry.row["id"]])
+
+    def _carry(self, connection: Connection, target: Target, found: Registered, number: int) -> None:
+        """Make marks that fit the rows out of older ones, which go if they are the table's own."""
+        marks = self.marks(number)
+        made = Name(self.schema, f"{_MARKS}{number}_new")
+        statements = Statements(target, made, made)
+        connection.execute(statements.create_marks, {})
+        connection.execute(statements.copy_marks(self.marks_of(connection, target, found)), {})
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
+        name = sql.Identifier(f"{_MARKS}{number}")
+        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(made, name))
+        parts = {"tables": self._tables, "marks": marks}
+        for query in (_FORGET,) if found.own else (_COPY, _FORGET):
+            connection.execute(sql.SQL(query).format(**parts), {"id": number, "from": found.id})
+
+    def _has_prints(self, connection: Connection, number: int) -> bool:
+        query = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'"
+        return connection.execute(query, [plain(self.marks(number))]).fetchone() is not None
+
+    def _is_there(self, connection: Connection, number: int) -> bool:
+        query = "SELECT to_regclass(%s)"
+        return connection.execute(query, [plain(self.marks(number))]).fetchone() != (None,)
+
+
+def _read_whole(connection: Connection) -> None:
+    """Let the planner read all of a table, until the transaction's end."""
+    if connection.info.transaction_status is TransactionStatus.INTRANS:
+        connection.execute(
+            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+            [list(plans.WHOLE), list(plans.WHOLE.values())],
+        )

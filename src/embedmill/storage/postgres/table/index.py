@@ -1,0 +1,302 @@
+"""The HNSW index over a table's vectors, built when they are there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedmill.core.errors import StoreError, UsageError
+from embedmill.core.rows import DISTANCES, IndexOptions
+from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres.blocking import BRIEFLY, sessions
+from embedmill.storage.postgres.connection import Connection, connect, end_with_client, shown
+from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.table.target import Target
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 0.5  # seconds
+
+_SAY_AFTER: Final = 5.0  # seconds that a build waits for others' transactions
+
+_OF_THE_SERVER: Final = ["btree", "hash", "gin", "gist", "spgist", "brin"]
+"""Kinds of indexes that do not find near vectors."""
+
+_STOPPED: Final = "none: stopped before it was built"
+
+Show = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """An index on the vector column."""
+
+    name: str
+    schema: str
+    method: str
+    valid: bool  # not the rest of a build that was killed
+    distance: str  # a key of `DISTANCES`, or "" for another
+
+
+class VectorIndex:
+    """The index of one table's vectors."""
+
+    def __init__(self, url: str, target: Target, options: IndexOptions, patience: Patience) -> None:
+        self._url = url
+        self._patience = patience
+        self._target = target
+        self._options = options
+
+    def check(self, dimension: int) -> None:
+        """Say before the work what could not be built after it; raises `UsageError` where it was asked for."""
+        most = hnsw.MOST_DIMENSIONS[self._target.kind]
+        if dimension <= most or self._options.method == "none":
+            return
+        remedy = (
+            f"give --halfvec with --create (up to {hnsw.MOST_DIMENSIONS['halfvec']:,})"
+            if self._target.kind == "vector" and dimension <= hnsw.MOST_DIMENSIONS["halfvec"]
+            else "take a model with fewer"
+        )
+        message = (
+            f"{self._target.title}.{self._target.vector}: an HNSW index takes at most {most:,} dimensions of "
+            f"{self._target.kind}, the model has {dimension:,}: {remedy}, or --index none"
+        )
+        if self._options.method == "hnsw":
+            raise UsageError(message)
+        log.warning("%s", message)
+
+    def hint(self, connection: Connection) -> None:
+        """Say where dropping an index before the load would be faster, by what the server thinks of its size."""
+        (rows,) = connection.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [self._target.table.as_string(connection)]
+        ).fetchone() or (0,)
+        for index in self.existing(connection):
+            if index.valid and rows > hnsw.WORTH_IT:
+                log.warning(
+                    "%s %s slows this load down, some five times per row: DROP INDEX %s first, and --index hnsw builds "
+                    "it anew at the end",
+                    index.method,
+                    index.name,
+                    sql.Identifier(index.schema, index.name).as_string(connection),
+                )
+
+    def existing(self, connection: Connection) -> list[Existing]:
+        """The indexes for near vectors on the column, alone or in an expression."""
+        rows = connection.execute(
+            """SELECT c.relname, n.nspname, m.amname, i.indisvalid,
+                      (SELECT opcname FROM pg_opclass WHERE oid = i.indclass[0])
+               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = %s
+               WHERE i.indrelid = %s::regclass AND m.amname <> ALL (%s)
+               AND (a.attnum = ANY (i.indkey::smallint[])
+                    OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                               AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+               ORDER BY c.relname""",
+            [self._target.vector, self._target.table.as_string(connection), _OF_THE_SERVER],
+        )
+        return [Existing(name, schema, method, valid, _distance(kind)) for name, schema, method, valid, kind in rows]
+
+    def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        """Build the index if it is wanted and not there; what became of it, in a few words ("" for nothing).
+
+        Raises `StoreError` where it cannot be built.
+        """
+        if self._options.method == "none" or (self._options.method == "auto" and not first_fill):
+            return ""
+
+        def attempt() -> str:
+            with self._patience.dial() as connection, self._patience.use(connection):
+                try:
+                    return self._finish(connection, dimension, show, stopped)
+                except errors.QueryCanceled as error:
+                    if stopped():
+                        return _STOPPED
+                    raise StoreError(
+                        f"{shown(self._url)}: the index was cancelled while it was built: give --index hnsw to build it"
+                    ) from error
+
+        return self._patience(attempt)
+
+    def _finish(self, connection: Connection, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        connection.execute("SELECT set_config('lock_timeout', '0', false)")  # a build waits as long as it takes
+        end_with_client(connection)
+        if not self._alone(connection, show, stopped):
+            return _STOPPED
+        explicit = self._options.method == "hnsw"
+        existing = self.existing(connection)
+        valid = [index for index in existing if index.valid]
+        same = [index for index in valid if index.method == "hnsw" and index.distance == self._options.distance]
+        if same or (valid and not explicit):
+            index = (same or valid)[0]
+            return f"{index.method} {index.name} was there, kept"
+        with self._patience.use(connection, needless=True):
+            rows = self._rows(connection)
+        if not explicit and rows <= hnsw.WORTH_IT:
+            return ""
+        if dimension > hnsw.MOST_DIMENSIONS[self._target.kind]:
+            return f"none: {dimension:,} dimensions are too many for hnsw"
+        if self._target.dimension is None:
+            log.warning(
+                "%s.%s has no dimension of its own, so that no index can be built: ALTER its type to %s(%d)",
+                self._target.title,
+                self._target.vector,
+                self._target.kind,
+                dimension,
+            )
+            return "none: the column has no dimension"
+        for index in existing:
+            if not index.valid and index.method == "hnsw" and index.name.startswith(_stem(self._target, "_hnsw")):
+                self._drop(connection, index.name)  # the rest of a build that was killed
+        done = self._build(connection, rows, dimension, show, stopped)
+        return ", beside ".join([done, *(f"{index.method} {index.name}" for index in valid)])
+
+    def _alone(self, connection: Connection, show: Show, stopped: Callable[[], bool]) -> bool:
+        """Wait until no other run builds it; False if stopped before.
+
+        Looks again and again, since a build waits for every transaction that waits for it.
+        """
+        key = self._target.lock(f"index {sql.Identifier(self._target.vector).as_string(None)}")
+        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+        while not (connection.execute(query, [key]).fetchone() or (True,))[0]:
+            show("waiting for the index that another run builds", None)
+            if stopped():
+                return False
+            time.sleep(_LOOK_EVERY)
+        return True
+
+    def _rows(self, connection: Connection) -> int:
+        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.rows)
+        return int((connection.execute(query).fetchone() or (0,))[0])
+
+    def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
+        name = _free_name(connection, self._target)
+        # A partitioned table can only be locked for it.
+        how = sql.SQL("" if self._target.partitioned else "CONCURRENTLY")
+        operators = f"{self._target.kind}_{DISTANCES[self._options.distance]}_ops"
+        statement = sql.SQL("CREATE INDEX {} {} ON {} USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+            how,
+            sql.Identifier(name),
+            self._target.table,
+            sql.Identifier(self._target.vector),
+            sql.Identifier(self._target.extension, operators),
+            sql.Literal(self._options.m),
+            sql.Literal(self._options.ef_construction),
+        )
+        for workers in hnsw.attempts(connection, rows, dimension, kind=self._target.kind, m=self._options.m):
+            try:
+                with _watched(self._url, connection.info.backend_pid, show, stopped):
+                    if self._target.partitioned:
+                        self._locked(connection, statement)
+                    else:
+                        connection.execute(statement)
+            except hnsw.TOO_LITTLE_MEMORY:
+                self._drop(connection, name)
+                if not workers:
+                    raise
+            except BaseException:
+                self._drop(connection, name)
+                raise
+            else:
+                break
+        return f"hnsw {name} built over {rows:,} rows"
+
+    def _locked(self, connection: Connection, statement: sql.Composed) -> None:
+        """Build it in a transaction that keeps others from writing; who waits for that makes nobody wait behind.
+
+        Raises `errors.LockNotAvailable` where others write just now: to be tried again.
+        """
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(self._target.table))
+            connection.execute("SELECT set_config('lock_timeout', '0', true)")
+            connection.execute(statement)
+
+    def _drop(self, connection: Connection, name: str) -> None:
+        """Remove what a failed build has left; one that is not concurrent leaves nothing."""
+        if connection.closed or connection.broken or self._target.partitioned:
+            return
+        index = sql.Identifier(self._target.schema, name)
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+
+
+def _distance(operators: str) -> str:
+    """What a class of operators of pgvector's measures."""
+    return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
+
+
+def _stem(target: Target, ending: str) -> str:
+    """``<table>_<vector>`` and the ending, within the 63 bytes of a name."""
+    return f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore") + ending
+
+
+def _free_name(connection: Connection, target: Target) -> str:
+    """``<table>_<vector>_hnsw``, counted up where that is taken."""
+    for number in range(1, 1000):
+        name = _stem(target, "_hnsw" if number == 1 else f"_hnsw{number}")
+        found: Any = connection.execute(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relname = %s AND n.nspname = %s",
+            [name, target.schema],
+        ).fetchone()
+        if found is None:
+            return name
+    raise StoreError(f"{target.title}: there are a thousand indexes of the name {target.name}_{target.vector}_hnsw")
+
+
+_PROGRESS: Final = """
+    SELECT pg_blocking_pids(a.pid), phase, blocks_done, blocks_total, tuples_done, tuples_total
+    FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index USING (pid) WHERE a.pid = %s
+"""
+"""Whom a build waits for, and how far it is."""
+
+
+def _show_progress(row: tuple[Any, ...], show: Show) -> None:
+    waits_for, phase, blocks, of_blocks, rows, of_rows = row
+    share = blocks / of_blocks if of_blocks else rows / of_rows if of_rows else None
+    if waits_for:
+        show(f"building the index: {phase or 'waiting'} (process {waits_for[0]} of the server)", None)
+    elif phase is not None:
+        show(f"building the index: {phase}", share)
+
+
+@contextmanager
+def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Shows how far the index is that another connection builds, and cancels it when the run is stopped."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        before = time.monotonic()  # when it last waited for nobody
+        try:
+            with connect(url) as connection:
+                while not ended.wait(_LOOK_EVERY):
+                    if stopped():
+                        connection.execute("SELECT pg_cancel_backend(%s)", [pid])
+                    row = connection.execute(_PROGRESS, [pid]).fetchone()
+                    if row is None:
+                        continue
+                    before = before if row[0] else time.monotonic()
+                    if row[0] and time.monotonic() > before + _SAY_AFTER:
+                        before = math.inf  # said once
+                        log.warning("the index waits for %s, whose transaction is older", sessions(connection, row[0]))
+                    _show_progress(row, show)
+        except (StoreError, psycopg.Error) as error:  # the build itself goes on
+            log.info("%s: the index's progress cannot be shown: %s", shown(url), error)
+
+    show("building the index", None)
+    thread = threading.Thread(target=watch, name="embedmill-index", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

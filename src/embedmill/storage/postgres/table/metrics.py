@@ -1,0 +1,196 @@
+"""``<table>_metrics``: what is counted of each row's text, in a PostgreSQL table beside the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from embedmill.core.errors import StoreError
+from embedmill.core.rows import Key, Metrics
+from embedmill.storage import columns as naming
+from embedmill.storage.postgres.blocking import BRIEFLY
+from embedmill.storage.postgres.connection import Connection, reason, require_primary, shown
+from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.session import Session
+from embedmill.storage.postgres.table.sql_parts import MEASURED, decoded, place
+from embedmill.storage.postgres.table.target import full_types
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip
+
+# The key's columns, in their order.
+_KEY: Final = """
+    SELECT a.attname
+    FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place
+"""
+
+_RIGHTS: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+
+
+class PostgresMetrics:
+    """The metrics of one table."""
+
+    def __init__(
+        self, url: str, session: Session, statements: MetricsStatements, before: tuple[str, str] | None = None
+    ) -> None:
+        """`before` are schema and name that the table had at its last run, where these are others now."""
+        self._url = url
+        self._before = before
+        self._session = session
+        self._statements = statements
+        self._target = statements.target
+        self._table = sql.Identifier(self._target.schema, naming.metrics_name(self._target.name))
+
+    def check(self) -> None:
+        """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
+        self._session.read(self._check)
+
+    def _check(self, connection: Connection) -> int | None:
+        """Its oid; None where it is still to be created."""
+        naming.check_metrics_keys(self._target.keys, self._target.title, self._target.metrics_title)
+        oid = _oid(connection, self._table)
+        if oid is not None:
+            columns = connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [oid]
+            )
+            naming.check_metrics_table([name for (name,) in columns], self._target.metrics_title)
+        return oid
+
+    def prepare(self) -> None:
+        """Create it where it is not there, with the key that the table has now where it has another.
+
+        Raises `StoreError` where its name is taken, or this user may not.
+        """
+        self._session.require_own()
+        self._session.read(self._prepare)
+
+    def _prepare(self, connection: Connection) -> None:
+        require_primary(connection, self._url)
+        oid = self._check(connection)
+        if oid is None and self._follow(connection):
+            oid = self._check(connection)
+        if oid is None:
+            try:
+                with suppress(errors.UniqueViolation, errors.DuplicateTable):  # another run is creating it
+                    connection.execute(self._statements.create_metrics, {})
+            except errors.InsufficientPrivilege as error:
+                raise self._may_not(connection, "create", "CREATE ON SCHEMA {schema}") from error
+            oid = self._check(connection)
+        if oid is not None:
+            self._give_key(connection, oid)
+        name = self._table.as_string(connection)
+        (allowed,) = connection.execute(
+            "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name", [name, _RIGHTS]
+        ).fetchone() or (True,)
+        if not allowed:
+            raise self._may_not(connection, "write", f"{', '.join(_RIGHTS)} ON {{table}}")
+
+    def _follow(self, connection: Connection) -> bool:
+        """Rename it as the user has renamed the table; whether that was to be done, and could be."""
+        if self._before is None or _oid(connection, sql.Identifier(*self._before)) is not None:
+            return False
+        schema, name = self._before
+        older = naming.metrics_name(name)
+        if _oid(connection, sql.Identifier(schema, older)) is None:
+            return False
+        new = naming.metrics_name(self._target.name)
+        with suppress(errors.InsufficientPrivilege), connection.transaction():  # else it is made anew
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
+            if new != older:
+                rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
+                connection.execute(rename.format(sql.Identifier(schema, older), sql.Identifier(new)))
+            if schema != self._target.schema:
+                move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
+                connection.execute(move.format(sql.Identifier(schema, new), sql.Identifier(self._target.schema)))
+            return True
+        return False
+
+    def _give_key(self, connection: Connection, oid: int) -> None:
+        """Give it the key that the table has now. What was measured is kept where that is easy, else measured again."""
+        rows = connection.execute(_KEY, [oid]).fetchall()
+        old = {name: kind for name, (kind, _) in full_types(connection, oid, [name for (name,) in rows]).items()}
+        new = dict(zip(self._target.keys, self._target.key_types, strict=True))
+        if list(old.items()) == list(new.items()):
+            return
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
+                if list(old.values()) == list(new.values()):
+                    for statement in self._statements.rename_key(list(old)):
+                        connection.execute(statement, {})
+                else:
+                    for statement in self._statements.new_key(list(old)):
+                        connection.execute(statement, {})
+        except errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
+                "only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
+            ) from error
+        except errors.DependentObjectsStillExist as error:
+            raise StoreError(
+                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
+                f"cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
+            ) from error
+
+    def _may_not(self, connection: Connection, what: str, right: str) -> StoreError:
+        table = self._table
+        grant = sql.SQL("GRANT " + right + " TO {user}").format(
+            schema=sql.Identifier(self._target.schema), table=table, user=sql.Identifier(connection.info.user)
+        )
+        return StoreError(
+            f"{shown(self._url)}: this user may not {what} {table.as_string(connection)}: let its owner run "
+            f"{grant.as_string(connection)}, or give --no-metrics"
+        )
+
+    def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+        while True:
+            query = self._statements.missing(after=after is not None)
+            values = {"limit": limit} | place(after)
+            rows = self._session.read(partial(_all, query=query, values=values), needless=True)
+            texts = [(tuple(key), decoded(content)) for content, *key in rows]
+            found = [(key, text) for key, text in texts if text is not None]
+            if found or len(rows) < limit:
+                return found
+            after = texts[-1][0]  # none of these is a text
+
+    def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+        columns = [f"key{number}" for number, _ in enumerate(self._target.keys, 1)]
+        columns += ["hash", "characters", "words", "tokens", "digest"]
+        copying = sql.SQL("COPY {} ({}) FROM STDIN").format(MEASURED, sql.SQL(", ").join(map(sql.Identifier, columns)))
+
+        def send(copy: psycopg.Copy) -> None:
+            for key, digest, each in rows:
+                copy.write_row((*key, digest, each.characters, each.words, each.tokens, each.digest))
+
+        self._session.stage(copying, send, self._statements.write_metrics, {})
+
+    def finish(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+
+        def work(connection: Connection) -> None:
+            # Two runs that end together would wait for each other's rows.
+            lock = [self._target.lock("metrics")]
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", lock)
+            # All rows at once: here the planner may choose.
+            connection.execute(
+                "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
+            )
+            connection.execute(self._statements.remove_metrics, {"table_name": self._target.table.as_string(None)})
+            connection.execute(self._statements.count_frequencies, {})
+
+        self._session.write(work, needless=True)
+
+
+def _oid(connection: Connection, table: sql.Identifier) -> int | None:
+    row = connection.execute("SELECT to_regclass(%s)::oid", [table.as_string(connection)]).fetchone()
+    return row[0] if row else None
+
+
+def _all(connection: Connection, *, query: sql.Composed, values: dict[str, object]) -> list[tuple[Any, ...]]:
+    return connection.execute(query, values).fetchall()

@@ -1,0 +1,222 @@
+"""The connections of a run over a PostgreSQL table."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Final, LiteralString, TypeVar
+
+from embedmill.core.errors import StoreError
+from embedmill.runtime.closing import Closing
+from embedmill.storage.postgres.connection import LOCK_TIMEOUT, Connection, connect, full, require_session
+from embedmill.storage.postgres.pool import Pool
+from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.table import plans
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import errors, sql  # isort: skip
+from psycopg.abc import Params  # isort: skip
+
+T = TypeVar("T")
+
+_OURS: Final = {
+    # What is read after a lock is what was there when it was taken.
+    "default_transaction_isolation": "read committed",
+    # A run that stands still in the midst of a transaction, as a machine that sleeps does, keeps nobody from the rows
+    # for longer: it has to begin that transaction anew.
+    "idle_in_transaction_session_timeout": "15s",
+}
+_WRITING: Final = _OURS | plans.ROW_BY_ROW
+_READING: Final = (
+    _OURS
+    | plans.IN_ORDER
+    | {
+        # Keys are read as text and given back: a time must survive that.
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+    }
+)
+
+
+_LOST: Final = ("08", "57")
+"""Classes of errors that come with a lost connection: of connections themselves, and what administrators do."""
+
+_MOMENT: Final = 500
+"""Milliseconds that rows which others have locked are waited for before the rest is written without them."""
+
+_LOCKS_LAST: Final = 10.0  # seconds for which others are taken to hold rows, where one of them has
+
+MOST_WRITERS: Final = 8  # connections that write at once
+
+
+def _whole(connection: Connection) -> AbstractContextManager[object]:
+    """One transaction, where the next may be another session's; else each statement is one of its own."""
+    return connection.transaction() if connection.pooled else nullcontext()
+
+
+class Session(Closing):
+    """One connection that claims and reads, and a pool of those that write.
+
+    What fails for reasons that pass is tried again for `timeout` seconds, on a new connection where the old one is
+    lost; then, and for other reasons at once, `StoreError` is raised. Safe to use from several threads.
+    """
+
+    def __init__(self, url: str, timeout: float, prepare_writer: Callable[[Connection], object]) -> None:
+        self._url = url
+        self.patience = Patience(url, timeout)
+        self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
+        self._using = threading.RLock()
+        self._held: tuple[int, int] | None = None
+        self._met_locks = -math.inf  # when a row was last found locked
+        self._closed = False
+        self._reader = connect(url, **_READING, **self._timeout)
+        self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_WRITING, **self._timeout)
+
+    def read(
+        self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None, *, needless: bool = False
+    ) -> T:
+        """What `work` gives on the connection that claims; `again` is called before it is tried once more.
+
+        What is `needless` once the run is stopped raises `Stopped` then.
+        """
+
+        def prepare(error: BaseException) -> None:
+            self._reconnect()
+            again()
+
+        def attempt() -> T:
+            connection = self._connection()
+            with self.patience.use(connection, needless=needless), _whole(connection):
+                return work(connection)
+
+        with self._using:
+            return self.patience(attempt, prepare)
+
+    def write(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
+        """What `work` gives in a transaction of its own, on a connection of its own; for `needless` see `read`."""
+
+        def transaction() -> T:
+            with (
+                self._writers.lend() as connection,
+                self.patience.use(connection, needless=needless),
+                connection.transaction(),
+            ):
+                return work(connection)
+
+        return self.patience(transaction, self._check_writers)
+
+    def stage(
+        self,
+        copying: sql.Composed,
+        send: Callable[[psycopg.Copy], None],
+        statement: sql.Composed,
+        parameters: Params,
+        *,
+        skipping: sql.Composed | None = None,
+    ) -> tuple[int, bool]:
+        """Copy rows somewhere and execute a statement over them, in one transaction; gives how many rows that took.
+
+        `skipping` is the same statement, but leaves out rows that others have locked: it is taken where these are
+        locked for longer than a moment, which is told too. Statement and COMMIT are one message, so that nobody waits
+        for rows that a run which stands still, or is cut off, has just written.
+        """
+
+        def transaction(begin: LiteralString, statement: sql.Composed) -> int:
+            with (
+                self._writers.lend() as connection,
+                self.patience.use(connection),
+                psycopg.ClientCursor(connection) as cursor,
+            ):
+                cursor.execute(begin)
+                with cursor.copy(copying) as copy:
+                    send(copy)
+                return cursor.execute(sql.SQL("{}; COMMIT").format(statement), parameters).rowcount
+
+        def attempt() -> tuple[int, bool]:
+            if skipping is None:
+                return transaction("BEGIN", statement), False
+            if time.monotonic() > self._met_locks + _LOCKS_LAST:
+                try:
+                    return transaction(f"BEGIN; SET LOCAL lock_timeout = {_MOMENT}", statement), False
+                except errors.LockNotAvailable:
+                    self._met_locks = time.monotonic()
+            return transaction("BEGIN", skipping), True
+
+        return self.patience(attempt, self._check_writers)
+
+    def look(self, work: Callable[[Connection], T]) -> T:
+        """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose.
+
+        Raises `Stopped` where the run is stopped.
+        """
+
+        def beside() -> T:
+            try:
+                connection = self.patience.dial(**_OURS, **self._timeout)
+            except psycopg.OperationalError as error:
+                if not full(error):
+                    raise
+                with self._using:
+                    connection = self._connection()
+                    with self.patience.use(connection, needless=True), _whole(connection):
+                        return work(connection)
+            with connection, self.patience.use(connection, needless=True), _whole(connection):
+                return work(connection)
+
+        return self.patience(beside)
+
+    def require_own(self) -> None:
+        """Raise `StoreError` where a pooler gives each transaction another session: before anything is changed."""
+        with self._using:
+            self.patience(lambda: require_session(self._connection(), self._url))
+
+    def hold(self, lock: int, run: int) -> None:
+        """Hold this run's lock as long as the session lasts, on a new connection too where the old one is lost."""
+        with self._using:
+            self._held = (lock, run)
+            self._lock(self._connection())
+
+    def let_go(self) -> None:
+        """Give the server back the writers' connections that nobody uses."""
+        self._writers.let_go()
+
+    def close(self) -> None:
+        """End it: what the run holds is anybody's. May be called twice."""
+        with self._using:
+            self._closed = True
+            self._writers.close()
+            self._reader.close()
+            self.patience.close()
+
+    def _connection(self) -> Connection:
+        if self._closed:
+            raise StoreError("the table is closed")
+        return self._reader
+
+    def _reconnect(self) -> None:
+        """A new connection for claims, if the old one is lost; the run goes on under its number."""
+        connection = self._connection()
+        if not connection.closed and not connection.broken:
+            return
+        with suppress(psycopg.Error):  # the next attempt meets the same
+            opened = self.patience.dial(**_READING, **self._timeout)
+            try:
+                with self.patience.use(opened):
+                    self._lock(opened)
+            except BaseException:
+                opened.close()
+                raise
+            self._reader = opened
+
+    def _lock(self, connection: Connection) -> None:
+        # The server may not have noticed yet that the old connection is lost: until it has, nothing can be claimed.
+        if self._held is not None:
+            connection.execute("SELECT pg_advisory_lock(%s::integer, %s::integer)", self._held)
+
+    def _check_writers(self, error: BaseException) -> None:
+        """Where one connection is lost, the others most likely are, too."""
+        if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in _LOST:
+            self._writers.let_go()

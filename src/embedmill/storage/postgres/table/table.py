@@ -1,0 +1,535 @@
+"""A PostgreSQL table whose rows get vectors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from embedmill.core.errors import RowsRefused, StoreError, UsageError
+from embedmill.core.reports import TableStatus
+from embedmill.core.rows import (
+    DIGEST_SIZE,
+    EMPTY_TEXT,
+    Counts,
+    Filled,
+    IndexOptions,
+    Key,
+    Noted,
+    Row,
+    RowFailure,
+    Stored,
+    too_long,
+)
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause
+from embedmill.runtime.closing import Closing
+from embedmill.storage import columns as naming
+from embedmill.storage.catalog import Registered
+from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.postgres.connection import Connection, connect, require_primary, require_vector, shown, told
+from embedmill.storage.postgres.copy_format import copy_buffer
+from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.table.catalog import Registry
+from embedmill.storage.postgres.table.index import VectorIndex
+from embedmill.storage.postgres.table.metrics import PostgresMetrics
+from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.privileges import check_rights
+from embedmill.storage.postgres.table.row_errors import as_refusal
+from embedmill.storage.postgres.table.session import Session
+from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
+from embedmill.storage.postgres.table.statements import Statements, alone
+from embedmill.storage.postgres.table.target import check_dimension, check_unchanged, create_column, find, has_triggers
+from embedmill.storage.stale import warn_of_kept
+
+import psycopg  # isort: skip - after the module that says what to install
+from psycopg import sql  # isort: skip
+
+
+log = logging.getLogger(__name__)
+
+
+class PostgresTable(Closing):
+    """A `Table` in PostgreSQL.
+
+    A run is a number and an advisory lock, held by the connection that claims rows. What a run has claimed is its own
+    until that connection ends, however it ends. Nothing of the user's is locked meanwhile.
+
+    Every method tries again for `db_timeout` seconds what fails for reasons that pass, and then raises `StoreError`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        id: Sequence[str] = (),  # noqa: A002 - as the option
+        text: str | None = None,
+        vector: str | None = None,
+        create: bool = False,
+        halfvec: bool = False,
+        schema: str = DEFAULT_SCHEMA,
+        longest: int,
+        db_timeout: float = DB_TIMEOUT,
+        index: IndexOptions | None = None,
+        metrics_only: bool = False,
+    ) -> None:
+        """Find the table; changes nothing yet. Texts of more than `longest` characters are not read."""
+        self._index_options = index or IndexOptions()
+        self._dsn = url
+        self._longest = longest
+        self._registry = Registry(schemas.check_name(schema))
+        self._registered: Registered | None = None
+        self._dimension = 0  # of the vectors, once the run has begun
+        self._triggers = False  # a change of the table may set off others
+        self._noting = threading.Lock()
+        self._locked: set[int] = set()  # marks of rows that were left as they were, since others have locked them
+        self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
+        self._parameters: dict[str, Any] = {
+            "overwrite": False,
+            "redone_from": 0,
+            "again": False,
+            "empty": EMPTY_TEXT,
+        }
+        self._session = Session(
+            url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
+        )
+        try:
+            self.target = self._session.read(
+                lambda connection: find(
+                    connection,
+                    url,
+                    name,
+                    noted=lambda target: self._registry.find(connection, url, target),
+                    keys=id,
+                    text=text,
+                    vector=vector,
+                    create=create,
+                    halfvec=halfvec,
+                    needs_vector=not metrics_only,
+                )
+            )
+            if self._registry.owns(self.target):
+                raise UsageError(f"{self.target.title} is a table of embedmill's own: give one of yours")
+        except BaseException:
+            self._session.close()
+            raise
+        self._use_marks(self._registry.marks(0))
+
+    @property
+    def url(self) -> str:
+        """The database, without the password."""
+        return shown(self._dsn)
+
+    @property
+    def name(self) -> str:
+        """``schema.table``."""
+        return self.target.title
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns that are read and filled."""
+        return self.target.text, self.target.vector
+
+    # Beginning
+
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        check_dimension(self.target, fingerprint.space.dimension, model)
+        self._index.check(fingerprint.space.dimension)
+        known = self._known()
+        if known is not None and not overwrite:
+            self._session.read(
+                lambda connection: self._registry.check(connection, self.target, known, fingerprint, model)
+            )
+
+    def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
+        """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
+
+        `overwrite` takes rows with vectors too, whoever wrote these, `again` those that have failed. Raises
+        `SpaceMismatch` where the column holds vectors of another space or dimension.
+        """
+        self._session.require_own()
+        dimension = self._dimension = fingerprint.space.dimension
+        check_dimension(self.target, dimension, model)
+        self._index.check(dimension)
+
+        def begin(connection: Connection) -> None:
+            require_primary(connection, self._dsn)
+            if not self.target.extension:
+                self.target = replace(self.target, extension=require_vector(connection, self._dsn))
+            if not self.target.missing:
+                check_rights(connection, self._dsn, self.target)
+            schemas.migrate(connection, self._dsn, self._registry.schema, self.target.extension)
+            if self.target.missing:
+                self.target = create_column(connection, self._dsn, self.target, dimension)
+                check_rights(connection, self._dsn, self.target)
+            registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
+            self._registered = registered
+            self._use_marks(self._registry.marks(registered.id))
+            run = self._registry.next_run(connection)
+            lock = self._registry.lock(connection)
+            self._parameters |= {
+                "space": fingerprint.space.id,
+                "run": run,
+                "table": registered.id,
+                "lock": lock,
+                "overwrite": overwrite,
+                "redone_from": self._registry.overwrite_from(connection, registered.id, run) if overwrite else 0,
+                "again": again,
+                "longest": self._longest,
+                "relation": self.target.oid,
+                "table_name": self.target.table.as_string(None),
+            }
+            self._triggers = has_triggers(connection, self.target)
+            self._session.hold(lock, run)
+            if self.first_fill or overwrite:
+                self._index.hint(connection)
+
+        self._session.read(begin)
+
+    # Rows that need a vector
+
+    def claim(self, after: Key | None, limit: int) -> list[Row]:
+        """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
+        query = alone(self._statements.claim(after=after is not None))
+        values = self._parameters | {"limit": limit} | place(after)
+
+        def work(connection: Connection) -> list[tuple[Any, ...]]:
+            # All in one message: whatever becomes of us, the server does the whole of it, and keeps nobody waiting.
+            with psycopg.ClientCursor(connection) as cursor:
+                try:
+                    cursor.execute(query, values)
+                except psycopg.Error:
+                    connection.rollback()
+                    raise
+                for _ in "lock", "claim":
+                    cursor.nextset()
+                return cursor.fetchall()
+
+        claimed = [self._row(*row) for row in self._session.read(work, self._give_back, needless=True)]
+        with self._noting:
+            self._outstanding.update(row.mark for row in claimed)
+        if not claimed:
+            self._session.read(lambda connection: check_unchanged(connection, self.target))
+        return claimed
+
+    def _row(self, mark: int, size: int, content: str | bytes | None, *key: str) -> Row:
+        if content is None:
+            return Row(mark, key, "", too_long(size, self._longest))
+        text = decoded(content)
+        return Row(mark, key, text or "", Cause("NotUnicode", "the text is not valid UTF-8") if text is None else None)
+
+    def _give_back(self) -> None:
+        """After a claim whose answer is lost: what was claimed unknown to us is anybody's again."""
+        with self._noting:
+            values = self._parameters | {"kept": list(self._outstanding)}
+        self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
+
+    def held_elsewhere(self) -> int:
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
+        query = self._statements.held_elsewhere
+        return int(self._session.read(lambda connection: self._one(connection, query), needless=True)[0])
+
+    def counts(self) -> Counts:
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+        if self._known() is None:
+            rows, without, filled = self._session.look(
+                lambda connection: self._one(connection, self._statements.count_rows)
+            )
+            return Counts(rows, rows - filled, without, filled, 0)
+        return Counts(*self._session.look(lambda connection: self._one(connection, self._statements.counts)))
+
+    def noted(self) -> Noted:
+        """What earlier runs have noted of its vectors."""
+        known = self._known()
+        return known.noted() if known else Noted()
+
+    def status(self) -> TableStatus:
+        """What is known of the table; reads all of it."""
+        noted, counts = self.noted(), self.counts()
+        indexes = self._session.read(self._index.existing)
+        return TableStatus(
+            store=self.url,
+            table=self.target.title,
+            text=self.target.text,
+            vector=self.target.vector,
+            counts=counts,
+            model=noted.model,
+            space=noted.space,
+            dimension=self.target.dimension,
+            index=", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid),
+            document_prompt=noted.document_prompt,
+            query_prompt=noted.query_prompt,
+        )
+
+    def sample(self, limit: int) -> list[str]:
+        """Its first texts, in the order of their keys."""
+        query = self._statements.sample
+        rows = self._session.read(lambda connection: connection.execute(query, {"limit": limit}).fetchall())
+        return [text for (content,) in rows if (text := decoded(content)) is not None]
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
+        if self._known() is None:
+            return []
+        values = self._parameters | {"limit": limit, "longest": self._longest}
+        query = self._statements.sample_stored
+        rows = self._session.look(lambda connection: connection.execute(query, values).fetchall())
+        return [
+            Stored(tuple(key), text, np.array(vector, np.float32))
+            for content, vector, *key in rows
+            if (text := decoded(content)) is not None
+        ]
+
+    def _known(self) -> Registered | None:
+        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
+        if self._registered is None and self.target.vector and not self.target.missing:
+            self._session.read(self._look_up)
+        return self._registered
+
+    def _look_up(self, connection: Connection) -> None:
+        found = self._registered = self._registry.find(connection, self._dsn, self.target)
+        if found is not None:
+            self._use_marks(self._registry.marks_of(connection, self.target, found))
+            lock = self._registry.lock(connection)
+            self._parameters |= {"space": found.space, "run": 0, "lock": lock}
+
+    # Writing: from several threads
+
+    def write(self, rows: Sequence[Filled]) -> int:
+        """Write these rows' vectors and metrics, all in one transaction, or none.
+
+        Returns how many were left out, because their text has changed meanwhile or they are gone; rows that others have
+        locked are left out too (see `take_locked`). Raises `RowsRefused` where the database refuses the data.
+        """
+        ordered = sorted(rows, key=lambda filled: filled.row.mark)  # as everybody does: no deadlocks among runs
+        metrics = [filled.metrics for filled in ordered if filled.metrics is not None]
+        columns: dict[str, np.ndarray[Any, Any]] = {
+            "mark": np.array([filled.row.mark for filled in ordered], np.int64),
+            "vector": np.concatenate([filled.vector for filled in ordered]).reshape(len(ordered), -1),
+        }
+        if metrics:
+            columns |= {
+                "characters": np.array([each.characters for each in metrics], np.int32),
+                "words": np.array([each.words for each in metrics], np.int32),
+                "tokens": np.array([each.tokens for each in metrics], np.int32),
+                "digest": np.array([each.digest for each in metrics], f"S{DIGEST_SIZE}"),
+            }
+        buffer = copy_buffer(columns, vector=self.target.kind)
+        copying = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            STAGING, sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        fill, free = (
+            self._statements.fill(measured=bool(metrics), skipping=skips, rewritten=self._triggers)
+            for skips in (False, True)
+        )
+        try:
+            written, skipped = self._session.stage(
+                copying, lambda copy: copy.write(buffer), fill, self._parameters, skipping=free
+            )
+        except StoreError as error:
+            refusal = as_refusal(error.__cause__)
+            if refusal is None:
+                raise
+            self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
+            raise refusal from error.__cause__
+        marks = columns["mark"].tolist()
+        changed = 0
+        if written < len(rows):
+            self._session.read(lambda connection: check_unchanged(connection, self.target))
+            changed = self._release(marks, skipped=skipped)
+        if self._triggers:
+            values = self._parameters | {"ids": marks}
+            query = self._statements.count_rewritten
+            changed += int(
+                self._session.write(lambda connection: connection.execute(query, values).fetchone() or (0,))[0]
+            )
+        with self._noting:
+            self._outstanding.difference_update(mark for mark in marks if mark not in self._locked)
+        return changed
+
+    def _release(self, marks: Sequence[int], *, skipped: bool) -> int:
+        """Give up those of these rows that were not written, but for those that are locked; how many they were.
+
+        Raises `RowsRefused` where the texts of some are what they were, and nobody has locked them.
+        """
+        values = self._parameters | {"ids": marks}
+
+        def look(connection: Connection) -> tuple[set[int], set[int]]:
+            held, unchanged, free = (
+                {mark for (mark,) in connection.execute(query, values)}
+                for query in (
+                    self._statements.held,
+                    self._statements.unchanged(),
+                    self._statements.unchanged(skipping=True),
+                )
+            )
+            locked = unchanged - free if skipped else set[int]()
+            if unchanged - locked:
+                raise RowsRefused("a trigger or policy of the table keeps the vector out: let it be written")
+            return held - locked, locked
+
+        # By itself: where the answer to the next got lost, it could not be told any more how many they were.
+        given_up, locked = self._session.write(look)
+        if given_up:
+            releasing = values | {"ids": list(given_up)}
+            self._session.write(lambda connection: connection.execute(self._statements.release, releasing))
+        with self._noting:
+            self._locked |= locked
+        return len(given_up)
+
+    def take_locked(self, rows: Sequence[Row]) -> set[int]:
+        """The marks of those of these rows that `write` or `fail` left as they were, since others have locked them.
+
+        They are still this run's, and may be given again.
+        """
+        with self._noting:
+            locked = self._locked.intersection(row.mark for row in rows)
+            self._locked -= locked
+        return locked
+
+    def lockers(self, *, runs: bool = False) -> str:
+        """Who holds locks on the table, or which other `runs` are at work, for people; "" for nobody."""
+        if runs:
+            return self._session.read(lambda connection: blocking.runs(connection, self._parameters["lock"]))
+        return self._session.read(lambda connection: blocking.holders(connection, [self.target.table]))
+
+    def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
+        """Put on record why these rows have no vector; they are not tried again by themselves."""
+        values = self._parameters | {
+            "marks": [row.mark for row, _ in failures],
+            "causes": [cause.type for _, cause in failures],
+            "messages": [cause.message.replace("\0", "\ufffd") for _, cause in failures],
+        }
+
+        def work(connection: Connection) -> tuple[list[RowsRefused], set[int]]:
+            locked = self._locked_among(connection, values["marks"])
+            kept = self._clear(connection, [mark for mark in values["marks"] if mark not in locked])
+            connection.execute(self._statements.fail, values | {"locked": list(locked)})
+            return kept, locked
+
+        kept, locked = self._session.write(work)
+        warn_of_kept(self.name, kept)
+        with self._noting:
+            self._locked |= locked
+            self._outstanding.difference_update(row.mark for row, _ in failures if row.mark not in locked)
+
+    def _locked_among(self, connection: Connection, marks: Sequence[int]) -> set[int]:
+        """Rows among these that have a vector to be taken, and that others have locked; the others are ours now."""
+        if self.target.vector_not_null or not marks:
+            return set()
+        values = self._parameters | {"marks": marks}
+        all_, free = (
+            {mark for (mark,) in connection.execute(self._statements.to_clear(skipping=skips), values)}
+            for skips in (False, True)
+        )
+        return all_ - free
+
+    def _clear(self, connection: Connection, marks: Sequence[int]) -> list[RowsRefused]:
+        """Take the vectors of these rows, which are not of their texts; by halves where the table refuses.
+
+        Returns why some stay.
+        """
+        if self.target.vector_not_null or not marks:
+            return []
+        try:
+            with connection.transaction():
+                connection.execute(self._statements.clear, self._parameters | {"marks": marks})
+        except psycopg.Error as error:
+            refusal = as_refusal(error)
+            if refusal is None:
+                raise
+            if len(marks) == 1:
+                return [refusal]
+            halves = marks[: len(marks) // 2], marks[len(marks) // 2 :]
+            return [kept for half in halves for kept in self._clear(connection, half)]
+        return []
+
+    # The end
+
+    def tidy(self) -> int:
+        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
+
+        def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
+            textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
+            locked = self._locked_among(connection, textless)
+            kept = self._clear(connection, [mark for mark in textless if mark not in locked])
+            values = {"locked": list(locked)}
+            return kept, locked, connection.execute(self._statements.remove_marks, self._parameters | values).rowcount
+
+        kept, locked, removed = self._session.write(work, needless=True)
+        warn_of_kept(self.name, kept)
+        if locked:
+            log.warning(
+                "%s: %s without a text still %s a vector, since another session has locked %s: run again when it has "
+                "ended",
+                self.name,
+                *("1 row", "has", "it") if len(locked) == 1 else (f"{len(locked):,} rows", "have", "them"),
+            )
+        return removed
+
+    @property
+    def _index(self) -> VectorIndex:
+        return VectorIndex(self._dsn, self.target, self._index_options, self._session.patience)
+
+    def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
+        """Build the index that was asked for; what became of it, in a few words, "" for nothing.
+
+        `show` is told what is being done, and how much of that. When `stopped` says so, it is given up.
+        """
+        self._session.let_go()  # a build may need what the server has left
+        return self._index.finish(first_fill=self.first_fill, dimension=self._dimension, show=show, stopped=stopped)
+
+    def note_filled(self) -> None:
+        """Note that a run has come to its end: the next one is no first fill."""
+        registered = self._registered
+        if registered is not None:
+            self._session.read(lambda connection: self._registry.note_filled(connection, registered.id))
+
+    @property
+    def first_fill(self) -> bool:
+        """Whether no run had come to its end before this one."""
+        return self._registered is None or not self._registered.filled
+
+    # What is known
+
+    def failures(self) -> Iterator[RowFailure]:
+        """The rows that have failed, in the order of their keys."""
+        if self._known() is None:
+            return
+        query = self._statements.failures
+        with (
+            connect(self._dsn) as connection,
+            told(self._dsn),
+            connection.transaction(),
+            connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
+        ):
+            cursor.execute(query, {})
+            for cause, message, attempts, *key in cursor:
+                yield RowFailure(tuple(key), Cause(cause, message), attempts)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on no answer is waited for longer than this; what need not be done now is not."""
+        self._session.patience.hurry(seconds)
+
+    def close(self) -> None:
+        """End the run: what it holds is given back. May be called twice."""
+        self._session.close()
+
+    def _use_marks(self, marks: sql.Composable) -> None:
+        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
+        tables = [self.target.table, sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))]
+        self._session.patience.holders = lambda connection: blocking.holders(connection, tables)
+        names = (self.target, marks, metrics)
+        self._statements = Statements(*names)
+        before = self._registered.before if self._registered else None
+        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
+
+    def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
+        return connection.execute(query, self._parameters).fetchone() or ()

@@ -1,0 +1,307 @@
+"""The part of a PostgreSQL database that a run is about: a table, its key, its text and its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from embedmill.core.errors import SpaceMismatch, StoreError, UsageError
+from embedmill.storage import columns as naming
+from embedmill.storage.catalog import Registered
+from embedmill.storage.columns import Column
+from embedmill.storage.postgres.blocking import BRIEFLY
+from embedmill.storage.postgres.connection import Connection, find_vector, shown
+from embedmill.storage.postgres.identifiers import Name
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+
+MOST_DIMENSIONS: Final = {"vector": 16_000, "halfvec": 16_000}
+"""That pgvector's types can hold (its README)."""
+
+_KINDS: Final = "vector or halfvec"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is read and filled."""
+
+    oid: int
+    schema: str
+    name: str
+    keys: tuple[str, ...]  # the columns of a unique index, in its order
+    key_types: tuple[str, ...]  # as they are written in SQL wherever one looks from, with their collation
+    key_operators: tuple[str, ...]  # the schemas of those that compare them: of an extension's type it may be any
+    text: str
+    vector: str
+    kind: str  # of the vectors: "vector" or "halfvec"
+    dimension: int | None  # of the column; None where it takes any
+    extension: str  # the schema of pgvector's types; "" where it is not there yet, or not needed
+    partitioned: bool
+    vector_not_null: bool
+    number: int = 0  # of the vector column in pg_attribute; 0 where there is none
+    missing: bool = False  # the vector column is still to be created
+    raw: bool = False  # the database knows bytes, and no encoding (SQL_ASCII)
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The table's name for a statement."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def title(self) -> str:
+        """``schema.table``, for people, who may give it back."""
+        return naming.shown([self.schema, self.name])
+
+    @property
+    def metrics_title(self) -> str:
+        """The table of metrics, for people."""
+        return naming.shown([self.schema, naming.metrics_name(self.name)])
+
+    @property
+    def rows(self) -> sql.Composed:
+        """Where a statement finds the table's rows: in its partitions, but not in tables that inherit from it.
+
+        Those have rows of their own, whose keys may be the same.
+        """
+        return sql.SQL("{}" if self.partitioned else "ONLY {}").format(Name(self.schema, self.name))
+
+    def lock(self, work: str) -> str:
+        """What the key of an advisory lock is made from; says what it is for, and nothing of how names are shown."""
+        return f"embedmill {work} {self.table.as_string(None)}"
+
+
+def find(
+    connection: Connection,
+    url: str,
+    name: str,
+    *,
+    noted: Callable[[Target], Registered | None] = lambda target: None,
+    keys: Sequence[str] = (),
+    text: str | None = None,
+    vector: str | None = None,
+    create: bool = False,
+    halfvec: bool = False,
+    needs_vector: bool = True,
+) -> Target:
+    """Find the table and choose its columns; changes nothing.
+
+    `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given. It
+    is asked before key and text are chosen.
+    Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
+    """
+    oid, schema, table, relation = _table(connection, url, name)
+    title = naming.shown([schema, table])
+    if relation not in ("r", "p"):
+        raise UsageError(f"{title} is {_RELATIONS[relation]}")
+    columns = _columns(connection, oid)
+    column: Column | str = ""
+    with naming.optional(needs_vector):
+        column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
+    target = Target(
+        oid=oid,
+        schema=schema,
+        name=table,
+        keys=(),
+        key_types=(),
+        key_operators=(),
+        text="",
+        vector=column if isinstance(column, str) else column.name,
+        kind="halfvec" if halfvec else "vector",
+        dimension=None,
+        extension=find_vector(connection) or "",
+        partitioned=relation == "p",
+        vector_not_null=False,
+        missing=isinstance(column, str),
+        raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
+    )
+    if isinstance(column, Column):
+        target = _with_vector(connection, target, column, halfvec=halfvec)
+    before = noted(target)
+    unique = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    chosen_keys = naming.choose_key(columns, unique, keys, before, title)
+    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
+    types = full_types(connection, oid, chosen_keys)
+    target = replace(
+        target,
+        keys=tuple(types),
+        key_types=tuple(kind for kind, _ in types.values()),
+        key_operators=tuple(operators for _, operators in types.values()),
+        text=chosen_text.name,
+    )
+    return target if needs_vector else replace(target, vector="", number=0, missing=True, extension="")
+
+
+def _with_vector(connection: Connection, target: Target, column: Column, *, halfvec: bool) -> Target:
+    """The target with what its vector column is."""
+    kind, dimension, number = _vector_type(connection, target.oid, column.name)
+    if halfvec and kind != "halfvec":
+        raise UsageError(
+            f"--halfvec: {target.title}.{column.name} is a {kind}: leave --halfvec out, or name another column with "
+            "--vector"
+        )
+    return replace(target, kind=kind, dimension=dimension, number=number, vector_not_null=column.not_null)
+
+
+def check_dimension(target: Target, dimension: int, model: str) -> None:
+    """Raise `SpaceMismatch` where the column holds vectors of another length than the model's."""
+    if target.dimension not in (None, dimension):
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} has {target.dimension:,} dimensions, the vectors of {model} have "
+            f"{dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+        )
+    if dimension > MOST_DIMENSIONS[target.kind]:
+        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
+
+
+def check_unchanged(connection: Connection, target: Target) -> None:
+    """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
+    row = connection.execute("SELECT to_regclass(%s)::oid", [target.table.as_string(connection)]).fetchone()
+    if row != (target.oid,):
+        raise StoreError(f"{target.title} was renamed or made anew while it was filled: run again")
+    kind, dimension, _ = _vector_type(connection, target.oid, target.vector)
+    if (kind, dimension) != (target.kind, target.dimension):
+        raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
+
+
+def has_triggers(connection: Connection, target: Target) -> bool:
+    """Whether a change of the table, or of one of its partitions, may set off others."""
+    query = """
+        SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
+                       OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid))))"""
+    return bool((connection.execute(query, {"oid": target.oid}).fetchone() or (True,))[0])
+
+
+def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
+    """Add the vector column. Raises `StoreError` where this user may not.
+
+    Raises `errors.LockNotAvailable` where others have used the table for longer than they may be made to wait: to be
+    tried again.
+    """
+    statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
+        target.table,
+        sql.Identifier(target.vector),
+        sql.Identifier(target.extension, target.kind),
+        sql.Literal(dimension),
+    )
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.execute(statement)
+    except errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "
+            f"{statement.as_string(connection)}"
+        ) from error
+    _, _, number = _vector_type(connection, target.oid, target.vector)
+    return replace(target, missing=False, dimension=dimension, number=number)
+
+
+def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, str]:
+    """Its oid, schema, name and kind; a name without quotes is looked for as it is, then in lower case."""
+    parts = naming.parts(name)
+    for exact in (True, False):
+        folded = [part if quoted or exact else part.lower() for part, quoted in parts]
+        found = connection.execute(
+            _FIND, {"name": folded[-1], "schema": folded[0] if len(folded) == 2 else None}
+        ).fetchone()
+        if found is not None:
+            oid, schema, table, relation = found
+            return oid, schema, table, relation
+    others = [naming.shown(filter(None, row)) for row in connection.execute(OTHERS)]
+    raise naming.no_such_table(name, shown(url), others)
+
+
+_FIND: Final = """
+    SELECT c.oid, n.nspname, c.relname, c.relkind::text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND CASE WHEN %(schema)s::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END
+"""
+
+OTHERS: Final = """
+    SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname END, c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+"""All tables: the schema where one has to be named, and the name."""
+
+_RELATIONS: Final = {
+    "v": "a view: give the table that it is made from",
+    "m": "a materialized view: give the table that it is made from",
+    "f": "a foreign table: give the --store that it lies in",
+}
+
+
+def _columns(connection: Connection, oid: int) -> list[Column]:
+    rows = connection.execute(
+        """SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typcategory = 'S', a.attnotnull,
+                  a.attgenerated::text,
+                  EXISTS (SELECT FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid
+                          WHERE e.extname = 'vector' AND d.classid = 'pg_type'::regclass AND d.objid = t.oid
+                          AND t.typname IN ('vector', 'halfvec'))
+           FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+           WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""",
+        [oid],
+    )
+    return [
+        Column(name, kind, is_text, is_vector and not generated, not_null, bool(generated))
+        for name, kind, is_text, not_null, generated, is_vector in rows
+    ]
+
+
+def full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The types of columns, with their schema and, where it is another than the type's own, their collation.
+
+    Each comes with the schema of the operators that an index on the column compares with.
+    """
+    rows = connection.execute(
+        """SELECT a.attname,
+                  CASE WHEN tn.nspname <> 'pg_catalog' AND pg_type_is_visible(t.oid) THEN quote_ident(tn.nspname) || '.'
+                  ELSE '' END || format_type(a.atttypid, a.atttypmod),
+                  quote_ident(cn.nspname) || '.' || quote_ident(c.collname),
+                  coalesce((SELECT n.nspname FROM pg_opclass o JOIN pg_am am ON am.oid = o.opcmethod
+                            JOIN pg_amop ao ON ao.amopfamily = o.opcfamily AND ao.amopstrategy = 3
+                                               AND (ao.amoplefttype, ao.amoprighttype) = (o.opcintype, o.opcintype)
+                            JOIN pg_operator op ON op.oid = ao.amopopr JOIN pg_namespace n ON n.oid = op.oprnamespace
+                            WHERE am.amname = 'btree' AND o.opcdefault
+                            AND o.opcintype IN (t.oid, t.typbasetype) LIMIT 1), 'pg_catalog')
+           FROM pg_attribute a
+           JOIN pg_type t ON t.oid = a.atttypid
+           JOIN pg_namespace tn ON tn.oid = t.typnamespace
+           LEFT JOIN pg_collation c ON c.oid = a.attcollation AND c.oid <> t.typcollation
+           LEFT JOIN pg_namespace cn ON cn.oid = c.collnamespace
+           WHERE a.attrelid = %s AND a.attname = ANY (%s)""",
+        [oid, list(columns)],
+    )
+    found = {
+        name: (kind + (f" COLLATE {collation}" if collation else ""), operators)
+        for name, kind, collation, operators in rows
+    }
+    return {name: found[name] for name in columns}
+
+
+def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None, int]:
+    """A column's type, its dimension, and its number."""
+    row = connection.execute(
+        """SELECT t.typname, a.atttypmod, a.attnum FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+           WHERE a.attrelid = %s AND a.attname = %s""",
+        [oid, column],
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"column {column} is gone: run again")
+    return str(row[0]), row[1] if row[1] > 0 else None, int(row[2])
+
+
+# Whether the index is the primary key's, and its columns in their order, which pages are read by.
+_UNIQUE: Final = """
+    SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND k.place <= i.indnkeyatts
+    GROUP BY i.indexrelid, i.indisprimary
+    HAVING bool_and(a.attnotnull) AND count(*) = max(i.indnkeyatts)
+    ORDER BY i.indisprimary DESC, i.indexrelid
+"""

@@ -1,0 +1,84 @@
+"""What may be wrong with an SQLite store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedmill.core.documents import StoredChunk
+from embedmill.core.vectors import Vector
+from embedmill.storage.integrity import MISCOUNTED, Held, check_binding, check_chunks, check_counts
+from embedmill.storage.sqlite.store import rows
+from embedmill.storage.sqlite.store.damage import misfits
+from embedmill.storage.sqlite.store.exact import disagreements
+
+_CHUNKS = """
+    SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END,
+        d.precision
+    FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
+"""
+
+
+def problems(
+    db: sqlite3.Connection,
+    matrix: Path,
+    look: Callable[[StoredChunk], None] = lambda _: None,
+    shown: Callable[[str], str] = str,
+) -> Iterator[str]:
+    """All that is wrong, a line each; `db` is in a transaction.
+
+    `look` is given the sound chunks; `shown` gives what is shown of a document's name.
+    """
+    try:
+        damage = [line for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
+        if damage:  # what it shows is then not worth looking at
+            yield from (f"the file is damaged: {' '.join(str(line).split())}" for line in damage)
+            return
+        yield from _of_rows(db, matrix, look, shown)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        yield f"the file is damaged: {error}"
+
+
+def _of_rows(
+    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
+) -> Iterator[str]:
+    wrong = list(misfits(db, but="vectors"))  # their chunks are named below
+    if wrong:  # the rest cannot be computed
+        yield from wrong
+        return
+    facts = rows.facts(db)
+    try:
+        fields = json.loads(facts.get("fields", "null"))
+    except ValueError:
+        fields = {}
+    dimension = facts.get("dimension")
+    found = check_binding(facts.get("space"), fields, dimension, rows.has_chunks(db))
+    yield from found
+    yield from check_counts((shown(name), *counts) for name, *counts in db.execute(MISCOUNTED))
+    (lost,) = db.execute("SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)").fetchone()
+    if lost:
+        yield f"vectors that belong to no chunk: {lost:,}"
+    held = (
+        Held(shown(name) if isinstance(name, str) else name, index, digest, context, text, _vector(blob), precision)
+        for name, index, digest, context, text, blob, precision in db.execute(_CHUNKS)
+    )
+    unsound = bool(found)
+    for problem in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look):
+        unsound = True
+        yield problem
+    if dimension is not None and not unsound:
+        yield from disagreements(db, matrix, facts["generation"], dimension)
+
+
+def _vector(blob: Any) -> Vector | None:
+    if blob is None:
+        return None
+    whole = len(blob) - len(blob) % 4
+    return np.frombuffer(blob[:whole] if whole == len(blob) else b"", "<f4").astype(np.float32, copy=False)

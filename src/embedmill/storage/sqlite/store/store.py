@@ -1,0 +1,455 @@
+"""The default store: one SQLite file, and beside it the matrix for searches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk
+from embedmill.core.errors import StoreError, StoreNotFound
+from embedmill.core.reports import StoreStatus
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause, Vector
+from embedmill.storage.roots import Anchor
+from embedmill.storage.scores import Score, score_of
+from embedmill.storage.scores import scores as scores_of
+from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
+from embedmill.storage.sqlite.files import Connection, path_of
+from embedmill.storage.sqlite.store import rows, unseen
+from embedmill.storage.sqlite.store.database import damaged, open_reader, open_writer, refuse_foreign_file, told
+from embedmill.storage.sqlite.store.exact import ExactSearch
+from embedmill.storage.sqlite.store.inspection import problems
+from embedmill.storage.sqlite.store.lock import WriterLock
+from embedmill.storage.sqlite.store.matrix import DamagedMatrix, Ids
+from embedmill.storage.sqlite.store.roots import SqliteRoots
+
+
+def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the store's space is made of; nothing where that cannot be read, which `verify` tells."""
+    try:
+        found = json.loads(facts.get("fields", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def local_files(url: str) -> list[str]:
+    """The files that hold the store of a URL, absolute: those there are and those there may be."""
+    path = path_of(url).resolve()
+    return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
+
+
+def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> SqliteStore:
+    """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.storage.registry.open_store`.
+
+    A file holds one store, and is always there: `schema` and `db_timeout` mean nothing here.
+    """
+    return SqliteStore(path_of(url), write=write, create=create)
+
+
+log = logging.getLogger(__name__)
+
+_PAGE = 1000  # names read at once
+
+_SCORE_TOLERANCE = 1e-4
+"""Sums of a few hundred float32 products in another order differ by some 1e-6."""
+
+
+class SqliteStore:
+    """The backend of a store (see `embedmill.storage.rooted`) in one SQLite file.
+
+    A document and its vectors come in one transaction, which also removes what they replace; the row of a
+    complete document is the ledger's entry. Reads have a connection of their own: they may come from
+    another thread than the writes, and neither waits for the other.
+
+    Every method raises `StoreError` where the file cannot be read or written; what was stored before stays.
+    """
+
+    def __init__(self, path: Path, *, write: bool = True, create: bool = True) -> None:
+        self.path = path
+        self.url = f"sqlite:{path}"
+        self._process = os.getpid()
+        self._lock: WriterLock | None = None
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
+        self._search = ExactSearch(_beside(path, ".matrix"))
+        self.writable = write
+        self.anchor = Anchor.of(path)
+        self.roots = SqliteRoots(self._snapshot, self._transaction)
+        try:
+            if write:
+                if create:
+                    _make_folder(path.parent)
+                elif not path.exists():
+                    raise StoreNotFound(f"no store at {path}: run `embedmill index` first")
+                refuse_foreign_file(path)  # before the lock is put beside it
+                self._lock = WriterLock(path)
+                self._writer = open_writer(path)
+                with told(path):
+                    unseen.prepare(self._writer)
+            self._reader = open_reader(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Bind a store without vectors to the fingerprint's space.
+
+        Raises `SpaceMismatch` where it holds vectors of another.
+        """
+        space = fingerprint.space
+        with self._transaction() as db:
+            bound = rows.facts(db)
+            fields = json.dumps(asdict(space), sort_keys=True)
+            if bound.get("space") == space.id:
+                if bound["fields"] != fields:  # another prompt for queries, or similarity
+                    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", ("fields", fields))
+                return
+            if not rows.has_chunks(db):
+                facts = {"space": space.id, "fields": fields, "dimension": space.dimension, "model": model}
+                db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+                rows.mark_changed(db)
+            else:
+                held = json.loads(bound["fields"])
+                raise mismatch(str(self.path), bound["model"], bound["space"], held, space, model)
+
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The ledger's entries of these documents; those that are not durably stored are missing."""
+        with self._snapshot() as db:
+            found = rows.select(
+                db,
+                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
+                   WHERE complete AND name IN ({})""",
+                ids,
+            )
+            return {row[0]: DocumentState(*row) for row in found}
+
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
+        """Vectors in the store, staged ones too: chunk hash -> ``(dimension,)`` float32, read-only."""
+        with self._snapshot() as db:
+            found = rows.select(
+                db,
+                """SELECT hash, vector FROM vectors JOIN (
+                       SELECT hash, min(c.id) AS chunk FROM chunks c JOIN documents d ON d.id = c.document
+                       WHERE hash IN ({}) AND precision = ? GROUP BY hash
+                   ) USING (chunk)""",
+                hashes,
+                precision,
+            )
+            return {key: np.frombuffer(blob, "<f4").astype(np.float32, copy=False) for key, blob in found}
+
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
+        """Keep part of a large document durably but unseen, until `replace` makes it whole.
+
+        What an earlier run staged stays until then too, for `vectors` to find.
+        """
+        with self._transaction() as db:
+            version = self._staged.get(document)
+            if version is None:
+                version = rows.begin_staged(db, document, precision)
+            rows.add(db, [(version, records)])
+            unseen.mark_seen(db, [document])
+        self._staged[document] = version
+
+    def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Put whole documents in place of what the store has of them, all in one transaction.
+
+        A failure counts the attempts at the same chunk, or document, that were recorded before it.
+        """
+        latest = {replacement.state.id: replacement for replacement in replacements}
+        with self._transaction() as db:
+            versions = [rows.complete(db, new, self._staged.get(name)) for name, new in latest.items()]
+            rows.add(db, [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)])
+            for name, new in latest.items():
+                before = rows.attempts(db, name)
+                if before:
+                    db.execute("DELETE FROM failures WHERE document = ?", (name,))
+                rows.record_failures(db, name, new.failures, before)
+            unseen.mark_seen(db, latest)
+            rows.mark_changed(db)
+        for name in latest:
+            self._staged.pop(name, None)
+
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
+        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+        with self._transaction() as db:
+            rows.record_failures(db, document, failures, rows.attempts(db, document))
+            unseen.mark_seen(db, [document])
+
+    def touch(self, states: Sequence[DocumentState]) -> None:
+        """Note new sizes and times of documents whose content is as before.
+
+        Such a document could be read: a failure to read it is forgotten.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                """UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?
+                   WHERE complete AND name = ? AND content_hash = ?""",
+                [
+                    (state.size, state.mtime_ns, state.ctime_ns, state.inode, state.id, state.content_hash)
+                    for state in states
+                ],
+            )
+            db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
+            unseen.mark_seen(db, [state.id for state in states])
+
+    def see(self, ids: Sequence[str]) -> None:
+        """Note that these documents still exist (for `remove_unseen`)."""
+        with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
+            unseen.mark_seen(db, ids)
+
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
+        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+
+        What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
+        scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
+        Raises `Stopped` where the run is stopped before it is done.
+        """
+        with self._transaction() as db, _needless(db):
+            return unseen.remove(db, scopes, keep, self._staged.values())
+
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
+        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        with self._transaction("BEGIN") as db:
+            unseen.find(db, scopes, keep)
+        last = ""
+        while True:
+            with self._transaction("BEGIN") as db:
+                page = unseen.page(db, last, _PAGE)
+            if not page:
+                return
+            yield page
+            last = page[-1]
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures, in the order of documents and chunks."""
+        # In pages, so that the caller may use the store between two of them.
+        last: tuple[str, int] = ("", -2)
+        while True:
+            with self._snapshot() as db:
+                page = db.execute(
+                    """SELECT document, idx, start, "end", line, type, message, attempts FROM failures
+                       WHERE (document, idx) > (?, ?) ORDER BY document, idx LIMIT 1000""",
+                    last,
+                ).fetchall()
+            if not page:
+                return
+            for document, index, start, end, line, kind, message, attempts in page:
+                yield Failure(document, index, start, end, line, Cause(kind, message), attempts)
+            last = page[-1][:2]
+
+    def failed_documents(self) -> list[str]:
+        """The documents that have failures, in order."""
+        with self._snapshot() as db:
+            return [row[0] for row in db.execute("SELECT DISTINCT document FROM failures ORDER BY document")]
+
+    def status(self) -> StoreStatus:
+        """What the store holds; staged rows do not count."""
+        with self._snapshot() as db:
+            documents, chunks = db.execute(
+                "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE complete"
+            ).fetchone()
+            (failures,) = db.execute("SELECT count(*) FROM failures").fetchone()
+            precisions = db.execute(
+                "SELECT DISTINCT precision FROM documents WHERE complete AND chunks > 0 ORDER BY precision"
+            ).fetchall()
+            bound = rows.facts(db)
+        document_prompt, query_prompt = prompts_of(_fields(bound))
+        return StoreStatus(
+            documents=documents,
+            chunks=chunks,
+            failures=failures,
+            model=bound.get("model"),
+            space=bound.get("space"),
+            precision=tuple(row[0] for row in precisions),
+            dimension=bound.get("dimension"),
+            bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
+            document_prompt=document_prompt,
+            query_prompt=query_prompt,
+        )
+
+    def search(
+        self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
+    ) -> list[Hit]:
+        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
+
+        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
+        fits. Every search is exact, whatever `exact` says. Raises `ValueError` for
+        a vector that is not finite or not of the store's dimension.
+        """
+        query = finite(vector)
+        with self._snapshot() as db:
+            facts = rows.facts(db)
+            dimension = facts.get("dimension")
+            if dimension is None or k < 1:
+                return []
+            check_shape(query, dimension)
+            score = score_of(_fields(facts))
+            documents = None
+            if fits is not None:
+                named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
+                documents = np.array([number for number, name in named if fits(name)], np.int64)
+            try:
+                return self._hits(db, query, k, score, documents)
+            except DamagedMatrix as error:
+                log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
+                removed = False
+                with suppress(OSError):
+                    self._search.discard()
+                    removed = True
+                with suppress(DamagedMatrix):
+                    return self._hits(db, query, k, score, documents)
+        if removed:  # then it is not the matrix
+            raise damaged(self.path, "it has vectors that are not finite: `embedmill verify` names them")
+        raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
+
+    def _hits(self, db: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None) -> list[Hit]:
+        """The nearest chunks, whose scores are computed again from the store's own vectors.
+
+        Raises `DamagedMatrix` where the two do not agree.
+        """
+        scores = dict(self._search.nearest(db, query, k, score, documents))
+        found = list(  # all at once: a cursor left half-way by an error would outlive the snapshot
+            rows.select(
+                db,
+                """SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page
+               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
+               WHERE c.id IN ({})""",
+                scores,
+            )
+        )
+        hits: dict[int, Hit] = {}
+        for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
+            own = float(scores_of(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
+            if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
+                raise DamagedMatrix("a score is not that of the stored vector")
+            hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
+        if len(hits) != len(scores):
+            raise DamagedMatrix("it has rows that the store has not")
+        return [hits[chunk] for chunk in scores]
+
+    def prepare_search(self) -> None:
+        """Do now what the first search would have to do before it can answer.
+
+        Raises `Stopped` where the run is stopped before it is done: a search does it then.
+        """
+        with self._snapshot() as db, _needless(db):
+            dimension = rows.facts(db).get("dimension")
+            if dimension is not None:
+                self._search.prepare(db, dimension, db.go_on)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.hurry(seconds)
+
+    def verify(
+        self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
+    ) -> Iterator[str]:
+        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+
+        `shown` gives what is shown of a document's name.
+
+        Looks at one snapshot of the store, whatever is written meanwhile: at the file's own structure, at each
+        document, chunk and vector, and at the matrix for searches.
+        """
+        with self._snapshot():
+            pass  # raises where it is closed
+        with told(self.path), closing(open_reader(self.path)) as db:  # the caller may use the store meanwhile
+            db.execute("BEGIN")
+            yield from problems(db, self._search.path, look, shown)
+
+    def close(self) -> None:
+        """Release the store; may be called twice. In a process that was forked it stays the other one's."""
+        if os.getpid() != self._process:
+            return
+        with self._reading, self._writing, told(self.path):
+            self._search.close()
+            # The writer last: whoever is last moves the write-ahead log into the file.
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+            if self._lock is not None:
+                self._lock.release()
+
+    def _check_process(self) -> None:
+        """Raise `StoreError` in a process that was forked: SQLite's locks are not its own there."""
+        if os.getpid() != self._process:
+            raise StoreError(f"store {self.path} was opened before this process was forked: open it anew in this one")
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """The reader's connection, which shows one state of the store throughout."""
+        self._check_process()
+        with self._reading, told(self.path):
+            if self._reader is None:
+                raise StoreError(f"store {self.path} is closed")
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                if self._reader.in_transaction:
+                    self._reader.execute("ROLLBACK")
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Connection]:
+        """The writer's connection: either all that is done with it becomes durable, or nothing."""
+        self._check_process()
+        with self._writing, told(self.path):
+            if self._writer is None:
+                raise StoreError(f"store {self.path} is closed, or was opened for reading")
+            self._writer.execute(begin)
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # on a full disk SQLite itself has rolled back
+                    self._writer.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def _needless(db: Connection) -> Iterator[None]:
+    """Within this context a run that is stopped gives up what is being done."""
+    db.needless = True
+    try:
+        db.go_on()
+        yield
+    finally:
+        db.needless = False
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if folder.name == ".embedmill":  # the default place, in the midst of the user's own files
+                (folder / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreError(f"cannot create {folder}: {error.strerror}: check the path and the permissions") from error
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,179 @@
+"""The user's SQLite file: opened as it is, read and changed a little at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.core.rows import LARGE_PAGE, Key
+from embedmill.storage.sqlite.files import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
+from embedmill.storage.sqlite.table.sql_parts import bound
+
+PAGE: Final = 1000
+"""Rows that are read, or changed, at once: some 5 ms. Without a write-ahead log nobody can write meanwhile."""
+
+_FIRST_PAGE: Final = 100
+"""Rows of a page of which it is not known how large they are."""
+
+_CACHE_KIB: Final = 16_384  # of memory; the default of 2 MB holds few of the pages of the indexes
+
+_REMEDIES: Final = {
+    **REMEDIES,
+    sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup",
+    sqlite3.SQLITE_NOTADB: ": it is no SQLite database; give another --store",
+}
+
+
+class Database:
+    """One connection, used by several threads in turn. Creates no file, and leaves the journal mode as it is."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        """Open; locks of others are waited for up to `timeout` seconds.
+
+        Raises `StoreNotFound` where there is no file, `UsageError` for a store of embedmill's, `StoreError` for a file
+        that is no database or cannot be read.
+        """
+        self.path = path
+        self.url = f"sqlite:{path}"
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._process = os.getpid()
+        if starts_otherwise(path):
+            raise StoreError(f"{path} is no SQLite database: give another --store")
+        if not path.exists():
+            raise StoreNotFound(f"there is no database at {path}: check --store; a table must be there before")
+        with self._told():
+            self._connection = connect(path, "mode=rw", timeout=timeout)
+        try:
+            with self.reading() as db:
+                db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                (application,) = db.execute("PRAGMA application_id").fetchone()
+            if application == APPLICATION_ID:
+                raise UsageError(f"{path} is a store of `embedmill index`, not a database with a table to fill")
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """For statements whose rows are all fetched at once: as long as one is open, nobody may be able to write."""
+        if os.getpid() != self._process:  # SQLite's locks are not its own there
+            raise StoreError(f"{self.url} was opened before this process was forked: open it anew in this one")
+        with self._lock, self._told():
+            if self._connection is None:
+                raise StoreError(f"{self.url} is closed")
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All that is done is written, or nothing."""
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")  # one that began by reading could not become a writing one
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def hurry(self, seconds: float) -> None:
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        if self._connection is not None:
+            self._connection.hurry(seconds)
+
+    @contextmanager
+    def scanning(self) -> Iterator[Connection]:
+        """As `reading`, for what need not be finished once the run is stopped: it raises `Stopped` then."""
+        with self.reading() as db:
+            db.needless = True
+            try:
+                db.go_on()
+                yield db
+            finally:
+                db.needless = False
+
+    def scan(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """As `fetch`, but raises `Stopped` where the run is stopped."""
+        with self.scanning():
+            return self.fetch(statement, values)
+
+    def fetch(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows of a statement; texts that are not valid UTF-8 come with surrogates (PEP 383)."""
+        with self.reading() as db:
+            try:
+                return db.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if code(error):
+                    raise
+                # The module's own: it cannot decode a text. What can takes twice as long, and is seldom needed.
+                db.text_factory = _text
+                return db.execute(statement, values).fetchall()
+
+    def pages(
+        self,
+        statement: Callable[[Key | None], str],
+        after: Key | None,
+        key_from: int,
+        *,
+        first: int = PAGE,
+        content: int | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a statement for those behind a key, in short reads; none is open while a page is looked at.
+
+        The key stands in the rows from column `key_from` on, a text or BLOB of any length in the column `content`. The
+        first page has at most `first` rows; they grow, since where few rows are of use many are looked at, unless they
+        are large. Raises `Stopped` where the run is stopped.
+        """
+        limit = first if content is None else min(first, _FIRST_PAGE)
+        while True:
+            page = self.scan(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
+            if page:
+                yield page
+            if len(page) < limit:
+                return
+            after = page[-1][key_from:]
+            if content is not None and sum(len(row[content] or "") for row in page) > LARGE_PAGE:
+                limit = max(limit // 2, 1)
+            else:
+                limit = max(limit, min(2 * limit, PAGE))
+
+    def close(self) -> None:
+        """May be called twice. In a process that was forked it stays the other one's."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The border: whatever SQLite raises leaves as a `StoreError` that names the database."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise Stopped(f"{self.url}: stopped before it was done: run again") from error
+            if code(error) == sqlite3.SQLITE_BUSY:
+                stopped = self._connection is not None and self._connection.stopping
+                tried = "until it was stopped" if stopped else f"for {self._timeout:g} s: --db-timeout"
+                raise StoreBusy(
+                    f"{self.url} is locked by another process (tried {tried}): run again when it has ended"
+                ) from error
+            remedy = _REMEDIES.get(code(error), "")
+            if "no such function" in str(error):
+                remedy = ": a trigger, an index or a column needs it, and only the application has it: do without there"
+            raise StoreError(f"{self.url}: {error}{remedy}") from error
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,320 @@
+"""Which entry of the registry an SQLite table has, whatever its name and its columns' have become.
+
+SQLite gives a table no number that lasts: the page at which it begins is another after a VACUUM, and may be that of
+another table. As long as the database's schema is the same as after the last run, names are right. Else a table is
+known by its vectors: each mark has the print of the one that was written for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from embedmill.core.errors import StoreError
+from embedmill.storage.catalog import Registered
+from embedmill.storage.sqlite.files import quoted
+from embedmill.storage.sqlite.table.contents import digest, print_of
+from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.target import Target, column_names, may_hold_vectors
+
+_SAMPLE: Final = 100
+"""Vectors, or marks, that a table is known by. Equal prints mean equal vectors: few would do."""
+
+_FIELDS: Final = (
+    "id",
+    "name",
+    "vector",
+    "text",
+    "keys",
+    "space",
+    "fields",
+    "model",
+    "filled",
+    "page",
+    "version_of_schema",
+    "columns",
+    "overwriting",
+)
+"""Of an entry; those that an older version has not noted are NULL."""
+
+
+def marks(number: int) -> str:
+    """The table of a table's marks."""
+    return f"embedmill_marks_{number}"
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Of the database's schema: counted up by each change of it."""
+    return int(db.execute("PRAGMA main.schema_version").fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the database tells of its tables now."""
+
+    version: int  # counted up by each change of it
+    pages: dict[str, int]  # where each table begins
+
+    @classmethod
+    def of(cls, db: sqlite3.Connection) -> Schema:
+        """Read it."""
+        rows = db.execute("SELECT name, rootpage FROM main.sqlite_master WHERE type = 'table'").fetchall()
+        return cls(version(db), dict(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the registry."""
+
+    row: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Of the entry, and of its marks."""
+        return int(self.row["id"])
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Table and vector column of the last run."""
+        return self.row["name"], self.row["vector"]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether names are all that was noted of it, by an older version."""
+        return self.row["page"] is None
+
+    def is_certain(self, schema: Schema) -> bool:
+        """Whether nothing has been renamed or made anew since the last run."""
+        row = self.row
+        return bool(row["version_of_schema"] == schema.version and row["page"] == schema.pages.get(row["name"]))
+
+    def present(self, name: str, columns: Sequence[str]) -> str:
+        """The name that one of the columns has now: the same, or that of its place, if that is a new one."""
+        noted: list[str] = json.loads(self.row["columns"] or "[]")
+        if name not in columns and name in noted and len(columns) >= len(noted):
+            renamed = columns[noted.index(name)]
+            return name if renamed in noted else renamed
+        return name
+
+    def registered(self, columns: Sequence[str], *, fits: bool, own: bool, name: str) -> Registered:
+        """What others need to know of it, for a table of this name with these columns."""
+        row = self.row
+        return Registered(
+            self.number,
+            row["space"],
+            row["model"],
+            bool(row["filled"]),
+            self.present(row["text"], columns),
+            [self.present(key, columns) for key, *_ in json.loads(row["keys"])],
+            json.loads(row["fields"]) if row["fields"] else None,
+            row["overwriting"],
+            fits=fits,
+            prints=not self.is_named,
+            own=own,
+            before=("main", row["name"]) if row["name"] != name else None,
+        )
+
+    def has_key_of(self, target: Target, columns: Sequence[str]) -> bool:
+        """Whether the marks' key is the target's."""
+        noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.row["keys"])]
+        return noted == [(key.name, key.affinity, key.collation) for key in target.keys]
+
+
+def entries(db: sqlite3.Connection) -> list[Entry]:
+    """All entries, the newest first."""
+    there = column_names(db, "embedmill_tables")
+    wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in _FIELDS)
+    rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
+    return [_sound(Entry(dict(zip(_FIELDS, row, strict=True)))) for row in rows]
+
+
+def _sound(entry: Entry) -> Entry:
+    """The entry. Raises `StoreError` where it is not as it was written."""
+    row = entry.row
+    for name, value in row.items():
+        if not _IS_SOUND.get(name, _is_number)(value):
+            raise StoreError(
+                f"embedmill_tables is damaged ({name} of its row {row['id']!r}): restore the database, or delete that "
+                "row and fill the table anew with --overwrite"
+            )
+    return entry
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_json(value: object, kind: type) -> bool:
+    try:
+        return value is None or (isinstance(value, str) and isinstance(json.loads(value), kind))
+    except ValueError:
+        return False
+
+
+_IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
+    "name": _is_text,
+    "vector": _is_text,
+    "text": _is_text,
+    "space": _is_text,
+    "model": _is_text,
+    "keys": lambda value: (
+        _is_json(value, list) and all(each and isinstance(each, list) for each in json.loads(str(value)))
+    ),
+    "fields": lambda value: _is_json(value, dict),
+    "columns": lambda value: _is_json(value, list),
+}
+"""What each column may hold; the others hold numbers."""
+
+
+def find(db: sqlite3.Connection, target: Target) -> Registered | None:
+    """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
+
+    Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
+    place of its own. The target's key need not be chosen yet; then nothing is said of the marks.
+    """
+    schema, columns = Schema.of(db), column_names(db, target.name)
+    there, place = entries(db), (target.name, target.vector)
+
+    def registered(entry: Entry, *, fits: bool, own: bool = True) -> Registered:
+        fits = fits and entry.has_key_of(target, columns)
+        return entry.registered(columns, fits=fits, own=own, name=target.name)
+
+    by_name = [entry for entry in there if entry.place == place]
+    certain = next((entry for entry in by_name if entry.is_named or entry.is_certain(schema)), None)
+    if certain is not None and not (target.keys and _is_replaced(db, target, certain, columns)):
+        return registered(certain, fits=True)
+    others = [entry for entry in there if not entry.is_certain(schema)] + [e for e in there if e.is_certain(schema)]
+    prints = [] if target.missing or not target.vector else _prints(db, *place)
+    matches = {entry.number: _known(db, entry, prints) for entry in others} if prints else {}
+    found = [entry for entry in others if matches.get(entry.number)]
+    if certain is not None and (certain in found or not found):  # replaced, but by no table's of ours
+        return registered(certain, fits=True)
+    if not found and not by_name and prints:  # of an older version the texts must do
+        vanished = [
+            entry for entry in there if entry.is_named and entry.place[1] not in column_names(db, entry.place[0])
+        ]
+        for entry in vanished:
+            if _has_texts(db, target, entry):
+                return registered(entry, fits=True)
+    if not found:
+        for entry in others:
+            page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
+            is_same = entry in by_name or (page, vector) == (schema.pages.get(target.name), target.vector)
+            if is_same and not _has_written(db, entry):  # what is noted speaks of no vector
+                return registered(entry, fits=True)
+        # Where another table has its vectors, the two have been swapped, and this one has none yet.
+        if not by_name or _is_elsewhere(db, by_name[0], schema):
+            return None
+        return registered(by_name[0], fits=False).without_vectors()
+
+    def weight(entry: Entry) -> tuple[int, bool, bool]:
+        return matches[entry.number], entry.row["page"] == schema.pages.get(target.name), entry in by_name
+
+    best = max(found, key=weight)
+    own = best in by_name or not (best.is_certain(schema) or _stands(db, best, place))
+    return registered(best, fits=own and len(found) == 1 and _fits(db, target, best, columns), own=own)
+
+
+def candidates(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Tables and columns that entries may be of."""
+    schema, there = Schema.of(db), entries(db)
+    places = [entry.place for entry in there if entry.place[1] in column_names(db, entry.place[0])]
+    if any(not (entry.is_named or entry.is_certain(schema)) for entry in there):
+        for table in schema.pages:
+            if not table.startswith(("embedmill_", "sqlite_")):
+                places += [(table, name) for name in may_hold_vectors(db, table)]
+    return list(dict.fromkeys(places))
+
+
+def is_meant(db: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether an entry is that of the table and column which have its names now."""
+    name, vector = entry.place
+    if vector not in column_names(db, name):
+        return False
+    return entry.is_named or entry.is_certain(Schema.of(db)) or bool(_known(db, entry, _prints(db, name, vector)))
+
+
+def _stands(db: sqlite3.Connection, entry: Entry, besides: tuple[str, str]) -> bool:
+    """Whether the entry's vectors are still where they were."""
+    return entry.place != besides and is_meant(db, entry)
+
+
+def _is_elsewhere(db: sqlite3.Connection, entry: Entry, schema: Schema) -> bool:
+    """Whether some other table or column has the entry's vectors."""
+    for table in schema.pages:
+        if not table.startswith(("embedmill_", "sqlite_")):
+            for vector in may_hold_vectors(db, table):
+                if (table, vector) != entry.place and _known(db, entry, _prints(db, table, vector)):
+                    return True
+    return False
+
+
+def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
+    column = f"t.{quoted(vector)}"
+    rows = db.execute(
+        f"SELECT {column} FROM {quoted(table)} AS t WHERE typeof({column}) = 'blob' LIMIT {_SAMPLE}"  # noqa: S608
+    )
+    return [print_of(blob) for (blob,) in rows.fetchall()]
+
+
+def _known(db: sqlite3.Connection, entry: Entry, prints: Sequence[bytes]) -> int:
+    """How many of these prints the entry's marks have."""
+    table = marks(entry.number)
+    if "print" not in column_names(db, table):
+        return 0
+    places = ", ".join("?" * len(prints))
+    (known,) = db.execute(f"SELECT count(*) FROM {table} WHERE print IN ({places})", prints).fetchone()  # noqa: S608
+    return int(known)
+
+
+def _has_texts(db: sqlite3.Connection, target: Target, entry: Entry) -> bool:
+    """Whether most of the table's texts were embedded for the entry, as far as some of them tell."""
+    if not target.text or not column_names(db, marks(entry.number)):
+        return False
+    text, vector = quoted(target.text), quoted(target.vector)
+    query = (
+        f"SELECT {text} FROM {quoted(target.name)} WHERE typeof({vector}) = 'blob' AND typeof({text}) = 'text' LIMIT ?"  # noqa: S608
+    )
+    hashes = [digest(content) for (content,) in db.execute(query, [_SAMPLE]).fetchall()]
+    places = ", ".join("?" * len(hashes))
+    query = f"SELECT count(DISTINCT hash) FROM {marks(entry.number)} WHERE cause IS NULL AND hash IN ({places})"  # noqa: S608
+    (known,) = db.execute(query, hashes).fetchone()
+    return bool(known and 2 * known >= len(set(hashes)))
+
+
+def _has_written(db: sqlite3.Connection, entry: Entry) -> bool:
+    table = marks(entry.number)
+    if not column_names(db, table):
+        return False
+    return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE space IS NOT NULL)").fetchone()[0])  # noqa: S608
+
+
+def _fits(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+    """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
+    same = _compared(db, target, entry, columns, at_random=True)
+    return bool(same) and all(same)
+
+
+def _is_replaced(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+    """Whether the rows of the entry's marks have other vectors, as far as some of them tell."""
+    same = _compared(db, target, entry, columns, at_random=False)
+    return bool(same) and not any(same)
+
+
+def _compared(
+    db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str], *, at_random: bool
+) -> list[bool]:
+    """Of some marks whose rows are found by their keys: whether these have the very vectors."""
+    table = marks(entry.number)
+    if not target.keys or not entry.has_key_of(target, columns) or "print" not in column_names(db, table):
+        return []
+    statement = Statements(target, table, "").some_prints(at_random=at_random)
+    rows = db.execute(statement, {"limit": _SAMPLE}).fetchall()
+    return [print_of(blob) == noted for blob, noted in rows]

@@ -1,0 +1,156 @@
+"""The table of metrics beside an SQLite table."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from embedmill.core.errors import StoreError
+from embedmill.core.rows import Key, Metrics
+from embedmill.storage import columns as naming
+from embedmill.storage.sqlite.files import quoted
+from embedmill.storage.sqlite.table.contents import digest, is_text
+from embedmill.storage.sqlite.table.database import PAGE, Database
+from embedmill.storage.sqlite.table.metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
+from embedmill.storage.sqlite.table.sql_parts import bound, declared
+from embedmill.storage.sqlite.table.target import column_names, folded
+
+_KEY: Final = """
+SELECT c.name, c.type, k.coll
+FROM pragma_index_list(:table) AS i, pragma_index_xinfo(i.name) AS k, pragma_table_xinfo(:table) AS c
+WHERE i.origin = 'pk' AND k.key AND c.name = k.name ORDER BY k.seqno
+"""
+
+
+class SqliteMetrics:
+    """``<table>_metrics``. A frequency that is NULL says that texts are to be counted."""
+
+    def __init__(self, database: Database, statements: MetricsStatements, before: str | None = None) -> None:
+        """`before` is the name that the table had at its last run, where it is another now."""
+        self._before = before
+        self._database = database
+        self._statements = statements
+
+    def check(self) -> None:
+        """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
+        self._check()
+
+    def _check(self) -> bool:
+        target = self._statements.target
+        keys = [folded(name) for name in target.key_names]
+        naming.check_metrics_keys(keys, target.title, target.metrics_title)
+        with self._database.reading() as db:
+            there = column_names(db, self._statements.metrics)
+        if there:
+            naming.check_metrics_table(map(folded, there), target.metrics_title)
+        return bool(there)
+
+    def prepare(self) -> None:
+        """Create the table where there is none, with the key that the user's table has now where it has another.
+
+        Raises `StoreError` where the name is taken.
+        """
+        statements = self._statements
+        is_there = self._check()
+        if is_there and self._has_key():
+            return
+        with self._database.transaction() as db:
+            if not is_there:
+                self._follow(db)
+            if column_names(db, statements.metrics) and not self._has_key():
+                # What was measured is measured again: that is quick.
+                for statement in (statements.drop_metrics, statements.create_metrics):
+                    db.execute(statement)
+            db.execute(statements.create_metrics)
+        self.check()
+
+    def _follow(self, db: sqlite3.Connection) -> None:
+        """Rename it as the user has renamed the table."""
+        older = naming.metrics_name(self._before) if self._before else ""
+        if self._before and column_names(db, older) and not column_names(db, self._before):
+            with suppress(StoreError):  # another's of that name
+                naming.check_metrics_table(map(folded, column_names(db, older)), older)
+                db.execute(f"ALTER TABLE {quoted(older)} RENAME TO {quoted(self._statements.metrics)}")
+
+    def _has_key(self) -> bool:
+        """Whether its key is that of the user's table."""
+        with self._database.reading() as db:
+            rows = db.execute(_KEY, {"table": self._statements.metrics}).fetchall()
+        keys = [(folded(name), f"{kind} COLLATE {quoted(collation)}") for name, kind, collation in rows]
+        return keys == [(folded(key.name), declared(key)) for key in self._statements.target.keys]
+
+    def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
+        """The next rows, behind this key, whose metrics are missing or of an older text."""
+        found: list[tuple[Key, str]] = []
+        for page in self._database.pages(self._statements.measured, after, 2, content=0):
+            for row in page:
+                content = row[0]
+                if (row[1] is None or digest(content) != row[1]) and is_text(content):
+                    found.append((row[2:], content))
+                    if len(found) == limit:
+                        return found
+        return found
+
+    def write_of_marks(self, db: sqlite3.Connection, rows: Sequence[tuple[int, Metrics]]) -> None:
+        """Write the metrics of rows by their marks, in the caller's transaction; the hash is the mark's."""
+        db.executemany(self._statements.measure_mark, [{"mark": mark} | _numbers(metrics) for mark, metrics in rows])
+
+    def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
+        """Write the metrics of these rows; each comes with the hash of the text that they are of."""
+        with self._database.transaction() as db:
+            for key, text_hash, metrics in rows:
+                db.execute(self._statements.measure(key), bound(key) | {"hash": text_hash} | _numbers(metrics))
+
+    def finish(self) -> None:
+        """Count how often each text stands in the table; forget rows that are gone."""
+        for page in self._pages():
+            gone = [{"number": number} for number, is_textless in page if is_textless]
+            if gone:
+                with self._database.transaction() as db:
+                    db.executemany(self._statements.remove_metrics, gone)
+                    db.execute(self._statements.count_again)
+        ((uncounted,),) = self._database.fetch(self._statements.has_uncounted, {})
+        if uncounted:
+            self._count()
+
+    def _count(self) -> None:
+        """In a table of this connection's, and a page at a time: neither memory nor patience are without end."""
+        with self._database.reading() as db:
+            db.execute(DROP_FREQUENCIES)
+            db.execute(CREATE_FREQUENCIES)
+        limits: list[dict[str, float]] = []
+        for page in self._pages():
+            limits.append({"first": page[0][0], "last": page[-1][0]})
+            with self._database.scanning() as db:
+                db.execute(self._statements.count_texts, limits[-1])
+        for each in limits:
+            wrong = self._database.scan(self._statements.miscounted, each)
+            if wrong:
+                values = [{"number": number, "frequency": frequency} for number, frequency in wrong]
+                with self._database.transaction() as db:
+                    db.executemany(self._statements.write_frequency, values)
+        with self._database.reading() as db:
+            db.execute(DROP_FREQUENCIES)
+
+    def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
+        """The numbers of the metrics, each with whether its row is gone or has no text any more."""
+        after: float = -math.inf
+        while True:
+            page = self._database.scan(self._statements.metrics_page, {"after": after, "limit": PAGE})
+            if not page:
+                return
+            yield page
+            after = page[-1][0]
+
+
+def _numbers(metrics: Metrics) -> dict[str, Any]:
+    """Metrics as a statement's parameters."""
+    return {
+        "characters": metrics.characters,
+        "words": metrics.words,
+        "tokens": metrics.tokens,
+        "digest": metrics.digest,
+    }

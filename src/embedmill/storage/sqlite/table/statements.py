@@ -1,0 +1,328 @@
+"""The SQL of a run over an SQLite table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from embedmill.core.rows import Key
+from embedmill.runtime.computed import computed_once
+from embedmill.storage.sqlite.table.sql_parts import Parts, declared
+
+# How a row stands, in the first column of `Statements.standings`.
+WITHOUT_TEXT: Final = 0
+FOREIGN: Final = 1  # has a vector that embedmill did not write
+HELD: Final = 2
+FAILED: Final = 3
+DUE: Final = 4  # has no vector, or one of another space
+WRITTEN: Final = 5  # of this space, or of another by a run that began after this one
+
+
+class Statements(Parts):
+    """Of one table, its vectors and its marks."""
+
+    # What is known of the rows
+
+    def create_marks(self, *, temporary: bool = False) -> list[str]:
+        """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
+        columns = ", ".join(f"key{number} {declared(key)} NOT NULL" for number, key in enumerate(self.target.keys, 1))
+        schema = "temp" if temporary else "main"
+        return [
+            self.fill(each, columns=columns, schema=schema) for each in (_CREATE_MARKS, _CREATE_HELD, _CREATE_FAILED)
+        ]
+
+    def carried(self, key: str, after: Key | None) -> str:
+        """A page of rows: content, vector, an expression, keys."""
+        return self.fill(_CARRIED, key=key, behind=self.behind(after))
+
+    def carry(self, key: Key) -> str:
+        """Put a mark in, of a row that nobody holds."""
+        return self.fill(_CARRY, given=self.given(key))
+
+    @computed_once
+    def unprinted(self) -> str:
+        """A page of marks whose vectors were written without a print: their ids, and the vectors."""
+        return self.fill(_UNPRINTED)
+
+    def some_prints(self, *, at_random: bool) -> str:
+        """Of some marks the vectors of the rows that have their keys, and the prints of those that were written.
+
+        Those that are read first, if not at random: for what is asked at the beginning of every run.
+        """
+        return self.fill(_SOME_PRINTS, chosen="ORDER BY random()" if at_random else "")
+
+    @computed_once
+    def create_vector(self) -> str:
+        """Add the column for the vectors."""
+        return self.fill("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
+
+    def values(self, after: Key | None) -> str:
+        """A page of rows: type and size of what is in the vector column, keys."""
+        return self.fill(_VALUES, behind=self.behind(after))
+
+    @computed_once
+    def count_unknown(self) -> str:
+        """Rows that cannot be told apart."""
+        return self.fill("SELECT count(*) FROM {table} AS t WHERE {unknown}")
+
+    @computed_once
+    def sample(self) -> str:
+        """The first contents, in the order of their keys."""
+        return self.fill(_SAMPLE)
+
+    @computed_once
+    def sample_stored(self) -> str:
+        """Rows that have a vector of a space, at random: content, hash of what was embedded, vector, keys."""
+        return self.fill(_SAMPLE_STORED)
+
+    # Rows that need a vector
+
+    def standings(self, after: Key | None, dead: Iterable[int]) -> str:
+        """A page of rows: how it stands, content, the mark's id, run, whether held, hash and cause, keys.
+
+        What the `dead` runs held is anybody's; a run that is not known to be dead may have begun just now.
+        """
+        return self.fill(_STANDING + _STANDINGS, behind=self.behind(after), dead=_list(dead))
+
+    def left_behind(self, dead: Iterable[int]) -> str:
+        """The same of rows that dead runs held."""
+        return self.fill(_STANDING + _LEFT_BEHIND, dead=_list(dead))
+
+    def bare_standings(self, after: Key | None) -> str:
+        """The same where no marks are known."""
+        return self.fill(_BARE_STANDINGS, behind=self.behind(after))
+
+    @computed_once
+    def claim(self) -> str:
+        """Claim a row by the mark that was seen."""
+        return self.fill(_CLAIM)
+
+    def claim_new(self, key: Key) -> str:
+        """Claim a row that had no mark."""
+        return self.fill(_CLAIM_NEW, given=self.given(key))
+
+    @computed_once
+    def holders(self) -> str:
+        """The other runs that hold rows, or did when they died."""
+        return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
+
+    def held_elsewhere(self, dead: Iterable[int]) -> str:
+        """How many rows other living runs hold."""
+        return self.fill(_HELD_ELSEWHERE, dead=_list(dead))
+
+    # Writing
+
+    @computed_once
+    def present(self) -> str:
+        """What a row that this run holds contains now; the hash of what was claimed."""
+        return self.fill(_PRESENT)
+
+    @computed_once
+    def fill_vector(self) -> str:
+        """Write a vector."""
+        return self.fill(_FILL)
+
+    @computed_once
+    def stored(self) -> str:
+        """What a row contains, and its vector."""
+        return self.fill(_STORED)
+
+    @computed_once
+    def settle(self) -> str:
+        """Note that a row is done."""
+        return self.fill(_SETTLE)
+
+    @computed_once
+    def release(self) -> str:
+        """Give a row back whose text has changed since it was claimed: it is claimed anew."""
+        return self.fill("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
+
+    @computed_once
+    def fail(self) -> str:
+        """Put a failure on record."""
+        return self.fill(_FAIL)
+
+    def failures(self, after: Key | None) -> str:
+        """A page of failures, in the order of their keys."""
+        place = f"AND ({self.names['keys_of_marks']}) > ({self.given(after)})" if after else ""
+        return self.fill(_FAILURES, behind=place)
+
+    @computed_once
+    def other_space(self) -> str:
+        """The space of some row whose vector, which is there, is of another than the one given."""
+        return self.fill(
+            "SELECT m.space FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} "
+            "WHERE m.space <> :space AND {vector} IS NOT NULL LIMIT 1"
+        )
+
+    # The end
+
+    def textless(self, dead: Iterable[int]) -> str:
+        """A page of marks that nobody holds; of each whether its row is gone, or has no text any more."""
+        return self.fill(_TEXTLESS, dead=_list(dead))
+
+    @computed_once
+    def clear(self) -> str:
+        """Take the vector of a row that has no text, or that this run holds."""
+        return self.fill(_CLEAR)
+
+    def remove_mark(self, dead: Iterable[int]) -> str:
+        """Remove the mark of a row that is gone, or has no text any more, if still nobody holds it."""
+        return self.fill(_REMOVE_MARK, dead=_list(dead))
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+_CREATE_MARKS: Final = """
+CREATE TABLE IF NOT EXISTS {schema}.{marks} (
+    id       INTEGER PRIMARY KEY,
+    {columns},
+    hash     BLOB    NOT NULL,            -- SHA-256 of the text that was claimed, embedded, or has failed
+    space    TEXT,                        -- of the row's vector; NULL until it is written
+    run      INTEGER NOT NULL,            -- that holds the row, or was the last to
+    held     INTEGER NOT NULL,            -- as long as that run lives
+    cause    TEXT,                        -- the kind of error of a row that has failed, else NULL
+    message  TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,  -- at this text that have failed
+    print    BLOB,                        -- what the vector that was written is known by
+    UNIQUE ({mark_keys})
+)
+"""
+_CREATE_HELD: Final = "CREATE INDEX IF NOT EXISTS {schema}.{held} ON {marks} (run) WHERE held"
+_CREATE_FAILED: Final = "CREATE INDEX IF NOT EXISTS {schema}.{failed} ON {marks} ({mark_keys}) WHERE cause IS NOT NULL"
+
+_CARRIED: Final = """
+SELECT {content}, {vector}, {key}, {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+_CARRY: Final = """
+INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)
+VALUES ({given}, :hash, :space, :run, 0, :cause, :message, :attempts, :print) ON CONFLICT DO NOTHING
+"""
+
+_UNPRINTED: Final = """
+SELECT m.id, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.id > :after AND m.space IS NOT NULL AND m.print IS NULL ORDER BY m.id LIMIT :limit
+"""
+
+_SOME_PRINTS: Final = """
+SELECT {vector}, m.print
+FROM (SELECT id FROM {marks} WHERE print IS NOT NULL {chosen} LIMIT :limit) AS chosen
+CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE typeof({vector}) = 'blob'
+"""
+
+_SAMPLE: Final = """
+SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
+"""
+
+# Marks are narrow: all of them are read, but only few of the table's rows.
+_SAMPLE_STORED: Final = """
+SELECT {content}, m.hash, {vector}, {table_keys}
+FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
+CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
+"""
+
+_VALUES: Final = """
+SELECT typeof({vector}), coalesce(length({vector}), 0), {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+# The numbers are those above.
+_STANDING: Final = """
+SELECT CASE WHEN {text} IS NULL THEN 0
+            WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN 4 ELSE 1 END
+            WHEN m.held AND m.run NOT IN ({dead}) THEN 2
+            WHEN m.cause IS NOT NULL THEN 3
+            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN 5
+            WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
+            ELSE 5 END,
+       {content}, m.id, CAST(m.run AS INTEGER), m.held, m.hash, m.cause, {table_keys}
+"""
+
+_STANDINGS: Final = """
+FROM {table} AS t {by_key} LEFT JOIN {marks} AS m ON {table_is_mark}
+WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+_LEFT_BEHIND: Final = """
+FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.held AND m.run <> :run AND m.run IN ({dead}) LIMIT :limit
+"""
+
+_HELD_ELSEWHERE: Final = """
+SELECT count(*) FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.held AND m.run <> :run AND m.run NOT IN ({dead})
+"""
+
+_BARE_STANDINGS: Final = """
+SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END,
+       NULL, NULL, NULL, NULL, NULL, NULL, {table_keys}
+FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+# Only as the mark was seen: another run may have claimed the row since, and even have written it. What is known of a
+# failure is kept, so that a text that kills its run is not tried again by the next.
+_CLAIM: Final = """
+UPDATE {marks} SET
+    run = :run, held = 1, space = NULL,
+    cause = CASE WHEN hash = :hash THEN cause END,
+    message = CASE WHEN hash = :hash THEN message END,
+    attempts = CASE WHEN hash = :hash THEN attempts ELSE 0 END,
+    hash = :hash
+WHERE id = :mark AND held = :seen_held AND run = :seen_run AND hash = :seen_hash
+"""
+
+_CLAIM_NEW: Final = """
+INSERT INTO {marks} ({mark_keys}, hash, run, held) VALUES ({given}, :hash, :run, 1) ON CONFLICT DO NOTHING
+"""
+
+_PRESENT: Final = """
+SELECT {content}, m.hash FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+WHERE m.id = :mark AND m.held AND m.run = :run
+"""
+
+_FILL: Final = """
+UPDATE {table} AS t SET {filled} = :vector
+WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
+"""
+
+_STORED: Final = """
+SELECT {content}, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
+"""
+
+_SETTLE: Final = """
+UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0, print = :print
+WHERE id = :mark AND held AND run = :run
+"""
+
+_FAIL: Final = """
+UPDATE {marks} SET held = 0, cause = :cause, message = :message, attempts = attempts + 1
+WHERE id = :mark AND held AND run = :run
+"""
+
+_FAILURES: Final = """
+SELECT m.cause, m.message, m.attempts, {keys_of_marks} FROM {marks} AS m INDEXED BY {failed}
+WHERE m.cause IS NOT NULL {behind} ORDER BY {keys_of_marks} LIMIT :limit
+"""
+
+_TEXTLESS: Final = """
+SELECT m.id, {text} IS NULL
+FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
+WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIMIT :limit
+"""
+
+_CLEAR: Final = """
+UPDATE {table} AS t SET {filled} = NULL
+WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {vector} IS NOT NULL
+AND ({text} IS NULL OR EXISTS (SELECT 1 FROM {marks} AS m WHERE m.id = :mark AND m.held AND m.run = :run))
+"""
+
+_REMOVE_MARK: Final = """
+DELETE FROM {marks} AS m WHERE m.id = :mark AND NOT (m.held AND m.run NOT IN ({dead}))
+AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_mark} AND {text} IS NOT NULL)
+"""

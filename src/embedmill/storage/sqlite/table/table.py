@@ -1,0 +1,490 @@
+"""An SQLite table whose rows get vectors."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from embedmill.core.errors import RowsRefused, StoreError, UsageError
+from embedmill.core.reports import TableStatus
+from embedmill.core.rows import EMPTY_TEXT, Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, shown
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause
+from embedmill.runtime.closing import Closing
+from embedmill.storage import columns as naming
+from embedmill.storage.catalog import Registered
+from embedmill.storage.sqlite.files import code, path_of
+from embedmill.storage.sqlite.table import catalog as registry
+from embedmill.storage.sqlite.table import runs, vectors
+from embedmill.storage.sqlite.table import statements as standing
+from embedmill.storage.sqlite.table.carrying import CARRIED, carry
+from embedmill.storage.sqlite.table.contents import digest, is_text, print_of, unfit
+from embedmill.storage.sqlite.table.database import PAGE, Database
+from embedmill.storage.sqlite.table.identity import Schema, version
+from embedmill.storage.sqlite.table.identity import marks as marks_of
+from embedmill.storage.sqlite.table.metrics import SqliteMetrics
+from embedmill.storage.sqlite.table.metrics_statements import MetricsStatements
+from embedmill.storage.sqlite.table.sql_parts import bound
+from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.target import column_names, find, folded, has_triggers
+from embedmill.storage.stale import warn_of_kept
+
+log = logging.getLogger(__name__)
+
+_REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
+"""Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
+
+
+_KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
+
+_Seen = tuple[Any, ...]
+"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether held, hash, cause, and key."""
+
+_KEY: Final = 7
+"""Where its key begins there."""
+
+
+class SqliteTable(Closing):
+    """A `Table` in an SQLite file.
+
+    A run is a number and a locked file beside the database. What a run has claimed is its own until the kernel lets go
+    of that lock. All reads and transactions are short, so that the application can write meanwhile; its journal mode is
+    left as it is.
+
+    Every method waits up to `db_timeout` seconds for a lock that others hold, and then raises `StoreBusy`; it raises
+    `StoreError` where the file cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        id: Sequence[str] = (),  # noqa: A002 - as the option
+        text: str | None = None,
+        vector: str | None = None,
+        create: bool = False,
+        halfvec: bool = False,
+        schema: str = "",  # there are none here
+        longest: int,
+        db_timeout: float,
+        index: IndexOptions | None = None,
+        metrics_only: bool = False,
+    ) -> None:
+        """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
+        if halfvec:
+            raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
+        _check_index(index or IndexOptions())
+        self._longest = longest
+        self._registered: Registered | None = None
+        self._run: runs.Run | None = None
+        self._parameters: dict[str, Any] = {"run": 0, "space": None}
+        self._schema = Schema(0, {})  # as it was last seen
+        self._overwrite = self._again = False
+        self._redone_from = registry.NO_RUN  # the first run of the overwriting that this one is part of
+        self._database = Database(path_of(url), db_timeout)
+        try:
+            with self._database.reading() as db:
+                self.target = find(
+                    db,
+                    self.url,
+                    name,
+                    noted=lambda target: registry.find(db, self._database.path, target),
+                    keys=id,
+                    text=text,
+                    vector=vector,
+                    create=create,
+                    needs_vector=not metrics_only,
+                )
+        except BaseException:
+            self._database.close()
+            raise
+        self._use_marks(marks_of(0))
+
+    @property
+    def url(self) -> str:
+        """``sqlite:PATH``."""
+        return self._database.url
+
+    @property
+    def name(self) -> str:
+        """The table, as the database spells it, in quotes where it needs them."""
+        return self.target.title
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns that are read and filled."""
+        return self.target.text, self.target.vector
+
+    # Beginning
+
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        vectors.check_declared(self.target, fingerprint.space.dimension, model)
+        if not overwrite:
+            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
+            known = self._known()
+            if known is not None:
+                with self._database.reading() as db:
+                    registry.check(db, self.target, known, self._statements.marks, fingerprint, model)
+
+    def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
+        """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
+
+        `overwrite` takes all rows that have a vector too, `again` those that have failed. Raises `SpaceMismatch` where
+        the column holds vectors of another space or dimension.
+        """
+        self.check(fingerprint, model, overwrite=overwrite)
+        self._known()
+        with self._database.transaction() as db:
+            if self.target.missing:
+                if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
+                    db.execute(self._statements.create_vector)
+                self.target = replace(self.target, missing=False)
+            self._registered = registry.bind(self._database, db, self.target, fingerprint, model, overwrite=overwrite)
+            self._use_marks(marks_of(self._registered.id))
+            runs.remove_dead(self._database.path)
+            run = self._begin_run(db, self._registered.id)
+            self._schema = Schema.of(db)
+            if overwrite:
+                self._redone_from = registry.overwrite_from(db, self._registered.id, run)
+        ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
+        self._parameters["space"] = fingerprint.space.id
+        self._overwrite, self._again = overwrite, again
+        if unknown:
+            log.warning(
+                "%s: %s rows have NULL in their key and are left out: they cannot be told apart", self.name, unknown
+            )
+
+    def _begin_run(self, db: sqlite3.Connection, table: int) -> int:
+        while True:
+            number = registry.next_run(db, table)
+            with suppress(FileExistsError):  # of a database that was put back from a backup
+                self._run = runs.Run(self._database.path, table, number)
+                self._parameters["run"] = number
+                return number
+
+    # Rows that need a vector
+
+    def claim(self, after: Key | None, limit: int) -> list[Row]:
+        """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
+        while True:
+            seen = self._due(after, limit)
+            claimed = self._claim(seen)
+            if claimed or len(seen) < limit:
+                with self._database.reading() as db:
+                    self._check_same(db)
+                return claimed
+            after = seen[-1][_KEY:]
+
+    def _due(self, after: Key | None, limit: int) -> list[_Seen]:
+        """The next rows that nobody holds and that need a vector."""
+        seen: list[_Seen] = []
+        for page in self._standings(after, limit):
+            for row in page:
+                if self._is_due(row):
+                    seen.append(row)
+                    if len(seen) == limit:
+                        return seen
+        return seen
+
+    def _is_due(self, row: _Seen) -> bool:
+        stands: int = row[0]
+        if stands == standing.WRITTEN:
+            return bool(digest(row[1]) != row[5]) or row[3] < self._redone_from
+        if stands == standing.FAILED:
+            tried = row[3] == self._parameters["run"]
+            return (self._again and not tried) or bool(digest(row[1]) != row[5])
+        return stands == standing.DUE or (stands == standing.FOREIGN and self._overwrite)
+
+    def _claim(self, seen: Sequence[_Seen]) -> list[Row]:
+        """Those of the rows that no other run has claimed since they were seen."""
+        rows: list[Row] = []
+        if not seen:
+            return rows
+        with self._changing() as db:
+            for _, content, mark, run, held, hash_, _, *key_list in seen:
+                key = tuple(key_list)
+                values = {"run": self._parameters["run"], "hash": digest(content)}
+                if mark is None:
+                    new = db.execute(self._statements.claim_new(key), values | bound(key))
+                    claimed, mark = new.rowcount == 1, new.lastrowid
+                else:
+                    values |= {"mark": mark, "seen_run": run, "seen_held": held, "seen_hash": hash_}
+                    claimed = db.execute(self._statements.claim, values).rowcount == 1
+                if claimed:
+                    cause = unfit(content, self._longest)
+                    rows.append(Row(mark, key, "" if cause else content, cause))
+        return rows
+
+    def _dead(self) -> list[int]:
+        """The runs that have held rows when they died: these are anybody's. Who is dead remains so."""
+        table = self._registered.id if self._registered else 0
+        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
+        return [number for number in holders if not runs.lives(self._database.path, table, number)]
+
+    def held_elsewhere(self) -> int:
+        """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
+        dead = self._dead()
+        ((held,),) = self._database.fetch(self._statements.held_elsewhere(dead), self._parameters)
+        left = self._database.fetch(self._statements.left_behind(dead), self._parameters | {"limit": PAGE})
+        return int(held) + sum(map(self._is_due, left))
+
+    def counts(self) -> Counts:
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+        rows = left = without = foreign = failures = empty = 0
+        for page in self._standings(None, PAGE):
+            for row in page:
+                stands = row[0]
+                if stands == standing.WITHOUT_TEXT:
+                    without += 1
+                    continue
+                rows += 1
+                due = self._is_due(row)
+                # What this run has done already counts as left: so it was when the run began.
+                ours = row[3] == self._parameters["run"]
+                left += due or ours or stands == standing.HELD
+                foreign += stands == standing.FOREIGN and not due
+                failed = stands == standing.FAILED and not ours and not due
+                failures += failed
+                empty += failed and row[6] == EMPTY_TEXT
+        return Counts(rows, left, without, foreign, failures, empty)
+
+    def noted(self) -> Noted:
+        """What earlier runs have noted of its vectors."""
+        known = self._known()
+        return known.noted() if known else Noted()
+
+    def status(self) -> TableStatus:
+        """What is known of the table; reads all of it."""
+        noted, (kind, size) = self.noted(), vectors.first(self._database, self._statements)
+        return TableStatus(
+            store=self.url,
+            table=self.name,
+            text=self.target.text,
+            vector=self.target.vector,
+            counts=self.counts(),
+            model=noted.model,
+            space=noted.space,
+            dimension=self.target.dimension or (size // 4 if kind == "blob" else None),
+            index="",
+            document_prompt=noted.document_prompt,
+            query_prompt=noted.query_prompt,
+        )
+
+    def sample(self, limit: int) -> list[str]:
+        """Its first texts, in the order of their keys."""
+        found = self._database.fetch(self._statements.sample, {"limit": limit})
+        return [text for (text,) in found if is_text(text)]
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
+        if self._known() is None:
+            return []
+        found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
+        stored = [
+            Stored(tuple(key), content, vectors.decode(blob))
+            for content, claimed, blob, *key in found
+            if digest(content) == claimed and is_text(content) and len(content) <= self._longest and len(blob) % 4 == 0
+        ]
+        return stored[:limit]
+
+    def _known(self) -> Registered | None:
+        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
+        if self._registered is None and self.target.vector and not self.target.missing:
+            with self._database.reading() as db:
+                found = self._registered = registry.find(db, self._database.path, self.target)
+            if found is not None:
+                if not found.fits:
+                    carry(self._database, self.target, found)
+                self._use_marks(marks_of(found.id) if found.fits else CARRIED)
+                self._parameters["space"] = found.space
+        return self._registered
+
+    # Writing: from several threads
+
+    def write(self, rows: Sequence[Filled]) -> int:
+        """Write these rows' vectors and metrics, all in one transaction, or none.
+
+        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
+        `RowsRefused` where the database refuses the data.
+        """
+        try:
+            with self._changing() as db:
+                triggers = has_triggers(db, self.target.name)
+                fresh = [filled for filled in rows if self._write(db, filled, triggers=triggers)]
+                measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
+                if measured:
+                    self.metrics.write_of_marks(db, measured)
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and code(error.__cause__) in _REFUSED:
+                raise RowsRefused(str(error)) from error.__cause__
+            raise
+        return len(rows) - len(fresh)
+
+    def _write(self, db: sqlite3.Connection, filled: Filled, *, triggers: bool) -> bool:
+        """Write a vector, if it is that of the present text; whether it was."""
+        statements, values = self._statements, self._parameters | {"mark": filled.row.mark}
+        present = self._database.fetch(statements.present, values)  # none: the row is gone, or no longer ours
+        fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
+        if fresh:
+            blob = vectors.encode(filled.vector)
+            if db.execute(statements.fill_vector, {"mark": filled.row.mark, "vector": blob}).rowcount != 1:
+                raise RowsRefused(_KEPT_OUT)
+            if triggers:  # which may have changed all of it
+                ((content, stored),) = self._database.fetch(statements.stored, values) or ((None, None),)
+                if not isinstance(stored, bytes):
+                    raise RowsRefused(_KEPT_OUT)
+                blob, fresh = stored, content is not None and digest(content) == present[0][1]
+        if fresh:
+            db.execute(statements.settle, values | {"print": print_of(blob)})
+        else:
+            db.execute(statements.release, values)
+        return fresh
+
+    def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
+        """Put on record why these rows have no vector; they are not tried again by themselves."""
+        with self._changing() as db:
+            kept = self._clear(db, [row.mark for row, _ in failures])
+            db.executemany(
+                self._statements.fail,
+                (
+                    {
+                        "mark": row.mark,
+                        "run": self._parameters["run"],
+                        "cause": cause.type,
+                        "message": cause.message.encode("utf-8", "replace").decode(),
+                    }
+                    for row, cause in failures
+                ),
+            )
+        warn_of_kept(self.name, kept)
+
+    def _clear(self, db: sqlite3.Connection, marks: Sequence[int]) -> list[sqlite3.IntegrityError]:
+        """Take the vectors of these rows, which are not of their texts. Returns why the table keeps some."""
+        kept: list[sqlite3.IntegrityError] = []
+        for mark in () if self.target.vector_not_null else marks:
+            try:
+                db.execute(self._statements.clear, {"mark": mark, "run": self._parameters["run"]})
+            except sqlite3.IntegrityError as error:  # of a trigger of the user's
+                kept.append(error)
+        return kept
+
+    # The end
+
+    def take_locked(self, rows: Sequence[Row]) -> set[int]:
+        """None: a lock is one of the whole database, and waited for."""
+        return set()
+
+    def lockers(self, *, runs: bool = False) -> str:
+        """Nobody who is known."""
+        return ""
+
+    def tidy(self) -> int:
+        """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
+        with self._database.reading() as db:
+            self._check_same(db)
+        dead = self._dead()
+        after, removed = 0, 0
+        kept: list[sqlite3.IntegrityError] = []
+        while page := self._database.scan(self._statements.textless(dead), {"after": after, "limit": PAGE}):
+            after = page[-1][0]
+            textless = [mark for mark, is_textless in page if is_textless]
+            if textless:
+                with self._changing() as db:
+                    kept += self._clear(db, textless)
+                    for mark in textless:
+                        removed += db.execute(self._statements.remove_mark(dead), {"mark": mark}).rowcount
+        warn_of_kept(self.name, kept)
+        return removed
+
+    def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
+        """There is none to be built: sqlite-vec scans the vectors."""
+        return ""
+
+    def note_filled(self) -> None:
+        """Note that a run has come to its end: the next one is no first fill."""
+        if self._registered is not None:
+            with self._changing() as db:
+                registry.note_filled(db, self._registered.id)
+                registry.note_schema(db, self._registered.id)
+
+    @property
+    def first_fill(self) -> bool:
+        """Whether no run had come to its end before this one."""
+        return self._registered is None or not self._registered.filled
+
+    # What is known
+
+    def failures(self) -> Iterator[RowFailure]:
+        """The rows that have failed, in the order of their keys."""
+        if self._known() is None:
+            return
+        for page in self._database.pages(self._statements.failures, None, 3):
+            for cause, message, attempts, *key in page:
+                yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
+        self._database.hurry(seconds)
+
+    def close(self) -> None:
+        """End the run: what it holds is given back. May be called twice."""
+        if self._run is not None:
+            self._run.end()
+            self._run = None
+        self._database.close()
+
+    # Parts
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of the run, in which the table's name means what it did when the run began."""
+        with self._database.transaction() as db:
+            self._check_same(db)
+            yield db
+
+    def _check_same(self, db: sqlite3.Connection) -> None:
+        """Raise `StoreError` where the table's name means another since the run began: tables may be swapped."""
+        if version(db) != self._schema.version:
+            schema = Schema.of(db)
+            if schema.pages.get(self.target.name) != self._schema.pages.get(self.target.name):
+                raise StoreError(
+                    f"{self.name} was renamed or made anew, or its database vacuumed, while it was filled: run again"
+                )
+            self._schema = schema
+
+    def _use_marks(self, marks: str) -> None:
+        names = (self.target, marks, naming.metrics_name(self.target.name))
+        self._statements = Statements(*names)
+        before = self._registered.before if self._registered else None
+        self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])
+
+    def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
+        """How the rows behind a key stand (see `embedmill.storage.sqlite.table.statements.Statements.standings`)."""
+        statement = self._statements.bare_standings
+        if self._known():
+            dead = self._dead()
+
+            def statement(after: Key | None) -> str:
+                return self._statements.standings(after, dead)
+
+        return self._database.pages(statement, after, _KEY, first=first, content=1, values=self._parameters)
+
+
+def _check_index(wanted: IndexOptions) -> None:
+    """Raise `UsageError` where something is asked of an index: there is none here."""
+    default = IndexOptions()
+    given = {
+        "--index hnsw": wanted.method == "hnsw",
+        "--m": wanted.m != default.m,
+        "--ef-construction": wanted.ef_construction != default.ef_construction,
+        "--distance": wanted.distance != default.distance,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{option} is for PostgreSQL: an SQLite table has no index of vectors; leave it out")

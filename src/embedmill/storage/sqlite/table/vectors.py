@@ -1,0 +1,58 @@
+"""What stands in a vector column of SQLite's: BLOBs of numbers of 32 bits, as sqlite-vec reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embedmill.core.errors import SpaceMismatch
+from embedmill.core.vectors import Vector
+from embedmill.storage.sqlite.table.database import Database
+from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.target import Target
+
+
+def encode(vector: Vector) -> bytes:
+    """A vector as it is written: little-endian."""
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def decode(blob: bytes) -> Vector:
+    """A vector that was written so."""
+    return np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+def first(database: Database, statements: Statements) -> tuple[str, int]:
+    """Type and size in bytes of the first value in the column; "null" where there is none."""
+    target = statements.target
+    if target.vector and not target.missing:
+        for page in database.pages(statements.values, None, 2):
+            for kind, size, *_ in page:
+                if kind != "null":
+                    return kind, size
+    return "null", 0
+
+
+def check_declared(target: Target, dimension: int, model: str) -> None:
+    """Raise `SpaceMismatch` where the column is declared for vectors of another length than the model's."""
+    if target.dimension not in (None, dimension):
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} is declared for {target.dimension:,} dimensions, the vectors of {model} "
+            f"have {dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+        )
+
+
+def check(database: Database, statements: Statements, dimension: int, model: str) -> None:
+    """Raise `SpaceMismatch` where the column holds something else than vectors of the model's dimension."""
+    target = statements.target
+    kind, size = first(database, statements)
+    if kind not in ("null", "blob") or size % 4:
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} holds values that are no vectors (float32, as sqlite-vec reads them): "
+            "name another column with --vector (--create adds it), or give --overwrite"
+        )
+    if kind == "blob" and size != 4 * dimension:
+        raise SpaceMismatch(
+            f"{target.title}.{target.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
+            f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
+            "--overwrite"
+        )
