@@ -116,7 +116,7 @@ def test_a_run_whose_workers_cannot_start_says_so(shell: Shell) -> None:
     broken = shell.folder / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import os, sys\nif any('executors.worker' in each for each in sys.orig_argv): os._exit(3)"
+        "import os, sys\nif any('executors.processes.worker' in each for each in sys.orig_argv): os._exit(3)"
     )
     shell.environment["PYTHONPATH"] = str(broken)
     report = shell.json("index", "texts", "--executor", "processes", "--workers", "2")

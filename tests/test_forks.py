@@ -138,8 +138,8 @@ def test_what_belongs_to_the_other_process_says_so(tmp_path: Path) -> None:
         """
     from pathlib import Path
     from embedmill import EmbedderPool, PersistentCache
-    from embedmill.executors.inline import InlineExecutor
-    from embedmill.overlap import ordered, prefetch
+    from embedmill.executors.threads import InlineExecutor
+    from embedmill.runtime.streams import ordered, prefetch
     from embedmill.storage.registry import open_store
     from faulty import Factory, LightEmbedder
     from test_faults import batches

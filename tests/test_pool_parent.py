@@ -104,7 +104,7 @@ def test_a_parent_that_was_stopped_does_not_blame_its_workers(tmp_path: Path) ->
             """
     import os, subprocess
     from embedmill import EmbedderPool
-    from embedmill.executors.limits import Limits
+    from embedmill.executors.processes.limits import Limits
     from test_faults import batches, check
     from test_pool import mortal
     work = batches() * 10

@@ -587,7 +587,7 @@ import sys
 for name in ("bs4", "pypdfium2", "striprtf"):
     sys.modules[name] = None  # as an import that fails
 import logging; logging.basicConfig()
-from embedmill.sources.files import FileSource
+from embedmill.sources.files.source import FileSource
 source = FileSource([{str(tmp_path)!r}])
 entries = list(source.entries())
 print([entry.id.rpartition("/")[2] for entry in entries], dict(source.skipped))

@@ -283,8 +283,8 @@ NOBODY = 65534
 
 AS_NOBODY = """
 import json, os, sys
-from embedmill.errors import SourceError
-from embedmill.sources import decoding, files
+from embedmill.core.errors import SourceError
+from embedmill.sources.files import source as files
 if os.geteuid() == 0:  # root may read everything
     os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})
 try:

@@ -297,7 +297,7 @@ def test_a_damaged_file_is_a_problem(tmp_path: Path) -> None:
 READ_AND_TRY_TO_WRITE = f"""
 import os, sys
 from pathlib import Path
-from embedmill.errors import StoreError
+from embedmill.core.errors import StoreError
 from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import vector
 path, query = Path(sys.argv[1]), vector("x")
@@ -355,7 +355,7 @@ def test_a_store_that_may_not_be_read_is_told(public_path: Path) -> None:
 FILL_UP = """
 import itertools, resource, signal, sys
 from pathlib import Path
-from embedmill.errors import StoreError
+from embedmill.core.errors import StoreError
 from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import fingerprint, replacement
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
