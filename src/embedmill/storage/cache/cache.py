@@ -23,6 +23,7 @@ from embedmill.core.vectors import Vector
 from embedmill.runtime.closing import Closing
 from embedmill.runtime.folders import cache_folder
 from embedmill.storage.cache.file import CacheFile
+from embedmill.storage.sqlite.connection import code
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class PersistentCache(Closing):
         try:
             work()
         except sqlite3.Error as error:
-            if _code(error) in _DAMAGED:
+            if code(error) in _DAMAGED:
                 raise
             self._writable = False
             log.warning("cannot write the cache %s (%s): new vectors are not kept in it", self.path, str(error))
@@ -224,7 +225,7 @@ class PersistentCache(Closing):
             try:
                 return work(self._opened())
             except sqlite3.DatabaseError as error:
-                if _code(error) not in _DAMAGED:
+                if code(error) not in _DAMAGED:
                     raise
                 self._set_aside(error)
                 return work(self._opened())
@@ -274,7 +275,3 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -16,7 +16,7 @@ import numpy as np
 from embedmill.core.errors import CacheError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
-from embedmill.storage.sqlite.files import connect
+from embedmill.storage.sqlite.connection import code, connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
 
@@ -234,15 +234,10 @@ class CacheFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: a transaction that began by reading could not become a writing one
-        # where another process has written meanwhile.
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-            self._db.execute("COMMIT")
+            with self._db.transaction():
+                yield
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
             self._fingerprints.clear()  # the number of one that was new may not be there
             raise
 
@@ -264,7 +259,7 @@ def _patiently(db: sqlite3.Connection, statement: str) -> None:
         try:
             db.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

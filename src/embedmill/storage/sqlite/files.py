@@ -1,36 +1,17 @@
-"""SQLite files: where they are, how they are opened, and their errors in embedmill's words."""
+"""SQLite files: where they are, and what tells them from others; names in SQL."""
 
 from __future__ import annotations
 
-import math
-import sqlite3
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
-from embedmill.core.errors import Stopped, StoreError, UsageError
+from embedmill.core.errors import StoreError, UsageError
 
 APPLICATION_ID: Final = 0x656D6D6C
 """In the header of a store of embedmill's, "emml": tells it from any other SQLite file."""
 
 MAGIC: Final = b"SQLite format 3\0"
 """What every SQLite file begins with that is not empty."""
-
-_WAIT: Final = 0.25  # seconds that SQLite itself waits for a lock
-
-_LOOK_EVERY: Final = 100_000
-"""Steps of SQLite's virtual machine, a few milliseconds, between two looks at whether the run is stopped."""
-
-REMEDIES: Final[Mapping[int, str]] = {
-    sqlite3.SQLITE_FULL: ": free some space and run again; what was finished is stored",
-    sqlite3.SQLITE_IOERR: ": check the disk and the space left on it",
-    sqlite3.SQLITE_READONLY: ": check the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: ": check the permissions of the file and its folder",
-    sqlite3.SQLITE_PERM: ": check the permissions of the file and its folder",
-}
-"""By primary result code: what to do, wherever the file lies and whatever it is for."""
 
 
 def path_of(url: str) -> Path:
@@ -39,68 +20,6 @@ def path_of(url: str) -> Path:
     if not path.name or path.name == ":memory:":
         raise UsageError(f"{url} names no file: give sqlite:PATH")
     return path.expanduser()
-
-
-class Connection(sqlite3.Connection):
-    """One whose waiting for others' locks, and whose needless statements, a run that is stopped can end."""
-
-    timeout = 0.0
-    """Seconds for which others' locks are waited for."""
-    needless = False
-    """Whether what is executed now need not be finished once the run is stopped; then it raises SQLITE_INTERRUPT."""
-    _end = math.inf
-
-    def hurry(self, seconds: float) -> None:
-        """From now on locks are waited for no longer than this. A mere assignment: signal handlers may call it."""
-        self._end = min(self._end, time.monotonic() + seconds)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether `hurry` was called."""
-        return self._end < math.inf
-
-    def go_on(self) -> None:
-        """Raise `Stopped` where what is done now is needless, and the run stopped."""
-        if self.needless and self.stopping:
-            raise Stopped("stopped before it was done: run again")
-
-    def execute(self, *statement: Any) -> sqlite3.Cursor:
-        """As in the base. SQLite's own waiting cannot be ended, so that it is done a little at a time."""
-        return self._patiently(lambda: super(Connection, self).execute(*statement))
-
-    def executescript(self, script: str) -> sqlite3.Cursor:
-        """As in the base, for a script that begins its transaction by itself."""
-        return self._patiently(lambda: super(Connection, self).executescript(script))
-
-    def _patiently(self, work: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
-        end = time.monotonic() + self.timeout
-        while True:
-            try:
-                return work()
-            except sqlite3.OperationalError as error:
-                # What a snapshot that is out of date wants to write never succeeds.
-                passes = code(error) == sqlite3.SQLITE_BUSY and error.sqlite_errorcode != sqlite3.SQLITE_BUSY_SNAPSHOT
-                if not passes or time.monotonic() >= min(end, self._end):
-                    raise
-
-
-def connect(path: Path, access: str, *, timeout: float) -> Connection:
-    """Open a file; `access` is a part of SQLite's URI, such as ``mode=rw``; `timeout` is for others' locks, in seconds.
-
-    Transactions begin where the code says BEGIN. The connection may be used by any thread, by one at a time.
-    """
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?{access}",  # "?", "#" and "%" mean something in a URI
-        uri=True,
-        timeout=min(timeout, _WAIT),
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-        factory=Connection,
-    )
-    connection.timeout = timeout
-    connection.set_progress_handler(lambda: connection.needless and connection.stopping, _LOOK_EVERY)
-    return connection
 
 
 def starts_otherwise(path: Path) -> bool:
@@ -116,11 +35,6 @@ def starts_otherwise(path: Path) -> bool:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}: check the path and the permissions") from error
     return magic not in (b"", MAGIC)
-
-
-def code(error: sqlite3.Error) -> int:
-    """The primary result code; 0 for errors of the module itself, such as the use of a closed connection."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def quoted(name: str) -> str:

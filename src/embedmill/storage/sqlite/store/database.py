@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound
-from embedmill.storage.sqlite.files import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
+from embedmill.core.errors import StoreError, StoreNotFound
+from embedmill.storage.sqlite import connection as connecting
+from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect
+from embedmill.storage.sqlite.files import APPLICATION_ID, starts_otherwise
 from embedmill.storage.sqlite.store.damage import RAISED, damage
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -27,16 +29,11 @@ Measured with 40,000 rows in pages of 4,096 / 8,192 / 16,384 bytes:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """The border: whatever SQLite raises leaves as a `StoreError` that names the file."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise whatever SQLite raises as a `StoreError` that names the file; so too what damaged values lead to."""
     try:
-        yield
-    except sqlite3.Error as error:
-        if code(error) == sqlite3.SQLITE_BUSY:
-            raise StoreBusy(f"store {path} is locked by another process: wait until it has ended") from error
-        if code(error) == sqlite3.SQLITE_INTERRUPT:
-            raise Stopped(f"store {path}: stopped before it was done: run again") from error
-        raise StoreError(f"store {path}: {error}{_REMEDIES.get(code(error), '')}") from error
+        with connecting.translate_errors(f"store {path}", _REMEDIES):
+            yield
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
     except RAISED as error:
@@ -60,7 +57,7 @@ _REMEDIES = {
 def open_writer(path: Path) -> Connection:
     """Open for writing, beginning a new store where there is none. The caller holds the `WriterLock`."""
     refuse_foreign_file(path)
-    with told(path):
+    with translate_errors(path):
         connection = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
         try:
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # heeded only before the first write
@@ -85,7 +82,7 @@ def open_reader(path: Path) -> Connection:
     Raises `StoreError` where there is no store, or none that this version can read.
     """
     refuse_foreign_file(path)
-    with told(path):
+    with translate_errors(path):
         connection = _connect_reader(path)
         try:
             connection.execute("PRAGMA query_only = ON")

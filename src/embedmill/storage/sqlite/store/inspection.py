@@ -13,6 +13,7 @@ import numpy as np
 from embedmill.core.documents import StoredChunk
 from embedmill.core.vectors import Vector
 from embedmill.storage.integrity import MISCOUNTED, Held, check_binding, check_chunks, check_counts
+from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.store import rows
 from embedmill.storage.sqlite.store.damage import misfits
 from embedmill.storage.sqlite.store.exact import disagreements
@@ -41,7 +42,7 @@ def problems(
             return
         yield from _of_rows(db, matrix, look, shown)
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if code(error) != sqlite3.SQLITE_CORRUPT:
             raise
         yield f"the file is damaged: {error}"
 

@@ -24,9 +24,16 @@ from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import Score, score_of
 from embedmill.storage.scores import scores as scores_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
-from embedmill.storage.sqlite.files import Connection, path_of
+from embedmill.storage.sqlite.connection import Connection
+from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.store import rows, unseen
-from embedmill.storage.sqlite.store.database import damaged, open_reader, open_writer, refuse_foreign_file, told
+from embedmill.storage.sqlite.store.database import (
+    damaged,
+    open_reader,
+    open_writer,
+    refuse_foreign_file,
+    translate_errors,
+)
 from embedmill.storage.sqlite.store.exact import ExactSearch
 from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.lock import WriterLock
@@ -98,7 +105,7 @@ class SqliteStore:
                 refuse_foreign_file(path)  # before the lock is put beside it
                 self._lock = WriterLock(path)
                 self._writer = open_writer(path)
-                with told(path):
+                with translate_errors(path):
                     unseen.prepare(self._writer)
             self._reader = open_reader(path)
         except BaseException:
@@ -218,7 +225,7 @@ class SqliteStore:
         scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
         Raises `Stopped` where the run is stopped before it is done.
         """
-        with self._transaction() as db, _needless(db):
+        with self._transaction() as db, db.stoppable():
             return unseen.remove(db, scopes, keep, self._staged.values())
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
@@ -346,7 +353,7 @@ class SqliteStore:
 
         Raises `Stopped` where the run is stopped before it is done: a search does it then.
         """
-        with self._snapshot() as db, _needless(db):
+        with self._snapshot() as db, db.stoppable():
             dimension = rows.facts(db).get("dimension")
             if dimension is not None:
                 self._search.prepare(db, dimension, db.go_on)
@@ -369,7 +376,10 @@ class SqliteStore:
         """
         with self._snapshot():
             pass  # raises where it is closed
-        with told(self.path), closing(open_reader(self.path)) as db:  # the caller may use the store meanwhile
+        with (
+            translate_errors(self.path),
+            closing(open_reader(self.path)) as db,
+        ):  # the caller may use the store meanwhile
             db.execute("BEGIN")
             yield from problems(db, self._search.path, look, shown)
 
@@ -377,7 +387,7 @@ class SqliteStore:
         """Release the store; may be called twice. In a process that was forked it stays the other one's."""
         if os.getpid() != self._process:
             return
-        with self._reading, self._writing, told(self.path):
+        with self._reading, self._writing, translate_errors(self.path):
             self._search.close()
             # The writer last: whoever is last moves the write-ahead log into the file.
             for connection in (self._reader, self._writer):
@@ -396,7 +406,7 @@ class SqliteStore:
     def _snapshot(self) -> Iterator[Connection]:
         """The reader's connection, which shows one state of the store throughout."""
         self._check_process()
-        with self._reading, told(self.path):
+        with self._reading, translate_errors(self.path):
             if self._reader is None:
                 raise StoreError(f"store {self.path} is closed")
             self._reader.execute("BEGIN")
@@ -410,28 +420,11 @@ class SqliteStore:
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Connection]:
         """The writer's connection: either all that is done with it becomes durable, or nothing."""
         self._check_process()
-        with self._writing, told(self.path):
+        with self._writing, translate_errors(self.path):
             if self._writer is None:
                 raise StoreError(f"store {self.path} is closed, or was opened for reading")
-            self._writer.execute(begin)
-            try:
+            with self._writer.transaction(begin):
                 yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:  # on a full disk SQLite itself has rolled back
-                    self._writer.execute("ROLLBACK")
-                raise
-
-
-@contextmanager
-def _needless(db: Connection) -> Iterator[None]:
-    """Within this context a run that is stopped gives up what is being done."""
-    db.needless = True
-    try:
-        db.go_on()
-        yield
-    finally:
-        db.needless = False
 
 
 def _make_folder(folder: Path) -> None:

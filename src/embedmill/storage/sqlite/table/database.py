@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import LARGE_PAGE, Key
-from embedmill.storage.sqlite.files import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
+from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect
+from embedmill.storage.sqlite.files import APPLICATION_ID, starts_otherwise
 from embedmill.storage.sqlite.table.sql_parts import bound
 
 PAGE: Final = 1000

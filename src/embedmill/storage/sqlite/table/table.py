@@ -17,7 +17,8 @@ from embedmill.core.vectors import Cause
 from embedmill.runtime.closing import Closing
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import Registered
-from embedmill.storage.sqlite.files import code, path_of
+from embedmill.storage.sqlite.connection import code
+from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.table import catalog as registry
 from embedmill.storage.sqlite.table import runs, vectors
 from embedmill.storage.sqlite.table import statements as standing
