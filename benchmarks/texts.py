@@ -9,7 +9,8 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from embedmill.chunking import Chunking, chunk
+from embedmill.chunking.chunker import chunk
+from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Document, Entry, Kind, text_hash
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.vectors import Batch

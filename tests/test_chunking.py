@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill.chunking import Chunking, Measure, chunk
+from embedmill.chunking.chunker import Measure, chunk
+from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Chunk, Document, Kind, embedding_input
 from embedmill.core.errors import UsageError
 

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from embedmill.chunking import Chunking, chunk
+from embedmill.chunking.chunker import chunk
 from embedmill.chunking.encoded import encoded_runs
+from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Document, Kind
 
 SEED = random.Random(7)

@@ -17,7 +17,7 @@ import embedmill
 from embedmill.api import settings as config
 from embedmill.api.ingest import measure
 from embedmill.bench.ingest import bench_ingest
-from embedmill.chunking import Chunking
+from embedmill.chunking.options import Chunking
 from embedmill.core import errors
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from troubled import SMALL_MODEL

@@ -22,7 +22,8 @@ import pytest
 
 import documents as made
 import embedmill
-from embedmill.chunking import Chunking, chunk
+from embedmill.chunking.chunker import chunk
+from embedmill.chunking.options import Chunking
 from embedmill.cli.exits import run
 from embedmill.core.documents import Document, Kind
 from embedmill.core.errors import SourceError

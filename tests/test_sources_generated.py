@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from embedmill.core.documents import Kind
-from embedmill.sources.files.generated import is_generated_name, why_generated
-from embedmill.sources.files.kinds import kind_of
+from embedmill.sources.files.generated import why_generated
+from embedmill.sources.files.kinds import is_generated_name, kind_of
 from embedmill.sources.files.skips import Skip
 from embedmill.sources.files.source import FileSource
 

@@ -22,7 +22,7 @@ from embedmill.runtime import machine
 from embedmill.storage.registry import open_store
 
 if TYPE_CHECKING:
-    from embedmill.chunking import Chunking
+    from embedmill.chunking.options import Chunking
     from embedmill.core.interfaces.cache import VectorCache
     from embedmill.core.interfaces.executor import Executor
     from embedmill.core.interfaces.store import Store
@@ -129,7 +129,7 @@ def parts(
     chosen: Settings, stack: ExitStack, *, quiet: bool = False
 ) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
     """What a run embeds with; `stack` closes it. `quiet` does not say where there are fewer workers than asked for."""
-    from embedmill.chunking import Chunking
+    from embedmill.chunking.options import Chunking
     from embedmill.executors.threads import InlineExecutor
     from embedmill.storage.cache.cache import PersistentCache
 

@@ -14,13 +14,11 @@ from embedmill.chunking.cutting import Stretch, cut, first_ink
 from embedmill.chunking.encoded import Run, encoded_runs, without
 from embedmill.chunking.estimate import estimate, room, shortened
 from embedmill.chunking.markdown import Section, heading_path, passages
-from embedmill.core.checks import whole_number
+from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Chunk, Document, Kind, embedding_input
 
 Measure = Callable[[Sequence[str]], Sequence[int]]
 """True token counts of full inputs (context and text), special tokens and the prompt included."""
-
-_ALGORITHM = 3  # goes up with every change that moves a boundary or changes a context
 
 _AT_ONCE = 64  # pieces for one call of `Measure`: enough for a tokenizer's threads, little to hold
 _SPECIAL = 2  # tokens around a text in nearly every model; a longer prompt costs some pieces a second cut
@@ -29,24 +27,6 @@ _RECUT = 0.85  # a piece that is too long is cut to this much of the limit, sinc
 _CONTEXT_PATIENCE = 2  # a context that keeps a piece from fitting after so many cuts is given up
 _UNMEASURED = -1
 _PAGE_BREAK = re.compile("\f")
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """How documents are cut.
-
-    Raises `UsageError` where the limit is below 1.
-    """
-
-    max_tokens: int  # hard limit of one chunk's input, prompt and special tokens included
-
-    def __post_init__(self) -> None:
-        whole_number("max_tokens", self.max_tokens)
-
-    @property
-    def key(self) -> str:
-        """All that decides where documents are cut, as a short string: equal keys cut equal texts equally."""
-        return f"structure{_ALGORITHM}-{self.max_tokens}"
 
 
 @dataclass(frozen=True, slots=True)

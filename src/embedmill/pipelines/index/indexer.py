@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from embedmill.chunking import Chunking
+from embedmill.chunking.options import Chunking
 from embedmill.core.checks import whole_number
 from embedmill.core.documents import Failure, Record, Replacement
 from embedmill.core.errors import Stopped

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from embedmill.chunking import Chunking
+from embedmill.chunking.options import Chunking
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from embedmill.chunking import Chunking, chunk, encoded_runs
+from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Chunk, Document, DocumentState, Entry, Failure, Record
 from embedmill.core.errors import SourceError
 from embedmill.core.interfaces.embedder import Embedder
@@ -175,6 +175,9 @@ class Reader:
         self.passed_bytes += entry.size
 
     def _pieces(self, document: Document, pending: Pending) -> Iterator[list[Event]]:
+        from embedmill.chunking.chunker import chunk  # where nothing has changed its patterns are not needed
+        from embedmill.chunking.encoded import encoded_runs
+
         encoded = encoded_runs(document.text)
         self.encoded_characters += sum(end - start for start, end in encoded)
         chunks = chunk(document, self._measure, self._chunking, encoded)

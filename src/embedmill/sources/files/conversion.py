@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from embedmill.core.documents import Kind
 from embedmill.core.errors import SourceError
 from embedmill.runtime.paths import shown
 from embedmill.sources.files import notebooks
-from embedmill.sources.files.converters.process import Died, Until, process
 from embedmill.sources.files.decoding import decode, decoded
 from embedmill.sources.files.kinds import (
     DOCUMENT_SUFFIXES,
@@ -24,6 +24,9 @@ from embedmill.sources.files.kinds import (
     suffix_of,
 )
 from embedmill.sources.files.skips import LeftOut, Skip
+
+if TYPE_CHECKING:
+    from embedmill.sources.files.converters.process import Until
 
 log = logging.getLogger("embedmill")
 
@@ -99,6 +102,8 @@ def _say_what_to_install() -> None:
 
 
 def _converted(content: bytes, suffix: str, document: str, until: Until) -> Text:
+    from embedmill.sources.files.converters.process import Died, process
+
     try:
         answer, text = process.convert(suffix, content, until)
     except (Died, OSError) as died:

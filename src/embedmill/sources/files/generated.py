@@ -1,7 +1,7 @@
 """Files that programs write and nobody reads: lock files, source maps, minified code, tables of numbers.
 
-By name where that is enough, else by content: what a file says of itself at its beginning, and how long its lines are.
-Documents and prose are never taken for generated, whatever they say.
+What their names do not tell (see `kinds`), their content does: what a file says of itself at its beginning, and how
+long its lines are. Documents and prose are never taken for generated, whatever they say.
 """
 
 from __future__ import annotations
@@ -9,33 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from embedmill.chunking import encoded_runs
+from embedmill.chunking.encoded import encoded_runs
 from embedmill.core.documents import Kind
 from embedmill.sources.files.kinds import suffix_of
 from embedmill.sources.files.skips import Skip
-
-_LOCK_FILES: Final = frozenset({
-    ".package-lock.json", ".pnp.cjs", ".pnp.js", ".pnp.loader.mjs", ".terraform.lock.hcl", "bun.lock", "cargo.lock",
-    "cartfile.resolved", "chart.lock", "composer.lock", "conan.lock", "conda-lock.yaml", "conda-lock.yml", "deno.lock",
-    "flake.lock", "gemfile.lock", "glide.lock", "go.sum", "go.work.sum", "gopkg.lock", "gradle.lockfile", "mix.lock",
-    "module.bazel.lock", "npm-shrinkwrap.json", "package-lock.json", "package.resolved", "packages.lock.json",
-    "paket.lock", "pdm.lock", "pipfile.lock", "pixi.lock", "pnpm-lock.yaml", "podfile.lock", "poetry.lock",
-    "pubspec.lock", "pylock.toml", "rebar.lock", "shard.lock", "shrinkwrap.yaml", "stack.yaml.lock", "symfony.lock",
-    "uv.lock", "yarn.lock",
-})  # fmt: skip
-
-_GENERATED_NAMES: Final = re.compile(
-    r"""[^/]*[.-]min\.(?:js|mjs|cjs|css)
-    |[^/]*\.(?:js|mjs|cjs|css|ts|mts|cts)\.map
-    |[^/]*(?:\.pb\.(?:go|cc|h|validate\.go)|\.pb\.gw\.go|_pb2(?:_grpc)?\.pyi?|_pb\.(?:js|d\.ts|rb)|_grpc_pb\.js)
-    |[^/]*\.(?:g|freezed|gr|mocks|chopper)\.dart
-    |[^/]*\.(?:designer|g|g\.i)\.cs
-    |[^/]*\.generated\.[a-z]+
-    |zz_generated\.[^/]*
-    |[^/]*\.(?:pbxproj|xcworkspacedata|nib|xib|js\.snap|jsx\.snap|ts\.snap|tsx\.snap)
-    |aclocal\.m4|libtool|ltmain\.sh|config\.(?:guess|sub)""",
-    re.VERBOSE,
-)
 
 _HEAD: Final = 3_000  # characters in which a file says what made it
 _COMMENT: Final = re.compile(
@@ -85,12 +62,6 @@ _NUMBER: Final = re.compile(
     re.IGNORECASE,
 )
 _PHRASE: Final = re.compile(r"[^\W\d]{2,}(?: +[^\W\d]+){3}")
-
-
-def is_generated_name(name: str) -> bool:
-    """Whether a file's name says that it is generated."""
-    lower = name.lower()
-    return lower in _LOCK_FILES or _GENERATED_NAMES.fullmatch(lower) is not None
 
 
 def why_generated(name: str, text: str, kind: Kind) -> Skip | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from embedmill.core.documents import Kind
 
 HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
@@ -60,6 +63,30 @@ BINARY_SUFFIXES = frozenset({
 # fmt: on
 
 
+_LOCK_FILES: Final = frozenset({
+    ".package-lock.json", ".pnp.cjs", ".pnp.js", ".pnp.loader.mjs", ".terraform.lock.hcl", "bun.lock", "cargo.lock",
+    "cartfile.resolved", "chart.lock", "composer.lock", "conan.lock", "conda-lock.yaml", "conda-lock.yml", "deno.lock",
+    "flake.lock", "gemfile.lock", "glide.lock", "go.sum", "go.work.sum", "gopkg.lock", "gradle.lockfile", "mix.lock",
+    "module.bazel.lock", "npm-shrinkwrap.json", "package-lock.json", "package.resolved", "packages.lock.json",
+    "paket.lock", "pdm.lock", "pipfile.lock", "pixi.lock", "pnpm-lock.yaml", "podfile.lock", "poetry.lock",
+    "pubspec.lock", "pylock.toml", "rebar.lock", "shard.lock", "shrinkwrap.yaml", "stack.yaml.lock", "symfony.lock",
+    "uv.lock", "yarn.lock",
+})  # fmt: skip
+
+_GENERATED_NAMES: Final = re.compile(
+    r"""[^/]*[.-]min\.(?:js|mjs|cjs|css)
+    |[^/]*\.(?:js|mjs|cjs|css|ts|mts|cts)\.map
+    |[^/]*(?:\.pb\.(?:go|cc|h|validate\.go)|\.pb\.gw\.go|_pb2(?:_grpc)?\.pyi?|_pb\.(?:js|d\.ts|rb)|_grpc_pb\.js)
+    |[^/]*\.(?:g|freezed|gr|mocks|chopper)\.dart
+    |[^/]*\.(?:designer|g|g\.i)\.cs
+    |[^/]*\.generated\.[a-z]+
+    |zz_generated\.[^/]*
+    |[^/]*\.(?:pbxproj|xcworkspacedata|nib|xib|js\.snap|jsx\.snap|ts\.snap|tsx\.snap)
+    |aclocal\.m4|libtool|ltmain\.sh|config\.(?:guess|sub)""",
+    re.VERBOSE,
+)
+
+
 def is_office_lock(name: str) -> bool:
     """Whether Word (``~$report.docx``) or LibreOffice (``.~lock.report.odt#``) notes there who has a document open."""
     return name.startswith("~$") or (name.startswith(".~lock.") and name.endswith("#"))
@@ -84,3 +111,9 @@ def kind_of(name: str, text: str) -> Kind:
     if not suffix and text.startswith("#!"):
         return Kind.CODE
     return Kind.TEXT
+
+
+def is_generated_name(name: str) -> bool:
+    """Whether a file's name says that it is generated."""
+    lower = name.lower()
+    return lower in _LOCK_FILES or _GENERATED_NAMES.fullmatch(lower) is not None

@@ -18,8 +18,14 @@ from embedmill.core.errors import SourceError, UsageError
 from embedmill.runtime.paths import as_folder, file_id, file_path, shown
 from embedmill.sources.files.conversion import convertible, read_text
 from embedmill.sources.files.decoding import decode
-from embedmill.sources.files.generated import is_generated_name, why_generated
-from embedmill.sources.files.kinds import BINARY_SUFFIXES, DOCUMENT_SUFFIXES, MAIL_SUFFIXES, is_office_lock, suffix_of
+from embedmill.sources.files.kinds import (
+    BINARY_SUFFIXES,
+    DOCUMENT_SUFFIXES,
+    MAIL_SUFFIXES,
+    is_generated_name,
+    is_office_lock,
+    suffix_of,
+)
 from embedmill.sources.files.limits import check_limits
 from embedmill.sources.files.safe_read import inode_of, open_beneath, read_whole
 from embedmill.sources.files.selection import Selection
@@ -263,6 +269,8 @@ class FileSource:
             log.info("%s: read as %s, which is guessed", shown(entry.id), found.guessed)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
+        from embedmill.sources.files.generated import why_generated  # not needed where nothing has changed
+
         reason = None if found.converted else why_generated(parts[-1], found.text, found.kind)
         if reason is not None:
             if not self._generated and path not in self._given:
