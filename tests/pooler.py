@@ -9,52 +9,40 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from psycopg import conninfo
+from listener import Listener, cut
 
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 
 _NO_BLOCKS: Final = b"SFATAL\0VFATAL\0C08P01\0Mtransaction blocks not allowed in statement pooling mode\0\0"
 
 
-class Pooler:
+class Pooler(Listener):
     """Lends a server's sessions to clients: for a transaction, a statement or a session, as `mode` says.
 
     As with PgBouncer, a client is told a process id that no session of the server has, and what one client sets in a
     session the next one finds there, but in the mode "session". Sessions are lent again in the order of `queue`: "last"
-    is the one that was given back last, "first" the one that has waited longest. Also a context manager.
+    is the one that was given back last, "first" the one that has waited longest.
     """
 
     def __init__(self, url: str, *, mode: str = "transaction", size: int = 20, queue: str = "last") -> None:
-        given = conninfo.conninfo_to_dict(url)
-        self._host, self._port = str(given["host"]), int(given.get("port") or 5432)
-        self._startup = {"user": str(given["user"]), "database": str(given["dbname"])}
+        super().__init__(url)
+        self._startup = {"user": str(self._server["user"]), "database": str(self._server["dbname"])}
         self._mode, self._queue = mode, queue
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.url = f"postgresql://{given['user']}@127.0.0.1:{port}/{given['dbname']}?sslmode=disable&gssencmode=disable"
         self.lent = 0
         """How many times a session was lent."""
         self._idle: list[_Session] = []
         self._room = threading.Semaphore(size)
         self._lock = threading.Lock()
-        self._closed = False
         self._numbers = itertools.count(4_000_000)  # above any process id of Linux
         self._clients: dict[bytes, _Client] = {}  # by the key that a client was told
         self._sockets: set[socket.socket] = set()
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        self.listen()
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._sockets.add(client)
-                threading.Thread(target=_Client(self, client).serve, daemon=True).start()
+    def serve(self, client: socket.socket) -> None:
+        self._sockets.add(client)
+        threading.Thread(target=_Client(self, client).serve, daemon=True).start()
 
     def lend(self) -> _Session:
         """A session that nobody else has until it is given back; waits while all are lent."""
@@ -65,7 +53,7 @@ class Pooler:
                 return self._idle.pop(-1 if self._queue == "last" else 0)
             if self._closed:  # while it was waited for
                 raise EOFError
-            wire = self._connect()
+            wire = self.connect()
             self._sockets.add(wire)
         try:
             return _Session(wire, self._startup)
@@ -82,32 +70,9 @@ class Pooler:
                 self._idle.append(session)
         self._room.release()
 
-    def _connect(self) -> socket.socket:
-        if not self._host.startswith("/"):
-            return socket.create_connection((self._host, self._port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(str(Path(self._host) / f".s.PGSQL.{self._port}"))
-        return server
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listener.close()
-        with self._lock:
-            self._closed = True
-        for end in self._sockets:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def cut(self) -> None:
+        with self._lock:  # who has waited for a session connects no more
+            cut(*self._sockets)
 
 
 def _exactly(wire: socket.socket, size: int) -> bytes:
@@ -195,7 +160,7 @@ class _Client:
         client = self._pooler._clients.get(key)
         session = client._session if client else None
         if session is not None:
-            with self._pooler._connect() as wire:
+            with self._pooler.connect() as wire:
                 wire.sendall(struct.pack("!ii", 16, _CANCEL) + session.key)
                 wire.recv(1)
 

@@ -8,30 +8,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from psycopg import conninfo
+from listener import Listener, cut
 
 _CHUNK = 1 << 16
 
 
-class Proxy:
+class Proxy(Listener):
     """Hands bytes to and fro between clients and a server, each answer `delay` seconds late, as long as it pleases.
 
     What is delayed does not hold up what comes after it: it is the distance that is long, not the line that is narrow.
-    Threads of this process do the work. Also a context manager, which closes it.
     """
 
     def __init__(self, url: str, *, delay: float = 0.0) -> None:
-        given = conninfo.conninfo_to_dict(url)
-        self._host, self._port = str(given["host"]), int(given.get("port", 5432))
+        super().__init__(url)
         self._delay = delay
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        login = ":".join(str(given[part]) for part in ("user", "password") if given.get(part))
-        self.url = f"postgresql://{login}@127.0.0.1:{port}/{given['dbname']}?sslmode=disable&gssencmode=disable"
         self.lose_answers = 0
         """To how many of the next COMMITs the answer gets lost, and the connection with it."""
         self.lost = 0
@@ -54,33 +45,18 @@ class Proxy:
         """How many times a server has answered after a client had said something: round trips."""
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
-        self._closed = False
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        self.listen()
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.met += 1
-                if self.away:
-                    client.close()
-                    continue
-                server = self._connect()
-                for end in (client, server):
-                    if end.family != socket.AF_UNIX:
-                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._pairs.append((client, server))
-                line = _Line(self, client, server)
-                for work in (line.ask, line.answer):
-                    threading.Thread(target=work, daemon=True).start()
-
-    def _connect(self) -> socket.socket:
-        if not self._host.startswith("/"):
-            return socket.create_connection((self._host, self._port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(str(Path(self._host) / f".s.PGSQL.{self._port}"))
-        return server
+    def serve(self, client: socket.socket) -> None:
+        self.met += 1
+        if self.away:
+            client.close()
+            return
+        server = self.connect()
+        self._pairs.append((client, server))
+        line = _Line(self, client, server)
+        for work in (line.ask, line.answer):
+            threading.Thread(target=work, daemon=True).start()
 
     def passed(self, data: bytes) -> tuple[bytes, bool, bool]:
         """What goes on of what a client has sent, whether the line is cut then, and whether its answer gets lost."""
@@ -109,30 +85,9 @@ class Proxy:
         while self.silent.is_set() and not self._closed:
             time.sleep(0.01)
 
-    def close(self) -> None:
-        """Cut all connections, and take no more; may be called twice."""
-        self._closed = True
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a client
-        self._accepting.join()
-        self._listener.close()
-        self.cut()
-
     def cut(self) -> None:
-        """Cut all connections there are."""
-        for end in (end for pair in self._pairs for end in pair):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        cut(*(end for pair in self._pairs for end in pair))
         self._pairs.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def delay(self) -> float:
