@@ -20,7 +20,7 @@ from embedmill.executors.threads import InlineExecutor
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.postgres import migrate as schemas
-from embedmill.storage.registry import OPENERS, local_files, open_store
+from embedmill.storage.registry import driver_of, local_files, open_store
 from embedmill.storage.rooted import RootedStore
 from embedmill.storage.roots import Machine
 from samples import prose
@@ -45,9 +45,8 @@ class Desk:
         return path
 
     def index(self, *names: str, prune: bool = False, here: Machine | None = None, **options: object) -> Report:
-        arguments = {"write": True, "create": True, "schema": self.place.get("schema", ""), "db_timeout": 60.0}
-        url = self.place["url"]
-        backend = OPENERS[url.partition(":")[0]](url, **arguments)  # type: ignore[arg-type]
+        url, schema = self.place["url"], self.place.get("schema", "")
+        backend = driver_of(url).open_store(url, write=True, create=True, schema=schema, db_timeout=60.0)
         with closing(RootedStore(backend, here)) as store:
             paths = [self.folder / name for name in names]
             source = FileSource(paths, never=local_files(url), **options)  # type: ignore[arg-type]

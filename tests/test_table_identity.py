@@ -18,8 +18,8 @@ import pytest
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.reports import TableStatus
 from embedmill.core.rows import Counts
-from embedmill.storage.listing import listed
 from embedmill.storage.postgres import migrate as schema
+from embedmill.storage.registry import list_tables
 from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, quick_folder, run, space_of, texts
 
 PLACES = ("sqlite", "postgresql")
@@ -206,7 +206,7 @@ def test_a_table_that_is_swapped_with_one_that_is_not_filled_yet(place: Place) -
 
 
 def tables(place: Place) -> list[Any]:
-    return listed(place.url, schema="embedmill", lock_timeout=10)
+    return list_tables(place.url, schema="embedmill", lock_timeout=10)
 
 
 def test_a_table_that_is_renamed(place: Place) -> None:

@@ -32,7 +32,7 @@ from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.runtime.paths import both
 from embedmill.sources.files.selection import current_folder
-from embedmill.storage.registry import local_files, shown
+from embedmill.storage.registry import local_files, redact_url
 from embedmill.storage.vanished import name_vanished
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def index(
                 store,
                 embedder,
                 executor,
-                url=store.url if store else shown(chosen.store),
+                url=store.url if store else redact_url(chosen.store),
                 cache=cache,
                 chunking=chunking,
                 batch_size=chosen.batch_size,

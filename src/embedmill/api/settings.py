@@ -21,6 +21,7 @@ from embedmill.core.checks import meant
 from embedmill.core.errors import UsageError
 from embedmill.runtime import machine
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.storage.registry import has_schemas
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def settings(
 
 def _check_use(given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raise `UsageError` for an option, as opposed to what serves many runs, that could not change anything."""
-    if "schema" in given and found.get("store", DEFAULT_STORE).startswith("sqlite:"):
+    if "schema" in given and not has_schemas(found.get("store", DEFAULT_STORE)):
         raise UsageError("--schema is for PostgreSQL, not for an SQLite file: leave it out, or give another --store")
     if found.get("executor", "threads") == "threads":
         for name in ("max_memory_mb", "max_documents_per_worker"):

@@ -19,7 +19,8 @@ from embedmill.core.reports import IngestReport
 from embedmill.core.rows import IndexOptions
 from embedmill.core.vectors import Batch
 from embedmill.pipelines.ingest.ingestor import Ingestor
-from embedmill.storage.copies import Copy, copied
+from embedmill.storage.driver import ScratchTable
+from embedmill.storage.registry import scratch_table
 
 ROWS: Final = 1000
 """Of the table, that are tried with each setting: some seconds each on two cores."""
@@ -99,7 +100,7 @@ def bench_ingest(
     for workers, size in _settings(batch, max_workers):
         if stop.asked:
             break
-        with copied(chosen.store, texts) as copy:
+        with scratch_table(chosen.store, texts) as copy:
             report = _run(copy, settings({**options, "workers": workers, "cache": False}, only=_USED), size, stop)
         if report is None or report.interrupted:
             break
@@ -137,14 +138,14 @@ def _settings(batch: int, max_workers: int) -> Iterator[tuple[int, int]]:
             yield number, size
 
 
-def _run(copy: Copy, chosen: Settings, batch: int, stop: _Stop) -> IngestReport | None:
+def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> IngestReport | None:
     """Fill the copy; the model is loaded before the clock runs. None where it was stopped before that."""
     if stop.asked:
         return None
     with ExitStack() as stack:
         embedder, executor, _, _ = parts(chosen, stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
-        table = stack.enter_context(opened(copy.table, place, create=True, index=IndexOptions("none")))
+        table = stack.enter_context(opened(copy.name, place, create=True, index=IndexOptions("none")))
         warm = Batch(("a",), (np.asarray(embedder.encode(["a"])[0]),))
         for _ in executor.run([warm] * executor.workers):
             pass

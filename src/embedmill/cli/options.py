@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from embedmill.core.errors import UsageError
+from embedmill.storage.registry import DEFAULT_URL, known_urls
 
 SETTINGS_NOTE = (
     "Each option that takes a value, and each that has a --no- form, is also read from the environment "
@@ -171,8 +172,7 @@ Store = Annotated[
     option(
         "--store",
         metavar="URL",
-        help="Where the vectors are kept: sqlite:PATH or postgresql://USER@HOST/DATABASE. "
-        "Default: sqlite:.embedmill/index.db.",
+        help=f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.",
     ),
 ]
 Database = Annotated[
@@ -180,7 +180,7 @@ Database = Annotated[
     option(
         "--store",
         metavar="URL",
-        help="The database that has the table: sqlite:PATH or postgresql://USER@HOST/DATABASE.",
+        help=f"The database that has the table: {known_urls()}.",
     ),
 ]
 Schema = Annotated[
@@ -397,7 +397,7 @@ def tell_store(given: dict[str, Any], *, quiet: bool) -> None:
     from embedmill.cli.output import complain
 
     if not quiet and (folder := project_above(given)) is not None:
-        from embedmill.storage.registry import shown
+        from embedmill.storage.registry import redact_url
 
-        url = shown(settings(given, only=PlaceOptions.__annotations__).store)
+        url = redact_url(settings(given, only=PlaceOptions.__annotations__).store)
         complain(f"using the store {url}, of the folder {folder}")

@@ -1,51 +1,106 @@
-"""Stores, by the scheme of their URL."""
+"""Stores, by the scheme of their URL. A new kind of store is one entry in `STORES`, and a package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.core.errors import UsageError
-from embedmill.core.interfaces.store import Store
-from embedmill.core.interfaces.table import Table
+from embedmill.storage.driver import Driver, ScratchTable, TableDriver
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, urls
-from embedmill.storage.rooted import Backend, rooted
-from embedmill.storage.sqlite.files import path_of
-from embedmill.storage.sqlite.store import store as sqlite
-from embedmill.storage.sqlite.store.damage import damage as damage_of
-from embedmill.storage.sqlite.store.database import damaged
 
-DEFAULT_URL = "sqlite:.embedmill/index.db"
+if TYPE_CHECKING:
+    from embedmill.core.interfaces.store import Store
+    from embedmill.core.interfaces.table import Table
+    from embedmill.storage.catalog import Entry
 
-
-class Opener(Protocol):
-    """Opens the stores of one scheme; see `open_store`."""
-
-    def __call__(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Backend:
-        """Open this store."""
+DEFAULT_URL: Final = "sqlite:.embedmill/index.db"
 
 
-def _open_postgres(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Backend:
-    from embedmill.storage.postgres import store as postgres  # an extra, and slow to import
+@dataclass(frozen=True, slots=True)
+class StoreType:
+    """A kind of store."""
 
-    return postgres.open_url(url, write=write, create=create, schema=schema, db_timeout=db_timeout)
+    scheme: str
+    module: str  # imported when a URL is of this scheme; its `DRIVER` answers for it
+    url: str = ""  # how a URL is written, where help is to say so
+    aliases: Sequence[str] = ()  # other schemes that mean the same
+    has_schemas: bool = False  # whether --schema means something
+    extra: str = ""  # that has to be installed
+    modules: Sequence[str] = ()  # which the extra brings
 
 
-def _no_files(url: str) -> list[str]:
-    return []
+_BY_SCHEME: Final[dict[str, StoreType]] = {}  # aliases too
 
 
-OPENERS: dict[str, Opener] = {
-    "sqlite": sqlite.open_url,
-    "postgresql": _open_postgres,
-    "postgres": _open_postgres,
-}
+def register(added: StoreType) -> None:
+    """Make a kind of store known. Raises `UsageError` where one of its schemes is taken."""
+    for scheme in (added.scheme, *added.aliases):
+        if scheme in _BY_SCHEME:
+            raise UsageError(f"stores of {scheme}:... are registered already: {_BY_SCHEME[scheme].module}")
+    _BY_SCHEME.update(dict.fromkeys((added.scheme, *added.aliases), added))
 
-LOCAL_FILES: dict[str, Callable[[str], list[str]]] = {
-    "sqlite": sqlite.local_files,
-    "postgresql": _no_files,
-    "postgres": _no_files,
-}
+
+STORES: Final = (
+    StoreType("sqlite", "embedmill.storage.sqlite.driver", url="sqlite:PATH"),
+    StoreType(
+        "postgresql",
+        "embedmill.storage.postgres.driver",
+        url="postgresql://USER@HOST/DATABASE",
+        aliases=urls.ALIASES,
+        has_schemas=True,
+        extra="postgres",
+        modules=("psycopg", "psycopg_pool"),
+    ),
+)
+for _each in STORES:
+    register(_each)
+
+
+def known_urls() -> str:
+    """How the URLs of stores are written, for help."""
+    return " or ".join(each.url for each in STORES if each.url)
+
+
+def extras() -> dict[str, Sequence[str]]:
+    """The extras of embedmill that stores need, each with the modules that it brings."""
+    return {each.extra: each.modules for each in STORES if each.extra}
+
+
+def has_schemas(url: str) -> bool:
+    """Whether --schema means something for a store of this URL, or may: the URL is of no store that is known."""
+    found = _type_of(url)
+    return found is None or found.has_schemas
+
+
+def _type_of(url: str) -> StoreType | None:
+    scheme, colon, _ = url.partition(":")
+    return _BY_SCHEME.get(scheme.lower() if "+" in scheme else scheme) if colon else None  # as SQLAlchemy reads it
+
+
+def driver_of(url: str) -> Driver:
+    """What answers for the stores of this URL's scheme. Raises `UsageError` where there is nothing."""
+    found = _type_of(url)
+    if found is None:
+        known = ", ".join(f"{each}:..." for each in _BY_SCHEME if "+" not in each)
+        raise UsageError(f"unknown store {_without_path(url)}: give one of {known}")
+    driver: Driver = import_module(found.module).DRIVER
+    return driver
+
+
+def _table_driver(url: str) -> TableDriver:
+    driver = driver_of(url) if _type_of(url) else None
+    if not isinstance(driver, TableDriver):
+        raise UsageError(f"no tables are known in {_without_path(url)}: give --store sqlite:... or postgresql://...")
+    return driver
+
+
+def _without_path(url: str) -> str:
+    scheme, colon, _ = url.partition(":")
+    return f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
 
 
 def open_store(
@@ -66,11 +121,14 @@ def open_store(
     Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, `MissingExtra` where
     a package that the store needs is not installed, and `StoreError` where there is no store or it cannot be used.
     """
-    _opened.add(url)
-    return rooted(OPENERS[_scheme(url)](url, write=write, create=create, schema=schema, db_timeout=db_timeout))
+    from embedmill.storage.rooted import rooted
+
+    driver = driver_of(url)
+    _opened[url] = driver
+    return rooted(driver.open_store(url, write=write, create=create, schema=schema, db_timeout=db_timeout))
 
 
-_opened: set[str] = set()
+_opened: Final[dict[str, Driver]] = {}
 
 
 def damage() -> str:
@@ -78,33 +136,17 @@ def damage() -> str:
 
     For errors that damaged values lead to far from where they were read.
     """
-    for url in _opened:
-        if _scheme(url) == "sqlite" and (found := damage_of(path_of(url))):
-            return str(damaged(path_of(url), found))
-    return ""
+    return next((found for url, driver in _opened.items() if (found := driver.find_damage(url))), "")
 
 
 def local_files(url: str) -> list[str]:
     """The files of this machine that hold a store, absolute: a source must not take them for documents."""
-    return LOCAL_FILES[_scheme(url)](url)
+    return driver_of(url).local_files(url)
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL of a store as it may stand in a report, before there is a store: without a password."""
-    if _scheme(url) == "sqlite":
-        return url
-    from embedmill.storage.postgres import connection as connecting
-
-    return connecting.shown(url)
-
-
-def _scheme(url: str) -> str:
-    scheme, colon = urls.scheme(url), ":" in url
-    if not colon or scheme not in OPENERS:
-        shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
-        known = ", ".join(f"{name}:..." for name in OPENERS)
-        raise UsageError(f"unknown store {shown}: give one of {known}")
-    return scheme
+    return driver_of(url).redact_url(url) if _type_of(url) else _without_path(url)
 
 
 def open_table(url: str, name: str, **options: Any) -> Table:
@@ -115,14 +157,36 @@ def open_table(url: str, name: str, **options: Any) -> Table:
     that no database knows and for a table or column that is not there, does not fit or is not clear; `StoreError` where
     the database cannot be used.
     """
-    scheme, colon = urls.scheme(url), ":" in url
-    if scheme in urls.SCHEMES:
-        from embedmill.storage.postgres.table import PostgresTable
+    return _table_driver(url).open_table(url, name, **options)
 
-        return PostgresTable(url, name, **options)
-    if scheme == "sqlite" and colon:
-        from embedmill.storage.sqlite.table import SqliteTable
 
-        return SqliteTable(url, name, **options)
-    shown = f"{scheme}:..." if colon else repr(url)  # the rest may hold a password
-    raise UsageError(f"no tables are known in {shown}: give --store postgresql://... or sqlite:...")
+def list_tables(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+    """The tables of a database that have been filled, or begun, and are still there.
+
+    `schema` is where a PostgreSQL database knows of them; locks on an SQLite file are waited for up to `lock_timeout`
+    seconds. Empty where there is no such database, or a store in its place.
+
+    Raises `StoreError` where it cannot be used.
+    """
+    driver = driver_of(url) if _type_of(url) else None
+    return driver.list_tables(url, schema=schema, lock_timeout=lock_timeout) if isinstance(driver, TableDriver) else []
+
+
+def table_names(url: str, *, schema: str, lock_timeout: float) -> list[str]:
+    """The tables of a database that are not embedmill's, as a command takes their names.
+
+    Arguments are those of `list_tables`. Raises `UsageError` and `StoreError`.
+    """
+    from embedmill.storage.columns import shown
+
+    found = _table_driver(url).user_tables(url, schema=schema, lock_timeout=lock_timeout)
+    metrics = {(place, f"{name}_metrics") for place, name in found}
+    return sorted(shown(filter(None, row)) for row in found if row not in metrics)
+
+
+def scratch_table(url: str, texts: Sequence[str]) -> AbstractContextManager[ScratchTable]:
+    """A new table with these texts in the same kind of database, gone at the end of the context.
+
+    Raises `StoreError` where this user may not create it.
+    """
+    return _table_driver(url).scratch_table(url, texts)

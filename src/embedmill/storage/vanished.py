@@ -31,9 +31,9 @@ def name_vanished(vanished: Mapping[str, int], given: Mapping[str, Any]) -> None
 
 
 def _where(given: Mapping[str, Any]) -> str:
-    from embedmill.storage.registry import shown as without_password
+    from embedmill.storage.registry import redact_url
 
     words = {name: given[name] for name in ("store", "schema") if given.get(name)}
     if "store" in words:
-        words["store"] = without_password(words["store"])
+        words["store"] = redact_url(words["store"])
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in words.items())

@@ -10,6 +10,7 @@ import typer
 
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import EmbedmillError
+from embedmill.storage.registry import extras
 
 if TYPE_CHECKING:
     from embedmill.api.settings import Settings
@@ -21,7 +22,7 @@ _PACKAGES: Final = ("embedmill", "openvino", "tokenizers", "numpy", "huggingface
 
 _EXTRAS: Final = {
     "documents": ("bs4", "lxml", "mammoth", "markdownify", "pdfplumber", "pypdfium2", "pptx", "striprtf"),
-    "postgres": ("psycopg", "psycopg_pool"),
+    **extras(),
 }
 """Extra -> the modules that it brings."""
 

@@ -217,13 +217,12 @@ def _index_options(
 def no_table(store: str | None) -> UsageError:
     """The error where TABLE is left out; names the tables that there are."""
     from embedmill.api.settings import PlaceOptions, settings
-    from embedmill.storage.listing import names
-    from embedmill.storage.registry import shown
+    from embedmill.storage.registry import redact_url, table_names
 
     chosen = settings(options.given(store=store), only=PlaceOptions.__annotations__)
-    found = names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    found = table_names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     there = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
-    where = output.masked(shown(chosen.store))
+    where = output.masked(redact_url(chosen.store))
     return UsageError(f"TABLE is missing: {where} has {there}" if found else f"TABLE is missing: {where} has none")
 
 

@@ -95,14 +95,12 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
     from embedmill.core.errors import StoreError
-    from embedmill.storage.listing import listed
-    from embedmill.storage.registry import open_store
-    from embedmill.storage.registry import shown as shown_url
+    from embedmill.storage.registry import list_tables, open_store, redact_url
     from embedmill.storage.vanished import name_vanished
 
     chosen = settings(given, only=PlaceOptions.__annotations__)
-    tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
-    url, held, failed = output.masked(shown_url(chosen.store)), None, []
+    tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    url, held, failed = output.masked(redact_url(chosen.store)), None, []
     listed_roots: list[RootStatus] = []
     vanished: dict[str, int] = {}
     try:

@@ -35,10 +35,10 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
 def tell_tables(word: str, given: Mapping[str, Any]) -> None:
     """Where the database has tables that ingest has filled, say how the command is given for one of them."""
     from embedmill.api.settings import PlaceOptions, settings
-    from embedmill.storage.listing import listed
+    from embedmill.storage.registry import list_tables
 
     chosen = settings(given, only=PlaceOptions.__annotations__)
-    tables = listed(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     if tables:
         line = command(word, tables[0].table, given={**given, **of_column(tables[0].vector)})
         complain(f"the tables of this database are each given by name: {line}")

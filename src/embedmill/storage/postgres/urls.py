@@ -7,13 +7,15 @@ from typing import Final
 from urllib.parse import unquote
 
 from embedmill.core.errors import UsageError
+from embedmill.storage.postgres import DEFAULT_SCHEMA
 
-SCHEMES: Final = ("postgresql", "postgres")
+_DRIVERS: Final = ("psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "asyncpg", "pg8000", "aiopg")
+"""Those that SQLAlchemy's URLs name behind a plus sign."""
 
-_BEGINNING: Final = re.compile(
-    r"^postgres(?:ql)?\+(?:psycopg(?:2|2cffi|_async)?|asyncpg|pg8000|aiopg)://", re.IGNORECASE
-)
-"""SQLAlchemy's, with the driver that it is to load."""
+ALIASES: Final = ("postgres", *(f"{name}+{driver}" for name in ("postgresql", "postgres") for driver in _DRIVERS))
+"""What "postgresql" may be called."""
+
+_BEGINNING: Final = re.compile(rf"^postgres(?:ql)?\+(?:{'|'.join(_DRIVERS)})://", re.IGNORECASE)
 
 _OF_OTHERS: Final = {
     "pgbouncer": "",  # Prisma's: without prepared statements, of which there are none here
@@ -33,10 +35,20 @@ _OF_OTHERS: Final = {
 """Parameters that are not libpq's: what to do about them, "" for those that mean nothing here."""
 
 
-def scheme(url: str) -> str:
-    """The scheme of any store's URL, without the driver that SQLAlchemy would have after a plus sign."""
-    found = _BEGINNING.match(url)
-    return SCHEMES[0] if found else url.partition(":")[0]
+def split_schema(url: str, given: str = DEFAULT_SCHEMA) -> tuple[str, str]:
+    """The URL without its ``schema=NAME``, and the schema: this, or the one that was `given` beside the URL.
+
+    Raises `UsageError` where the two are different. "public", which other tools write, means nothing.
+    """
+    beginning, question, query = url.rpartition("?")
+    if not question or "://" not in beginning or "@" in query:  # the question mark of a password
+        return url, given
+    parameters = query.split("&")
+    names = {unquote(each.partition("=")[2]) for each in parameters if each.startswith("schema=")} - {"public", ""}
+    if len(names | {given} - {DEFAULT_SCHEMA}) > 1:
+        raise UsageError(f"the store's URL says schema={', '.join(sorted(names))}, and --schema {given}: leave one out")
+    kept = [each for each in parameters if not each.startswith("schema=")]
+    return beginning + ("?" if kept else "") + "&".join(kept), names.pop() if names else given
 
 
 def plain(url: str) -> str:

@@ -1,5 +1,5 @@
 """The store in PostgreSQL, and its parts."""
 
-from embedmill.storage.postgres.store.store import PostgresStore, open_url
+from embedmill.storage.postgres.store.store import PostgresStore
 
-__all__ = ["PostgresStore", "open_url"]
+__all__ = ["PostgresStore"]

@@ -32,11 +32,6 @@ log = logging.getLogger(__name__)
 _PAGE: Final = 1000  # failures read at once
 
 
-def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> PostgresStore:
-    """Open the store in a schema of the database of a URL; see `embedmill.storage.registry.open_store`."""
-    return PostgresStore(url, schema, write=write, create=create, patience=db_timeout)
-
-
 class PostgresStore:
     """The backend of a store (see `embedmill.storage.rooted`) in a schema of a PostgreSQL database with pgvector.
 

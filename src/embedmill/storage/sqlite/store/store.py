@@ -25,7 +25,6 @@ from embedmill.storage.scores import Score, score_of
 from embedmill.storage.scores import scores as scores_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
 from embedmill.storage.sqlite.connection import Connection
-from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.store import rows, unseen
 from embedmill.storage.sqlite.store.database import (
     damaged,
@@ -48,20 +47,6 @@ def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def local_files(url: str) -> list[str]:
-    """The files that hold the store of a URL, absolute: those there are and those there may be."""
-    path = path_of(url).resolve()
-    return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
-
-
-def open_url(url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> SqliteStore:
-    """Open the store that a URL such as ``sqlite:PATH`` names; see `embedmill.storage.registry.open_store`.
-
-    A file holds one store, and is always there: `schema` and `db_timeout` mean nothing here.
-    """
-    return SqliteStore(path_of(url), write=write, create=create)
 
 
 log = logging.getLogger(__name__)

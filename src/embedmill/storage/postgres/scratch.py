@@ -1,40 +1,17 @@
-"""Tables to try things on, which are gone afterwards."""
+"""A table to try things on, in a schema of its own that is gone afterwards."""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Final
 
 from embedmill.core.errors import StoreError
+from embedmill.storage.driver import SCRATCH, ScratchTable
+from embedmill.storage.postgres.connection import connect, require_primary, require_session, shown, told
 
-NAME: Final = "texts"
-"""Of the table: columns ``id`` and ``text``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Where texts have been copied to."""
-
-    url: str
-    table: str
-    schema: str  # for what embedmill notes
-
-
-@contextmanager
-def copied(url: str, texts: Sequence[str]) -> Iterator[Copy]:
-    """A new table with these texts in the same kind of database; a schema, or a file, of its own.
-
-    Raises `StoreError` where this user may not create it.
-    """
-    with _in_postgres(url, texts) if url.startswith("postgres") else _in_sqlite(texts) as copy:
-        yield copy
-
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
 _LEFT: Final = r"""
     SELECT nspname FROM pg_namespace
@@ -44,13 +21,10 @@ _LEFT: Final = r"""
 
 
 @contextmanager
-def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
-    from embedmill.storage.postgres.connection import connect, require_primary, require_session, shown, told
-
-    from psycopg import errors, sql  # isort: skip - after the module that says what to install
-
+def scratch_table(url: str, texts: Sequence[str]) -> Iterator[ScratchTable]:
+    """See `embedmill.storage.driver.TableDriver`."""
     schema = f"embedmill_bench_{secrets.token_hex(4)}"
-    name = sql.Identifier(schema, NAME)
+    name = sql.Identifier(schema, SCRATCH)
     with connect(url) as connection:
         with told(url):
             require_session(connection, url)
@@ -75,17 +49,7 @@ def _in_postgres(url: str, texts: Sequence[str]) -> Iterator[Copy]:
                 with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN").format(name)) as copy:
                     for row in enumerate(texts, 1):
                         copy.write_row(row)
-            yield Copy(url, f"{schema}.{NAME}", schema)
+            yield ScratchTable(url, f"{schema}.{SCRATCH}", schema)
         finally:
             with told(url):
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
-
-
-@contextmanager
-def _in_sqlite(texts: Sequence[str]) -> Iterator[Copy]:
-    with tempfile.TemporaryDirectory(prefix="embedmill-bench-") as folder:
-        path = Path(folder) / "copy.db"
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute(f"CREATE TABLE {NAME} (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
-            connection.executemany(f"INSERT INTO {NAME} VALUES (?, ?)", enumerate(texts, 1))  # noqa: S608 - a constant
-        yield Copy(f"sqlite:{path}", NAME, "")

@@ -1,0 +1,64 @@
+"""What a backend answers for its URLs: how stores are opened and, where there are such, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from embedmill.core.interfaces.table import Table
+    from embedmill.storage.catalog import Entry
+    from embedmill.storage.rooted import Backend
+
+SCRATCH: Final = "texts"
+"""The name of a scratch table, which has the columns ``id`` and ``text``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchTable:
+    """A table to try things on."""
+
+    url: str
+    name: str
+    schema: str  # for what embedmill notes
+
+
+class Driver(Protocol):
+    """A kind of store. All but `open_store` has an answer that fits most."""
+
+    def open_store(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> Backend:
+        """Open the store of a URL; see `embedmill.storage.registry.open_store`."""
+
+    def local_files(self, url: str) -> list[str]:
+        """The files of this machine that hold a store, absolute: those there are and those there may be."""
+        return []
+
+    def redact_url(self, url: str) -> str:
+        """The URL without a password and what may hide one."""
+        return url
+
+    def find_damage(self, url: str) -> str:
+        """What is damaged in a store, in one line that names it; "" where nothing is known to be."""
+        return ""
+
+
+@runtime_checkable
+class TableDriver(Driver, Protocol):
+    """A kind of store whose databases may also have tables to fill."""
+
+    def open_table(self, url: str, name: str, **options: Any) -> Table:
+        """Find a table and choose its columns; see `embedmill.storage.registry.open_table`."""
+
+    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+        """The tables that have been filled; see `embedmill.storage.registry.list_tables`."""
+
+    def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
+        """Schema, None where it need not be named, and name of all tables that are not embedmill's."""
+
+    def scratch_table(self, url: str, texts: Sequence[str]) -> AbstractContextManager[ScratchTable]:
+        """A new table with these texts in the same kind of database, gone at the end of the context.
+
+        Raises `StoreError` where this user may not create it.
+        """

@@ -1,0 +1,71 @@
+"""What PostgreSQL answers to the registry; see `embedmill.storage.driver`.
+
+psycopg is an extra, and slow to import: each method imports what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+from embedmill.storage.driver import ScratchTable, TableDriver
+from embedmill.storage.postgres import DEFAULT_SCHEMA, urls
+
+if TYPE_CHECKING:
+    from embedmill.core.interfaces.table import Table
+    from embedmill.storage.catalog import Entry
+    from embedmill.storage.postgres.store import PostgresStore
+
+
+class PostgresDriver(TableDriver):
+    """The schema of embedmill's own tables is named by ``?schema=NAME`` in the URL, or beside it."""
+
+    def open_store(self, url: str, *, write: bool, create: bool, schema: str, db_timeout: float) -> PostgresStore:
+        """See `Driver`."""
+        from embedmill.storage.postgres.store import PostgresStore
+
+        url, schema = urls.split_schema(url, schema)
+        return PostgresStore(url, schema, write=write, create=create, patience=db_timeout)
+
+    def redact_url(self, url: str) -> str:
+        """See `Driver`."""
+        from embedmill.storage.postgres.connection import shown
+
+        return shown(urls.split_schema(url)[0])
+
+    def open_table(self, url: str, name: str, *, schema: str = DEFAULT_SCHEMA, **options: Any) -> Table:
+        """See `TableDriver`."""
+        from embedmill.storage.postgres.table import PostgresTable
+
+        url, schema = urls.split_schema(url, schema)
+        return PostgresTable(url, name, schema=schema, **options)
+
+    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+        """See `TableDriver`."""
+        from embedmill.storage.postgres.connection import connect, told
+        from embedmill.storage.postgres.migrate import check_name
+        from embedmill.storage.postgres.table.catalog import Registry
+
+        url, schema = urls.split_schema(url, schema)
+        registry = Registry(check_name(schema))
+        with connect(url) as connection, told(url):
+            return registry.entries(connection, url)
+
+    def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
+        """See `TableDriver`."""
+        from embedmill.storage.postgres.connection import connect, told
+        from embedmill.storage.postgres.table.target import OTHERS
+
+        url, schema = urls.split_schema(url, schema)
+        with connect(url) as connection, told(url):
+            return [(row[0], row[1]) for row in connection.execute(OTHERS) if row[0] != schema]
+
+    def scratch_table(self, url: str, texts: Sequence[str]) -> AbstractContextManager[ScratchTable]:
+        """In a schema of its own; see `TableDriver`."""
+        from embedmill.storage.postgres.scratch import scratch_table
+
+        return scratch_table(urls.split_schema(url)[0], texts)
+
+
+DRIVER: Final = PostgresDriver()
