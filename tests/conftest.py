@@ -10,6 +10,7 @@ import pytest
 import servers
 from embedmill.models import ModelFiles, locate
 from store_places import PLACES
+from table_places import TABLE_PLACES, Place
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -68,3 +69,10 @@ def own_database(server: servers.Server) -> Iterator[str]:
 def place(request: pytest.FixtureRequest) -> dict[str, str]:
     """The arguments of `open_store` that name a store; there is none yet."""
     return PLACES[request.param](request)
+
+
+@pytest.fixture(params=TABLE_PLACES)
+def table_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A database for the user's tables; it is empty."""
+    with TABLE_PLACES[request.param](request) as place:
+        yield place

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
@@ -26,6 +26,9 @@ from embedmill.pipelines.ingest.text_metrics import measure
 from embedmill.pipelines.ingest.width import Width
 from embedmill.storage.registry import open_table
 from store_samples import DIMENSION, fingerprint, vector
+
+if TYPE_CHECKING:
+    import pytest  # processes that tests start need none
 
 
 class Place:
@@ -209,6 +212,26 @@ def quick_folder() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)
+
+
+@contextmanager
+def sqlite_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with quick_folder() as folder:
+        yield SqlitePlace(folder / "app.db")
+
+
+@contextmanager
+def postgres_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    place = PostgresPlace(request.getfixturevalue("shared"))
+    with closing(place):
+        place.clear()
+        yield place
+
+
+TABLE_PLACES: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Place]]] = {
+    "sqlite": sqlite_place,
+    "postgresql": postgres_place,
+}
 
 
 # Runs without a model

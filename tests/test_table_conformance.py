@@ -1,4 +1,4 @@
-"""What every table promises whose rows get vectors. A new kind joins by a name in `PLACES`."""
+"""What every table promises whose rows get vectors. A new kind joins by a line in `TABLE_PLACES`."""
 
 from __future__ import annotations
 
@@ -24,22 +24,13 @@ from embedmill.executors.threads import InlineExecutor
 from embedmill.pipelines.ingest.plan import estimate
 from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
-from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, quick_folder, run, texts
+from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, run, texts
 from troubled import RAISES, ZERO, TroubledEmbedder
 
-PLACES = ("sqlite", "postgresql")
 
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with quick_folder() as folder:
-        if request.param == "sqlite":
-            yield SqlitePlace(folder / "app.db")
-        else:
-            place = PostgresPlace(request.getfixturevalue("shared"))
-            place.clear()
-            yield place
-            place.close()
+@pytest.fixture
+def place(table_place: Place) -> Place:
+    return table_place
 
 
 def stands(place: Place) -> Counts:

@@ -20,21 +20,12 @@ from embedmill.core.reports import TableStatus
 from embedmill.core.rows import Counts
 from embedmill.storage.postgres import migrate as schema
 from embedmill.storage.registry import list_tables
-from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, quick_folder, run, space_of, texts
-
-PLACES = ("sqlite", "postgresql")
+from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, run, space_of, texts
 
 
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with quick_folder() as folder:
-        if request.param == "sqlite":
-            yield SqlitePlace(folder / "app.db")
-        else:
-            place = PostgresPlace(request.getfixturevalue("shared"))
-            place.clear()
-            yield place
-            place.close()
+@pytest.fixture
+def place(table_place: Place) -> Place:
+    return table_place
 
 
 def status(place: Place, name: str = "docs", **options: Any) -> TableStatus:
