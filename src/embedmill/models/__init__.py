@@ -1,6 +1,8 @@
 """From a model's name to its files, its card and its tokenizer."""
 
-from embedmill.models.card import COVERED, Card, Transformer, Weights, read_card, weights_sha256
+from embedmill.models.architectures import COVERED
+from embedmill.models.architectures.architecture import Transformer
+from embedmill.models.card import Card, Weights, read_card, weights_sha256
 from embedmill.models.files import ModelFiles
 from embedmill.models.head import Dense
 from embedmill.models.locate import available, locate

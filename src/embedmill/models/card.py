@@ -19,12 +19,13 @@ from embedmill.core.errors import ModelError, UnsupportedModel
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.spaces import Space
 from embedmill.models import files as layout
+from embedmill.models.architectures import ARCHITECTURES, COVERED
+from embedmill.models.architectures.architecture import Transformer
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import ModelFiles, read_modules, safetensors_files
 from embedmill.models.head import Dense, Pooling, read_head
 from embedmill.models.json_config import Config
 from embedmill.models.refusals import (
-    MPNET_PADDING,
     OFFSET_POSITIONS,
     known_similarity,
     refuse_heads,
@@ -35,9 +36,6 @@ from embedmill.models.refusals import (
 )
 
 log = logging.getLogger(__name__)
-
-COVERED = frozenset({"BertModel", "BertForMaskedLM", "MPNetModel", "MPNetForMaskedLM"})
-"""Architectures whose graph is built from safetensors; all others need ONNX or OpenVINO files."""
 
 # The first serves all architectures; old versions of sentence-transformers named it after the architecture.
 LENGTH_FILES = (
@@ -57,24 +55,6 @@ class Weights:
 
     kind: Literal["safetensors", "openvino", "onnx"]
     paths: tuple[Path, ...]  # safetensors: one or more parts; else the graph, then the file with its constants
-
-
-@dataclass(frozen=True, slots=True)
-class Transformer:
-    """The numbers of a BERT-like encoder, as config.json names them."""
-
-    model_type: str  # "bert" or "mpnet"
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    activation: str  # as in "hidden_act": "gelu", "gelu_new", "relu" ...
-    layer_norm_eps: float
-    vocab_size: int
-    max_positions: int  # rows of the position table
-    type_vocab_size: int  # 0: no token types
-    pad_token_id: int
-    relative_buckets: int  # MPNet's relative position bias; 0 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +145,7 @@ def read_card(files: ModelFiles, *, document_prompt: str | None = None, query_pr
     return Card(
         folder=root,
         architecture=architecture,
-        transformer=_transformer(config, pad) if architecture in COVERED else None,
+        transformer=_transformer(config, architecture, pad),
         weights=weights,
         pooling=pooling,
         dense=dense,
@@ -238,39 +218,19 @@ def _pad_token_id(config: Config) -> int:
     return config.integer("pad_token_id", default, low=0)
 
 
-def _transformer(config: Config, pad: int) -> Transformer:
-    """Defaults are those of transformers' BertConfig and MPNetConfig."""
-    mpnet = config.text("model_type") == "mpnet"
-    positions = config.text("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise UnsupportedModel(f"{config.path}: position embeddings of type {positions!r} are not supported")
-    if config.value("pruned_heads"):
-        raise UnsupportedModel(f"{config.path}: 'pruned_heads' is not supported")
-    for name in ("is_decoder", "add_cross_attention"):
-        if config.boolean(name, False):
-            raise UnsupportedModel(f"{config.path}: {name!r} is set: a decoder is no embedding model")
-    transformer = Transformer(
-        model_type=config.text("model_type"),
-        hidden_size=config.integer("hidden_size", high=1 << 16),
-        layers=config.integer("num_hidden_layers", high=512),
-        heads=config.integer("num_attention_heads", high=1 << 12),
-        intermediate_size=config.integer("intermediate_size", high=1 << 18),
-        activation=config.text("hidden_act", "gelu"),
-        layer_norm_eps=config.number("layer_norm_eps", 1e-12),
-        vocab_size=config.integer("vocab_size"),
-        max_positions=config.integer("max_position_embeddings", 512),
-        type_vocab_size=0 if mpnet else config.integer("type_vocab_size", 2, low=0),
-        pad_token_id=pad,
-        relative_buckets=config.integer("relative_attention_num_buckets", 32, low=2) if mpnet else 0,
-    )
-    if transformer.hidden_size % transformer.heads:
-        raise ModelError(
-            f"{config.path}: 'hidden_size' {transformer.hidden_size} is not a multiple of"
-            f" 'num_attention_heads' {transformer.heads}"
-        )
-    if pad >= transformer.vocab_size:
-        raise config.wrong("pad_token_id", f"below 'vocab_size' {transformer.vocab_size}", pad)
-    return transformer
+def _transformer(config: Config, name: str, pad: int) -> Transformer | None:
+    """The transformer's numbers; None where its graph is not built here."""
+    if name not in COVERED:
+        return None
+    by_class = next(each for each in ARCHITECTURES.values() if name in each.classes)
+    return ARCHITECTURES.get(config.text("model_type"), by_class).read(config, pad)
+
+
+def _unused_positions(model_type: str, pad: int) -> int:
+    """How many rows of the position table no token gets."""
+    if model_type in ARCHITECTURES:
+        return ARCHITECTURES[model_type].unused_positions
+    return pad + 1 if model_type in OFFSET_POSITIONS else 0
 
 
 def _prompts(settings: Config) -> tuple[str, str]:
@@ -295,8 +255,8 @@ def _max_tokens(root: Path, config: Config, length: Config, pad: int) -> int:
     if table == "n_positions" and not config.has("n_embd"):  # T5 counts distances, whatever that field says
         table = "max_position_embeddings"
     positions = config.limit(table) if config.value(table) != -1 else None
-    if positions is not None and config.text("model_type", "") in OFFSET_POSITIONS:
-        positions -= (MPNET_PADDING if config.text("model_type") == "mpnet" else pad) + 1
+    if positions is not None:
+        positions -= _unused_positions(config.text("model_type", ""), pad)
     limits = [limit for limit in (asked, positions) if limit is not None]
     if not limits:
         raise ModelError(f"{length.path}: 'max_seq_length' is missing, and no other file has the model's limit")

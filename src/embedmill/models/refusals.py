@@ -22,9 +22,6 @@ OFFSET_POSITIONS = _words("""
     xlm-roberta xlm-roberta-xl xmod
 """)
 
-MPNET_PADDING = 1
-"""The padding's id for MPNet's positions, whatever its config.json says."""
-
 # Encoders, whose tokens all see the whole text. Without modules.json their mean is taken, as sentence-transformers
 # does; a decoder's mean is no such convention.
 _ENCODERS = OFFSET_POSITIONS | _words("""
