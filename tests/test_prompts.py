@@ -13,7 +13,9 @@ import pytest
 
 import embedmill
 import tables
-from embedmill.api.settings import Settings, settings, unescaped
+from embedmill.api.read_settings import read_settings
+from embedmill.api.setting_values import unescaped
+from embedmill.api.settings import Settings
 from embedmill.cli import app
 from embedmill.models.families import known_prompts
 from table_places import PostgresPlace
@@ -270,13 +272,13 @@ def test_variables_of_earlier_scripts(tmp_path: Path) -> None:
         "EMBED_WORKERS": "2",
     }
     wanted = Settings(model="a-model", batch_size=1024, device="cpu", document_prompt="passage: ", workers=2)
-    assert settings(environment=environment, folder=tmp_path) == wanted
+    assert read_settings(environment=environment, folder=tmp_path) == wanted
     own = {"EMBEDMILL_MODEL": "other", "EMBEDMILL_BATCH_SIZE": "8", "EMBEDMILL_DOCUMENT_PROMPT": "x: "}
-    found = settings(environment=environment | own, folder=tmp_path)
+    found = read_settings(environment=environment | own, folder=tmp_path)
     assert (found.model, found.batch_size, found.document_prompt) == ("other", 8, "x: ")
     for name, value in {"EMBED_DEVICE": "cuda", "EMBED_BATCH_SIZE": "many", "EMBED_PREFIX": " "}.items():
         with pytest.raises(embedmill.UsageError, match=f"^{name}: {value!r} does not fit: expected"):
-            settings(environment={name: value}, folder=tmp_path)
+            read_settings(environment={name: value}, folder=tmp_path)
 
 
 def test_a_family_that_needs_prompts_is_named_once(

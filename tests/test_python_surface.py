@@ -6,16 +6,17 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 import embedmill
 from embedmill.api import settings as config
 from embedmill.api.ingest import measure
+from embedmill.api.read_settings import read_settings
 from embedmill.bench.ingest import bench_ingest
 from embedmill.chunking.options import Chunking
 from embedmill.core import errors
@@ -37,7 +38,7 @@ NO_STORE = "sqlite:nowhere/none.db"
         (embedmill.Searcher, "Searcher() has no option 'modle'; did you mean 'model'?"),
         (lambda **o: measure("docs", **o), "measure() has no option 'modle'; did you mean 'model'?"),
         (lambda **o: bench_ingest("docs", **o), "bench_ingest() has no option 'modle'; did you mean 'model'?"),
-        (lambda **o: config.settings(o), "unknown setting 'modle'; did you mean 'model'?"),
+        (lambda **o: read_settings(o), "unknown setting 'modle'; did you mean 'model'?"),
     ],
 )
 def test_a_misspelt_option_is_a_usage_error(call: Callable[..., Any], said: str) -> None:
@@ -58,6 +59,15 @@ def test_the_nearest_option_is_one_of_the_functions_own_too() -> None:
 def test_every_setting_is_an_option_of_some_function() -> None:
     typed = set(config.FileOptions.__annotations__)
     assert typed == {field.name for field in fields(config.Settings)}
+
+
+def test_an_option_may_be_given_as_the_setting_has_it() -> None:
+    """A setting's name and type stand twice: as the value that is chosen, and as the argument that is given."""
+    taken = get_type_hints(config.FileOptions)
+    for name, kind in get_type_hints(config.Settings).items():
+        several = get_origin(kind) is tuple
+        types = {Sequence[str]} if several else set(get_args(kind) or [kind])
+        assert types | {str, type(None)} <= set(get_args(taken[name])), name
 
 
 def test_type_checkers_reject_misspelt_and_wrong_options(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.api.settings import Settings, settings
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -99,7 +100,7 @@ def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
 def test_the_settings_are_read(tmp_path: Path) -> None:
     (example,) = blocks("toml")
     (tmp_path / "embedmill.toml").write_text(example)
-    found = settings(environment={}, folder=tmp_path)
+    found = read_settings(environment={}, folder=tmp_path)
     assert found == Settings(exclude=("*.min.js", "vendor/"))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from embedmill.api.settings import PlaceOptions, Settings, settings
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import Settings, StoreOptions
 from embedmill.core.errors import UsageError
 from embedmill.runtime import machine
 
@@ -16,7 +17,7 @@ MOST = f"{machine.most_workers():,}"
 
 def gather(tmp_path: Path, file: str = "", flags: dict[str, Any] | None = None, **environment: str) -> Settings:
     (tmp_path / "embedmill.toml").write_text(file)
-    return settings(flags, environment=environment, folder=tmp_path)
+    return read_settings(flags, environment=environment, folder=tmp_path)
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -102,10 +103,10 @@ def test_a_number_of_workers_for_a_larger_machine_does_not_stop_what_uses_none(t
 )
 def test_what_the_caller_does_not_use_does_not_stop_it(tmp_path: Path, file: str, environment: dict[str, str]) -> None:
     (tmp_path / "embedmill.toml").write_text(f'{file}\nstore = "sqlite:other.db"'.strip())
-    found = settings(only=PlaceOptions.__annotations__, environment=environment, folder=tmp_path)
+    found = read_settings(None, StoreOptions, environment=environment, folder=tmp_path)
     assert found.store == "sqlite:other.db"
     with pytest.raises(UsageError):
-        settings(environment=environment, folder=tmp_path)
+        read_settings(environment=environment, folder=tmp_path)
 
 
 def test_parallel_embeddings_mean_worker_processes(tmp_path: Path) -> None:

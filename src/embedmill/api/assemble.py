@@ -10,11 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from embedmill.api.embedders import hint_prompts, make_embedder, worker_factory
-from embedmill.api.settings import (
-    PlaceOptions,
-    SearchOptions,
-    Settings,
-)
+from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.errors import SpaceMismatch, UsageError
 from embedmill.core.spaces import not_of, other_prompt
 from embedmill.embedders.openvino import OpenVINOEmbedder
@@ -82,7 +78,7 @@ def processes(workers: int) -> int:
     return min(workers, most)
 
 
-def refuse_db_timeout(options: PlaceOptions | SearchOptions, chosen: Settings) -> None:
+def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
     """Raise `UsageError` where it is given and the store has no use for it."""
     if options.get("db_timeout") is not None and chosen.store.startswith("sqlite:"):
         raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")

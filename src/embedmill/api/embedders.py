@@ -6,7 +6,8 @@ import functools
 import logging
 from collections.abc import Callable
 
-from embedmill.api.settings import DEVICES, PRECISIONS, prompt
+from embedmill.api.setting_values import prompt
+from embedmill.api.settings import DEVICES, PRECISIONS
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import UsageError
 from embedmill.embedders.openvino import OpenVINOEmbedder

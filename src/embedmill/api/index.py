@@ -21,13 +21,8 @@ from embedmill.api.assemble import (
     with_prompts_of,
     without_rests,
 )
-from embedmill.api.settings import (
-    FileOptions,
-    Settings,
-    check_options,
-    of_documents,
-    settings,
-)
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import FileOptions, Settings, check_options, selecting
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.runtime.paths import both
@@ -74,7 +69,7 @@ def index(
     switches(dry_run=dry_run, prune=prune, force=force)
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
-    chosen = settings(options, only=FileOptions.__annotations__)
+    chosen = read_settings(options, FileOptions)
     refuse_db_timeout(options, chosen)
     if not isinstance(paths, Iterable):
         paths = [paths]
@@ -132,7 +127,7 @@ def _check_missing(missing: Mapping[str, str], store: Store | None, chosen: Sett
 
 def _remembered(chosen: Settings) -> str:
     """What a retry has to know of a run: its settings, and where it stood, which patterns may be relative to."""
-    kept = of_documents(chosen)
+    kept = selecting(chosen)
     if chosen.include or chosen.exclude:
         kept["current"] = current_folder()
     return json.dumps(kept, sort_keys=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any, Final, Unpack
 
 from embedmill.api.assemble import embedder_of, parts, with_prompts_of, without_rests
-from embedmill.api.settings import PlaceOptions, RunOptions, Settings, check_options, settings
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
 from embedmill.core.checks import switches, text_or_none, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
@@ -86,7 +87,7 @@ def ingest(
     check_options(ingest, options, RunOptions)
     if halfvec and not create:
         raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
-    chosen = settings(options, only=RunOptions.__annotations__)
+    chosen = read_settings(options, RunOptions)
     with ExitStack() as stack:
         there = stack.enter_context(
             opened(
@@ -142,27 +143,27 @@ def measure(
     check_options(measure, options, RunOptions)
     if batch is not None:
         whole_number("batch", batch)
-    chosen = settings(options, only=[*PlaceOptions.__annotations__, "model", "document_prompt"])
+    chosen = read_settings(options, [*names_of(StoreOptions), "model", "document_prompt"])
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         run = MetricsRun(there, _tokenizer(chosen), batch)
         on_start(run)
         return run.run(on_progress)
 
 
-def table_status(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> TableStatus:
+def table_status(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
     with opened(table, _place(options), vector=vector) as there:
         return there.status()
 
 
-def table_failures(table: str, *, vector: str | None = None, **options: Unpack[PlaceOptions]) -> Iterator[RowFailure]:
+def table_failures(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
     with opened(table, _place(options), vector=vector) as there:
         yield from there.failures()
 
 
-def _place(options: PlaceOptions) -> Settings:
-    return settings(options, only=PlaceOptions.__annotations__)
+def _place(options: StoreOptions) -> Settings:
+    return read_settings(options, StoreOptions)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from embedmill.api.assemble import processes
 from embedmill.api.embedders import load_embedder, worker_factory
-from embedmill.api.settings import settings
+from embedmill.api.read_settings import read_settings
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.interfaces.embedder import TASKS, Task
 from embedmill.core.reports import WorkerStats
@@ -44,7 +44,7 @@ class ParallelEmbeddingGenerator(Closing):
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
         whole_number("threshold", threshold, 0)
-        chosen = settings(only=("embedding_parallel_workers", "enable_parallel_embeddings"))
+        chosen = read_settings(None, ("embedding_parallel_workers", "enable_parallel_embeddings"))
         asked = workers
         if asked is None:
             asked = processes(chosen.embedding_parallel_workers or machine.cores())

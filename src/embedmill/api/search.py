@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from embedmill.api.assemble import check_space, opened, refuse_db_timeout
 from embedmill.api.embedders import load_embedder
-from embedmill.api.settings import (
-    SearchOptions,
-    check_options,
-    settings,
-)
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import SearchOptions, check_options
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.vectors import Batch
@@ -44,7 +41,7 @@ class Searcher(Closing):
         model, precision = options.get("model"), options.get("precision") or "f32"
         names = ("store", "schema", "db_timeout", "query_prompt")
         place = {"store": store} | {name: options.get(name) for name in names[1:]}
-        self._chosen = chosen = settings(place, only=names)
+        self._chosen = chosen = read_settings(place, names)
         refuse_db_timeout(options, chosen)
         self._process = os.getpid()
         self._opening = threading.Lock()

@@ -12,15 +12,15 @@ from typing import Any, Final, Unpack
 
 from embedmill.api.assemble import OnProgress, Path, embedder_of, opened, parts, refuse_db_timeout, with_prompts_of
 from embedmill.api.index import files
+from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import (
     DocumentOptions,
     FileOptions,
-    PlaceOptions,
     RunOptions,
     Settings,
+    StoreOptions,
     check_options,
     known_settings,
-    settings,
 )
 from embedmill.core.documents import Entry
 from embedmill.core.errors import StoreError, UsageError
@@ -123,7 +123,7 @@ def retry_failed(
     """
     check_options(retry_failed, options, DocumentOptions)
     with ExitStack() as stack:
-        first = settings(options, only=FileOptions.__annotations__)
+        first = read_settings(options, FileOptions)
         refuse_db_timeout(options, first)
         store = opened(first, stack, write=True, create=False)
         status = store.status()
@@ -131,8 +131,9 @@ def retry_failed(
         reports = []
         for group in groups(store, failed):
             # Where no run is known that had taken it, the environment and the file tell which files are taken.
-            only = RunOptions.__annotations__ if group.given else FileOptions.__annotations__
-            chosen = settings({**known_settings(group.options), **_given(options)}, only=only)
+            chosen = read_settings(
+                {**known_settings(group.options), **_given(options)}, RunOptions if group.given else FileOptions
+            )
             if options.get("model") is None and status.model is not None:
                 chosen = dataclasses.replace(chosen, model=status.model)
             with ExitStack() as parts_of_it:
@@ -174,14 +175,14 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def forget(paths: Path | Sequence[Path], **options: Unpack[PlaceOptions]) -> int:
+def forget(paths: Path | Sequence[Path], **options: Unpack[StoreOptions]) -> int:
     """Take files and folders out of a store, whether they are there or gone: the command ``embedmill forget``.
 
     A path of another machine is given as `status --roots` shows it, HOST:PATH. Returns how many documents that were.
     Raises `UsageError`, and `StoreError` where there is no store, or nothing of a path in it.
     """
-    check_options(forget, options, PlaceOptions)
-    chosen = settings(options, only=PlaceOptions.__annotations__)
+    check_options(forget, options, StoreOptions)
+    chosen = read_settings(options, StoreOptions)
     refuse_db_timeout(options, chosen)
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     if not given or "" in given:

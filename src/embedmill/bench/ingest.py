@@ -11,7 +11,8 @@ import numpy as np
 
 from embedmill.api.assemble import parts
 from embedmill.api.ingest import LONGEST_TEXT, opened, width
-from embedmill.api.settings import RunOptions, Settings, check_options, settings
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import RunOptions, Settings, check_options, names_of
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.executor import Stoppable
@@ -25,7 +26,7 @@ from embedmill.storage.registry import scratch_table
 ROWS: Final = 1000
 """Of the table, that are tried with each setting: some seconds each on two cores."""
 
-_USED: Final = [name for name in RunOptions.__annotations__ if name not in ("workers", "cache", "max_load", "sleep")]
+_USED: Final = [name for name in names_of(RunOptions) if name not in ("workers", "cache", "max_load", "sleep")]
 
 _LARGER: Final = 4  # the second batch size, as a multiple of the first
 
@@ -88,7 +89,7 @@ def bench_ingest(
     for name, value in (("batch", batch), ("max_workers", max_workers), ("rows", rows)):
         whole_number(name, value)
     check_options(bench_ingest, options, RunOptions)
-    chosen = settings(options, only=_USED)
+    chosen = read_settings(options, _USED)
     with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
         name, texts = there.name, there.sample(rows)
     texts = [each for each in texts if each.strip() and len(each) <= LONGEST_TEXT]
@@ -101,7 +102,7 @@ def bench_ingest(
         if stop.asked:
             break
         with scratch_table(chosen.store, texts) as copy:
-            report = _run(copy, settings({**options, "workers": workers, "cache": False}, only=_USED), size, stop)
+            report = _run(copy, read_settings({**options, "workers": workers, "cache": False}, _USED), size, stop)
         if report is None or report.interrupted:
             break
         tried.append(_tried(report, workers, size, tried[0].rows_per_second if tried else None))

@@ -1,17 +1,22 @@
-"""The options that commands share.
+"""The options of the commands.
 
-None stands for "not given": `embedmill.api.settings.settings` then asks the environment and the file.
+A command's parameter `given`, typed as one of the dictionaries of `embedmill.api.settings`, stands for an option for
+each of its settings. None stands for "not given": `embedmill.api.read_settings` then asks the environment and the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 
+from embedmill.api.setting_values import unescaped
+from embedmill.api.settings import SETTINGS, Settings, StoreOptions, names_of, option_name
+from embedmill.cli import output
 from embedmill.core.errors import UsageError
-from embedmill.storage.registry import DEFAULT_URL, known_urls
+from embedmill.storage.registry import known_urls
 
 SETTINGS_NOTE = (
     "Each option that takes a value, and each that has a --no- form, is also read from the environment "
@@ -22,192 +27,43 @@ TABLE_NOTE = " What is about the table itself is given as options only."
 PLACE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
 
 
-_EVERYWHERE = frozenset(("as_json", "quiet", "verbose"))
-
-
 def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
     """An option whose default is told in its help."""
     return typer.Option(*names, help=help, show_default=False, **more)
 
 
-Model = Annotated[
-    str | None,
-    option(
-        "--model",
-        metavar="NAME|FOLDER",
-        help="The model: a repository's name or a folder with its files. Default: all-MiniLM-L6-v2.",
-    ),
-]
-StoreModel = Annotated[
-    str | None,
-    option(
-        "--model",
-        metavar="NAME|FOLDER",
-        help="Where the store's model lies. Default: found by the name that the store has noted.",
-    ),
-]
-NotedModel = Annotated[
-    str | None,
-    option(
-        "--model",
-        metavar="NAME|FOLDER",
-        help="Where the model lies that the store or table is filled with. Default: found by the name noted there.",
-    ),
-]
-Precision = Annotated[
-    str | None,
-    option(
-        "--precision",
-        metavar="auto|f32|bf16",
-        help="What the model computes in. Default: auto, which is bf16 where the processor has it, else f32.",
-        autocompletion=lambda: ["auto", "f32", "bf16"],
-    ),
-]
-Device = Annotated[
-    str | None,
-    option(
-        "--device",
-        metavar="auto|cpu",
-        help="Where the model runs: on the processor; there is nothing else yet. Default: auto.",
-        autocompletion=lambda: ["auto", "cpu"],
-    ),
-]
-DocumentPrompt = Annotated[
-    str | None,
-    option(
-        "--document-prompt",
-        metavar="TEXT",
-        help=r"What is put before each document, as in 'passage: '; \n is a line break. Default: what the store has "
-        "noted, else what the model's files say.",
-    ),
-]
-QueryPrompt = Annotated[
-    str | None,
-    option(
-        "--query-prompt",
-        metavar="TEXT",
-        help=r"What is put before each query, as in 'query: '; \n is a line break. Noted in the store. Default: what "
-        "the store has noted, else what the model's files say.",
-    ),
-]
-Executor = Annotated[
-    str | None,
-    option(
-        "--executor",
-        metavar="threads|processes",
-        help="Where the model runs: in threads of this process, or in worker processes that may crash, leak and hang "
-        "without harm to the run. Default: threads.",
-        autocompletion=lambda: ["threads", "processes"],
-    ),
-]
-Workers = Annotated[
-    str | None,
-    option(
-        "--workers",
-        metavar="N",
-        help="Calls of the model that run at once, at most one for each core, or worker processes. Default: one call "
-        "for each core; the number of processes is measured at the run's beginning.",
-    ),
-]
-WorkersOrAuto = Annotated[
-    str | None,
-    option(
-        "--workers",
-        metavar="N|auto",
-        help="Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
-        "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
-    ),
-]
-MaxLoad = Annotated[
-    str | None,
-    option(
-        "--max-load",
-        metavar="SHARE",
-        help="Take at most so much of the cores that other programs leave, as in 0.8: fewer calls of the model, or "
-        "workers, run at once while the machine is busy, more again afterwards, and always one. Default: all cores.",
-    ),
-]
-Sleep = Annotated[
-    str | None,
-    option(
-        "--sleep",
-        metavar="SECONDS",
-        help="Rest for so long after each call of the model, in each stream or worker, to stay polite. Default: 0.",
-    ),
-]
-Preset = Annotated[
-    str | None,
-    option(
-        "--preset",
-        metavar="auto|development|production|low-memory",
-        help="Workers, restarts, memory and batches of worker processes: 2 workers, each replaced after 2,000 calls "
-        "of the model or at 1,000 MB, 32 texts a call (development); 3, 5,000, 1,500, 32 (production); "
-        "1, 2,000, 500, 16 (low-memory). One other than auto means --executor processes; what is "
-        "set itself wins over it. Default: auto.",
-        autocompletion=lambda: ["auto", "development", "production", "low-memory"],
-    ),
-]
-MaxMemory = Annotated[
-    str | None,
-    option(
-        "--max-memory-mb",
-        metavar="MB",
-        help="Replace a worker process that takes so much, its model included. Default: 1000.",
-    ),
-]
-MaxDocuments = Annotated[
-    str | None,
-    option(
-        "--max-documents-per-worker",
-        metavar="N",
-        help="Replace a worker process after N calls of the model, each of a batch of texts. Default: never.",
-    ),
-]
-BatchSize = Annotated[
-    str | None,
-    option("--batch-size", metavar="N", help="Most texts in one call of the model. Default: as many as tokens allow."),
-]
-Store = Annotated[
-    str | None,
-    option(
-        "--store",
-        metavar="URL",
-        help=f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.",
-    ),
-]
-Database = Annotated[
-    str | None,
-    option(
-        "--store",
-        metavar="URL",
-        help=f"The database that has the table: {known_urls()}.",
-    ),
-]
-Schema = Annotated[
-    str | None,
-    option(
-        "--schema",
-        metavar="NAME",
-        help="Where in a PostgreSQL database the store lies; created by the first run. Default: embedmill.",
-    ),
-]
-NotesSchema = Annotated[
-    str | None,
-    option(
-        "--schema",
-        metavar="NAME",
-        help="Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
-        "Default: embedmill.",
-    ),
-]
-EitherSchema = Annotated[
-    str | None,
-    option(
-        "--schema",
-        metavar="NAME",
-        help="Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill.",
-    ),
-]
+STORE_MODEL: Final = option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="Where the store's model lies. Default: found by the name that the store has noted.",
+)
+NOTED_MODEL: Final = option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="Where the model lies that the store or table is filled with. Default: found by the name noted there.",
+)
+WORKERS_OR_AUTO: Final = option(
+    "--workers",
+    metavar="N|auto",
+    help="Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
+    "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
+)
+DATABASE: Final = option(
+    "--store",
+    metavar="URL",
+    help=f"The database that has the table: {known_urls()}.",
+)
+NOTES_SCHEMA: Final = option(
+    "--schema",
+    metavar="NAME",
+    help="Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
+    "Default: embedmill.",
+)
+EITHER_SCHEMA: Final = option(
+    "--schema",
+    metavar="NAME",
+    help="Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill.",
+)
 FilledTable = Annotated[
     str | None,
     typer.Argument(metavar="TABLE", help="A table that ingest has filled. Default: the store.", show_default=False),
@@ -252,62 +108,6 @@ MaxText = Annotated[
     str | None,
     option("--max-text", metavar="N", help="Texts of rows that have more characters fail. Default: 100000."),
 ]
-DbTimeout = Annotated[
-    str | None,
-    option(
-        "--db-timeout",
-        metavar="SECONDS",
-        help="How long a lost connection to PostgreSQL, or a lock, is borne before the run is given up. Default: 60.",
-    ),
-]
-Cache = Annotated[
-    bool | None,
-    option("--cache/--no-cache", help="Whether to use the vectors that earlier runs of any store left. Default: yes."),
-]
-ChunkTokens = Annotated[
-    str | None,
-    option("--chunk-tokens", metavar="N", help="Most tokens of a chunk. Default: what the model reads at once."),
-]
-Include = Annotated[
-    list[str] | None,
-    option(
-        "--include",
-        metavar="PATTERN",
-        help="Take only files that match, as in '*.{md,rst}'; gitignore syntax; may be repeated.",
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    option(
-        "--exclude",
-        metavar="PATTERN",
-        help="Leave out what matches, as in 'drafts/'; gitignore syntax; may be repeated.",
-    ),
-]
-Hidden = Annotated[
-    bool | None,
-    option("--hidden/--no-hidden", help="Whether to take files and folders whose name begins with a dot. Default: no."),
-]
-Generated = Annotated[
-    bool | None,
-    option(
-        "--generated/--no-generated",
-        help="Whether to take lock files, source maps, minified code and large tables of numbers. Default: no.",
-    ),
-]
-MaxFileSize = Annotated[
-    str | None,
-    option("--max-file-size", metavar="SIZE", help="Leave larger files out, as in 200M or 1G. Default: 64M."),
-]
-Encoding = Annotated[
-    str | None,
-    option(
-        "--encoding",
-        metavar="NAME",
-        help="The encoding of text and HTML files that are not UTF-8, as in cp1254. Default: what a page declares, "
-        "else guessed.",
-    ),
-]
 DryRun = Annotated[
     bool,
     option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
@@ -327,22 +127,101 @@ Force = Annotated[
         help="Read every file, also one whose size and times are as before. What is known is not embedded anew.",
     ),
 ]
-AsJson = Annotated[
-    bool,
-    option("--json", help="Print one JSON object on standard output, and nothing else there."),
-]
-Quiet = Annotated[
-    bool,
-    option("-q", "--quiet", help="No progress, no warnings, no summary: only errors."),
-]
-Verbose = Annotated[
-    int,
-    option("-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."),
-]
+
+
+_COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
+    "as_json": (
+        Annotated[bool, option("--json", help="Print one JSON object on standard output, and nothing else there.")],
+        False,
+    ),
+    "quiet": (
+        Annotated[bool, option("-q", "--quiet", help="No progress, no warnings, no summary: only errors.")],
+        False,
+    ),
+    "verbose": (
+        Annotated[
+            int,
+            option(
+                "-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."
+            ),
+        ],
+        0,
+    ),
+}
+"""The options that all commands have: type and default."""
+
+
+class Given:
+    """Of a parameter `given`: `only` these settings of the dictionary, and other options for some."""
+
+    def __init__(self, *only: str, **options: Any) -> None:
+        self.only, self.options = only, options
+
+
+def expanded(function: Callable[..., int]) -> Callable[..., int]:
+    """The function as typer is to read it: with an option for each setting of `given`, and those of all commands."""
+    parameters, settings = [], []
+    hints = get_type_hints(function, include_extras=True)
+    taken = inspect.signature(function).parameters
+    for name, parameter in taken.items():
+        if name == "given":
+            settings = _options_of(hints[name])
+            parameters += settings
+        elif name not in _COMMON:
+            parameters.append(_parameter(name, hints[name], parameter.default))
+    parameters += [_parameter(name, *declared) for name, declared in _COMMON.items()]
+
+    def command(**values: Any) -> int:
+        output.configure(quiet=values["quiet"], verbose=values["verbose"])
+        if settings:
+            values["given"] = _unescaped(given(**{each.name: values[each.name] for each in settings}))
+        return function(**{name: values[name] for name in taken})
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__annotations__ = {}  # all is in the signature
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _options_of(kind: Any) -> list[inspect.Parameter]:
+    """The options of a typed dictionary, which may be annotated by a `Given`."""
+    options, *annotated = get_args(kind) or [kind]
+    told = annotated[0] if annotated else Given()
+    names = [name for name in told.only or names_of(options) if SETTINGS[name].help]
+    return [_parameter(name, *_option_of(name, told.options.get(name))) for name in names]
+
+
+def _option_of(name: str, instead: Any) -> tuple[Any, None]:
+    """Type and default of a setting's option."""
+    setting, default, words = SETTINGS[name], getattr(Settings(), name), option_name(name)
+    switch = isinstance(default, bool)
+    made = instead or option(
+        f"{words}/--no-{words[2:]}" if switch else words,
+        metavar=setting.metavar,
+        help=setting.help,
+        autocompletion=(lambda: list(setting.choices)) if setting.choices else None,
+    )
+    kind: Any = bool if switch else list[str] if isinstance(default, tuple) else str
+    return Annotated[kind | None, made], None
+
+
+def _unescaped(found: dict[str, Any]) -> dict[str, Any]:
+    """The settings, the escapes of prompts resolved. Raises `UsageError`, which names the option."""
+    for name, value in found.items():
+        if SETTINGS[name].escapes:
+            try:
+                found[name] = unescaped(value)
+            except ValueError as error:
+                raise UsageError(f"{option_name(name)}: {value[:200]!r} does not fit: {error}") from None
+    return found
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given, as flags for `embedmill.api.settings.settings`."""
+    """The options that were given."""
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
@@ -351,25 +230,11 @@ def refuse_others(context: typer.Context, used: Collection[str], why: str) -> No
     for parameter in context.command.params:
         name = str(parameter.name)
         source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE" or name in used or name in _EVERYWHERE:
+        if source is None or source.name != "COMMANDLINE" or name in used or name in _COMMON:
             continue
         as_given = (context.params.get(name) is False and parameter.secondary_opts) or parameter.opts
         shown = as_given[-1] if parameter.param_type_name == "option" else name.upper()
         raise UsageError(f"{why}: leave {shown} out")
-
-
-def prompts(**texts: str | None) -> dict[str, str]:
-    """The prompts that were given, their escapes resolved. Raises `UsageError`, which names the option."""
-    from embedmill.api.settings import unescaped
-
-    found = {}
-    for name, text in texts.items():
-        if text is not None:
-            try:
-                found[name] = unescaped(text)
-            except ValueError as error:
-                raise UsageError(f"--{name.replace('_', '-')}: {text[:200]!r} does not fit: {error}") from None
-    return found
 
 
 def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -> dict[str, Any]:
@@ -381,7 +246,7 @@ def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -
 def check_store(about: dict[str, Any]) -> None:
     """Raise `UsageError` where options were given that are about a table, and no TABLE."""
     for name in about:
-        raise UsageError(f"--{name.replace('_', '-')} is about a table: name the TABLE")
+        raise UsageError(f"{option_name(name)} is about a table: name the TABLE")
 
 
 def whole_number(text: str, name: str, least: int = 1) -> int:
@@ -391,13 +256,18 @@ def whole_number(text: str, name: str, least: int = 1) -> int:
     return int(text)
 
 
-def tell_store(given: dict[str, Any], *, quiet: bool) -> None:
+def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that say where the store is."""
+    return {name: value for name, value in given.items() if name in StoreOptions.__annotations__}
+
+
+def tell_store(given: Mapping[str, Any], *, quiet: bool) -> None:
     """Say which store is used where none is named and it lies in a folder above."""
-    from embedmill.api.settings import PlaceOptions, project_above, settings
-    from embedmill.cli.output import complain
+    from embedmill.api.project import project_above
+    from embedmill.api.read_settings import read_settings
 
     if not quiet and (folder := project_above(given)) is not None:
         from embedmill.storage.registry import redact_url
 
-        url = redact_url(settings(given, only=PlaceOptions.__annotations__).store)
-        complain(f"using the store {url}, of the folder {folder}")
+        url = redact_url(read_settings(place_of(given), StoreOptions).store)
+        output.complain(f"using the store {url}, of the folder {folder}")

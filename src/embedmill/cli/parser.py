@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import typer
 from typer.main import get_command
 
+from embedmill.cli.options import expanded
 from embedmill.core.errors import UsageError
 
 HELP = ["-h", "--help"]
@@ -30,7 +31,13 @@ def add(commands: typer.Typer, *examples: str, notes: str = "", name: str | None
     """Make a function a command of the group; its help ends with the examples, then the notes."""
     # "\b" keeps the lines of a paragraph as they are.
     parts = ["\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples), notes]
-    return commands.command(name, epilog="\n\n".join(part for part in parts if part))
+    command = commands.command(name, epilog="\n\n".join(part for part in parts if part))
+
+    def register(function: F) -> F:
+        command(expanded(function))
+        return function
+
+    return register
 
 
 def build(commands: typer.Typer) -> Any:

@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedmill.api.settings import PlaceOptions, settings
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, output
 from embedmill.cli.progress import State, displayed
 from embedmill.cli.render import hints, summary
@@ -101,7 +102,7 @@ def run_on_store(
     """`run` a job that fills the store which the options `given` and the other settings name."""
 
     def first_failures() -> list[str]:
-        chosen = settings(given, only=PlaceOptions.__annotations__)
+        chosen = read_settings(given, StoreOptions)
         with closing(
             open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
         ) as opened:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.cli.commands.ingest import no_table
 
@@ -28,6 +29,7 @@ def register(commands: typer.Typer) -> None:
 
 
 def ingest(
+    *,
     table: Annotated[
         str | None,
         typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
@@ -52,22 +54,20 @@ def ingest(
     ] = "1000",
     key: options.Key = None,
     text: options.Text = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    executor: options.Executor = None,
-    store: options.Database = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    given: Annotated[
+        RunOptions,
+        options.Given("model", "precision", "executor", "store", store=options.DATABASE),
+    ],
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Find the workers and the batch that fill a table soonest.
 
     Its first rows are copied to a new table in the same database, or for SQLite in a file of its own, which is filled
     with each setting and removed afterwards. Yours is only read.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     if table is None:
-        raise no_table(store)
+        raise no_table(given)
     from embedmill.bench.ingest import bench_ingest
     from embedmill.cli.render import hints
     from embedmill.cli.signals import Stopping
@@ -76,7 +76,6 @@ def ingest(
         if not quiet and not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
-    shared = options.given(model=model, precision=precision, executor=executor, store=store)
     with Stopping() as stopping:
         bench = bench_ingest(
             table,
@@ -87,7 +86,7 @@ def ingest(
             text=text,
             on_setting=show,
             on_start=stopping.watch,
-            **shared,
+            **given,
         )
     if as_json:
         output.emit(bench.to_dict())
@@ -95,7 +94,7 @@ def ingest(
         output.say(_table(bench))
         line = hints.command(
             *("ingest", bench.table, bench.best.batch, "--workers", bench.best.workers),
-            given=shared | {"id": key, "text": text},
+            given={**given, "id": key, "text": text},
             kept=("id", "text", "model", "precision", "executor", "store"),
         )
         output.say(f"best: {line}")

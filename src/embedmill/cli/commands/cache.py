@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli import exit_codes, output, parser
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def register(commands: typer.Typer) -> None:
     commands.add_typer(cache)
 
 
-def stats(as_json: options.AsJson = False, quiet: options.Quiet = False, verbose: options.Verbose = 0) -> int:
+def stats(*, as_json: bool) -> int:
     """Show what the cache holds, and where."""
-    output.configure(quiet=quiet, verbose=verbose)
     from embedmill.cli.render.wording import in_bytes, table
 
     with _opened() as cache:
@@ -59,6 +58,7 @@ def stats(as_json: options.AsJson = False, quiet: options.Quiet = False, verbose
 
 
 def prune(
+    *,
     max_size: Annotated[
         str | None,
         typer.Option("--max-size", metavar="SIZE", help="Remove what was not used for longest down to this, as in 1G."),
@@ -67,12 +67,10 @@ def prune(
         str | None,
         typer.Option("--older-than", metavar="AGE", help="Remove what was not used for so long, as in 30d or 4w."),
     ] = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Remove vectors not used for long."""
-    output.configure(quiet=quiet, verbose=verbose)
     if max_size is None and older_than is None:
         raise UsageError("nothing to prune by: give --max-size or --older-than")
     most = None if max_size is None else _size(max_size)
@@ -84,16 +82,15 @@ def prune(
 
 
 def clear(
+    *,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Remove all vectors from the cache.
 
     Stores and models are left alone.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     with _opened() as cache:
         if not yes and not _agreed(f"Remove {cache.stats().entries:,} vectors from {cache.path}?"):
             output.complain("nothing was removed")
@@ -127,7 +124,7 @@ def _agreed(question: str) -> bool:
 
 
 def _size(text: str) -> int:
-    from embedmill.api.settings import size
+    from embedmill.api.setting_values import size
 
     try:
         return size(text)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import EmbedmillError
 from embedmill.storage.registry import extras
@@ -44,25 +45,21 @@ def register(commands: typer.Typer) -> None:
 
 
 def doctor(
-    model: options.Model = None,
-    precision: options.Precision = None,
-    workers: options.Workers = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    given: Annotated[RunOptions, options.Given("model", "precision", "workers")],
+    as_json: bool,
 ) -> int:
     """Say what this machine would run.
 
     Looks at its processor, memory, libraries and model, embeds a text where the model is on this machine, and names
     what keeps embedmill from running. Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     from importlib.util import find_spec
 
-    from embedmill.api.settings import settings
+    from embedmill.api.read_settings import read_settings
 
     used = ("model", "precision", "workers", "executor", "preset")
-    chosen = settings(options.given(model=model, precision=precision, workers=workers), only=used)
+    chosen = read_settings(given, used)
     problems: list[str] = []
     facts = {
         "processor": _processor(),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 
 
@@ -22,6 +23,7 @@ def register(commands: typer.Typer) -> None:
 
 
 def forget(
+    *,
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -30,23 +32,18 @@ def forget(
             show_default=False,
         ),
     ],
-    store: options.Store = None,
-    schema: options.Schema = None,
-    db_timeout: options.DbTimeout = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    given: StoreOptions,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Take files and folders out of a store.
 
     For what has been moved, renamed or deleted as a whole, and for what is not wanted any more: its documents and
     failures go. The files themselves are not touched.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     from embedmill.api.upkeep import forget as forgotten
     from embedmill.cli.render.wording import counted
 
-    given = options.given(store=store, schema=schema, db_timeout=db_timeout)
     options.tell_store(given, quiet=quiet)
     removed = forgotten(paths, **given)
     if as_json:

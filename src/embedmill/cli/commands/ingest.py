@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from embedmill.api.settings import RunOptions, StoreOptions
 from embedmill.cli import options, output, parser
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from embedmill.core.reports import IngestReport
     from embedmill.core.rows import IndexOptions
@@ -59,6 +60,7 @@ Table = Annotated[
 
 
 def ingest(
+    *,
     context: typer.Context,
     table: Table = None,
     batch: Annotated[
@@ -119,57 +121,24 @@ def ingest(
     ] = False,
     truncate: options.Truncate = None,
     max_text: options.MaxText = None,
-    model: options.Model = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
-    document_prompt: options.DocumentPrompt = None,
-    query_prompt: options.QueryPrompt = None,
-    executor: options.Executor = None,
-    workers: options.WorkersOrAuto = None,
-    preset: options.Preset = None,
-    max_load: options.MaxLoad = None,
-    sleep: options.Sleep = None,
-    max_memory_mb: options.MaxMemory = None,
-    max_documents_per_worker: options.MaxDocuments = None,
-    batch_size: options.BatchSize = None,
-    store: options.Database = None,
-    schema: options.NotesSchema = None,
-    db_timeout: options.DbTimeout = None,
-    cache: options.Cache = None,
+    given: Annotated[
+        RunOptions,
+        options.Given(workers=options.WORKERS_OR_AUTO, store=options.DATABASE, schema=options.NOTES_SCHEMA),
+    ],
     dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Put a vector beside each text of a table.
 
     Rows that have a vector of their present text are left alone, so that a run may be stopped at any time and the same
     command goes on. Several may run at once, on several machines: each row is embedded by one of them.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     from embedmill.api import ingest as ingestion
     from embedmill.pipelines.ingest.ingestor import BATCH
 
     if table is None:
-        raise no_table(store)
-    shared = options.given(
-        model=model,
-        precision=precision,
-        device=device,
-        **options.prompts(document_prompt=document_prompt, query_prompt=query_prompt),
-        executor=executor,
-        workers=workers,
-        preset=preset,
-        max_load=max_load,
-        sleep=sleep,
-        max_memory_mb=max_memory_mb,
-        max_documents_per_worker=max_documents_per_worker,
-        batch_size=batch_size,
-        store=store,
-        schema=schema,
-        db_timeout=db_timeout,
-        cache=cache,
-    )
+        raise no_table(given)
     taken = options.of_rows(metrics, truncate, max_text)
     job: Callable[..., IngestReport]
     if metrics_only:
@@ -177,7 +146,7 @@ def ingest(
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
         options.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
         rows = None if batch is None else options.whole_number(batch, "BATCH")
-        job = partial(ingestion.measure, table, rows, id=key or [], text=text, **shared)
+        job = partial(ingestion.measure, table, rows, id=key or [], text=text, **given)
     else:
         wanted = _index_options(index, m, ef_construction, distance)
         job = partial(
@@ -193,9 +162,9 @@ def ingest(
             index=wanted,
             dry_run=dry_run,
             **taken,
-            **shared,
+            **given,
         )
-    return run_on_table(job, table, options.given(vector=vector) | taken, shared, as_json=as_json, quiet=quiet)
+    return run_on_table(job, table, options.given(vector=vector) | taken, given, as_json=as_json, quiet=quiet)
 
 
 def _index_options(
@@ -214,12 +183,12 @@ def _index_options(
     return IndexOptions(**chosen)
 
 
-def no_table(store: str | None) -> UsageError:
+def no_table(given: Mapping[str, Any]) -> UsageError:
     """The error where TABLE is left out; names the tables that there are."""
-    from embedmill.api.settings import PlaceOptions, settings
+    from embedmill.api.read_settings import read_settings
     from embedmill.storage.registry import redact_url, table_names
 
-    chosen = settings(options.given(store=store), only=PlaceOptions.__annotations__)
+    chosen = read_settings(options.place_of(given), StoreOptions)
     found = table_names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     there = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
     where = output.masked(redact_url(chosen.store))
@@ -229,8 +198,8 @@ def no_table(store: str | None) -> UsageError:
 def run_on_table(
     job: Callable[..., IngestReport],
     table: str,
-    about: dict[str, Any],
-    shared: dict[str, Any],
+    about: Mapping[str, Any],
+    given: Mapping[str, Any],
     *,
     retrying: bool = False,
     as_json: bool,
@@ -238,7 +207,7 @@ def run_on_table(
 ) -> int:
     """Do the job, which fills a table; report on it and give the exit code.
 
-    Of the options given `about` are those about the table, `shared` the settings.
+    Of the options given `about` are those about the table, `given` the settings.
     """
     from embedmill.api.ingest import table_failures
     from embedmill.cli.render import tables
@@ -246,7 +215,7 @@ def run_on_table(
     from embedmill.cli.runs import next_commands, run
 
     def first_failures() -> list[str]:
-        found = itertools.islice(table_failures(table, vector=about.get("vector"), **shared), FAILURES_SHOWN)
+        found = itertools.islice(table_failures(table, vector=about.get("vector"), **given), FAILURES_SHOWN)
         return [tables.describe(table, failure) for failure in found]
 
     return run(
@@ -254,7 +223,7 @@ def run_on_table(
         None,
         told=tables.summary,
         first_failures=first_failures,
-        next_commands=next_commands(shared | about, table, retrying=retrying),
+        next_commands=next_commands({**given, **about}, table, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

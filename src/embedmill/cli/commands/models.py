@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli import exit_codes, output, parser
 
 if TYPE_CHECKING:
     from embedmill.models import ModelFiles
@@ -23,12 +23,11 @@ def register(commands: typer.Typer) -> None:
     )(models)
 
 
-def models(as_json: options.AsJson = False, quiet: options.Quiet = False, verbose: options.Verbose = 0) -> int:
+def models(*, as_json: bool, quiet: bool) -> int:
     """List the models on this machine.
 
     Those that can be used without a network, each from where it would be taken.
     """
-    output.configure(quiet=quiet, verbose=verbose)
     from embedmill.cli.render.wording import in_bytes
     from embedmill.models import DEFAULT_MODEL, available
 

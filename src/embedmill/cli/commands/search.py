@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import UsageError
 
@@ -32,6 +33,7 @@ def register(commands: typer.Typer) -> None:
 
 
 def search(
+    *,
     query: Annotated[
         str,
         typer.Argument(metavar="QUERY", help="What to look for, in your own words; - reads it from standard input."),
@@ -52,16 +54,11 @@ def search(
         bool,
         typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster."),
     ] = False,
-    model: options.StoreModel = None,
-    query_prompt: options.QueryPrompt = None,
-    store: options.Store = None,
-    schema: options.Schema = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    given: Annotated[RunOptions, options.Given("model", "query_prompt", "store", "schema", model=options.STORE_MODEL)],
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Find what is nearest in meaning to a query."""
-    output.configure(quiet=quiet, verbose=verbose)
     query = _read() if query == "-" else _valid(query)
     if not query.strip():
         raise UsageError("the query is empty: say what to look for")
@@ -70,9 +67,13 @@ def search(
     count = options.whole_number(limit, "--limit")
     from embedmill.api.search import Searcher
 
-    options.tell_store(options.given(store=store, schema=schema), quiet=quiet)
-    prompts = options.prompts(query_prompt=query_prompt)
-    with Searcher(store, schema=schema, model=model, query_prompt=prompts.get("query_prompt")) as searcher:
+    options.tell_store(given, quiet=quiet)
+    with Searcher(
+        given.get("store"),
+        schema=given.get("schema"),
+        model=given.get("model"),
+        query_prompt=given.get("query_prompt"),
+    ) as searcher:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
     if as_json:
         output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})

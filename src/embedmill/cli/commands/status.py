@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.cli.render import hints
 from embedmill.cli.render.wording import counted, prompts, table
@@ -35,24 +36,21 @@ def register(commands: typer.Typer) -> None:
 
 
 def status(
+    *,
     name: options.FilledTable = None,
     vector: options.FilledVector = None,
-    store: options.Store = None,
-    schema: options.EitherSchema = None,
+    given: Annotated[StoreOptions, options.Given("store", "schema", schema=options.EITHER_SCHEMA)],
     failures: Annotated[
         bool, typer.Option("--failures", help="List what could not be read or embedded, and why.")
     ] = False,
     roots: Annotated[bool, typer.Option("--roots", help="List what was given, where it is, and whether.")] = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Show what a store holds, or how a table stands.
 
     Without TABLE, the tables that ingest has filled in the same database are listed as well.
     """
-    output.configure(quiet=quiet, verbose=verbose)
-    given = options.given(store=store, schema=schema)
     if name is None:
         options.check_store(options.given(vector=vector))
     elif roots:
@@ -89,8 +87,8 @@ def _standing_of(root: RootStatus) -> str:
     return counted(root.documents, "document") + where
 
 
-def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
-    from embedmill.api.settings import PlaceOptions, settings
+def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standing:
+    from embedmill.api.read_settings import read_settings
     from embedmill.cli.render.summary import describe
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
@@ -98,7 +96,7 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.storage.registry import list_tables, open_store, redact_url
     from embedmill.storage.vanished import name_vanished
 
-    chosen = settings(given, only=PlaceOptions.__annotations__)
+    chosen = read_settings(given, StoreOptions)
     tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     url, held, failed = output.masked(redact_url(chosen.store)), None, []
     listed_roots: list[RootStatus] = []
@@ -125,7 +123,7 @@ def _of_store(given: dict[str, Any], failures: bool, roots: bool) -> _Standing:
         facts["tables"] = [asdict(each) for each in tables]
         rows += listing(tables)
         first = tables[0]
-        given |= hints.of_column(first.vector)
+        given = {**given, **hints.of_column(first.vector)}
         tips.append(f"to see one: {hints.command('status', first.table, given=given)}")
     return _Standing(facts, rows, failed, tips, listed_roots)
 
@@ -142,7 +140,7 @@ def _rows(held: StoreStatus) -> list[tuple[str, str]]:
     ]
 
 
-def _of_table(name: str, vector: str | None, given: dict[str, Any], failures: bool) -> _Standing:
+def _of_table(name: str, vector: str | None, given: Mapping[str, Any], failures: bool) -> _Standing:
     from embedmill.api.ingest import table_failures, table_status
     from embedmill.cli.render.tables import describe, standing
 
@@ -150,6 +148,6 @@ def _of_table(name: str, vector: str | None, given: dict[str, Any], failures: bo
     found = table_failures(name, vector=vector, **given) if failures else ()
     tips = []
     if held.counts.failures:
-        again = hints.command("retry-failed", name, given=given | {"vector": vector})
+        again = hints.command("retry-failed", name, given={**given, "vector": vector})
         tips.append(f"to try what failed again: {again}")
     return _Standing(asdict(held), standing(held), [(failure, describe(name, failure)) for failure in found], tips)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from embedmill.api.settings import RunOptions, StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.cli.render import hints
 from embedmill.core.errors import UsageError
@@ -32,11 +33,13 @@ def register(commands: typer.Typer) -> None:
 
 
 def verify(
+    *,
     name: options.FilledTable = None,
     vector: options.FilledVector = None,
-    store: options.Store = None,
-    schema: options.EitherSchema = None,
-    model: options.NotedModel = None,
+    given: Annotated[
+        RunOptions,
+        options.Given("store", "schema", "model", schema=options.EITHER_SCHEMA, model=options.NOTED_MODEL),
+    ],
     sample: Annotated[
         str,
         options.option(
@@ -45,9 +48,8 @@ def verify(
             help="Vectors, chosen at random, that are computed again and compared; 0 for none. Default: 64.",
         ),
     ] = "64",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Check that a store or table is sound.
 
@@ -58,10 +60,10 @@ def verify(
     machine: a sound vector may still be that of another text. What lies in files and folders that are gone is named,
     and is no problem. Nothing is changed, and nothing fetched.
     """
-    output.configure(quiet=quiet, verbose=verbose)
-    from embedmill.api.settings import PlaceOptions, settings
+    from embedmill.api.read_settings import read_settings
     from embedmill.api.verify import LARGEST_SAMPLE, verify_store, verify_table
 
+    model = given.get("model")
     number = options.whole_number(sample, "--sample", least=0)
     if number > LARGEST_SAMPLE:
         raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
@@ -69,8 +71,8 @@ def verify(
         raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
     if name is None:
         options.check_store(options.given(vector=vector))
-    place = options.given(store=store, schema=schema)
-    chosen = settings(place, only=PlaceOptions.__annotations__)
+    place = options.place_of(given)
+    chosen = read_settings(place, StoreOptions)
     listed: list[str] = []
     if name is None:
         options.tell_store(place, quiet=quiet)

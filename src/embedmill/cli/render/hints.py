@@ -34,10 +34,11 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
 
 def tell_tables(word: str, given: Mapping[str, Any]) -> None:
     """Where the database has tables that ingest has filled, say how the command is given for one of them."""
-    from embedmill.api.settings import PlaceOptions, settings
+    from embedmill.api.read_settings import read_settings
+    from embedmill.api.settings import StoreOptions
     from embedmill.storage.registry import list_tables
 
-    chosen = settings(given, only=PlaceOptions.__annotations__)
+    chosen = read_settings(given, StoreOptions)
     tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     if tables:
         line = command(word, tables[0].table, given={**given, **of_column(tables[0].vector)})
