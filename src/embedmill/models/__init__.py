@@ -2,7 +2,7 @@
 
 from embedmill.models.architectures import COVERED
 from embedmill.models.architectures.architecture import Transformer
-from embedmill.models.card import Card, Weights, read_card, weights_sha256
+from embedmill.models.card import Card, WeightFiles, read_card, weights_sha256
 from embedmill.models.files import ModelFiles
 from embedmill.models.head import Dense
 from embedmill.models.locate import available, locate
@@ -17,7 +17,7 @@ __all__ = [
     "ModelFiles",
     "Tokenizer",
     "Transformer",
-    "Weights",
+    "WeightFiles",
     "available",
     "locate",
     "read_card",

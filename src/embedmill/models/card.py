@@ -50,7 +50,7 @@ LENGTH_FILES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightFiles:
     """The transformer's weights, in the format that will be read."""
 
     kind: Literal["safetensors", "openvino", "onnx"]
@@ -64,7 +64,7 @@ class Card:
     folder: Path  # where the transformer's own files lie, the tokenizer's among them
     architecture: str  # as config.json names it
     transformer: Transformer | None  # None where the architecture is not in COVERED
-    weights: Weights
+    weights: WeightFiles
     pooling: tuple[Pooling, ...]  # several are concatenated in this order
     dense: tuple[Dense, ...]
     normalize: bool  # L2, as the last step
@@ -179,7 +179,7 @@ def builds_graph(config: Config) -> bool:
     return _architecture(config) in COVERED and not config.has("auto_map")
 
 
-def weights_of(root: Path, config: Config) -> Weights:
+def weights_of(root: Path, config: Config) -> WeightFiles:
     """The format to read: safetensors where the graph can be built from them, else a ready graph.
 
     Raises `UnsupportedModel` where there is neither.
@@ -189,18 +189,18 @@ def weights_of(root: Path, config: Config) -> Weights:
     if parts and builds_graph(config):
         if config.has("quantization_config"):
             raise UnsupportedModel(f"{config.path}: quantised weights are not supported; take files in ONNX format")
-        return Weights("safetensors", parts)
+        return WeightFiles("safetensors", parts)
     for name in layout.OPENVINO:
         path = root / name
         if path.is_file():
             constants = path.with_suffix(".bin")
             if not constants.is_file():
                 raise ModelError(f"{constants}: missing: fetch the model again")
-            return Weights("openvino", (path, constants))
+            return WeightFiles("openvino", (path, constants))
     for name in layout.ONNX:
         path = root / name
         if path.is_file():
-            return Weights("onnx", layout.onnx_files(path))
+            return WeightFiles("onnx", layout.onnx_files(path))
     if config.has("auto_map"):
         raise UnsupportedModel(
             f"{config.path}: {architecture} needs Python code from the repository ('auto_map'), which is"

@@ -19,7 +19,7 @@ _MOST_AXES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorEntry:
     """One tensor, as the file stores it."""
 
     dtype: str  # as in the format: "F32", "BF16", ...
@@ -32,7 +32,7 @@ class Place:
         return self.end - self.begin == math.prod(self.shape) * itemsize
 
 
-def tensors(path: Path) -> Mapping[str, Place]:
+def tensors(path: Path) -> Mapping[str, TensorEntry]:
     """Name and place of each tensor.
 
     Raises `ModelError` where the file cannot be read, its header is damaged, or it is shorter or longer than that
@@ -48,7 +48,7 @@ def tensors(path: Path) -> Mapping[str, Place]:
             header = json.loads(file.read(length), object_pairs_hook=_unique) if size >= begin else {}
         if len(header) > _MOST_TENSORS:
             raise ModelError(f"{path}: {len(header)} tensors, which no model here has: take another model")
-        places = {name: _place(entry, begin) for name, entry in header.items() if name != "__metadata__"}
+        places = {name: _entry(entry, begin) for name, entry in header.items() if name != "__metadata__"}
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -65,14 +65,14 @@ def tensors(path: Path) -> Mapping[str, Place]:
     return places
 
 
-def _place(entry: Mapping[str, object], begin: int) -> Place:
+def _entry(entry: Mapping[str, object], begin: int) -> TensorEntry:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)]} if (
             len(shape) <= _MOST_AXES
             and all(type(size) is int and 0 <= size < 1 << 48 for size in shape)
             and 0 <= first <= last < 1 << 62
         ):
-            return Place(dtype, tuple(shape), begin + first, begin + last)
+            return TensorEntry(dtype, tuple(shape), begin + first, begin + last)
     raise ValueError("a tensor without a type, a shape and two offsets")
 
 
