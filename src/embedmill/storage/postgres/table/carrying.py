@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import sql
 
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
+from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.sql_parts import Parts
 from embedmill.storage.postgres.table.target import Target
 
@@ -63,6 +64,13 @@ class Carrying(Parts):
         return self._fill(_FITTING, chosen=sql.SQL(""))
 
 
+class _Compared(NamedTuple):
+    """Of a sample, how many there are, and how many are the same."""
+
+    found: int
+    same: int
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a table's vectors say of whose they are."""
@@ -75,32 +83,29 @@ class Evidence:
         there = [number for number in numbers if self._is_there(connection, number)]
         if not there or not self.target.vector or self.target.missing:
             return {}
-        prints = [print_ for (print_,) in connection.execute(self._of(there[0]).prints, {})]
+        prints = scalars(connection, self._of(there[0]).prints, {})
         if not prints:
             return {}
-        return {
-            number: int((connection.execute(self._of(number).known, {"prints": prints}).fetchone() or (0,))[0])
-            for number in there
-        }
+        return {number: scalar(connection, self._of(number).known, {"prints": prints}) for number in there}
 
     def fits(self, connection: Connection, number: int) -> bool:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-        found, same = connection.execute(self._of(number).fitting, {}).fetchone() or (0, 0)
-        return bool(found and found == same)
+        (fitting,) = records(connection, _Compared, self._of(number).fitting, {})
+        return bool(fitting.found and fitting.found == fitting.same)
 
     def has_texts(self, connection: Connection, number: int) -> bool:
         """Whether most of the table's texts were embedded for this entry, as far as some of them tell."""
         if not self.target.text or self.target.missing or not self._is_there(connection, number):
             return False
-        found, same = connection.execute(self._of(number).known_texts, {}).fetchone() or (0, 0)
-        return bool(same and 2 * same >= found)
+        (texts,) = records(connection, _Compared, self._of(number).known_texts, {})
+        return bool(texts.same and 2 * texts.same >= texts.found)
 
     def is_replaced(self, connection: Connection, number: int) -> bool:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
         if self.target.missing or not self._is_there(connection, number):
             return False
-        found, same = connection.execute(self._of(number).first_fitting, {}).fetchone() or (0, 0)
-        return bool(found and not same)
+        (fitting,) = records(connection, _Compared, self._of(number).first_fitting, {})
+        return bool(fitting.found and not fitting.same)
 
     def _of(self, number: int) -> Carrying:
         marks = self.marks(number)
@@ -110,7 +115,7 @@ class Evidence:
         query = """
             SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(marks)s) AND attname = 'print')
             AND has_table_privilege(to_regclass(%(marks)s), 'SELECT')"""  # of other tables they may be other users'
-        return connection.execute(query, {"marks": plain(self.marks(number))}).fetchone() == (True,)
+        return bool(scalar(connection, query, {"marks": plain(self.marks(number))}))
 
 
 # A row may be found in several ways: the mark of its present text says most.

@@ -17,6 +17,7 @@ from embedmill.storage.postgres.identifiers import Name, plain
 from embedmill.storage.postgres.table import identity, plans
 from embedmill.storage.postgres.table import target as targets
 from embedmill.storage.postgres.table.carrying import Carrying, Evidence
+from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.statements import Statements
 from embedmill.storage.postgres.table.target import Target
 
@@ -93,9 +94,10 @@ class Registry:
         if found is None or found.fits or not target.keys:
             return found
         # What is known is what can be carried over.
-        query = sql.SQL("SELECT FROM {} m WHERE m.space = %s LIMIT 1").format(self.marks_of(connection, target, found))
-        known = connection.execute(query, [found.space]).fetchone()
-        return found if known is not None else found.without_vectors()
+        query = sql.SQL("SELECT true FROM {} m WHERE m.space = %s LIMIT 1").format(
+            self.marks_of(connection, target, found)
+        )
+        return found if scalar(connection, query, [found.space]) else found.without_vectors()
 
     def _find(self, connection: Connection, target: Target, *, by_name: bool) -> Registered | None:
         there = identity.entries(connection, self._tables, by_name=by_name)
@@ -110,10 +112,8 @@ class Registry:
             return self.marks(found.id)
         connection.settle(**plans.WHOLE)
         _read_whole(connection)
-        columns = connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [target.oid]
-        )
-        keys = found.keys if {*found.keys} <= {name for (name,) in columns} else None
+        query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
+        keys = found.keys if {*found.keys} <= {*scalars(connection, query, [target.oid])} else None
         # An older version has not noted what would tell: most likely it has only been renamed.
         guessed = keys is None and not found.prints and len(found.keys) == len(target.keys)
         marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
@@ -187,9 +187,9 @@ class Registry:
         if found.space != space:
             marks = self.marks_of(connection, target, found)
             query = Statements(target, marks, self.marks(found.id)).other_space
-            other = connection.execute(query, {"space": space}).fetchone()
+            other = scalar(connection, query, {"space": space})
             if other is not None:
-                raise found.mismatch(f"{target.title}.{target.vector}", other[0], model, fingerprint.space)
+                raise found.mismatch(f"{target.title}.{target.vector}", other, model, fingerprint.space)
 
     def note_filled(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""
@@ -201,19 +201,19 @@ class Registry:
     def overwrite_from(self, connection: Connection, number: int, run: int) -> int:
         """The first run of an overwriting that this one begins, or goes on with."""
         query = sql.SQL("UPDATE {} SET overwriting = coalesce(overwriting, %s) WHERE id = %s RETURNING overwriting")
-        return int((connection.execute(query.format(self._tables), [run, number]).fetchone() or (run,))[0])
+        return int(scalar(connection, query.format(self._tables), [run, number]))
 
     def next_run(self, connection: Connection) -> int:
         """A number for a new run."""
         query = sql.SQL("SELECT nextval({}::regclass)").format(
             sql.Literal(sql.Identifier(self.schema, "runs").as_string(connection))
         )
-        return int((connection.execute(query).fetchone() or (0,))[0])
+        return int(scalar(connection, query))
 
     def lock(self, connection: Connection) -> int:
         """The first half of the key of the advisory locks that runs hold; the second is their number."""
         query = "SELECT hashtext(%s)::bigint & 2147483647"
-        return int((connection.execute(query, [f"embedmill runs {self.schema}"]).fetchone() or (0,))[0])
+        return int(scalar(connection, query, [f"embedmill runs {self.schema}"]))
 
     def _entry(self, connection: Connection, target: Target) -> Registered:
         """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
@@ -229,7 +229,7 @@ class Registry:
             connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
         self._note(connection, target, number)
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
-        noted = Registered(*(connection.execute(query.format(self._tables), [number]).fetchone() or ()))
+        (noted,) = records(connection, Registered, query.format(self._tables), [number])
         return replace(noted, before=found.before if found is not None and found.own else None)
 
     def _new(self, connection: Connection, target: Target) -> int:
@@ -239,14 +239,15 @@ class Registry:
         ).format(self._tables)
         values = [target.schema, target.name, target.vector, target.kind, target.text]
         keys = [list(target.keys), list(target.key_types)]
-        return int((connection.execute(query, [*values, *keys]).fetchone() or (0,))[0])
+        return int(scalar(connection, query, [*values, *keys]))
 
     def _note(self, connection: Connection, target: Target, number: int) -> None:
         """Note what the table is known by, and the present names of all others that are."""
         marks, tables = self.marks(number), self._tables
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
-        before = connection.execute(query, [number]).fetchone()
-        if before != (target.kind,):  # noted by an older version, or the vectors have been given another precision
+        if (
+            scalar(connection, query, [number]) != target.kind
+        ):  # noted by an older version, or the vectors have been given another precision
             _read_whole(connection)
             connection.execute(Statements(target, marks, marks).print_all, {})
         values = {
@@ -283,12 +284,11 @@ class Registry:
             connection.execute(sql.SQL(query).format(**parts), {"id": number, "from": found.id})
 
     def _has_prints(self, connection: Connection, number: int) -> bool:
-        query = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'"
-        return connection.execute(query, [plain(self.marks(number))]).fetchone() is not None
+        query = "SELECT true FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'"
+        return bool(scalar(connection, query, [plain(self.marks(number))]))
 
     def _is_there(self, connection: Connection, number: int) -> bool:
-        query = "SELECT to_regclass(%s)"
-        return connection.execute(query, [plain(self.marks(number))]).fetchone() != (None,)
+        return scalar(connection, "SELECT to_regclass(%s)", [plain(self.marks(number))]) is not None
 
 
 def _read_whole(connection: Connection) -> None:

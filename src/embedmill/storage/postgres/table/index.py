@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.rows import DISTANCES, IndexOptions
@@ -17,6 +17,7 @@ from embedmill.storage.postgres import hnsw
 from embedmill.storage.postgres.blocking import BRIEFLY, sessions
 from embedmill.storage.postgres.connection import Connection, connect, end_with_client, shown
 from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.table.results import records, scalar
 from embedmill.storage.postgres.table.target import Target
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -76,9 +77,8 @@ class VectorIndex:
 
     def hint(self, connection: Connection) -> None:
         """Say where dropping an index before the load would be faster, by what the server thinks of its size."""
-        (rows,) = connection.execute(
-            "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [self._target.table.as_string(connection)]
-        ).fetchone() or (0,)
+        query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
+        rows = scalar(connection, query, [self._target.table.as_string(connection)])
         for index in self.existing(connection):
             if index.valid and rows > hnsw.WORTH_IT:
                 log.warning(
@@ -91,8 +91,8 @@ class VectorIndex:
 
     def existing(self, connection: Connection) -> list[Existing]:
         """The indexes for near vectors on the column, alone or in an expression."""
-        rows = connection.execute(
-            """SELECT c.relname, n.nspname, m.amname, i.indisvalid,
+        query = """
+            SELECT c.relname, n.nspname, m.amname, i.indisvalid,
                       (SELECT opcname FROM pg_opclass WHERE oid = i.indclass[0])
                FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
                JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -101,10 +101,9 @@ class VectorIndex:
                AND (a.attnum = ANY (i.indkey::smallint[])
                     OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                                AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
-               ORDER BY c.relname""",
-            [self._target.vector, self._target.table.as_string(connection), _OF_THE_SERVER],
-        )
-        return [Existing(name, schema, method, valid, _distance(kind)) for name, schema, method, valid, kind in rows]
+               ORDER BY c.relname"""
+        values = [self._target.vector, self._target.table.as_string(connection), _OF_THE_SERVER]
+        return records(connection, _existing, query, values)
 
     def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         """Build the index if it is wanted and not there; what became of it, in a few words ("" for nothing).
@@ -167,7 +166,7 @@ class VectorIndex:
         """
         key = self._target.lock(f"index {sql.Identifier(self._target.vector).as_string(None)}")
         query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
-        while not (connection.execute(query, [key]).fetchone() or (True,))[0]:
+        while not scalar(connection, query, [key]):
             show("waiting for the index that another run builds", None)
             if stopped():
                 return False
@@ -176,7 +175,7 @@ class VectorIndex:
 
     def _rows(self, connection: Connection) -> int:
         query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.rows)
-        return int((connection.execute(query).fetchone() or (0,))[0])
+        return int(scalar(connection, query))
 
     def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         name = _free_name(connection, self._target)
@@ -229,6 +228,10 @@ class VectorIndex:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
 
 
+def _existing(name: str, schema: str, method: str, valid: bool, operators: str) -> Existing:
+    return Existing(name, schema, method, valid, _distance(operators))
+
+
 def _distance(operators: str) -> str:
     """What a class of operators of pgvector's measures."""
     return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
@@ -243,12 +246,10 @@ def _free_name(connection: Connection, target: Target) -> str:
     """``<table>_<vector>_hnsw``, counted up where that is taken."""
     for number in range(1, 1000):
         name = _stem(target, "_hnsw" if number == 1 else f"_hnsw{number}")
-        found: Any = connection.execute(
-            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.relname = %s AND n.nspname = %s",
-            [name, target.schema],
-        ).fetchone()
-        if found is None:
+        query = """
+            SELECT true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relname = %s AND n.nspname = %s"""
+        if not scalar(connection, query, [name, target.schema]):
             return name
     raise StoreError(f"{target.title}: there are a thousand indexes of the name {target.name}_{target.vector}_hnsw")
 
@@ -260,13 +261,27 @@ _PROGRESS: Final = """
 """Whom a build waits for, and how far it is."""
 
 
-def _show_progress(row: tuple[Any, ...], show: Show) -> None:
-    waits_for, phase, blocks, of_blocks, rows, of_rows = row
-    share = blocks / of_blocks if of_blocks else rows / of_rows if of_rows else None
-    if waits_for:
-        show(f"building the index: {phase or 'waiting'} (process {waits_for[0]} of the server)", None)
-    elif phase is not None:
-        show(f"building the index: {phase}", share)
+class _Progress(NamedTuple):
+    waits_for: list[int]  # process ids
+    phase: str | None
+    blocks: int | None  # done; the rest is None too where there is no phase
+    of_blocks: int | None
+    rows: int | None
+    of_rows: int | None
+
+    @property
+    def share(self) -> float | None:
+        if self.of_blocks:
+            return (self.blocks or 0) / self.of_blocks
+        return (self.rows or 0) / self.of_rows if self.of_rows else None
+
+
+def _show_progress(progress: _Progress, show: Show) -> None:
+    if progress.waits_for:
+        what = progress.phase or "waiting"
+        show(f"building the index: {what} (process {progress.waits_for[0]} of the server)", None)
+    elif progress.phase is not None:
+        show(f"building the index: {progress.phase}", progress.share)
 
 
 @contextmanager
@@ -281,14 +296,15 @@ def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Ite
                 while not ended.wait(_LOOK_EVERY):
                     if stopped():
                         connection.execute("SELECT pg_cancel_backend(%s)", [pid])
-                    row = connection.execute(_PROGRESS, [pid]).fetchone()
-                    if row is None:
-                        continue
-                    before = before if row[0] else time.monotonic()
-                    if row[0] and time.monotonic() > before + _SAY_AFTER:
-                        before = math.inf  # said once
-                        log.warning("the index waits for %s, whose transaction is older", sessions(connection, row[0]))
-                    _show_progress(row, show)
+                    for progress in records(connection, _Progress, _PROGRESS, [pid]):
+                        holders = progress.waits_for
+                        before = before if holders else time.monotonic()
+                        if holders and time.monotonic() > before + _SAY_AFTER:
+                            before = math.inf  # said once
+                            log.warning(
+                                "the index waits for %s, whose transaction is older", sessions(connection, holders)
+                            )
+                        _show_progress(progress, show)
         except (StoreError, psycopg.Error) as error:  # the build itself goes on
             log.info("%s: the index's progress cannot be shown: %s", shown(url), error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
@@ -13,6 +13,7 @@ from embedmill.storage import columns as naming
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, reason, require_primary, shown
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.session import Session
 from embedmill.storage.postgres.table.sql_parts import MEASURED, decoded, place
 from embedmill.storage.postgres.table.target import full_types
@@ -54,10 +55,8 @@ class PostgresMetrics:
         naming.check_metrics_keys(self._target.keys, self._target.title, self._target.metrics_title)
         oid = _oid(connection, self._table)
         if oid is not None:
-            columns = connection.execute(
-                "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", [oid]
-            )
-            naming.check_metrics_table([name for (name,) in columns], self._target.metrics_title)
+            query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
+            naming.check_metrics_table(scalars(connection, query, [oid]), self._target.metrics_title)
         return oid
 
     def prepare(self) -> None:
@@ -83,10 +82,8 @@ class PostgresMetrics:
         if oid is not None:
             self._give_key(connection, oid)
         name = self._table.as_string(connection)
-        (allowed,) = connection.execute(
-            "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name", [name, _RIGHTS]
-        ).fetchone() or (True,)
-        if not allowed:
+        query = "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name"
+        if not scalar(connection, query, [name, _RIGHTS]):
             raise self._may_not(connection, "write", f"{', '.join(_RIGHTS)} ON {{table}}")
 
     def _follow(self, connection: Connection) -> bool:
@@ -111,8 +108,8 @@ class PostgresMetrics:
 
     def _give_key(self, connection: Connection, oid: int) -> None:
         """Give it the key that the table has now. What was measured is kept where that is easy, else measured again."""
-        rows = connection.execute(_KEY, [oid]).fetchall()
-        old = {name: kind for name, (kind, _) in full_types(connection, oid, [name for (name,) in rows]).items()}
+        types = full_types(connection, oid, scalars(connection, _KEY, [oid]))
+        old = {name: kind for name, (kind, _) in types.items()}
         new = dict(zip(self._target.keys, self._target.key_types, strict=True))
         if list(old.items()) == list(new.items()):
             return
@@ -151,12 +148,11 @@ class PostgresMetrics:
         while True:
             query = self._statements.missing(after=after is not None)
             values = {"limit": limit} | place(after)
-            rows = self._session.read(partial(_all, query=query, values=values), needless=True)
-            texts = [(tuple(key), decoded(content)) for content, *key in rows]
-            found = [(key, text) for key, text in texts if text is not None]
+            rows = self._session.read(partial(records, make=_text_row, query=query, parameters=values), needless=True)
+            found = [(row.key, row.text) for row in rows if row.text is not None]
             if found or len(rows) < limit:
                 return found
-            after = texts[-1][0]  # none of these is a text
+            after = rows[-1].key  # none of these is a text
 
     def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
@@ -188,9 +184,14 @@ class PostgresMetrics:
 
 
 def _oid(connection: Connection, table: sql.Identifier) -> int | None:
-    row = connection.execute("SELECT to_regclass(%s)::oid", [table.as_string(connection)]).fetchone()
-    return row[0] if row else None
+    oid: int | None = scalar(connection, "SELECT to_regclass(%s)::oid", [table.as_string(connection)])
+    return oid
 
 
-def _all(connection: Connection, *, query: sql.Composed, values: dict[str, object]) -> list[tuple[Any, ...]]:
-    return connection.execute(query, values).fetchall()
+class _TextRow(NamedTuple):
+    key: Key
+    text: str | None  # None where it is none
+
+
+def _text_row(content: str | bytes | None, *key: str) -> _TextRow:
+    return _TextRow(key, decoded(content))

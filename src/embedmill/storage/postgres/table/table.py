@@ -40,6 +40,7 @@ from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import PostgresMetrics
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
 from embedmill.storage.postgres.table.privileges import check_rights
+from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.row_errors import as_refusal
 from embedmill.storage.postgres.table.session import Session
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
@@ -49,6 +50,7 @@ from embedmill.storage.stale import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
+from psycopg.rows import args_row  # isort: skip
 
 
 log = logging.getLogger(__name__)
@@ -200,9 +202,9 @@ class PostgresTable(Closing):
         query = alone(self._statements.claim(after=after is not None))
         values = self._parameters | {"limit": limit} | place(after)
 
-        def work(connection: Connection) -> list[tuple[Any, ...]]:
+        def work(connection: Connection) -> list[Row]:
             # All in one message: whatever becomes of us, the server does the whole of it, and keeps nobody waiting.
-            with psycopg.ClientCursor(connection) as cursor:
+            with psycopg.ClientCursor(connection, row_factory=args_row(self._row)) as cursor:
                 try:
                     cursor.execute(query, values)
                 except psycopg.Error:
@@ -212,7 +214,7 @@ class PostgresTable(Closing):
                     cursor.nextset()
                 return cursor.fetchall()
 
-        claimed = [self._row(*row) for row in self._session.read(work, self._give_back, needless=True)]
+        claimed = self._session.read(work, self._give_back, needless=True)
         with self._noting:
             self._outstanding.update(row.mark for row in claimed)
         if not claimed:
@@ -234,16 +236,15 @@ class PostgresTable(Closing):
     def held_elsewhere(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         query = self._statements.held_elsewhere
-        return int(self._session.read(lambda connection: self._one(connection, query), needless=True)[0])
+        return int(self._session.read(lambda db: scalar(db, query, self._parameters), needless=True))
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
         if self._known() is None:
-            rows, without, filled = self._session.look(
-                lambda connection: self._one(connection, self._statements.count_rows)
-            )
-            return Counts(rows, rows - filled, without, filled, 0)
-        return Counts(*self._session.look(lambda connection: self._one(connection, self._statements.counts)))
+            (counts,) = self._session.look(lambda db: records(db, _bare_counts, self._statements.count_rows, {}))
+        else:
+            (counts,) = self._session.look(lambda db: records(db, Counts, self._statements.counts, self._parameters))
+        return counts
 
     def noted(self) -> Noted:
         """What earlier runs have noted of its vectors."""
@@ -271,8 +272,8 @@ class PostgresTable(Closing):
     def sample(self, limit: int) -> list[str]:
         """Its first texts, in the order of their keys."""
         query = self._statements.sample
-        rows = self._session.read(lambda connection: connection.execute(query, {"limit": limit}).fetchall())
-        return [text for (content,) in rows if (text := decoded(content)) is not None]
+        contents = self._session.read(lambda db: scalars(db, query, {"limit": limit}))
+        return [text for content in contents if (text := decoded(content)) is not None]
 
     def sample_stored(self, limit: int) -> list[Stored]:
         """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
@@ -280,12 +281,8 @@ class PostgresTable(Closing):
             return []
         values = self._parameters | {"limit": limit, "longest": self._longest}
         query = self._statements.sample_stored
-        rows = self._session.look(lambda connection: connection.execute(query, values).fetchall())
-        return [
-            Stored(tuple(key), text, np.array(vector, np.float32))
-            for content, vector, *key in rows
-            if (text := decoded(content)) is not None
-        ]
+        found = self._session.look(lambda db: records(db, _stored, query, values))
+        return [row for row in found if row is not None]
 
     def _known(self) -> Registered | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
@@ -347,9 +344,7 @@ class PostgresTable(Closing):
         if self._triggers:
             values = self._parameters | {"ids": marks}
             query = self._statements.count_rewritten
-            changed += int(
-                self._session.write(lambda connection: connection.execute(query, values).fetchone() or (0,))[0]
-            )
+            changed += int(self._session.write(lambda db: scalar(db, query, values)))
         with self._noting:
             self._outstanding.difference_update(mark for mark in marks if mark not in self._locked)
         return changed
@@ -363,7 +358,7 @@ class PostgresTable(Closing):
 
         def look(connection: Connection) -> tuple[set[int], set[int]]:
             held, unchanged, free = (
-                {mark for (mark,) in connection.execute(query, values)}
+                set[int](scalars(connection, query, values))
                 for query in (
                     self._statements.held,
                     self._statements.unchanged(),
@@ -426,8 +421,7 @@ class PostgresTable(Closing):
             return set()
         values = self._parameters | {"marks": marks}
         all_, free = (
-            {mark for (mark,) in connection.execute(self._statements.to_clear(skipping=skips), values)}
-            for skips in (False, True)
+            set[int](scalars(connection, self._statements.to_clear(skipping=skips), values)) for skips in (False, True)
         )
         return all_ - free
 
@@ -457,7 +451,7 @@ class PostgresTable(Closing):
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
         def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
-            textless = [mark for (mark,) in connection.execute(self._statements.textless, self._parameters)]
+            textless = scalars(connection, self._statements.textless, self._parameters)
             locked = self._locked_among(connection, textless)
             kept = self._clear(connection, [mark for mark in textless if mark not in locked])
             values = {"locked": list(locked)}
@@ -508,11 +502,12 @@ class PostgresTable(Closing):
             connect(self._dsn) as connection,
             told(self._dsn),
             connection.transaction(),
-            connection.cursor("embedmill_failures") as cursor,  # of the server: there may be many
+            connection.cursor(
+                "embedmill_failures", row_factory=args_row(_failure)
+            ) as cursor,  # of the server: may be many
         ):
             cursor.execute(query, {})
-            for cause, message, attempts, *key in cursor:
-                yield RowFailure(tuple(key), Cause(cause, message), attempts)
+            yield from cursor
 
     def hurry(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
@@ -531,5 +526,16 @@ class PostgresTable(Closing):
         before = self._registered.before if self._registered else None
         self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
 
-    def _one(self, connection: Connection, query: sql.Composed) -> tuple[Any, ...]:
-        return connection.execute(query, self._parameters).fetchone() or ()
+
+def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:
+    """Of a table of which nothing is known."""
+    return Counts(rows, rows - filled, without_text, filled, 0)
+
+
+def _stored(content: str | bytes | None, vector: list[float], *key: str) -> Stored | None:
+    text = decoded(content)
+    return None if text is None else Stored(key, text, np.array(vector, np.float32))
+
+
+def _failure(cause: str, message: str, attempts: int, *key: str) -> RowFailure:
+    return RowFailure(key, Cause(cause, message), attempts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from embedmill.core.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.storage import columns as naming
@@ -13,6 +13,7 @@ from embedmill.storage.columns import Column
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, find_vector, shown
 from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.table.results import records, scalar
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -118,7 +119,7 @@ def find(
     if isinstance(column, Column):
         target = _with_vector(connection, target, column, halfvec=halfvec)
     before = noted(target)
-    unique = [(primary, names) for primary, names in connection.execute(_UNIQUE, [oid])]
+    unique = connection.execute(_UNIQUE, [oid]).fetchall()
     chosen_keys = naming.choose_key(columns, unique, keys, before, title)
     chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
     types = full_types(connection, oid, chosen_keys)
@@ -134,13 +135,13 @@ def find(
 
 def _with_vector(connection: Connection, target: Target, column: Column, *, halfvec: bool) -> Target:
     """The target with what its vector column is."""
-    kind, dimension, number = _vector_type(connection, target.oid, column.name)
-    if halfvec and kind != "halfvec":
+    vector = _vector_type(connection, target.oid, column.name)
+    if halfvec and vector.kind != "halfvec":
         raise UsageError(
-            f"--halfvec: {target.title}.{column.name} is a {kind}: leave --halfvec out, or name another column with "
-            "--vector"
+            f"--halfvec: {target.title}.{column.name} is a {vector.kind}: leave --halfvec out, or name another "
+            "column with --vector"
         )
-    return replace(target, kind=kind, dimension=dimension, number=number, vector_not_null=column.not_null)
+    return replace(target, **vector._asdict(), vector_not_null=column.not_null)
 
 
 def check_dimension(target: Target, dimension: int, model: str) -> None:
@@ -156,11 +157,11 @@ def check_dimension(target: Target, dimension: int, model: str) -> None:
 
 def check_unchanged(connection: Connection, target: Target) -> None:
     """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
-    row = connection.execute("SELECT to_regclass(%s)::oid", [target.table.as_string(connection)]).fetchone()
-    if row != (target.oid,):
+    oid = scalar(connection, "SELECT to_regclass(%s)::oid", [target.table.as_string(connection)])
+    if oid != target.oid:
         raise StoreError(f"{target.title} was renamed or made anew while it was filled: run again")
-    kind, dimension, _ = _vector_type(connection, target.oid, target.vector)
-    if (kind, dimension) != (target.kind, target.dimension):
+    vector = _vector_type(connection, target.oid, target.vector)
+    if (vector.kind, vector.dimension) != (target.kind, target.dimension):
         raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
 
 
@@ -169,7 +170,7 @@ def has_triggers(connection: Connection, target: Target) -> bool:
     query = """
         SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
                        OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid))))"""
-    return bool((connection.execute(query, {"oid": target.oid}).fetchone() or (True,))[0])
+    return bool(scalar(connection, query, {"oid": target.oid}))
 
 
 def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
@@ -193,7 +194,7 @@ def create_column(connection: Connection, url: str, target: Target, dimension: i
             f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "
             f"{statement.as_string(connection)}"
         ) from error
-    _, _, number = _vector_type(connection, target.oid, target.vector)
+    number = _vector_type(connection, target.oid, target.vector).number
     return replace(target, missing=False, dimension=dimension, number=number)
 
 
@@ -281,16 +282,23 @@ def full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict
     return {name: found[name] for name in columns}
 
 
-def _vector_type(connection: Connection, oid: int, column: str) -> tuple[str, int | None, int]:
-    """A column's type, its dimension, and its number."""
-    row = connection.execute(
-        """SELECT t.typname, a.atttypmod, a.attnum FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-           WHERE a.attrelid = %s AND a.attname = %s""",
-        [oid, column],
-    ).fetchone()
-    if row is None:
+class _VectorColumn(NamedTuple):
+    """The same as of `Target`."""
+
+    kind: str
+    dimension: int | None
+    number: int
+
+
+def _vector_type(connection: Connection, oid: int, column: str) -> _VectorColumn:
+    """What a column is."""
+    query = """
+        SELECT t.typname, CASE WHEN a.atttypmod > 0 THEN a.atttypmod END, a.attnum
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attname = %s"""
+    found = records(connection, _VectorColumn, query, [oid, column])
+    if not found:
         raise StoreError(f"column {column} is gone: run again")
-    return str(row[0]), row[1] if row[1] > 0 else None, int(row[2])
+    return found[0]
 
 
 # Whether the index is the primary key's, and its columns in their order, which pages are read by.

@@ -13,10 +13,10 @@ from typing import Any, Final
 from embedmill.storage.catalog import Registered
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
-from embedmill.storage.sqlite.table.database import Database
+from embedmill.storage.sqlite.table.database import Database, key_of
 from embedmill.storage.sqlite.table.identity import marks
 from embedmill.storage.sqlite.table.sql_parts import bound, damaged
-from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.statements import CarriedRow, Statements
 from embedmill.storage.sqlite.table.target import Target, column_names
 
 CARRIED: Final = "embedmill_carried"
@@ -53,12 +53,12 @@ def carry(database: Database, target: Target, found: Registered) -> None:
     keys = list(target.key_names) if guessed else keys
     statements = Statements(target, CARRIED, "")
     key = _plain([f"t.{quoted(name)}" for name in keys]) if keys else "NULL"
-    for page in database.pages(lambda after: statements.carried(key, after), None, 3, content=0):
-        for content, vector, plain_key, *own in page:
-            mark = _mark(database, content, vector, plain_key, by_key=bool(keys), by_text=guessed or not keys)
+    for page in database.pages(lambda after: statements.carried(key, after), None, CarriedRow):
+        for row in page:
+            mark = _mark(database, row, by_key=bool(keys), by_text=guessed or not keys)
             if mark is not None:
                 with database.reading() as db:
-                    db.execute(statements.carry(tuple(own)), {**mark, **bound(tuple(own))})
+                    db.execute(statements.carry(key_of(row)), {**mark, **bound(key_of(row))})
 
 
 def _plain(names: Sequence[str]) -> str:
@@ -66,17 +66,16 @@ def _plain(names: Sequence[str]) -> str:
     return " || char(31) || ".join(f"CAST({name} AS TEXT)" for name in names)
 
 
-def _mark(
-    database: Database, content: Any, vector: Any, key: str | None, *, by_key: bool, by_text: bool
-) -> dict[str, Any] | None:
+def _mark(database: Database, row: CarriedRow, *, by_key: bool, by_text: bool) -> dict[str, Any] | None:
     """The mark of a row; of several that of its present text."""
+    content, vector, key = row.content, row.vector, row.older_key
     found: list[dict[str, Any]] = []
     present = None if content is None else digest(content)
     names = _COLUMNS.split(", ")
 
     def look(condition: str, **values: Any) -> None:
         query = f"SELECT {_COLUMNS} FROM temp.embedmill_older WHERE {condition} ORDER BY id LIMIT 100"  # noqa: S608
-        found.extend(dict(zip(names, row, strict=True)) for row in database.fetch(query, values))
+        found.extend(dict(zip(names, mark, strict=True)) for mark in database.fetch(query, values))
 
     if isinstance(vector, bytes):
         look("print = :print", print=print_of(vector))

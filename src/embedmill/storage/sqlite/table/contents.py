@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from hashlib import sha256
 from typing import Final
 
 from embedmill.core.rows import too_long
@@ -18,13 +18,13 @@ _SURROGATE: Final = re.compile("[\udc80-\udcff]")
 def digest(content: Content) -> bytes:
     """SHA-256 of a text, as `embedmill.core.documents.text_hash` makes it; another for a BLOB of the same bytes."""
     if isinstance(content, bytes):
-        return hashlib.sha256(b"BLOB\0" + content).digest()
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).digest()
+        return sha256(b"BLOB\0" + content).digest()
+    return sha256(content.encode("utf-8", "surrogateescape")).digest()
 
 
 def print_of(vector: bytes) -> bytes:
     """What a vector is known by: a hash of it."""
-    return hashlib.sha256(vector).digest()[:16]
+    return sha256(vector).digest()[:16]
 
 
 def is_text(content: Content) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import LARGE_PAGE, Key
@@ -29,6 +31,27 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup",
     sqlite3.SQLITE_NOTADB: ": it is no SQLite database; give another --store",
 }
+
+
+class NamedRow(Protocol):
+    """A named tuple for the rows of a statement. The columns of the key, of any number, follow those with a name."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """The names."""
+
+
+R = TypeVar("R", bound=NamedRow)
+
+
+def named(kind: type[R], rows: Iterable[tuple[Any, ...]]) -> list[R]:
+    """The rows of a statement by name: as they are, since a key that is taken out of each row would be felt."""
+    return list(map(partial(tuple.__new__, cast(Any, kind)), rows))
+
+
+def key_of(row: NamedRow) -> Key:
+    """The key of a row."""
+    return cast(Any, row)[len(row._fields) :]  # type: ignore[no-any-return]
 
 
 class Database:
@@ -122,27 +145,26 @@ class Database:
         self,
         statement: Callable[[Key | None], str],
         after: Key | None,
-        key_from: int,
+        kind: type[R],
         *,
         first: int = PAGE,
-        content: int | None = None,
         values: Mapping[str, Any] | None = None,
-    ) -> Iterator[list[tuple[Any, ...]]]:
+    ) -> Iterator[list[R]]:
         """The rows of a statement for those behind a key, in short reads; none is open while a page is looked at.
 
-        The key stands in the rows from column `key_from` on, a text or BLOB of any length in the column `content`. The
-        first page has at most `first` rows; they grow, since where few rows are of use many are looked at, unless they
-        are large. Raises `Stopped` where the run is stopped.
+        The first page has at most `first` rows; they grow, since where few rows are of use many are looked at, unless
+        their `content`, a text or BLOB of any length, is large. Raises `Stopped` where the run is stopped.
         """
+        content = attrgetter("content") if hasattr(kind, "content") else None
         limit = first if content is None else min(first, _FIRST_PAGE)
         while True:
-            page = self.scan(statement(after), {**(values or {}), **bound(after or ()), "limit": limit})
+            page = named(kind, self.scan(statement(after), {**(values or {}), **bound(after or ()), "limit": limit}))
             if page:
                 yield page
             if len(page) < limit:
                 return
-            after = page[-1][key_from:]
-            if content is not None and sum(len(row[content] or "") for row in page) > LARGE_PAGE:
+            after = key_of(page[-1])
+            if content is not None and sum(map(len, filter(None, map(content, page)))) > LARGE_PAGE:
                 limit = max(limit // 2, 1)
             else:
                 limit = max(limit, min(2 * limit, PAGE))

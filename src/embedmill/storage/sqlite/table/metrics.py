@@ -13,8 +13,13 @@ from embedmill.core.rows import Key, Metrics
 from embedmill.storage import columns as naming
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.contents import digest, is_text
-from embedmill.storage.sqlite.table.database import PAGE, Database
-from embedmill.storage.sqlite.table.metrics_statements import CREATE_FREQUENCIES, DROP_FREQUENCIES, MetricsStatements
+from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
+from embedmill.storage.sqlite.table.metrics_statements import (
+    CREATE_FREQUENCIES,
+    DROP_FREQUENCIES,
+    MeasuredRow,
+    MetricsStatements,
+)
 from embedmill.storage.sqlite.table.sql_parts import bound, declared
 from embedmill.storage.sqlite.table.target import column_names, folded
 
@@ -85,11 +90,10 @@ class SqliteMetrics:
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""
         found: list[tuple[Key, str]] = []
-        for page in self._database.pages(self._statements.measured, after, 2, content=0):
+        for page in self._database.pages(self._statements.measured, after, MeasuredRow):
             for row in page:
-                content = row[0]
-                if (row[1] is None or digest(content) != row[1]) and is_text(content):
-                    found.append((row[2:], content))
+                if (row.hash is None or digest(row.content) != row.hash) and is_text(row.content):
+                    found.append((key_of(row), row.content))
                     if len(found) == limit:
                         return found
         return found

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.sql_parts import Parts, declared
+
+
+class MeasuredRow(NamedTuple):
+    """A row of the table that has a text."""
+
+    content: Any
+    hash: bytes | None  # of what was measured
 
 
 class MetricsStatements(Parts):
@@ -25,7 +32,7 @@ class MetricsStatements(Parts):
         return self.fill("DROP TABLE {metrics}")
 
     def measured(self, after: Key | None) -> str:
-        """A page of rows that have a text: content, the hash of what was measured, keys."""
+        """A page of `MeasuredRow`."""
         return self.fill(_MEASURED, behind=self.behind(after))
 
     def measure(self, key: Key) -> str:

@@ -3,19 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.table.sql_parts import Parts, declared
 
-# How a row stands, in the first column of `Statements.standings`.
-WITHOUT_TEXT: Final = 0
-FOREIGN: Final = 1  # has a vector that embedmill did not write
-HELD: Final = 2
-FAILED: Final = 3
-DUE: Final = 4  # has no vector, or one of another space
-WRITTEN: Final = 5  # of this space, or of another by a run that began after this one
+
+class RowState(IntEnum):
+    """How a row stands."""
+
+    WITHOUT_TEXT = 0
+    UNMANAGED = 1  # has a vector that embedmill did not write
+    HELD = 2
+    FAILED = 3
+    DUE = 4  # has no vector, or one of another space
+    WRITTEN = 5  # of this space, or of another by a run that began after this one
+
+
+_STATES: Final = {state.name: str(int(state)) for state in RowState}
+
+
+# The rows that the statements give; where several are given their key follows.
+
+
+class Standing(NamedTuple):
+    """A row of the table as it was when it was looked at, and what is known of it."""
+
+    state: int  # a `RowState`
+    content: Any  # as in `embedmill.storage.sqlite.table.contents`; None where it is not of interest
+    mark: int | None  # the mark's id; where there is none, all that follows is None too
+    run: int
+    held: int
+    hash: bytes
+    cause: str | None
+
+
+class CarriedRow(NamedTuple):
+    """A row of the table that may be known by older marks."""
+
+    content: Any
+    vector: Any
+    older_key: str | None  # as one text
+
+
+class ValueRow(NamedTuple):
+    """What stands in the vector column."""
+
+    kind: str  # as SQLite's typeof tells
+    size: int  # in bytes
+
+
+class FailureRow(NamedTuple):
+    """A failure on record."""
+
+    cause: str
+    message: str
+    attempts: int
+
+
+class StoredRow(NamedTuple):
+    """A row that has a vector of a space."""
+
+    content: Any
+    hash: bytes  # of what was embedded
+    vector: bytes
 
 
 class Statements(Parts):
@@ -32,7 +85,7 @@ class Statements(Parts):
         ]
 
     def carried(self, key: str, after: Key | None) -> str:
-        """A page of rows: content, vector, an expression, keys."""
+        """A page of `CarriedRow`; `key` is the expression that gives the older key."""
         return self.fill(_CARRIED, key=key, behind=self.behind(after))
 
     def carry(self, key: Key) -> str:
@@ -57,7 +110,7 @@ class Statements(Parts):
         return self.fill("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
 
     def values(self, after: Key | None) -> str:
-        """A page of rows: type and size of what is in the vector column, keys."""
+        """A page of `ValueRow`."""
         return self.fill(_VALUES, behind=self.behind(after))
 
     @computed_once
@@ -72,25 +125,25 @@ class Statements(Parts):
 
     @computed_once
     def sample_stored(self) -> str:
-        """Rows that have a vector of a space, at random: content, hash of what was embedded, vector, keys."""
+        """`StoredRow`, at random."""
         return self.fill(_SAMPLE_STORED)
 
     # Rows that need a vector
 
     def standings(self, after: Key | None, dead: Iterable[int]) -> str:
-        """A page of rows: how it stands, content, the mark's id, run, whether held, hash and cause, keys.
+        """A page of `Standing`.
 
         What the `dead` runs held is anybody's; a run that is not known to be dead may have begun just now.
         """
-        return self.fill(_STANDING + _STANDINGS, behind=self.behind(after), dead=_list(dead))
+        return self.fill(_STANDING + _STANDINGS, behind=self.behind(after), dead=_list(dead), **_STATES)
 
     def left_behind(self, dead: Iterable[int]) -> str:
-        """The same of rows that dead runs held."""
-        return self.fill(_STANDING + _LEFT_BEHIND, dead=_list(dead))
+        """`Standing` of rows that dead runs held."""
+        return self.fill(_STANDING + _LEFT_BEHIND, dead=_list(dead), **_STATES)
 
     def bare_standings(self, after: Key | None) -> str:
-        """The same where no marks are known."""
-        return self.fill(_BARE_STANDINGS, behind=self.behind(after))
+        """A page of `Standing` where no marks are known."""
+        return self.fill(_BARE_STANDINGS, behind=self.behind(after), **_STATES)
 
     @computed_once
     def claim(self) -> str:
@@ -143,7 +196,7 @@ class Statements(Parts):
         return self.fill(_FAIL)
 
     def failures(self, after: Key | None) -> str:
-        """A page of failures, in the order of their keys."""
+        """A page of `FailureRow`, in the order of their keys."""
         place = f"AND ({self.names['keys_of_marks']}) > ({self.given(after)})" if after else ""
         return self.fill(_FAILURES, behind=place)
 
@@ -232,15 +285,14 @@ SELECT typeof({vector}), coalesce(length({vector}), 0), {table_keys}
 FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 
-# The numbers are those above.
 _STANDING: Final = """
-SELECT CASE WHEN {text} IS NULL THEN 0
-            WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN 4 ELSE 1 END
-            WHEN m.held AND m.run NOT IN ({dead}) THEN 2
-            WHEN m.cause IS NOT NULL THEN 3
-            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN 5
-            WHEN m.space IS NOT :space OR {vector} IS NULL THEN 4
-            ELSE 5 END,
+SELECT CASE WHEN {text} IS NULL THEN {WITHOUT_TEXT}
+            WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN {DUE} ELSE {UNMANAGED} END
+            WHEN m.held AND m.run NOT IN ({dead}) THEN {HELD}
+            WHEN m.cause IS NOT NULL THEN {FAILED}
+            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN {WRITTEN}
+            WHEN m.space IS NOT :space OR {vector} IS NULL THEN {DUE}
+            ELSE {WRITTEN} END,
        {content}, m.id, CAST(m.run AS INTEGER), m.held, m.hash, m.cause, {table_keys}
 """
 
@@ -260,7 +312,7 @@ WHERE m.held AND m.run <> :run AND m.run NOT IN ({dead})
 """
 
 _BARE_STANDINGS: Final = """
-SELECT CASE WHEN {text} IS NULL THEN 0 WHEN {vector} IS NULL THEN 4 ELSE 1 END,
+SELECT CASE WHEN {text} IS NULL THEN {WITHOUT_TEXT} WHEN {vector} IS NULL THEN {DUE} ELSE {UNMANAGED} END,
        NULL, NULL, NULL, NULL, NULL, NULL, {table_keys}
 FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """

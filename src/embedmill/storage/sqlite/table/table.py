@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, Final
 
 from embedmill.core.errors import RowsRefused, StoreError, UsageError
@@ -21,16 +22,15 @@ from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.table import catalog as registry
 from embedmill.storage.sqlite.table import runs, vectors
-from embedmill.storage.sqlite.table import statements as standing
 from embedmill.storage.sqlite.table.carrying import CARRIED, carry
 from embedmill.storage.sqlite.table.contents import digest, is_text, print_of, unfit
-from embedmill.storage.sqlite.table.database import PAGE, Database
+from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
 from embedmill.storage.sqlite.table.identity import Schema, version
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.metrics import SqliteMetrics
 from embedmill.storage.sqlite.table.metrics_statements import MetricsStatements
 from embedmill.storage.sqlite.table.sql_parts import bound
-from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
 from embedmill.storage.sqlite.table.target import column_names, find, folded, has_triggers
 from embedmill.storage.stale import warn_of_kept
 
@@ -40,13 +40,10 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 """Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
 
 
+# Asked for each row: looked up in their class, as Python before 3.12 does it, they would take three times as long.
+_WITHOUT_TEXT, _UNMANAGED, _HELD, _FAILED, _DUE, _WRITTEN = RowState
+
 _KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
-
-_Seen = tuple[Any, ...]
-"""A row as it was when it was looked at: how it stands, content, mark's id, run, whether held, hash, cause, and key."""
-
-_KEY: Final = 7
-"""Where its key begins there."""
 
 
 class SqliteTable(Closing):
@@ -180,42 +177,36 @@ class SqliteTable(Closing):
                 with self._database.reading() as db:
                     self._check_same(db)
                 return claimed
-            after = seen[-1][_KEY:]
+            after = key_of(seen[-1])
 
-    def _due(self, after: Key | None, limit: int) -> list[_Seen]:
+    def _due(self, after: Key | None, limit: int) -> list[Standing]:
         """The next rows that nobody holds and that need a vector."""
-        seen: list[_Seen] = []
-        for page in self._standings(after, limit):
-            for row in page:
-                if self._is_due(row):
-                    seen.append(row)
-                    if len(seen) == limit:
-                        return seen
-        return seen
+        rows = chain.from_iterable(self._standings(after, limit))
+        return list(islice(filter(self._is_due, rows), limit))
 
-    def _is_due(self, row: _Seen) -> bool:
-        stands: int = row[0]
-        if stands == standing.WRITTEN:
-            return bool(digest(row[1]) != row[5]) or row[3] < self._redone_from
-        if stands == standing.FAILED:
-            tried = row[3] == self._parameters["run"]
-            return (self._again and not tried) or bool(digest(row[1]) != row[5])
-        return stands == standing.DUE or (stands == standing.FOREIGN and self._overwrite)
+    def _is_due(self, row: Standing) -> bool:
+        state = row.state
+        if state == _WRITTEN:
+            return digest(row.content) != row.hash or row.run < self._redone_from
+        if state == _FAILED:
+            tried = row.run == self._parameters["run"]
+            return (self._again and not tried) or digest(row.content) != row.hash
+        return state == _DUE or (state == _UNMANAGED and self._overwrite)
 
-    def _claim(self, seen: Sequence[_Seen]) -> list[Row]:
+    def _claim(self, seen: Sequence[Standing]) -> list[Row]:
         """Those of the rows that no other run has claimed since they were seen."""
         rows: list[Row] = []
         if not seen:
             return rows
         with self._changing() as db:
-            for _, content, mark, run, held, hash_, _, *key_list in seen:
-                key = tuple(key_list)
+            for row in seen:
+                content, mark, key = row.content, row.mark, key_of(row)
                 values = {"run": self._parameters["run"], "hash": digest(content)}
                 if mark is None:
                     new = db.execute(self._statements.claim_new(key), values | bound(key))
-                    claimed, mark = new.rowcount == 1, new.lastrowid
+                    claimed, mark = new.rowcount == 1, new.lastrowid or 0
                 else:
-                    values |= {"mark": mark, "seen_run": run, "seen_held": held, "seen_hash": hash_}
+                    values |= {"mark": mark, "seen_run": row.run, "seen_held": row.held, "seen_hash": row.hash}
                     claimed = db.execute(self._statements.claim, values).rowcount == 1
                 if claimed:
                     cause = unfit(content, self._longest)
@@ -233,26 +224,27 @@ class SqliteTable(Closing):
         dead = self._dead()
         ((held,),) = self._database.fetch(self._statements.held_elsewhere(dead), self._parameters)
         left = self._database.fetch(self._statements.left_behind(dead), self._parameters | {"limit": PAGE})
-        return int(held) + sum(map(self._is_due, left))
+        return int(held) + sum(map(self._is_due, named(Standing, left)))
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
         rows = left = without = foreign = failures = empty = 0
+        this_run = self._parameters["run"]
         for page in self._standings(None, PAGE):
             for row in page:
-                stands = row[0]
-                if stands == standing.WITHOUT_TEXT:
+                state = row.state
+                if state == _WITHOUT_TEXT:
                     without += 1
                     continue
                 rows += 1
-                due = self._is_due(row)
                 # What this run has done already counts as left: so it was when the run began.
-                ours = row[3] == self._parameters["run"]
-                left += due or ours or stands == standing.HELD
-                foreign += stands == standing.FOREIGN and not due
-                failed = stands == standing.FAILED and not ours and not due
-                failures += failed
-                empty += failed and row[6] == EMPTY_TEXT
+                if state == _HELD or row.run == this_run or self._is_due(row):
+                    left += 1
+                elif state == _UNMANAGED:
+                    foreign += 1
+                elif state == _FAILED:
+                    failures += 1
+                    empty += row.cause == EMPTY_TEXT
         return Counts(rows, left, without, foreign, failures, empty)
 
     def noted(self) -> Noted:
@@ -288,9 +280,12 @@ class SqliteTable(Closing):
             return []
         found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
         stored = [
-            Stored(tuple(key), content, vectors.decode(blob))
-            for content, claimed, blob, *key in found
-            if digest(content) == claimed and is_text(content) and len(content) <= self._longest and len(blob) % 4 == 0
+            Stored(key_of(row), row.content, vectors.decode(row.vector))
+            for row in named(StoredRow, found)
+            if digest(row.content) == row.hash
+            and is_text(row.content)
+            and len(row.content) <= self._longest
+            and len(row.vector) % 4 == 0
         ]
         return stored[:limit]
 
@@ -425,9 +420,9 @@ class SqliteTable(Closing):
         """The rows that have failed, in the order of their keys."""
         if self._known() is None:
             return
-        for page in self._database.pages(self._statements.failures, None, 3):
-            for cause, message, attempts, *key in page:
-                yield RowFailure(shown(tuple(key)), Cause(cause, message), attempts)
+        for page in self._database.pages(self._statements.failures, None, FailureRow):
+            for row in page:
+                yield RowFailure(shown(key_of(row)), Cause(row.cause, row.message), row.attempts)
 
     def hurry(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
@@ -465,7 +460,7 @@ class SqliteTable(Closing):
         before = self._registered.before if self._registered else None
         self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])
 
-    def _standings(self, after: Key | None, first: int) -> Iterator[list[_Seen]]:
+    def _standings(self, after: Key | None, first: int) -> Iterator[list[Standing]]:
         """How the rows behind a key stand (see `embedmill.storage.sqlite.table.statements.Statements.standings`)."""
         statement = self._statements.bare_standings
         if self._known():
@@ -474,7 +469,7 @@ class SqliteTable(Closing):
             def statement(after: Key | None) -> str:
                 return self._statements.standings(after, dead)
 
-        return self._database.pages(statement, after, _KEY, first=first, content=1, values=self._parameters)
+        return self._database.pages(statement, after, Standing, first=first, values=self._parameters)
 
 
 def _check_index(wanted: IndexOptions) -> None:

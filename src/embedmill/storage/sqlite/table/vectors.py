@@ -7,7 +7,7 @@ import numpy as np
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.vectors import Vector
 from embedmill.storage.sqlite.table.database import Database
-from embedmill.storage.sqlite.table.statements import Statements
+from embedmill.storage.sqlite.table.statements import Statements, ValueRow
 from embedmill.storage.sqlite.table.target import Target
 
 
@@ -25,10 +25,10 @@ def first(database: Database, statements: Statements) -> tuple[str, int]:
     """Type and size in bytes of the first value in the column; "null" where there is none."""
     target = statements.target
     if target.vector and not target.missing:
-        for page in database.pages(statements.values, None, 2):
-            for kind, size, *_ in page:
-                if kind != "null":
-                    return kind, size
+        for page in database.pages(statements.values, None, ValueRow, first=10):
+            for row in page:
+                if row.kind != "null":
+                    return row.kind, row.size
     return "null", 0
 
 
