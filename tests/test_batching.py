@@ -101,7 +101,7 @@ def test_an_executor_may_answer_with_an_equal_batch(how: str) -> None:
         for batch in list(calls):  # all of them, so that equal ones are under way at once
             yield Embedded(COPIES[how](batch), embedder.infer(batch))
 
-    vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, run)
+    vectors, causes = embed_list(texts, embedder.fingerprint.space, embedder.encode, run)
     np.testing.assert_allclose(vectors, embedder.embed(texts), rtol=0, atol=2e-6)
     assert not causes
 

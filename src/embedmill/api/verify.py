@@ -145,12 +145,11 @@ def _compare(
             here = embedder.fingerprint.space
             if here.id != held.space:
                 return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
-            vectors, causes = embed_list(texts, embedder.dimension, embedder.encode, InlineExecutor(embedder).run)
+            vectors, causes = embed_list(texts, here, embedder.encode, InlineExecutor(embedder).run)
     except ModelUnusable:
         raise
     except EmbedmillError as error:
         return str(error)
-    causes = EmbeddingValidator(here.dimension, here.normalize).check(vectors) | dict(causes)
     with np.errstate(invalid="ignore", over="ignore"):
         lengths = np.linalg.norm(stored, axis=1)
         far = np.linalg.norm(stored - vectors, axis=1) > most * np.linalg.norm(vectors, axis=1)

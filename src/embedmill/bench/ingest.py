@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Unpack
 
-import numpy as np
-
 from embedmill.api.assemble import parts
 from embedmill.api.ingest import LONGEST_TEXT, opened, width
 from embedmill.api.read_settings import read_settings
@@ -18,7 +16,7 @@ from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.executor import Stoppable
 from embedmill.core.reports import IngestReport
 from embedmill.core.rows import IndexOptions
-from embedmill.core.vectors import Batch
+from embedmill.engine.lists import embed_list
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.storage.driver import ScratchTable
 from embedmill.storage.registry import scratch_table
@@ -147,9 +145,7 @@ def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> Inges
         embedder, executor, _, _ = parts(chosen, stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
         table = stack.enter_context(opened(copy.name, place, create=True, index=IndexOptions("none")))
-        warm = Batch(("a",), (np.asarray(embedder.encode(["a"])[0]),))
-        for _ in executor.run([warm] * executor.workers):
-            pass
+        embed_list(["a"] * executor.workers, embedder.fingerprint.space, embedder.encode, executor.run, batch_size=1)
         ingestor = Ingestor(table, embedder, executor, batch=batch, batch_size=chosen.batch_size, width=width(chosen))
         stop.watch(ingestor)
         return ingestor.run()

@@ -2,119 +2,84 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
-from embedmill.core.spaces import Space
-from embedmill.core.vectors import Batch, Cause, Embedded, TokenIds, Vector
-from embedmill.engine.batching import Outstanding, batches
-from embedmill.engine.validation import EmbeddingValidator
+from embedmill.core.vectors import Cause, Vector
+from embedmill.engine.sink import HashedItem, Origin, Sink
 
-_RECENT = 8192
+RECENT = 8192
 """Vectors of this run that are remembered for equal texts; those further back are in the cache or the store."""
 
+Known = Callable[[Sequence[bytes]], Mapping[bytes, Vector]]
+"""The vectors that are known of these hashes."""
 
-class Piece(Protocol):
-    """What waits for a vector."""
-
-    @property
-    def hash(self) -> bytes:
-        """Of the text: equal texts have one vector."""
-
-    @property
-    def input(self) -> str:
-        """The text itself, as the model is given it."""
-
-    @property
-    def ids(self) -> TokenIds:
-        """The text's token ids."""
+H = TypeVar("H", bound=HashedItem)
 
 
-P = TypeVar("P", bound=Piece)
+class Deduplicator(Generic[H]):
+    """A sink around another one, which gives equal texts one vector; counts what comes of each item.
 
-
-class Matching(Generic[P]):
-    """Gives each piece its vector: of this run, of what is known from before, or of the model.
-
-    `found` is called with "embedded", "cached" or "duplicates", the piece and its ``(dimension,)`` vector; `failed`
-    with a piece that has none, and why. Each piece is told of once, equal ones all together.
+    Of equal items only the first is given to the model: what `accept` and `reject` are told of that, the sink is told
+    of all.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        known: Callable[[Sequence[bytes]], Mapping[bytes, Vector]],
-        found: Callable[[str, P, Vector], None],
-        failed: Callable[[P, Cause], None],
-    ) -> None:
-        self._validator = EmbeddingValidator(space.dimension, space.normalize)
+    def __init__(self, sink: Sink[H], known: Known, counts: Counter[str], *, recent: int | None = RECENT) -> None:
+        """`recent` vectors are remembered, or all."""
+        self._sink = sink
         self._known = known
-        self._found = found
-        self._failed = failed
-        self._waiting: dict[bytes, list[P]] = {}  # hash -> the piece that is embedded, then its equals
+        self._counts = counts
+        self._most_recent = recent
+        self._waiting: dict[bytes, list[H]] = {}  # hash -> the item that is embedded, then its equals
         self._recent: OrderedDict[bytes, Vector] = OrderedDict()
-        self._outstanding: Outstanding[list[P]] = Outstanding()
+        self._new: dict[bytes, Vector] = {}
 
-    def look_up(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
+    def lookup(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
         """What is known from before of texts that this run knows nothing of."""
         return self._known([key for key in hashes if key not in self._recent and key not in self._waiting])
 
-    def needs_model(self, piece: P, known: Mapping[bytes, Vector]) -> bool:
-        """Take a piece; True where it has to be embedded. `known` is what `look_up` has found for it."""
-        if piece.hash in self._waiting:
-            self._waiting[piece.hash].append(piece)
-        elif piece.hash in self._recent:
-            self._found("duplicates", piece, self._recent[piece.hash])
-        elif piece.hash in known:
-            self._found("cached", piece, known[piece.hash])
+    def admit(self, item: H, known: Mapping[bytes, Vector]) -> bool:
+        """Take an item; True where it has to be embedded. `known` is what `lookup` has found for it."""
+        key = item.hash
+        if key in self._waiting:
+            self._waiting[key].append(item)
+        elif key in self._recent:
+            self._give(item, self._recent[key], "duplicates")
+        elif key in known:
+            self._give(item, known[key], "cached")
         else:
-            self._waiting[piece.hash] = [piece]
+            self._waiting[key] = [item]
             return True
         return False
 
-    def calls(self, pieces: Iterator[P], *, most: int | None = None, patience: int | None = None) -> Iterator[Batch]:
-        """The pieces that need the model, as batches of nearly one length (see `embedmill.engine.batching`)."""
-        more = {} if patience is None else {"patience": patience}
-        for group in batches(pieces, lambda piece: len(piece.ids), most=most, **more):
-            batch = _as_batch(group)
-            self._outstanding.add(batch, group)
-            yield batch
-
-    def settle(self, embedded: Embedded) -> Mapping[bytes, Vector]:
-        """Give the pieces of a batch, and those equal to them, their vectors or their failures.
-
-        Returns the new vectors, by hash. Raises `UsageError` for what answers no batch of `calls`.
-        """
-        group = self._outstanding.take(embedded)
-        vectors = embedded.vectors
-        causes = self._validator.check(vectors) | dict(embedded.causes)
-        sound: dict[bytes, Vector] = {}
-        for row, piece in enumerate(group):
-            equals = self._waiting.pop(piece.hash)
-            if row in causes:
-                for same in equals:
-                    self._failed(same, causes[row])
-                continue
-            vector = vectors[row].copy()  # a row of its own: a view would keep the whole batch
-            sound[piece.hash] = vector
-            for name, same in zip(itertools.chain(["embedded"], itertools.repeat("duplicates")), equals, strict=False):
-                self._found(name, same, vector)
-        self._recent.update(sound)
-        while len(self._recent) > _RECENT:
+    def accept(self, item: H, vector: Vector, origin: Origin) -> None:
+        """Give an item, and those equal to it, the model's vector."""
+        vector = vector.copy()  # a row of its own: a view would keep the whole batch
+        self._counts["tokens"] += len(item.ids)
+        first, *equals = self._waiting.pop(item.hash)
+        self._give(first, vector, origin)
+        for same in equals:
+            self._give(same, vector, "duplicates")
+        self._new[item.hash] = self._recent[item.hash] = vector
+        if self._most_recent is not None and len(self._recent) > self._most_recent:
             self._recent.popitem(last=False)
-        return sound
 
-    def check_complete(self) -> None:
-        """Raise `UsageError` where the executor has ended, without having been told to, before it had answered all."""
-        self._outstanding.check()
+    def reject(self, item: H, cause: Cause) -> None:
+        """Let an item, and those equal to it, fail."""
+        for same in self._waiting.pop(item.hash):
+            self._counts["failed"] += 1
+            self._sink.reject(same, cause)
+
+    def take_new(self) -> Mapping[bytes, Vector]:
+        """The vectors that the model has given since this was asked last, by hash."""
+        new, self._new = self._new, {}
+        return new
 
     def unsettled(self) -> int:
-        """How many pieces still wait."""
+        """How many items still wait."""
         return sum(len(equals) for equals in self._waiting.values())
 
-
-def _as_batch(group: Sequence[Piece]) -> Batch:
-    """Pieces of nearly one length as a call to the model."""
-    return Batch(tuple(piece.input for piece in group), tuple(piece.ids for piece in group))
+    def _give(self, item: H, vector: Vector, origin: Origin) -> None:
+        self._counts[origin] += 1
+        self._sink.accept(item, vector, origin)

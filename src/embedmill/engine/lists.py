@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
 
 import numpy as np
 
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import EmbeddingError
 from embedmill.core.interfaces.embedder import TASKS, Embedder, Task
-from embedmill.core.vectors import Batch, Cause, Embedded, TokenIds, Vector, Vectors
-from embedmill.engine.batching import Outstanding, batches
+from embedmill.core.spaces import Space
+from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
+from embedmill.engine.run import RunBatches, embed_items
+from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
-from embedmill.engine.validation import EmbeddingValidator
 
 OnProgress = Callable[[int], None]
 """Told how many texts are done."""
@@ -43,7 +46,7 @@ def checked(texts: Iterable[str]) -> list[str]:
 def embed_all(
     texts: Iterable[str],
     embedder: Embedder,
-    run: Callable[[Iterable[Batch]], Iterable[Embedded]],
+    run: RunBatches,
     *,
     task: Task,
     on_progress: OnProgress | None = None,
@@ -65,12 +68,9 @@ def embed_all(
         )
         return encoded
 
-    vectors, causes = embed_list(listed, embedder.dimension, encode, run, on_progress)
-    validator = EmbeddingValidator(embedder.dimension, embedder.fingerprint.space.normalize)
-    causes = validator.check(vectors) | causes  # what has a cause already is NaN
+    vectors, causes = embed_list(listed, embedder.fingerprint.space, encode, run, on_progress=on_progress)
     warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
     if causes:
-        vectors[list(causes)] = np.nan
         raise _failed(len(listed), vectors, causes)
     return vectors
 
@@ -144,11 +144,40 @@ def _failed(total: int, vectors: Vectors, causes: Mapping[int, Cause], first: in
     )
 
 
+class ListedText(NamedTuple):
+    """A text of a list, as the embed loop takes it."""
+
+    row: int
+    input: str
+    ids: TokenIds
+
+
+class Array:
+    """A sink that is an array; the rows of what is rejected are NaN."""
+
+    def __init__(self, rows: int, dimension: int) -> None:
+        self.vectors: Vectors = np.full((rows, dimension), np.nan, np.float32)
+        self.causes: dict[int, Cause] = {}
+        self.done = 0
+
+    def accept(self, item: ListedText, vector: Vector, origin: Origin) -> None:
+        """Put the vector into its row."""
+        self.vectors[item.row] = vector
+        self.done += 1
+
+    def reject(self, item: ListedText, cause: Cause) -> None:
+        """Note the cause."""
+        self.causes[item.row] = cause
+        self.done += 1
+
+
 def embed_list(
     texts: Sequence[str],
-    dimension: int,
+    space: Space,
     encode: Callable[[Sequence[str]], Sequence[TokenIds]],
-    run: Callable[[Iterable[Batch]], Iterable[Embedded]],
+    run: RunBatches,
+    *,
+    batch_size: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[Vectors, dict[int, Cause]]:
     """Vectors of ``(len(texts), dimension)`` in the texts' order; NaN in the rows that have a cause.
@@ -156,27 +185,16 @@ def embed_list(
     `run` is an executor's, or does as one. `on_progress` is told after every batch how many texts are done. Raises
     `UsageError` where `run` does not answer each batch.
     """
-    vectors = np.full((len(texts), dimension), np.nan, np.float32)
-    causes: dict[int, Cause] = {}
-    rows: Outstanding[list[int]] = Outstanding()
+    array = Array(len(texts), space.dimension)
 
-    def encoded() -> Iterator[tuple[int, TokenIds]]:
+    def items() -> Iterator[ListedText]:
         for first in range(0, len(texts), _ENCODE_AT_ONCE):
-            yield from enumerate(encode(texts[first : first + _ENCODE_AT_ONCE]), start=first)
+            window = texts[first : first + _ENCODE_AT_ONCE]
+            yield from map(ListedText, itertools.count(first), window, encode(window))
 
-    def calls() -> Iterator[Batch]:
-        for group in batches(encoded(), lambda item: len(item[1])):
-            batch = Batch(tuple(texts[row] for row, _ in group), tuple(ids for _, ids in group))
-            rows.add(batch, [row for row, _ in group])
-            yield batch
-
-    done = 0
-    for embedded in run(calls()):
-        own = rows.take(embedded)
-        vectors[own] = embedded.vectors
-        causes.update({own[row]: cause for row, cause in embedded.causes.items()})
-        done += len(own)
+    def on_batch() -> None:
         if on_progress is not None:
-            on_progress(done)
-    rows.check()
-    return vectors, causes
+            on_progress(array.done)
+
+    embed_items(items(), run, array, space, batch_size=batch_size, on_batch=on_batch)
+    return array.vectors, array.causes

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor
-from embedmill.core.vectors import Batch, TokenIds
-from embedmill.engine.batching import batches
+from embedmill.core.vectors import TokenIds
+from embedmill.engine.lists import Array, ListedText
+from embedmill.engine.run import embed_items
 
 
 def seconds_for(
@@ -24,12 +25,11 @@ def seconds_for(
     """
     if not sample:
         return 0.0
+    items = [ListedText(row, text, ids) for row, (text, ids) in enumerate(sample)]
     loading = time.perf_counter()
     embedder.load()
-    groups = batches(sample, lambda each: len(each[1]), most=batch_size)
-    calls = [Batch(tuple(text for text, _ in group), tuple(ids for _, ids in group)) for group in groups]
     started = time.perf_counter()
-    for _ in executor.run(calls):
-        pass
-    speed = sum(call.tokens for call in calls) / (time.perf_counter() - started)
+    space = embedder.fingerprint.space
+    embed_items(items, executor.run, Array(len(items), space.dimension), space, batch_size=batch_size)
+    speed = sum(len(item.ids) for item in items) / (time.perf_counter() - started)
     return started - loading + tokens / speed

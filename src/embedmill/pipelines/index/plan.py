@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from embedmill.chunking.options import Chunking
 from embedmill.core.interfaces.cache import VectorCache
@@ -13,8 +12,10 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
+from embedmill.core.vectors import Cause, TokenIds, Vector
+from embedmill.engine.run import Run
+from embedmill.engine.sink import Origin
 from embedmill.engine.throughput import seconds_for
-from embedmill.pipelines.index.indexer import known_vectors
 from embedmill.pipelines.index.reader import Piece, Reader, ReadWhole
 from embedmill.pipelines.index.report import progress, report
 
@@ -42,37 +43,27 @@ def plan(
     """
     started = time.perf_counter()
     reader = Reader(source, store, embedder, chunking or Chunking(embedder.max_tokens), force=force)
-    counts: Counter[str] = Counter()
-    seen: set[bytes] = set()
-    sample: list[Piece] = []
-    sampled = read_bytes = 0
-    for group in reader.events():
-        pieces = [event for event in group if isinstance(event, Piece)]
-        known = known_vectors([piece.hash for piece in pieces], embedder, cache, store)
-        for piece in pieces:
-            counts["chunks"] += 1
-            if piece.hash in seen:
-                counts["duplicates"] += 1
-            elif piece.hash in known:
-                counts["cached"] += 1
-            else:
-                counts["embedded"] += 1
-                counts["tokens"] += len(piece.ids)
-                if sampled < _SAMPLE_TOKENS:
-                    sample.append(piece)
-                    sampled += len(piece.ids)
-            seen.add(piece.hash)
-        whole = [event.document for event in group if isinstance(event, ReadWhole)]
-        counts["documents"] += len(whole)
-        read_bytes += sum(document.state.size for document in whole)
-        on_progress(progress(reader, counts, read_bytes, executor, time.perf_counter() - started))
+    sample = _Sample()
+    run = Run(embedder, None, sample, cache=cache, store=store)
+    finished = finished_bytes = 0
+
+    def pieces() -> Iterator[Sequence[Piece]]:
+        nonlocal finished, finished_bytes
+        for group in reader.events():
+            yield [event for event in group if isinstance(event, Piece)]
+            whole = [event.document for event in group if isinstance(event, ReadWhole)]
+            finished += len(whole)
+            finished_bytes += sum(document.state.size for document in whole)
+            seconds = time.perf_counter() - started
+            on_progress(progress(reader, run.counts, finished, finished_bytes, executor, seconds))
+
+    run.embed(pieces())
     seconds = time.perf_counter() - started
-    texts = [(piece.input, piece.ids) for piece in sample]
-    embedding = seconds_for(counts["tokens"], texts, embedder, executor, batch_size)
+    embedding = seconds_for(run.counts["tokens"], sample.texts, embedder, executor, batch_size)
     return report(
         source,
         reader,
-        counts,
+        run.counts,
         embedder,
         executor,
         stages=reader.seconds,
@@ -83,3 +74,19 @@ def plan(
         dry_run=True,
         estimated_seconds=round(seconds + embedding, 1),
     )
+
+
+class _Sample:
+    """A sink that keeps the first texts that the model would be given."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, TokenIds]] = []
+        self._tokens = 0
+
+    def accept(self, piece: Piece, vector: Vector, origin: Origin) -> None:
+        if origin == "embedded" and self._tokens < _SAMPLE_TOKENS:
+            self.texts.append((piece.input, piece.ids))
+            self._tokens += len(piece.ids)
+
+    def reject(self, piece: Piece, cause: Cause) -> None:
+        raise AssertionError("nothing is embedded that could fail")

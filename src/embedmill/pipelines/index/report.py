@@ -42,11 +42,16 @@ def report(
 
 
 def progress(
-    reader: Reader, counts: Mapping[str, int], finished_bytes: int, executor: Executor, seconds: float
+    reader: Reader,
+    counts: Mapping[str, int],
+    finished: int,
+    finished_bytes: int,
+    executor: Executor,
+    seconds: float,
 ) -> Progress:
-    """How far a run has come."""
+    """How far a run has come; so many documents were finished, and so many bytes."""
     return Progress(
-        documents=reader.unchanged + counts["documents"],
+        documents=reader.unchanged + finished,
         bytes=reader.passed_bytes + finished_bytes,
         unchanged=reader.unchanged,
         chunks=counts["chunks"],

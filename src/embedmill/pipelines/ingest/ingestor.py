@@ -16,21 +16,21 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
 from typing import Any, Final
 
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import Stopped
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import Embedder
-from embedmill.core.interfaces.executor import TO_FINISH, Executor
+from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress, IngestReport
 from embedmill.core.rows import EMPTY_TEXT, LARGE_PAGE, Key, Row, shown
 from embedmill.core.vectors import Cause, Vector
-from embedmill.engine.dedup import Matching
+from embedmill.engine.run import Run
+from embedmill.engine.stopping import Stopping
 from embedmill.engine.unread import is_unread
 from embedmill.pipelines.ingest.metrics import measure_rows
 from embedmill.pipelines.ingest.report import table_report
@@ -96,15 +96,11 @@ class Ingestor:
         self._truncate = truncate
         self._metrics = metrics
         self._lock_patience = lock_patience
-        self._stopping = threading.Event()
+        self._stopping = Stopping(executor, table, cache)
 
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; what has been embedded is written."""
-        self._stopping.set()
-        self._executor.hurry(TO_FINISH)
-        self._table.hurry(TO_FINISH)
-        if self._cache is not None:
-            self._cache.hurry(TO_FINISH)
+        self._stopping.stop()
 
     def run(
         self,
@@ -130,14 +126,14 @@ class Ingestor:
         with Writers(table, state, self._width or NARROWEST, self._batch) as writers, suppress(Stopped):
             self._passes(state, writers)
         locked, removed, index = writers.give_up(), 0, ""
-        if locked and not self._stopping.is_set():
+        if locked and not self._stopping.asked():
             log.warning(
                 "%s: %s locked by another session%s: run again when it has ended",
                 table.name,
                 "1 row is" if locked == 1 else f"{locked:,} rows are",
                 f" ({who})" if (who := table.lockers()) else "",
             )
-        stopped = self._stopping.is_set
+        stopped = self._stopping.asked
         with suppress(Stopped):
             if not stopped():
                 removed = table.tidy()
@@ -157,7 +153,7 @@ class Ingestor:
         wait, longest = _LOOK_AGAIN
         changed, passes = -1, 0
         until, waited_for_others = math.inf, 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.asked():
             if passes < _PASSES and state.counts["changed"] > changed:
                 changed, passes = state.counts["changed"], passes + 1
                 self._pass(state, writers)
@@ -204,57 +200,54 @@ class Ingestor:
         pages: Queue[Page] = Queue((self._width or NARROWEST).ahead)
         tuning = Tuning(pages, writers) if self._width is None else None
         reader = threading.Thread(target=self._read, args=[state, pages], name="embedmill-read", daemon=True)
-        matching: Matching[RowPiece] = Matching(
-            self._embedder.fingerprint.space, self._known, writers.found, writers.failed
+        run = Run(
+            self._embedder,
+            self._executor,
+            writers,
+            cache=self._cache,
+            keep=self._keep,
+            counts=state.counts,
+            stopped=self._stopping.asked,
         )
+
+        def on_batch() -> None:
+            state.tell()
+            if tuning is not None:
+                tuning.adapt()
+
         before = state.counts["chunks"]
         reader.start()
         try:
             # A text waits for others of its length for at most so many: that bounds what is held in memory.
-            calls = matching.calls(
-                self._pieces(state, pages, matching, writers),
-                most=self._batch_size,
-                patience=self._batch * max(self._executor.workers, 2),
+            patience = self._batch * max(self._executor.workers, 2)
+            run.embed(
+                self._pieces(state, pages, writers), batch_size=self._batch_size, patience=patience, on_batch=on_batch
             )
-            embedding = time.perf_counter()
-            for embedded in self._executor.run(takewhile(lambda _: not self._stopping.is_set(), calls)):
-                new = matching.settle(embedded)
-                if self._cache is not None and new:
-                    self._cache.put_many(new, self._embedder.fingerprint)
-                state.tell()
-                if tuning is not None:
-                    tuning.adapt()
-            if not self._stopping.is_set():
-                matching.check_complete()
-            state.seconds["embed"] += time.perf_counter() - embedding
+            state.seconds["embed"] += run.seconds["embed"]
         finally:
             pages.fail(Closed())
             reader.join()
             state.seconds["wait for rows"] += pages.waited_to_get
-        state.counts["chunks"] -= matching.unsettled()  # of a run that was stopped: the next one counts them
         writers.flush()
         if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
             state.tell()
 
-    def _known(self, hashes: Sequence[bytes]) -> dict[bytes, Vector]:
-        return self._cache.get_many(hashes, self._embedder.fingerprint) if self._cache and hashes else {}
+    def _keep(self, vectors: Mapping[bytes, Vector]) -> None:
+        if self._cache is not None:
+            self._cache.put_many(vectors, self._embedder.fingerprint)
 
-    def _pieces(
-        self, state: State, pages: Queue[Page], matching: Matching[RowPiece], writers: Writers
-    ) -> Iterator[RowPiece]:
-        while not self._stopping.is_set():
+    def _pieces(self, state: State, pages: Queue[Page], writers: Writers) -> Iterator[Sequence[RowPiece]]:
+        """The rows to be embedded, page by page; the others fail."""
+        while not self._stopping.asked():
             try:
                 page = pages.get()
             except Closed:
                 return
-            known = matching.look_up([each.hash for each in page if isinstance(each, RowPiece)])
+            yield [each for each in page if isinstance(each, RowPiece)]
             for each in page:
-                state.counts["chunks"] += 1
                 if not isinstance(each, RowPiece):
-                    writers.refused(*each)
-                elif matching.needs_model(each, known):
-                    self._executor.start()
-                    yield each
+                    state.counts.update(chunks=1, failed=1)
+                    writers.fail(*each)
             state.tell()
 
     # The reader's thread
@@ -263,7 +256,7 @@ class Ingestor:
         after: Key | None = None
         limit = self._batch
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.asked():
                 started = time.perf_counter()
                 rows = self._table.claim(after, limit)
                 state.seconds["read"] += time.perf_counter() - started

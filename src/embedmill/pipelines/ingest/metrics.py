@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +10,11 @@ from typing import Final, TypeVar
 
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import Stopped
-from embedmill.core.interfaces.executor import TO_FINISH
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress, IngestReport
 from embedmill.core.rows import LARGE_PAGE, Counts, Key, Metrics
 from embedmill.core.vectors import TokenIds
+from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.ingest.report import table_report
 from embedmill.pipelines.ingest.text_metrics import measure
 from embedmill.runtime.streams import ordered, prefetch
@@ -73,12 +72,11 @@ class MetricsRun:
         self._batch = batch
         self._table = table
         self._encode = encode
-        self._stopping = threading.Event()
+        self._stopping = Stopping(table)
 
     def stop(self) -> None:
         """End the run early, from another thread or a signal handler; what is measured is written."""
-        self._stopping.set()
-        self._table.hurry(TO_FINISH)
+        self._stopping.stop()
 
     def run(self, on_progress: Callable[[IngestProgress], None] = lambda _: None) -> IngestReport:
         """Measure what needs it. Raises `StoreError`."""
@@ -93,7 +91,7 @@ class MetricsRun:
         def show(rows: int) -> None:
             on_progress(IngestProgress(rows, stands.rows, 0, 0, time.perf_counter() - started))
 
-        measured = measure_rows(table, self._encode, show, self._stopping.is_set, self._batch)
+        measured = measure_rows(table, self._encode, show, self._stopping.asked, self._batch)
         seconds = time.perf_counter() - started
         return table_report(
             table,
@@ -105,7 +103,7 @@ class MetricsRun:
             seconds=seconds,
             unchanged=max(stands.rows - measured, 0),
             removed=0,
-            interrupted=self._stopping.is_set(),
+            interrupted=self._stopping.asked(),
         )
 
 

@@ -17,6 +17,7 @@ from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress
 from embedmill.core.rows import Counts, Filled, Metrics, Row
 from embedmill.core.vectors import Cause, TokenIds, Vector
+from embedmill.engine.sink import Origin
 from embedmill.pipelines.ingest.width import NARROWEST, Waits, Width, next_width
 from embedmill.runtime.channel import Closed, Queue
 
@@ -42,7 +43,7 @@ class RowPiece:
 class _Found:
     """A row that has its vector, and where that came from."""
 
-    name: str  # "embedded", "cached" or "duplicates"
+    origin: Origin
     filled: Filled
 
 
@@ -148,22 +149,18 @@ class Writers:
 
     # From the model's side
 
-    def found(self, name: str, piece: RowPiece, vector: Vector) -> None:
+    def accept(self, piece: RowPiece, vector: Vector, origin: Origin) -> None:
         """A row has its vector."""
-        self._state.counts[name] += 1
-        if name == "embedded":
-            self._state.counts["tokens"] += len(piece.ids)
-        self._filled.append(_Found(name, Filled(piece.row, vector, piece.metrics)))
+        self._filled.append(_Found(origin, Filled(piece.row, vector, piece.metrics)))
         if len(self._filled) >= self._batch:
             self._hand_over()
 
-    def failed(self, piece: RowPiece, cause: Cause) -> None:
+    def reject(self, piece: RowPiece, cause: Cause) -> None:
         """A row has none."""
-        self.refused(piece.row, cause)
+        self.fail(piece.row, cause)
 
-    def refused(self, row: Row, cause: Cause) -> None:
+    def fail(self, row: Row, cause: Cause) -> None:
         """A row that cannot be embedded."""
-        self._state.counts["failed"] += 1
         self._failed.append((row, cause))
         if len(self._failed) >= self._batch:
             self._hand_over()
@@ -195,7 +192,7 @@ class Writers:
         """Leave the rows that others have locked to the next run; how many they are."""
         with self._state.lock:
             for each in self._locked:
-                self._state.counts[each.name] -= 1
+                self._state.counts[each.origin] -= 1
             self._state.counts["failed"] -= len(self._locked_failed)
             self._state.counts["chunks"] -= self.locked
             return self.locked
@@ -249,7 +246,7 @@ class Writers:
         measured = sum(each.filled.metrics is not None for each in written)
         with self._state.lock:
             self._locked += [each for each in rows if each.filled.row.mark in locked]
-            self._state.refused[rows[0].name] += refused and not locked
+            self._state.refused[rows[0].origin] += refused and not locked
             self._state.counts["changed"] += changed
             self._state.counts["measured"] += max(measured - changed, 0)
 
