@@ -1,7 +1,7 @@
 """From a model's name to its files, its card and its tokenizer."""
 
 from embedmill.models.architectures import COVERED
-from embedmill.models.architectures.architecture import Transformer
+from embedmill.models.architectures.encoder import Transformer
 from embedmill.models.card import Card, WeightFiles, read_card, weights_sha256
 from embedmill.models.files import ModelFiles
 from embedmill.models.head import Dense

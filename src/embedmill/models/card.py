@@ -20,7 +20,7 @@ from embedmill.core.interfaces.embedder import Task
 from embedmill.core.spaces import Space
 from embedmill.models import files as layout
 from embedmill.models.architectures import ARCHITECTURES, COVERED
-from embedmill.models.architectures.architecture import Transformer
+from embedmill.models.architectures.encoder import Transformer
 from embedmill.models.digest import file_sha256
 from embedmill.models.files import ModelFiles, read_modules, safetensors_files
 from embedmill.models.head import Dense, Pooling, read_head

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from embedmill.models.architectures.architecture import Architecture, Transformer, read_encoder
+from embedmill.models.architectures.architecture import Architecture
+from embedmill.models.architectures.encoder import Transformer, read_encoder
 from embedmill.models.json_config import Config
 
 if TYPE_CHECKING:

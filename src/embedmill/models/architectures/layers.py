@@ -10,7 +10,7 @@ import openvino as ov
 from openvino import opset15 as op
 
 from embedmill.core.errors import UnsupportedModel
-from embedmill.models.architectures.architecture import Transformer
+from embedmill.models.architectures.encoder import Transformer
 from embedmill.models.weights import Tensor, Weights
 
 Node = Any

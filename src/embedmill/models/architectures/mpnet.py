@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from embedmill.models.architectures.architecture import Architecture, Transformer, read_encoder
+from embedmill.models.architectures.architecture import Architecture
+from embedmill.models.architectures.encoder import Transformer, read_encoder
 from embedmill.models.json_config import Config
 
 if TYPE_CHECKING:
