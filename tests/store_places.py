@@ -1,4 +1,4 @@
-"""Where the tests of all stores put theirs: an SQLite file, or a schema of a PostgreSQL database."""
+"""Where the tests of all stores put theirs: an SQLite file, a schema of a PostgreSQL database, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ def postgres_place(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"url": request.getfixturevalue("own_database"), "schema": f"store {next(_numbers)}"}
 
 
+def memory_place(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {"url": f"memory:{next(_numbers)}"}
+
+
 PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # scheme -> where a new store may be
     "sqlite": sqlite_place,
     "postgresql": postgres_place,
+    "memory": memory_place,
 }
+
+DURABLE = [scheme for scheme in PLACES if scheme != "memory"]
+"""Those that outlive their process, and whose rows can be changed behind their back."""

@@ -24,6 +24,7 @@ from embedmill.storage.registry import driver_of, local_files, open_store
 from embedmill.storage.rooted import RootedStore
 from embedmill.storage.roots import Machine
 from samples import prose
+from store_places import DURABLE
 from troubled import TroubledEmbedder
 
 EVERYTHING = 10_000
@@ -255,6 +256,7 @@ def of_before(desk: Desk) -> None:
         connection.execute("DROP SCHEMA newer CASCADE")
 
 
+@pytest.mark.parametrize("place", DURABLE, indirect=True)
 def test_an_older_store_is_brought_up_to_date_without_a_model_call(desk: Desk) -> None:
     for name in ("proj/a.md", "proj/src/b.md", "docs/deep/c.md", "gone/d.md", "gone/e/f.md", "single.txt"):
         desk.write(name)

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from embedmill.core.documents import Chunk, Hit, Record, Replacement
 from embedmill.sources.files.selection import Selection
+from embedmill.storage.scores import Block, nearest
 from embedmill.storage.sqlite.store.exact import STRAY_ROWS
-from embedmill.storage.sqlite.store.matrix import Block, Matrix, nearest
+from embedmill.storage.sqlite.store.matrix import Matrix
 from embedmill.storage.sqlite.store.store import SqliteStore
 from store_samples import DIMENSION, fingerprint, record, replacement, state, vector
 

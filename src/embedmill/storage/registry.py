@@ -55,6 +55,7 @@ STORES: Final = (
         extra="postgres",
         modules=("psycopg", "psycopg_pool"),
     ),
+    StoreType("memory", "embedmill.storage.memory.driver"),
 )
 for _each in STORES:
     register(_each)

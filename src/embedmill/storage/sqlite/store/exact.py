@@ -15,15 +15,12 @@ import numpy as np
 
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
-from embedmill.storage.scores import Score
+from embedmill.storage.scores import Block, Ids, Mask, NotFinite, Score, nearest
 from embedmill.storage.sqlite.store.matrix import (
-    Block,
     Copy,
+    DamagedMatrix,
     Documents,
-    Ids,
-    Mask,
     Matrix,
-    nearest,
     open_matrix,
     write_matrix,
 )
@@ -87,7 +84,10 @@ class ExactSearch:
         view = self.prepare(connection, len(query))
         strays = _read(connection, view.strays, len(query)) if view.held is None else view.held
         blocks = (_only(documents, owners, block) for owners, block in strays)
-        ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k, score)
+        try:
+            ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k, score)
+        except NotFinite as error:
+            raise DamagedMatrix(str(error)) from error
         return list(zip(ids.tolist(), scores.tolist(), strict=True))
 
     def prepare(

@@ -24,17 +24,13 @@ from typing import IO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedmill.core.vectors import Vector, Vectors
-from embedmill.storage.scores import Score
-from embedmill.storage.scores import scores as scores_of
+from embedmill.core.vectors import Vectors
+from embedmill.storage.scores import Block, Ids, Mask
 
 log = logging.getLogger(__name__)
 
-Ids = NDArray[np.int64]
 Documents = NDArray[np.int64]
 """Shape ``(n, 3)``: id, uid and number of rows of each document, by id."""
-
-Mask = NDArray[np.bool_]
 
 MAGIC: Final = b"EMBMAT\x00\x01"  # the last byte is the layout's version
 
@@ -46,14 +42,6 @@ BLOCK_ROWS: Final = 131_072
 blocks of 2,048 rows and all at once; on busy ones each block costs, as the threads wait for each other."""
 
 _ABANDONED: Final = 3600.0  # seconds after which a temporary file can only be that of a killed process
-
-
-class Block(NamedTuple):
-    """Some rows to score."""
-
-    chunks: Ids  # (n,)
-    vectors: Vectors  # (n, dimension)
-    mask: Mask | None = None  # (n,): only these rows count; None for all
 
 
 class Matrix:
@@ -199,38 +187,3 @@ def _remove_abandoned(path: Path) -> None:
 
 class DamagedMatrix(Exception):
     """The matrix holds what the store never wrote: it is to be made anew."""
-
-
-def nearest(blocks: Iterable[Block], query: Vector, k: int, score: Score = "dot") -> tuple[Ids, NDArray[np.float32]]:
-    """Ids and scores of the `k` rows of the best score, best first; among equals the lower id.
-
-    Raises `DamagedMatrix` for a row that is not finite, which is never stored.
-    """
-    ids = np.empty(0, np.int64)
-    scores = np.empty(0, np.float32)
-    lowest = -np.inf
-    for chunks, vectors, mask in blocks:
-        scored = scores_of(vectors, query, score)
-        if not np.isfinite(scored.sum(dtype=np.float64)):
-            raise DamagedMatrix("a row is not finite")
-        # Only a row that reaches the k-th best so far can matter: after the first blocks these are few.
-        hopeful = scored >= lowest if mask is None else (scored >= lowest) & mask
-        rows = np.flatnonzero(hopeful)
-        if not len(rows):
-            continue
-        ids = np.concatenate([ids, chunks[rows]])
-        scores = np.concatenate([scores, scored[rows]])
-        if len(ids) >= k:
-            best = _best(ids, scores, k)
-            ids, scores = ids[best], scores[best]
-            lowest = scores.min()
-    order = np.lexsort((ids, -scores))
-    return ids[order], scores[order]
-
-
-def _best(ids: Ids, scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Which `k` rows are the best, in no order."""
-    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > kth)
-    equal = np.flatnonzero(scores == kth)
-    return np.concatenate([above, equal[np.argsort(ids[equal])[: k - len(above)]]])

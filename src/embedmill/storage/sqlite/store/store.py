@@ -21,8 +21,7 @@ from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.roots import Anchor
-from embedmill.storage.scores import Score, score_of
-from embedmill.storage.scores import scores as scores_of
+from embedmill.storage.scores import Ids, Score, score_of, score_rows
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import rows, unseen
@@ -36,7 +35,7 @@ from embedmill.storage.sqlite.store.database import (
 from embedmill.storage.sqlite.store.exact import ExactSearch
 from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.lock import WriterLock
-from embedmill.storage.sqlite.store.matrix import DamagedMatrix, Ids
+from embedmill.storage.sqlite.store.matrix import DamagedMatrix
 from embedmill.storage.sqlite.store.roots import SqliteRoots
 
 
@@ -325,7 +324,7 @@ class SqliteStore:
         )
         hits: dict[int, Hit] = {}
         for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
-            own = float(scores_of(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
+            own = float(score_rows(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
             if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
                 raise DamagedMatrix("a score is not that of the stored vector")
             hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
