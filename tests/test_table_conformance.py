@@ -12,12 +12,14 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import pytest
 
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import RowsRefused, SpaceMismatch, Stopped, StoreError, UsageError
+from embedmill.core.interfaces.table import Table
 from embedmill.core.rows import Counts, Row, RowFailure, shown
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import InlineExecutor
@@ -149,6 +151,84 @@ def test_rows_of_embedmills_own_are_overwritten_too(place: Place) -> None:
     with bound(place, overwrite=True) as table:  # it goes on with what did not come to its end
         assert [shown(row.key) for row in claimed(table)] == [("4",), ("5",)]
         assert claimed(table) == []
+
+
+_NEEDS_A_VECTOR = {
+    # What is known of a row: when it is embedded, if its text is the same and a vector is there, or is gone; if its
+    # text is another and a vector is there, or is gone. A row whose text is NULL never is.
+    "nothing": ("overwrite", "always", "overwrite", "always"),
+    "written": ("overwrite", "always", "always", "always"),
+    "written by this run": ("never", "always", "always", "always"),
+    "written for another space": ("always", "always", "always", "always"),
+    "written for another space by a later run": ("never", "never", "never", "never"),
+    "failed": ("again", "again", "always", "always"),
+    "failed in this run": ("never", "never", "always", "always"),
+    "claimed by a run that lives": ("never", "never", "never", "never"),
+    "claimed by a run that ended": ("always", "always", "always", "always"),
+    "failed, then claimed by a run that ended": ("again", "again", "always", "always"),
+}
+_KNOWN = list(_NEEDS_A_VECTOR)
+_CASES = [(text, vector) for text in ("same", "changed", "NULL") for vector in ("there", "gone")]
+
+
+class _Block:
+    """Rows of which the same is known, one for each of `_CASES`."""
+
+    def __init__(self, place: Place, known: str) -> None:
+        self._place = place
+        self.first = _KNOWN.index(known) * len(_CASES) + 1
+        for number in range(self.first, self.first + len(_CASES)):
+            place.execute("INSERT INTO docs (id, body) VALUES (?, ?)", number, f"text {number}")
+
+    def claim(self, table: Table) -> list[Row]:
+        before = self.first - 1
+        rows = table.claim((before if isinstance(self._place, SqlitePlace) else str(before),), len(_CASES))
+        assert [int(row.key[0]) for row in rows] == list(range(self.first, self.first + len(_CASES)))
+        return rows
+
+    def write(self, table: Table, model: str = "model") -> None:
+        assert table.write([filled(row, model=model) for row in self.claim(table)]) == 0
+
+    def fail(self, table: Table) -> None:
+        table.fail([(row, Cause("Bad", "it is bad")) for row in self.claim(table)])
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
+@pytest.mark.parametrize("again", [False, True], ids=["", "again"])
+def test_which_row_needs_a_vector(place: Place, again: bool, overwrite: bool) -> None:
+    place.docs()
+    with bound(place, model="other") as table:
+        _Block(place, "written for another space").write(table, "other")
+        table.note_filled()
+    failed = _Block(place, "failed, then claimed by a run that ended")
+    with bound(place, overwrite=True) as table:
+        _Block(place, "written").write(table)
+        _Block(place, "failed").fail(table)
+        failed.fail(table)
+        table.note_filled()
+    with bound(place, again=True) as table:
+        failed.claim(table)
+        _Block(place, "claimed by a run that ended").claim(table)
+    with bound(place) as holder, bound(place, again=again, overwrite=overwrite) as table:
+        _Block(place, "claimed by a run that lives").claim(holder)
+        _Block(place, "written by this run").write(table)
+        _Block(place, "failed in this run").fail(table)
+        with bound(place, model="other", overwrite=True) as later:
+            _Block(place, "written for another space by a later run").write(later, "other")
+        _Block(place, "nothing")
+        expected = set()
+        for number, (known, (text, vector_)) in enumerate(product(_KNOWN, _CASES), 1):
+            if text != "same":
+                body = None if text == "NULL" else "another text"
+                place.execute("UPDATE docs SET body = ? WHERE id = ?", body, number)
+            there = None if vector_ == "gone" else place.encode(vector("a vector"))
+            place.execute("UPDATE docs SET embedding = ? WHERE id = ?", there, number)
+            if text != "NULL":
+                when = _NEEDS_A_VECTOR[known][_CASES.index((text, vector_))]
+                if when == "always" or (when == "again" and again) or (when == "overwrite" and overwrite):
+                    expected.add((known, text, vector_))
+        numbers = [int(row.key[0]) - 1 for row in claimed(table)]
+        assert {(_KNOWN[each // len(_CASES)], *_CASES[each % len(_CASES)]) for each in numbers} == expected
 
 
 def test_texts_that_are_too_long_come_with_their_cause(place: Place) -> None:

@@ -19,7 +19,8 @@ class RowState(IntEnum):
     HELD = 2
     FAILED = 3
     DUE = 4  # has no vector, or one of another space
-    WRITTEN = 5  # of this space, or of another by a run that began after this one
+    WRITTEN = 5  # of this space
+    SUPERSEDED = 6  # of another space, by a run that began after this one: that run's to keep up to date
 
 
 _STATES: Final = {state.name: str(int(state)) for state in RowState}
@@ -290,7 +291,7 @@ SELECT CASE WHEN {text} IS NULL THEN {WITHOUT_TEXT}
             WHEN m.id IS NULL THEN CASE WHEN {vector} IS NULL THEN {DUE} ELSE {UNMANAGED} END
             WHEN m.held AND m.run NOT IN ({dead}) THEN {HELD}
             WHEN m.cause IS NOT NULL THEN {FAILED}
-            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN {WRITTEN}
+            WHEN m.space <> :space AND :run BETWEEN 1 AND m.run - 1 THEN {SUPERSEDED}
             WHEN m.space IS NOT :space OR {vector} IS NULL THEN {DUE}
             ELSE {WRITTEN} END,
        {content}, m.id, CAST(m.run AS INTEGER), m.held, m.hash, m.cause, {table_keys}

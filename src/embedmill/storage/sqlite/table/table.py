@@ -41,7 +41,7 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 
 
 # Asked for each row: looked up in their class, as Python before 3.12 does it, they would take three times as long.
-_WITHOUT_TEXT, _UNMANAGED, _HELD, _FAILED, _DUE, _WRITTEN = RowState
+_WITHOUT_TEXT, _UNMANAGED, _HELD, _FAILED, _DUE, _WRITTEN, _ = RowState
 
 _KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
 
