@@ -35,7 +35,7 @@ from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate
 from embedmill.runtime import machine
 from embedmill.storage.registry import open_store
@@ -104,7 +104,7 @@ def _throughput(arguments: Namespace, model: str) -> Part:
     factory = worker_factory(model, arguments.precision)
     with ExitStack() as stack:
         stack.callback(embedder.close)
-        executors: dict[str, Executor] = {streams: InlineExecutor(embedder)}
+        executors: dict[str, Executor] = {streams: ThreadExecutor(embedder)}
         for number in sorted({1, 2, cores}, reverse=True):
             executors[_workers(number)] = EmbedderPool(factory, workers=number, threads=number)
         for executor in executors.values():
@@ -147,7 +147,7 @@ def _vectors(arguments: Namespace, model: str) -> Part:
     cores = arguments.threads
     embedder = load_embedder(model, precision="f32", streams=cores, threads=cores)
     work = batches_of(mixed_chunks(arguments.chunks), embedder)
-    here = list(InlineExecutor(embedder).run(work))
+    here = list(ThreadExecutor(embedder).run(work))
     embedder.close()
     with EmbedderPool(worker_factory(model, "f32"), workers=cores, threads=cores) as pool:
         there = list(pool.run(work))

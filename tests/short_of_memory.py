@@ -17,7 +17,7 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.executors.processes.pool import EmbedderPool
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.sources.files.source import FileSource
@@ -91,7 +91,7 @@ if __name__ == "__main__":
     threads = int(sys.argv[3])
     if sys.argv[2] == "threads":
         embedder = short(threads)
-        print(index(Path(sys.argv[1]), embedder, InlineExecutor(embedder)), flush=True)
+        print(index(Path(sys.argv[1]), embedder, ThreadExecutor(embedder)), flush=True)
     else:
         pool = EmbedderPool(short, workers=2, threads=2 * threads)
         print(index(Path(sys.argv[1]), whole(threads), pool), flush=True)

@@ -19,7 +19,7 @@ from embedmill.core.reports import IngestReport
 from embedmill.core.rows import Filled, Key, Row
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.pipelines.ingest.metrics import measure_rows
 from embedmill.pipelines.ingest.text_metrics import measure
@@ -326,7 +326,7 @@ def ingest(place: Place, embedder: Embedder, name: str = "docs", *, writers: int
     chosen = {key: options.pop(key) for key in ("overwrite", "again") if key in options}
     table = place.open(name, **options)
     try:
-        ingestor = Ingestor(table, embedder, InlineExecutor(embedder), batch=20, width=Width(2, writers))
+        ingestor = Ingestor(table, embedder, ThreadExecutor(embedder), batch=20, width=Width(2, writers))
         return ingestor.run(**chosen)
     finally:
         table.close()

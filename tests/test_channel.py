@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from embedmill.runtime.channel import Closed, Queue
+from embedmill.runtime.channel import Channel, Closed
 
 
 def in_thread(work: object, *arguments: object) -> threading.Thread:
@@ -17,7 +17,7 @@ def in_thread(work: object, *arguments: object) -> threading.Thread:
 
 
 def test_what_is_put_comes_out_in_order_and_the_end_is_told() -> None:
-    queue: Queue[int] = Queue(2)
+    queue: Channel[int] = Channel(2)
     found: list[int] = []
 
     def take() -> None:
@@ -41,7 +41,7 @@ def test_what_is_put_comes_out_in_order_and_the_end_is_told() -> None:
 
 
 def test_a_full_queue_holds_its_producer_until_it_may_hold_more() -> None:
-    queue: Queue[int] = Queue(1)
+    queue: Channel[int] = Channel(1)
     queue.put(1)
     done = threading.Event()
     putting = in_thread(lambda: (queue.put(2), done.set()))
@@ -58,7 +58,7 @@ def test_a_full_queue_holds_its_producer_until_it_may_hold_more() -> None:
 
 
 def test_an_error_reaches_both_sides() -> None:
-    queue: Queue[int] = Queue(1)
+    queue: Channel[int] = Channel(1)
     queue.put(1)
     caught: list[BaseException] = []
 
@@ -79,7 +79,7 @@ def test_an_error_reaches_both_sides() -> None:
 
 
 def test_draining_waits_for_what_is_being_worked_on() -> None:
-    queue: Queue[int] = Queue(1)
+    queue: Channel[int] = Channel(1)
     queue.put(1)
     assert queue.get() == 1
     drained = threading.Event()

@@ -197,7 +197,7 @@ class Sized:
     def deselected(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
         return ()
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         pass
 
     def unlisted(self) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from embedmill.executors.processes.inflight import _WAITING
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.processes.tuned import TunedPool
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from troubled import EXITS, NAN, RAISES, SHORT, TALKS, TroubledEmbedder, in_a_worker
 
 EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {
-    "threads": InlineExecutor,
+    "threads": ThreadExecutor,
     "processes": lambda _: EmbedderPool(in_a_worker, workers=2, limits=Limits(deadline_seconds=20)),
     "tuned": lambda _: TunedPool(lambda workers: EmbedderPool(in_a_worker, workers=workers), [2, 1], seconds=0.05),
 }

@@ -18,9 +18,9 @@ from embedmill.core.documents import text_hash
 from embedmill.core.errors import ModelError, ModelUnusable
 from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.engine.bisect import isolate
+from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.processes.pool import EmbedderPool
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import ModelFiles, locate, read_card
 from embedmill.storage.cache.cache import PersistentCache
 from embedmill.storage.registry import open_store
@@ -73,7 +73,7 @@ def test_only_the_text_that_fails_is_blamed(threads: int) -> None:
     expected = embedder.infer(one), embedder.infer(other)
     long = too_long(embedder)
     mixed = Batch(one.texts + long.texts + other.texts, one.ids + long.ids + other.ids)
-    embedded, _ = isolate(embedder, mixed)
+    embedded, _ = bisect_failures(embedder, mixed)
     assert list(embedded.causes) == [1]
     np.testing.assert_allclose(embedded.vectors[[0, 2]], np.concatenate(expected), atol=2e-6)
     assert np.isnan(embedded.vectors[1]).all()
@@ -87,7 +87,7 @@ def test_a_model_that_fails_on_whatever_text_ends_the_run(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ov.InferRequest, "wait", fails)
     embedder = small(1)
-    executor = InlineExecutor(embedder)
+    executor = ThreadExecutor(embedder)
     with pytest.raises(ModelUnusable, match=r"small: the model fails on whatever text \(Kernel is empty!\)"):
         list(executor.run([batch_of(embedder, "one", "two")]))
 
@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_loaded_anew_is_no_fault_of_the_texts(monkeypatch
 
     monkeypatch.setattr("embedmill.models.graph.build", no_memory)
     with pytest.raises(ModelUnusable, match=r"Cannot allocate memory.*could not be loaded anew: free some memory"):
-        isolate(embedder, too_long(embedder, texts=4))
+        bisect_failures(embedder, too_long(embedder, texts=4))
 
 
 def test_a_first_load_without_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +239,7 @@ def test_no_wrong_vector_is_stored_or_cached(
         if found:
             assert_right(np.stack(list(found.values())), [by_hash[key] for key in found], right)
 
-    said = short_of_memory.index(tmp_path, right, InlineExecutor(right))  # the next run
+    said = short_of_memory.index(tmp_path, right, ThreadExecutor(right))  # the next run
     assert said.startswith("failed 0")
     with closing(open_store(f"sqlite:{tmp_path / 'index.db'}", write=False)) as store:
         assert not list(store.verify())

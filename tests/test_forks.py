@@ -138,7 +138,7 @@ def test_what_belongs_to_the_other_process_says_so(tmp_path: Path) -> None:
         """
     from pathlib import Path
     from embedmill import EmbedderPool, PersistentCache
-    from embedmill.executors.threads import InlineExecutor
+    from embedmill.executors.threads import ThreadExecutor
     from embedmill.runtime.streams import ordered, prefetch
     from embedmill.storage.registry import open_store
     from faulty import Factory, LightEmbedder
@@ -151,7 +151,7 @@ def test_what_belongs_to_the_other_process_says_so(tmp_path: Path) -> None:
         in_a_child(lambda: list(pool.run(batches())))
         in_a_child(lambda: (pool.close(), "closed")[1])
         print(len(list(running)))
-    executor = InlineExecutor(LightEmbedder())
+    executor = ThreadExecutor(LightEmbedder())
     running = executor.run(batches())
     next(running)
     in_a_child(lambda: list(running))

@@ -22,7 +22,7 @@ from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Batch, Embedded
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.pipelines.index.plan import plan
 from embedmill.sources.files.source import FileSource
@@ -67,7 +67,7 @@ class Bench:
             store.close()
 
     def indexer(self, store: Store, cache: VectorCache | None = None) -> IncrementalIndexer:
-        return IncrementalIndexer(store, self.embedder, InlineExecutor(self.embedder), cache=cache)
+        return IncrementalIndexer(store, self.embedder, ThreadExecutor(self.embedder), cache=cache)
 
     def rows(self) -> Rows:
         """All that is stored, in a stable order."""
@@ -91,7 +91,7 @@ def adds_up(report: Report) -> bool:
     return report.chunks == report.embedded + report.cached + report.duplicates + report.failed
 
 
-class Copying(InlineExecutor):
+class Copying(ThreadExecutor):
     """An executor in a user's code that answers with a batch of its own, or forgets some."""
 
     forgets = False
@@ -415,7 +415,7 @@ def test_a_folder_that_cannot_be_listed_is_a_failure_until_it_can(bench: Bench) 
         def entries(self) -> Iterator[Entry]:
             return (entry for entry in super().entries() if "/closed/" not in entry.id)
 
-        def hurry(self, seconds: float) -> None:
+        def finish_within(self, seconds: float) -> None:
             pass
 
         def unlisted(self) -> list[str]:
@@ -441,7 +441,7 @@ def test_a_dry_run_writes_nothing(bench: Bench, tmp_path: Path) -> None:
     for number in range(5):
         bench.write(f"{number}.txt", prose(number, 6))
     bench.write("same.txt", prose(0, 6))
-    executor = InlineExecutor(bench.embedder)
+    executor = ThreadExecutor(bench.embedder)
     source = FileSource([bench.files])
     told: list[Progress] = []
     planned = plan(source, None, bench.embedder, executor, url=bench.url, on_progress=told.append)
@@ -513,7 +513,7 @@ def test_encoded_data_is_counted_and_in_no_chunk(bench: Bench) -> None:
     data = base64.b64encode(np.random.default_rng(1).bytes(30_000)).decode()
     bench.write("a.md", f"# Rivers\n\nThe Danube ![map](data:image/png;base64,{data}) flows to the sea.\n")
     with closing(open_store(bench.url)) as store:
-        planned = plan(FileSource([bench.files]), store, bench.embedder, InlineExecutor(bench.embedder), url=bench.url)
+        planned = plan(FileSource([bench.files]), store, bench.embedder, ThreadExecutor(bench.embedder), url=bench.url)
     report = bench.run()
     assert planned.chunks == report.chunks == 2
     assert planned.encoded_characters == report.encoded_characters == len("data:image/png;base64,") + len(data)

@@ -13,7 +13,7 @@ from embedmill.api.embedders import load_embedder
 from embedmill.core.reports import IngestProgress
 from embedmill.core.rows import Filled, Key, Row
 from embedmill.core.vectors import Cause
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.pipelines.ingest.width import Width
 from embedmill.storage.postgres.table import PostgresTable
@@ -72,7 +72,7 @@ def run(table: Watched, width: Width | None, rows: int = _ROWS) -> list[IngestPr
     embedder = load_embedder(str(SMALL_MODEL), precision="f32", streams=2)
     told: list[IngestProgress] = []
     with table:
-        ingestor = Ingestor(table, embedder, InlineExecutor(embedder), batch=_BATCH, width=width, metrics=False)
+        ingestor = Ingestor(table, embedder, ThreadExecutor(embedder), batch=_BATCH, width=width, metrics=False)
         report = ingestor.run(on_progress=told.append)
     embedder.close()
     assert (report.documents, report.chunks, report.failures) == (rows, rows, 0)

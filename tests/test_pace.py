@@ -21,7 +21,7 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.vectors import Batch
 from embedmill.executors.pace import Pace, calls_at_once
 from embedmill.executors.processes.limits import Limits
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.runtime import machine
 from faulty import LightEmbedder, Obedient, batch, obedient
 from samples import prose
@@ -29,7 +29,7 @@ from test_cli_interruption import wait_until
 from troubled import SMALL_MODEL
 
 EXECUTORS: dict[str, Callable[[Pace], Executor]] = {
-    "threads": lambda pace: InlineExecutor(Obedient(), pace),
+    "threads": lambda pace: ThreadExecutor(Obedient(), pace),
     "processes": lambda pace: EmbedderPool(obedient, workers=2, pace=pace),
     "none can be started": lambda pace: EmbedderPool(only_here(), workers=2, limits=Limits(failed_starts=1), pace=pace),
 }
@@ -161,9 +161,9 @@ def test_results_do_not_wait_for_a_rest_and_neither_does_a_stop(make: Callable[[
     results.close()  # type: ignore[attr-defined]
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    executor.hurry(0.1)
+    executor.finish_within(0.1)
     while thread.is_alive():
-        executor.hurry(0.1)  # the run may have begun only now
+        executor.finish_within(0.1)  # the run may have begun only now
         thread.join(0.2)
     assert len(found) < 20
     executor.close()

@@ -368,7 +368,7 @@ def test_hurry_ends_a_run_that_hangs() -> None:
         for embedded in pool.run(work):
             found.append(embedded)
             if len(found) == 1:
-                pool.hurry(1.0)
+                pool.finish_within(1.0)
         assert time.monotonic() - begun < 8
     assert 0 < len(found) < len(work)
 

@@ -167,7 +167,7 @@ def test_hurry_ends_a_run_whose_batches_go_on() -> None:
             found.append(embedded)
             if len(found) == 5:
                 begun = time.monotonic()
-                pool.hurry(0.5)
+                pool.finish_within(0.5)
         assert time.monotonic() - begun < 5
         assert 5 < len(found) < 100
         sound(list(pool.run(work := many(3))), work)  # others may come

@@ -195,7 +195,7 @@ def test_patience_that_is_hurried_ends_soon(database: str) -> None:
     def lost() -> None:
         tries.append(1)
         if len(tries) == 5:  # the next pause is a second and a half
-            threading.Timer(0.1, patience.hurry, [0.2]).start()
+            threading.Timer(0.1, patience.finish_within, [0.2]).start()
         raise psycopg.OperationalError("the connection is lost")
 
     with pytest.raises(StoreError, match=r"lost.*\(tried until it was stopped\)"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedmill.core.vectors import Batch, Cause, Embedded
-from embedmill.executors.processes.recovery import Job, Trial
+from embedmill.executors.processes.recovery import Attempt, Job
 
 DIED = Cause("WorkerDied", "killed")
 
@@ -24,15 +24,15 @@ def test_only_culprits_fail(size: int, data: st.DataObject) -> None:
     batch = Batch(tuple(str(number) for number in range(size)), (np.zeros(1, np.int32),) * size)
     outcomes: list[Job] = []
     job = Job(batch, outcomes.append)
-    trials, deaths = deque([Trial.of(job)]), 0
-    while trials:
-        trial = trials.popleft()
+    attempts, deaths = deque([Attempt.of(job)]), 0
+    while attempts:
+        attempt = attempts.popleft()
         assert not outcomes
-        if culprits & {int(text) for text in trial.batch.texts}:
+        if culprits & {int(text) for text in attempt.batch.texts}:
             deaths += 1
-            trials.extend(trial.after_death(DIED, 2))
+            attempts.extend(attempt.after_death(DIED, 2))
         else:
-            trial.settle(embedded(trial.batch))
+            attempt.settle(embedded(attempt.batch))
     assert len(outcomes) == 1
     result = job.outcome
     assert isinstance(result, Embedded) and result.batch is batch
@@ -48,7 +48,7 @@ def test_only_culprits_fail(size: int, data: st.DataObject) -> None:
 def test_a_death_beside_another_text_costs_nothing(size: int) -> None:
     batch = Batch(tuple(str(number) for number in range(size)), (np.zeros(1, np.int32),) * size)
     job = Job(batch, lambda _: None)
-    (again,) = Trial.of(job).after_death(DIED, 2)
+    (again,) = Attempt.of(job).after_death(DIED, 2)
     assert again.batch is batch
     again.settle(embedded(batch))
     assert isinstance(job.outcome, Embedded) and not job.outcome.causes
@@ -58,5 +58,5 @@ def test_the_first_outcome_counts() -> None:
     told: list[Job] = []
     job = Job(Batch(("1",), (np.zeros(1, np.int32),)), told.append)
     job.finish(RuntimeError("closed"))
-    Trial.of(job).settle(embedded(job.batch))
+    Attempt.of(job).settle(embedded(job.batch))
     assert len(told) == 1 and isinstance(job.outcome, RuntimeError)

@@ -16,7 +16,7 @@ import pytest
 
 from embedmill.core.documents import Hit
 from embedmill.core.reports import Report
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.postgres import migrate as schemas
@@ -51,7 +51,7 @@ class Desk:
         with closing(RootedStore(backend, here)) as store:
             paths = [self.folder / name for name in names]
             source = FileSource(paths, never=local_files(url), **options)  # type: ignore[arg-type]
-            run = IncrementalIndexer(store, self.embedder, InlineExecutor(self.embedder))
+            run = IncrementalIndexer(store, self.embedder, ThreadExecutor(self.embedder))
             return run.run(source, prune=prune)
 
     def hits(self) -> list[Hit]:

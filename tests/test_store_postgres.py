@@ -274,7 +274,7 @@ def test_a_store_that_is_stopped_waits_for_no_answer(database: str, use: str) ->
     }
     with Proxy(database) as proxy, closing(bound(proxy.url, patience=300)) as store:
         proxy.silent.set()
-        error = end_of(lambda: uses[use](store), lambda: bool(store._patience._uses), lambda: store.hurry(0.2))
+        error = end_of(lambda: uses[use](store), lambda: bool(store._patience._uses), lambda: store.finish_within(0.2))
         assert isinstance(error, StoreError) and "(tried until it was stopped)" in str(error)
     with closing(bound(database)) as store:
         store.replace([replacement("/b", ["one"])])
@@ -288,7 +288,7 @@ def test_a_store_that_is_stopped_waits_for_no_connection(database: str) -> None:
             if silent:
                 proxy.silent.set()
             proxy.cut()
-            threading.Timer(0.3, store.hurry, [0.2]).start()
+            threading.Timer(0.3, store.finish_within, [0.2]).start()
             with pytest.raises(StoreError, match=r"\(tried until it was stopped\)"):
                 store.replace([replacement("/a", ["one"])])
 
@@ -300,7 +300,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypa
         store.replace([replacement("/a", [f"{number}" for number in range(101)])])
     for use in (lambda: store.prepare_search(), lambda: store.remove_unseen(["/"])):
         with closing(bound(database)) as store:
-            store.hurry(60)
+            store.finish_within(60)
             with pytest.raises(Stopped, match="run again"):
                 use()
             store.replace([replacement("/b", ["one"])])
@@ -308,7 +308,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypa
             with psycopg.connect(database) as other:
                 other.execute("LOCK TABLE embedmill.chunks IN ROW EXCLUSIVE MODE")
                 other.execute("SELECT FROM embedmill.documents FOR UPDATE")
-                assert isinstance(end_of(use, lambda: waits(database), lambda: store.hurry(60)), Stopped)
+                assert isinstance(end_of(use, lambda: waits(database), lambda: store.finish_within(60)), Stopped)
             store.replace([replacement("/c", ["one"])])
     assert ask(database, "SELECT FROM pg_indexes WHERE indexname = 'chunks_by_vector'") == []
     with closing(bound(database)) as store:

@@ -193,7 +193,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(tmp_path: Path) -> None
     with closing(SqliteStore(path)) as store:
         store.bind(fingerprint(), "model")
         store.replace([replacement("/a", [f"{number}" for number in range(3000)])])
-        store.hurry(60)
+        store.finish_within(60)
         for use in (store.prepare_search, lambda: store.remove_unseen(["/"])):
             with pytest.raises(Stopped, match="run again"):
                 use()
@@ -210,7 +210,7 @@ def test_a_store_that_is_stopped_waits_for_no_lock(tmp_path: Path) -> None:
     filled(path)
     with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.2, store.hurry, [0.1]).start()
+        threading.Timer(0.2, store.finish_within, [0.1]).start()
         with pytest.raises(StoreBusy, match="is locked by another process"):
             store.replace([replacement("/b", ["one"])])
         assert not store._writer.in_transaction

@@ -22,7 +22,7 @@ from embedmill.core.errors import RowsRefused, SpaceMismatch, Stopped, StoreErro
 from embedmill.core.interfaces.table import Table
 from embedmill.core.rows import Counts, Row, RowFailure, shown
 from embedmill.core.vectors import Cause
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.plan import estimate
 from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
@@ -1055,7 +1055,7 @@ def test_a_dry_run_tells_what_a_run_would_do(place: Place, embedder: TroubledEmb
 
     def dry(**options: bool) -> tuple[int, int]:
         with place.open(vector="own") as table:
-            report = estimate(table, embedder, InlineExecutor(embedder), **options)
+            report = estimate(table, embedder, ThreadExecutor(embedder), **options)
         assert report.dry_run and report.estimated_seconds is not None
         return report.embedded, report.unchanged
 
@@ -1186,7 +1186,7 @@ def test_a_run_that_is_stopped_writes_what_it_has_and_reads_no_more(place: Place
     with bound(place) as table:
         table.metrics.prepare()
         rows = claimed(table)
-        table.hurry(60)
+        table.finish_within(60)
         assert table.write([filled(row) for row in rows[:2]]) == 0
         table.fail([(rows[2], Cause("Bad", "it is bad"))])
         for use in (

@@ -210,7 +210,7 @@ def test_a_run_that_is_stopped_waits_for_no_lock_and_reads_no_more(place: Sqlite
     with closing(sqlite3.connect(place.path, isolation_level=None)) as other, bound(place, db_timeout=300) as table:
         rows = claimed(table)
         other.execute("BEGIN EXCLUSIVE")
-        threading.Timer(0.2, table.hurry, [0.1]).start()
+        threading.Timer(0.2, table.finish_within, [0.1]).start()
         with pytest.raises(StoreBusy, match=r"locked by another process \(tried until it was stopped\)"):
             table.write([filled(row) for row in rows])
         other.execute("ROLLBACK")

@@ -126,7 +126,7 @@ def parts(
 ) -> tuple[OpenVINOEmbedder, Executor, VectorCache | None, Chunking]:
     """What a run embeds with; `stack` closes it. `quiet` does not say where there are fewer workers than asked for."""
     from embedmill.chunking.options import Chunking
-    from embedmill.executors.threads import InlineExecutor
+    from embedmill.executors.threads import ThreadExecutor
     from embedmill.storage.cache.cache import PersistentCache
 
     embedder = embedder_of(chosen)
@@ -142,7 +142,7 @@ def parts(
     if chosen.executor == "processes":
         executor = _processes(chosen)
     else:
-        executor = InlineExecutor(embedder, _pace(chosen))
+        executor = ThreadExecutor(embedder, _pace(chosen))
         if chosen.max_memory_mb or chosen.max_documents_per_worker:
             log.warning(
                 "limits are for worker processes, not for threads: give --executor processes, or leave them out"

@@ -15,7 +15,7 @@ from embedmill.core.vectors import Vector, Vectors
 from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing
 
@@ -55,7 +55,7 @@ class ParallelEmbeddingGenerator(Closing):
         self.threshold = threshold
         self._pool = pool
         self._embedder = embedder
-        self._here = InlineExecutor(self._embedder)
+        self._here = ThreadExecutor(self._embedder)
 
     @property
     def dimension(self) -> int:

@@ -99,7 +99,7 @@ class _NoDocuments:
     def amount(self) -> int:
         return 0
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         pass
 
     def unlisted(self) -> Sequence[str]:

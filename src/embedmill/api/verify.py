@@ -24,7 +24,7 @@ from embedmill.core.rows import shown
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list
 from embedmill.engine.validation import EmbeddingValidator
-from embedmill.executors.threads import InlineExecutor
+from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
 from embedmill.storage.registry import open_store
 
@@ -145,7 +145,7 @@ def _compare(
             here = embedder.fingerprint.space
             if here.id != held.space:
                 return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
-            vectors, causes = embed_list(texts, here, embedder.encode, InlineExecutor(embedder).run)
+            vectors, causes = embed_list(texts, here, embedder.encode, ThreadExecutor(embedder).run)
     except ModelUnusable:
         raise
     except EmbedmillError as error:

@@ -16,7 +16,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Batch, Embedded, TokenIds, Vector, Vectors
 from embedmill.embedders.calls import Calls, one_line
 from embedmill.engine.batching import padded
-from embedmill.engine.bisect import isolate
+from embedmill.engine.bisect import bisect_failures
 from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
 from embedmill.models.card import Card, weights_sha256
 from embedmill.runtime import machine
@@ -199,7 +199,7 @@ class OpenVINOEmbedder(Closing):
     def _run(self, calls: Iterable[Batch]) -> Iterator[Embedded]:
         def embedded(batch: Batch) -> Embedded:
             self.load()  # a model that cannot be loaded is no fault of the texts
-            return isolate(self, batch)[0]
+            return bisect_failures(self, batch)[0]
 
         for _, found in ordered(embedded, calls, threads=self.concurrency):
             yield found

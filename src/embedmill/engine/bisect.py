@@ -9,7 +9,7 @@ from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.vectors import Batch, Cause, Embedded, Vectors
 
 
-def isolate(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
+def bisect_failures(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
     """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
     To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
@@ -26,8 +26,8 @@ def isolate(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
             empty = np.full((1, embedder.dimension), np.nan, np.float32)
             return Embedded(batch, empty, {0: Cause.of(error)}), 0
     middle = len(batch.texts) // 2
-    left, retried = isolate(embedder, batch.part(0, middle))
-    right, retried_too = isolate(embedder, batch.part(middle, len(batch.texts)))
+    left, retried = bisect_failures(embedder, batch.part(0, middle))
+    right, retried_too = bisect_failures(embedder, batch.part(middle, len(batch.texts)))
     causes = {**left.causes, **{row + middle: cause for row, cause in right.causes.items()}}
     return Embedded(batch, np.concatenate([left.vectors, right.vectors]), causes), 1 + retried + retried_too
 

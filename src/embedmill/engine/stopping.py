@@ -9,11 +9,11 @@ from embedmill.core.interfaces.executor import TO_FINISH
 
 
 class _Finishes(Protocol):
-    def hurry(self, seconds: float) -> None: ...
+    def finish_within(self, seconds: float) -> None: ...
 
 
 class Stopping:
-    """Whether a run is to end early, and what has to hurry then: executor and storage have `TO_FINISH` seconds.
+    """Whether a run is to end early, and what is in flight: executor and storage have `TO_FINISH` seconds for it.
 
     Nothing long begins afterwards: who would begin it asks `asked` before.
     """
@@ -26,13 +26,13 @@ class Stopping:
         """One more part of the run."""
         self._parts.append(part)
         if self._event.is_set():
-            part.hurry(TO_FINISH)
+            part.finish_within(TO_FINISH)
 
     def stop(self) -> None:
         """End the run; from any thread, or a signal handler."""
         self._event.set()
         for part in self._parts:
-            part.hurry(TO_FINISH)
+            part.finish_within(TO_FINISH)
 
     def asked(self) -> bool:
         """Whether the run is to end."""

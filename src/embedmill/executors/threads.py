@@ -14,14 +14,14 @@ from typing import Final
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
-from embedmill.engine.bisect import isolate
+from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.pace import Pace
 from embedmill.runtime.streams import check_process, ordered
 
 _LOOK_EVERY: Final = 0.05  # seconds, while a call may not begin yet
 
 
-class InlineExecutor:
+class ThreadExecutor:
     """Runs an embedder in threads of this process. A text that raises is found by halving its batch.
 
     `pace` says when a call may begin; None for at once.
@@ -34,7 +34,7 @@ class InlineExecutor:
     def __init__(self, embedder: Embedder, pace: Pace | None = None) -> None:
         self._embedder = embedder
         self._pace = pace
-        self._hurried = False
+        self._finishing = False
         self._closed = False
         self._started = False
         self._counting = threading.Lock()
@@ -63,10 +63,10 @@ class InlineExecutor:
             yield embedded
 
     def _paced(self, batches: Iterable[Batch], pace: Pace) -> Iterator[Embedded]:
-        """As `run`; while a call may not begin, what is finished is given out. Nothing begins after `hurry`."""
+        """As `run`; while a call may not begin, what is finished is given out. Nothing begins after `finish_within`."""
         streams, callers, process = self._embedder.workers, self._embedder.concurrency, os.getpid()
         pending: deque[Future[Embedded]] = deque()
-        self._hurried = False
+        self._finishing = False
 
         def embedded(batch: Batch) -> Embedded:
             try:
@@ -77,13 +77,13 @@ class InlineExecutor:
         with ThreadPoolExecutor(callers, thread_name_prefix="embedmill") as pool:
             for batch in batches:
                 # As many as streams run at once; as many again build their arrays meanwhile, or wait.
-                while not self._hurried and not pace.begin(streams, ahead=2 * callers - streams):
+                while not self._finishing and not pace.begin(streams, ahead=2 * callers - streams):
                     if pending and pending[0].done():
                         yield pending.popleft().result()
                         check_process(process)
                     else:
                         time.sleep(_LOOK_EVERY)
-                if self._hurried:
+                if self._finishing:
                     break
                 pending.append(pool.submit(embedded, batch))
                 while pending and pending[0].done():
@@ -95,7 +95,7 @@ class InlineExecutor:
 
     def _loaded_and_embedded(self, batch: Batch) -> Embedded:
         self._embedder.load()  # a model that cannot be loaded ends the run; it is no fault of the texts
-        embedded, retries = isolate(self._embedder, batch)
+        embedded, retries = bisect_failures(self._embedder, batch)
         with self._counting:
             self.retries += retries
         return embedded
@@ -108,9 +108,9 @@ class InlineExecutor:
         """Nothing: where threads are ill, the process is."""
         return ()
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """Begin no call that has to wait for its turn; what threads have begun, they finish."""
-        self._hurried = True
+        self._finishing = True
 
     def close(self) -> None:
         """Refuse further work; may be called twice. The embedder stays the caller's."""

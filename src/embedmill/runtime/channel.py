@@ -14,7 +14,7 @@ class Closed(Exception):
     """The other side has ended."""
 
 
-class Queue(Generic[T]):
+class Channel(Generic[T]):
     """A queue whose bound may change, and which knows how long its two sides have waited for each other.
 
     An error of one side is raised at the other (`fail`). Waiting takes no time of the processor.

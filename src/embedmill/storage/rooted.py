@@ -356,8 +356,8 @@ class RootedStore:
     def prepare_search(self) -> None:  # noqa: D102
         self._backend.prepare_search()
 
-    def hurry(self, seconds: float) -> None:  # noqa: D102
-        self._backend.hurry(seconds)
+    def finish_within(self, seconds: float) -> None:  # noqa: D102
+        self._backend.finish_within(seconds)
 
     def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:  # noqa: D102
         return self._backend.verify(look, self._id)

@@ -18,7 +18,7 @@ class VectorCache(Protocol):
     def put_many(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
         """Keep these vectors."""
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""
 
     def close(self) -> None:

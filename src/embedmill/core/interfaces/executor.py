@@ -48,7 +48,7 @@ class Executor(Protocol):
     def check_health(self) -> Sequence[str]:
         """What is wrong with the workers now, a line each; empty while all is well."""
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds, where that is possible: `run` ends then, without it.
 
         Safe in a signal handler.

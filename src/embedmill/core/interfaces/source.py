@@ -33,7 +33,7 @@ class Source(Protocol):
     def amount(self) -> int:
         """About how many bytes of text there are in all, to tell progress by; lists everything."""
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on, `read` gives up what takes longer; for signal handlers. The run ends, nothing of it is kept."""
 
     def unlisted(self) -> Sequence[str]:

@@ -77,7 +77,7 @@ class StoredDocuments(Protocol):
         Raises `Stopped` where the run is stopped before it is done.
         """
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""
 
     def close(self) -> None:

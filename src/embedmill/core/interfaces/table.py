@@ -68,7 +68,7 @@ class Table(Protocol):
         Raises `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers.
 
         Whatever only reads, `tidy` and `metrics.finish` raise `Stopped` then.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedmill.executors.processes.limits import Limits
-from embedmill.executors.processes.slots import Held, Worker
+from embedmill.executors.processes.slots import InFlight, Worker
 
 
 class Deadlines:
@@ -20,10 +20,11 @@ class Deadlines:
         self._seconds += seconds
         self._slowest = max(self._slowest, seconds)
 
-    def late(self, worker: Worker, now: float) -> Held | None:
+    def late(self, worker: Worker, now: float) -> InFlight | None:
         """What a worker will have been at for too long by then, if anything."""
         for held in worker.held.values():
-            if held.since is not None and now - held.since > self._allowed(held.trial.batch.tokens, alone=worker.alone):
+            tokens = held.attempt.batch.tokens
+            if held.since is not None and now - held.since > self._allowed(tokens, alone=worker.alone):
                 return held
         return None
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import Embedder
-from embedmill.engine.bisect import isolate
+from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.factory import Factory, loaded
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.recovery import Job
@@ -74,7 +74,7 @@ class Fallback:
                 time.sleep(_LOOK_EVERY)
             if begun:
                 try:
-                    embedded, retries = isolate(embedder, job.batch)
+                    embedded, retries = bisect_failures(embedder, job.batch)
                 except ModelUnusable as error:
                     failed(error)
                     break

@@ -20,7 +20,7 @@ class Abandoned(Exception):
     """The outcome of a job that nobody waits for any more."""
 
 
-class Caller:
+class BatchQueue:
     """What one `run` waits for, in order."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Caller:
         self._unfinished = 0
         self._tokens = 0  # of the unfinished
         self._late: Job | None = None  # the first one, where the others need not wait for it
-        self.hurried = False
+        self.abandoned = False
         """Whether nothing more is to be begun."""
 
     def job(self, batch: Batch) -> Job:
@@ -74,9 +74,9 @@ class Caller:
         for job in list(self._waiting):
             job.finish(outcome)
 
-    def hurry(self) -> None:
+    def abandon(self) -> None:
         """Give up what is unfinished, and begin nothing more."""
-        self.hurried = True
+        self.abandoned = True
         self.end(Abandoned())
 
     def _first_is_done(self) -> bool:

@@ -20,7 +20,7 @@ from embedmill.core.vectors import Batch, Embedded
 from embedmill.executors.factory import Factory
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.fallback import Fallback
-from embedmill.executors.processes.inflight import Abandoned, Caller
+from embedmill.executors.processes.inflight import Abandoned, BatchQueue
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.recovery import Job
 from embedmill.executors.processes.slots import Restart
@@ -92,7 +92,7 @@ class EmbedderPool(Closing):
         self._started = False
         self._here: Fallback | None = None  # once no worker can be started
         self._error: Exception | None = None
-        self._callers: set[Caller] = set()
+        self._queues: set[BatchQueue] = set()
         pickled = _pickled(factory)
         self._supervisor = Supervisor(
             pickled,
@@ -109,7 +109,7 @@ class EmbedderPool(Closing):
     @property
     def restarts(self) -> int:
         """Workers replaced so far, planned replacements included."""
-        return self._supervisor.crew.restarts
+        return self._supervisor.group.restarts
 
     @property
     def retries(self) -> int:
@@ -126,7 +126,7 @@ class EmbedderPool(Closing):
             try:
                 self._supervisor.start()
             except (OSError, RuntimeError) as error:  # no descriptor, or no thread
-                self._supervisor.crew.trouble = str(error)
+                self._supervisor.group.trouble = str(error)
                 self._go_on_without_workers(None)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
@@ -139,25 +139,25 @@ class EmbedderPool(Closing):
             raise RuntimeError("this pool is closed: make a new one")
         self._check_process()
         self.start()
-        caller = Caller()
+        queue = BatchQueue()
         with self._lock:
-            self._callers.add(caller)
+            self._queues.add(queue)
         try:
             for batch in batches:
-                if caller.hurried:
+                if queue.abandoned:
                     return
-                self._submit(caller.job(batch))
-                while (embedded := caller.next(self._most_in_flight())) is not None:
+                self._submit(queue.job(batch))
+                while (embedded := queue.next(self._most_in_flight())) is not None:
                     yield embedded
                     self._check_process()
-            for embedded in caller.rest():
+            for embedded in queue.rest():
                 yield embedded
                 self._check_process()
         finally:
             if os.getpid() == self._pid:
-                caller.end(Abandoned())
+                queue.end(Abandoned())
                 with self._lock:
-                    self._callers.discard(caller)
+                    self._queues.discard(queue)
 
     def _check_process(self) -> None:
         """Raise `RuntimeError` in a process that was forked: the workers answer to the one that has started them."""
@@ -175,7 +175,7 @@ class EmbedderPool(Closing):
                 raise self._error
             (self._here or self._supervisor).submit(job)
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds: `run` ends then, with what is."""
         # And no more: this may be a signal handler.
         self._supervisor.give_up_at = time.monotonic() + seconds
@@ -196,7 +196,7 @@ class EmbedderPool(Closing):
         self._end()
         if self._here is not None:
             self._here.close()
-        self._end_callers(RuntimeError("the pool was closed"))
+        self._end_queues(RuntimeError("the pool was closed"))
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; behind them the one that tries alone what workers have died of.
@@ -205,9 +205,9 @@ class EmbedderPool(Closing):
         """
         if not self._started:
             return []
-        crew = self._supervisor.crew
-        ward = [crew.ward] if crew.ward.restarts or crew.ward.worker else []
-        return [slot.stats() for slot in (*crew.slots, *ward)]
+        group = self._supervisor.group
+        quarantine = [group.quarantine] if group.quarantine.restarts or group.quarantine.worker else []
+        return [slot.stats() for slot in (*group.slots, *quarantine)]
 
     def check_health(self) -> list[str]:
         """What is wrong now, a line each; empty while all is well."""
@@ -215,31 +215,31 @@ class EmbedderPool(Closing):
             return ["the pool is closed"]
         if self._error is not None:
             return [f"the pool has failed: {type(self._error).__name__}: {self._error}"]
-        crew = self._supervisor.crew
-        reason = f" ({crew.trouble})" if crew.trouble else ""
+        group = self._supervisor.group
+        reason = f" ({group.trouble})" if group.trouble else ""
         if self._here is not None:
             return [f"no worker process can be started{reason}: texts are embedded in this process"]
         retired = [
             f"worker {slot.index} {'had no memory' if slot.too_many else 'died again and again'} and is not replaced "
             f"({_listed(slot.causes)})"
-            for slot in crew.slots
+            for slot in group.slots
             if slot.retired
         ]
         return [*retired, *([f"a worker could not be started{reason}: it is tried again"] if reason else [])]
 
-    def _end_callers(self, outcome: Exception) -> None:
-        self._tell_callers(lambda caller: caller.end(outcome))
+    def _end_queues(self, outcome: Exception) -> None:
+        self._tell_queues(lambda queue: queue.end(outcome))
 
-    def _tell_callers(self, tell: Callable[[Caller], None]) -> None:
+    def _tell_queues(self, tell: Callable[[BatchQueue], None]) -> None:
         with self._lock:
-            callers = list(self._callers)
-        for caller in callers:
-            tell(caller)
+            queues = list(self._queues)
+        for queue in queues:
+            tell(queue)
 
     # --- called from the supervisor's thread ------------------------------------------------------------
 
     def _out_of_time(self) -> None:
-        self._tell_callers(Caller.hurry)
+        self._tell_queues(BatchQueue.abandon)
 
     def _go_on_without_workers(self, error: Exception | None) -> None:
         if error is not None:
@@ -247,7 +247,7 @@ class EmbedderPool(Closing):
             return
         log.warning(
             "no worker process can be started (%s): embedding in this process, where a crash would end the run",
-            self._supervisor.crew.trouble,
+            self._supervisor.group.trouble,
         )
         with self._lock:
             try:
@@ -265,7 +265,7 @@ class EmbedderPool(Closing):
     def _fail(self, error: Exception) -> None:
         with self._lock:
             self._error = error
-        self._end_callers(error)
+        self._end_queues(error)
 
 
 def _weakly(method: Callable[_P, None]) -> Callable[_P, None]:

@@ -53,7 +53,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Trial:
+class Attempt:
     """Rows of a job that a worker is given at once."""
 
     job: Job
@@ -62,7 +62,7 @@ class Trial:
     deaths: int = 0  # of workers that held these very rows
 
     @classmethod
-    def of(cls, job: Job) -> Trial:
+    def of(cls, job: Job) -> Attempt:
         """The first one: the whole batch."""
         return cls(job, 0, len(job.batch.texts))
 
@@ -81,7 +81,7 @@ class Trial:
         """Whether these are all rows of the job."""
         return self.stop - self.start == len(self.job.batch.texts)
 
-    def after_death(self, cause: Cause, dimension: int, *, hung: bool = False) -> Sequence[Trial]:
+    def after_death(self, cause: Cause, dimension: int, *, hung: bool = False) -> Sequence[Attempt]:
         """What to try next, after a worker has died that held these rows; nothing where a text has been convicted.
 
         Of a batch that hung the texts are tried one by one at once: to try it whole again costs a deadline.
@@ -92,7 +92,7 @@ class Trial:
             return [replace(self, deaths=1)]
         self.job.suspect = True
         if rows > 1:
-            return [Trial(self.job, row, row + 1, deaths=1) for row in range(self.start, self.stop)]
+            return [Attempt(self.job, row, row + 1, deaths=1) for row in range(self.start, self.stop)]
         if self.deaths < 2:
             return [replace(self, deaths=2)]
         self.fail(cause, dimension)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from embedmill.core.reports import WorkerStats
 from embedmill.executors.processes.child import IsolatedEmbedder
-from embedmill.executors.processes.recovery import Trial
+from embedmill.executors.processes.recovery import Attempt
 
 
 @dataclass(eq=False, slots=True)
-class Held:
-    """A trial that a worker has been given."""
+class InFlight:
+    """An attempt that a worker has been given."""
 
-    trial: Trial
+    attempt: Attempt
     since: float | None = None  # when the worker began it; None while it waits for others
 
 
@@ -28,7 +28,7 @@ class Worker:
     started: float  # on the monotonic clock, as all times here
     ready: bool = False
     concurrency: int = 1
-    held: dict[int, Held] = field(default_factory=dict)  # by the number of its frame, oldest first
+    held: dict[int, InFlight] = field(default_factory=dict)  # by the number of its frame, oldest first
     idle_since: float = 0.0
     replaced_for: str | None = None  # why it gets a successor
     leaving: bool = False  # takes no more work
@@ -42,15 +42,15 @@ class Worker:
     @property
     def task(self) -> object:
         """What it is at: the same for the same rows."""
-        oldest = next((held.trial for held in self.held.values()), None)
+        oldest = next((held.attempt for held in self.held.values()), None)
         return oldest and (oldest.job, oldest.start, oldest.stop)
 
     def begin(self, now: float) -> None:
-        """Take note of which trials the worker is at: the oldest, as many as it embeds at once."""
+        """Take note of which attempts the worker is at: the oldest, as many as it embeds at once."""
         for held in itertools.islice(self.held.values(), self.concurrency):
             held.since = held.since or now
 
-    def forgive(self, seconds: float) -> None:
+    def discount(self, seconds: float) -> None:
         """Let so much time not have passed."""
         self.started += seconds
         self.idle_since += seconds
@@ -72,17 +72,17 @@ class Slot:
     tokens: int = 0
     restarts: int = 0
     causes: Counter[str] = field(default_factory=Counter)
-    futile: int = 0  # deaths since a batch was last finished here, or a text found that kills workers
+    deaths_in_a_row: int = 0  # deaths since a batch was last finished here, or a text found that kills workers
     retired: bool = False
     too_many: bool = False  # retired since there is no memory for so many
 
-    def finished(self, worker: Worker, trial: Trial) -> None:
+    def finished(self, worker: Worker, attempt: Attempt) -> None:
         """Take note of what a worker has finished in this place."""
         worker.batches += 1
-        self.futile = 0
-        self.documents += trial.stop - trial.start
+        self.deaths_in_a_row = 0
+        self.documents += attempt.stop - attempt.start
         self.batches += 1
-        self.tokens += trial.batch.tokens
+        self.tokens += attempt.batch.tokens
 
     def stats(self) -> WorkerStats:
         """What the process that has the place is doing, and what all did that had it."""

@@ -146,9 +146,9 @@ class TunedPool:
             yield embedded
         return None if ended or last == first else tokens / (last - first)
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """Give up what is not finished within so many seconds."""
-        self._pool.hurry(seconds)
+        self._pool.finish_within(seconds)
 
     def stats(self) -> list[WorkerStats]:
         """What the workers of the pool in use are doing and have done; not what others did while they were tried."""

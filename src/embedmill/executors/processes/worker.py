@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.vectors import Cause
-from embedmill.engine.bisect import isolate
+from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.factory import Factory, loaded
 from embedmill.executors.processes.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
 
@@ -111,7 +111,7 @@ def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: th
         while True:
             frame: Frame = work.get()
             failures = _failures(embedder)
-            embedded, retries = isolate(embedder, read_batch(frame))
+            embedded, retries = bisect_failures(embedder, read_batch(frame))
             result = pack_result(frame.number, embedded, retries)
             with sending:
                 connection.sendall(result)

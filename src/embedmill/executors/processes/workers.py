@@ -24,13 +24,13 @@ OUT_OF_MEMORY: Final = "OutOfMemory"
 _BACK_OFF: Final = 0.5  # seconds after a first failed start, doubled with each
 _LONGEST_BACK_OFF: Final = 30.0  # seconds
 _DESCRIPTORS: Final = 24  # for a worker, while it is started, and for what else the process opens meanwhile
-_WARD_IDLE: Final = 10.0  # seconds that the ward's worker waits for more
+_QUARANTINE_IDLE: Final = 10.0  # seconds that the quarantine's worker waits for more
 
 
-class Crew:
+class WorkerGroup:
     """Knows the processes and their places, and nothing of what they work at but whether they hold any of it.
 
-    Everything is called from the supervisor's thread, but for what `slots` and `ward` tell of themselves.
+    Everything is called from the supervisor's thread, but for what `slots` and `quarantine` tell of themselves.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Crew:
     ) -> None:
         """`threads` has an entry for each worker. `watch` is given each that was started, `unwatch` before it goes."""
         self.slots = [Slot(index, count) for index, count in enumerate(threads)]
-        self.ward = Slot(len(threads), threads=1)
+        self.quarantine = Slot(len(threads), threads=1)
         """The place of one worker more, while there is something that workers have died of: the others work on."""
-        self._places = [*self.slots, self.ward]
+        self._places = [*self.slots, self.quarantine]
         self.restarts = 0
         self.trouble = ""
         """Why the last start failed; empty once another has succeeded."""
@@ -96,18 +96,18 @@ class Crew:
             if time.monotonic() >= self._start_again_at:
                 slot.worker = self._started(slot)
 
-    def open_ward(self) -> None:
+    def open_quarantine(self) -> None:
         """Start one worker more, which works alone."""
-        if self.ward.worker is None and not self.ward.retired and time.monotonic() >= self._start_again_at:
-            self.ward.worker = self._started(self.ward)
-            if self.ward.worker:
-                self.ward.worker.alone = True
+        if self.quarantine.worker is None and not self.quarantine.retired and time.monotonic() >= self._start_again_at:
+            self.quarantine.worker = self._started(self.quarantine)
+            if self.quarantine.worker:
+                self.quarantine.worker.alone = True
 
-    def isolate(self) -> None:
+    def quarantine_worker(self) -> None:
         """See to a worker for what others have died of: one more where memory allows, else one of the others."""
-        startable = not self.ward.retired and not self.cannot_start
-        if startable and self.ward.worker is None and self._memory.room_for(self._memory.largest_loaded):
-            self.open_ward()
+        startable = not self.quarantine.retired and not self.cannot_start
+        if startable and self.quarantine.worker is None and self._memory.room_for(self._memory.largest_loaded):
+            self.open_quarantine()
         elif candidates := [worker for worker in self if not worker.leaving]:
             min(candidates, key=lambda worker: (len(worker.held), -worker.started)).alone = True
 
@@ -139,7 +139,7 @@ class Crew:
         log.info("worker %d: ready after %.1f s", slot.index, now - worker.started)
         if slot.successor is worker and slot.worker is not None:
             slot.worker.leaving = True
-            self.part(slot.worker)
+            self.retire(slot.worker)
 
     # --- replacing ----------------------------------------------------------------------------------
 
@@ -150,13 +150,13 @@ class Crew:
             if time.monotonic() < self._start_again_at:
                 return
             worker.replaced_for = cause
-            if slot.worker is worker and slot is not self.ward and self._memory.room_for(worker.loaded_mb):
+            if slot.worker is worker and slot is not self.quarantine and self._memory.room_for(worker.loaded_mb):
                 slot.successor = self._started(slot)
         if at_once or slot.successor is None:
             worker.leaving = True
-            self.part(worker)
+            self.retire(worker)
 
-    def part(self, worker: Worker) -> None:
+    def retire(self, worker: Worker) -> None:
         """Let a worker go that is to leave and holds nothing."""
         if worker.leaving and not worker.held:
             slot = self.slot(worker)
@@ -171,7 +171,7 @@ class Crew:
         else:
             slot.successor = None
 
-    def weigh(self, now: float) -> Iterator[tuple[Worker, Cause]]:
+    def check_memory(self, now: float) -> Iterator[tuple[Worker, Cause]]:
         """Look at the workers' memory, once a second: replaces those that have grown large, gives those too large."""
         if not self._memory.due(now):
             return
@@ -191,16 +191,16 @@ class Crew:
                 else:
                     self.replace(worker, "memory")
 
-    def close_idle_ward(self, now: float) -> None:
-        """End the ward's worker when it has waited for long."""
-        worker = self.ward.worker
-        if worker and worker.ready and not worker.held and now > worker.idle_since + _WARD_IDLE:
+    def close_idle_quarantine(self, now: float) -> None:
+        """End the quarantine's worker when it has waited for long."""
+        worker = self.quarantine.worker
+        if worker and worker.ready and not worker.held and now > worker.idle_since + _QUARANTINE_IDLE:
             self._let_go(worker)
-            self.ward.worker = None
+            self.quarantine.worker = None
 
     # --- losing -------------------------------------------------------------------------------------
 
-    def lost(self, worker: Worker, cause: Cause | None) -> Cause:
+    def on_death(self, worker: Worker, cause: Cause | None) -> Cause:
         """End a worker that is dead or has to be, and say why it is; its place waits for another one then."""
         slot = self.slot(worker)
         code = self._let_go(worker)
@@ -212,10 +212,10 @@ class Crew:
             self._start_failed(f"{cause.type}: {cause.message}")
             return cause
         self._failed_starts, self._start_again_at, self.trouble = 0, 0.0, ""  # it had started, so that others may
-        slot.futile += 1
-        if slot.futile > self._limits.max_restarts and slot.worker is None:
+        slot.deaths_in_a_row += 1
+        if slot.deaths_in_a_row > self._limits.max_restarts and slot.worker is None:
             slot.retired = True
-            log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.futile)
+            log.warning("worker %d died %d times in a row and is not replaced", slot.index, slot.deaths_in_a_row)
         short = {
             "WorkerHung": "hang",
             "WorkerTooLarge": "memory",
@@ -232,9 +232,9 @@ class Crew:
 
     def go_on_with_fewer(self, slot: Slot) -> bool:
         """Give up a worker's place for good, since there is no memory for so many; False for the last one."""
-        self.ward.retired = True
+        self.quarantine.retired = True
         going_on = sum(not each.retired for each in self.slots)
-        if slot is not self.ward:
+        if slot is not self.quarantine:
             if going_on <= 1:
                 return False
             slot.retired = slot.too_many = True
@@ -249,10 +249,10 @@ class Crew:
             )
         return True
 
-    def blameless(self) -> None:
+    def reset_deaths(self) -> None:
         """Take note that workers did not die in vain: a text was found that kills them."""
         for slot in self._places:
-            slot.futile = 0
+            slot.deaths_in_a_row = 0
 
     def _count(self, slot: Slot, pid: int, cause: str) -> None:
         slot.restarts += 1

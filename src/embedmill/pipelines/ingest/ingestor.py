@@ -37,7 +37,7 @@ from embedmill.pipelines.ingest.report import table_report
 from embedmill.pipelines.ingest.text_metrics import measure
 from embedmill.pipelines.ingest.width import NARROWEST, Width
 from embedmill.pipelines.ingest.writers import RowPiece, State, Tuning, Writers
-from embedmill.runtime.channel import Closed, Queue
+from embedmill.runtime.channel import Channel, Closed
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class Ingestor:
 
     def _pass(self, state: State, writers: Writers) -> None:
         """Go through the table once."""
-        pages: Queue[Page] = Queue((self._width or NARROWEST).ahead)
+        pages: Channel[Page] = Channel((self._width or NARROWEST).ahead)
         tuning = Tuning(pages, writers) if self._width is None else None
         reader = threading.Thread(target=self._read, args=[state, pages], name="embedmill-read", daemon=True)
         run = Run(
@@ -236,7 +236,7 @@ class Ingestor:
         if self._cache is not None:
             self._cache.put_many(vectors, self._embedder.fingerprint)
 
-    def _pieces(self, state: State, pages: Queue[Page], writers: Writers) -> Iterator[Sequence[RowPiece]]:
+    def _pieces(self, state: State, pages: Channel[Page], writers: Writers) -> Iterator[Sequence[RowPiece]]:
         """The rows to be embedded, page by page; the others fail."""
         while not self._stopping.asked():
             try:
@@ -252,7 +252,7 @@ class Ingestor:
 
     # The reader's thread
 
-    def _read(self, state: State, pages: Queue[Page]) -> None:
+    def _read(self, state: State, pages: Channel[Page]) -> None:
         after: Key | None = None
         limit = self._batch
         try:

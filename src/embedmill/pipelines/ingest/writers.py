@@ -19,7 +19,7 @@ from embedmill.core.rows import Counts, Filled, Metrics, Row
 from embedmill.core.vectors import Cause, TokenIds, Vector
 from embedmill.engine.sink import Origin
 from embedmill.pipelines.ingest.width import NARROWEST, Waits, Width, next_width
-from embedmill.runtime.channel import Closed, Queue
+from embedmill.runtime.channel import Channel, Closed
 
 _MEASURED_EVERY: Final = 1.0  # seconds
 
@@ -107,7 +107,7 @@ class Writers:
         self._table = table
         self._state = state
         self._batch = batch
-        self._queue: Queue[Callable[[], None]] = Queue(width.writers + 1)
+        self._queue: Channel[Callable[[], None]] = Channel(width.writers + 1)
         self._filled: list[_Found] = []
         self._failed: list[tuple[Row, Cause]] = []
         self._locked: list[_Found] = []  # rows that others had locked; the two under the state's lock
@@ -261,7 +261,7 @@ class Writers:
 class Tuning:
     """Widens and narrows the ends of a pass by what it measures (see `embedmill.pipelines.ingest.width`)."""
 
-    def __init__(self, pages: Queue[Any], writers: Writers) -> None:
+    def __init__(self, pages: Channel[Any], writers: Writers) -> None:
         self._pages = pages
         self._writers = writers
         self._width = Width(NARROWEST.ahead, writers.wanted)

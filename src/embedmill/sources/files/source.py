@@ -159,7 +159,7 @@ class FileSource:
         named = {"include": self._include, "exclude": self._exclude}
         return {name: _unmatched(list(by_path.values())) for name, by_path in named.items()}
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on, a document whose conversion takes longer is given up; for signal handlers."""
         self._until = min(self._until, time.monotonic() + seconds)
 

@@ -165,11 +165,11 @@ class PersistentCache(Closing):
                     file.unlink()
             return removed
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on other processes are waited for no longer than this, and nothing is cut. For signal handlers."""
         self._hurried, file = True, self._file
         if file is not None:
-            file.hurry(seconds)
+            file.finish_within(seconds)
 
     def close(self) -> None:
         """Write what is pending; may be called twice. The cache is of no use afterwards."""

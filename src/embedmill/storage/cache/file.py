@@ -75,9 +75,9 @@ class CacheFile:
             self._db.close()
             raise
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on other processes are waited for no longer than this. For signal handlers."""
-        self._db.hurry(seconds)
+        self._db.finish_within(seconds)
 
     def _begin_file(self) -> None:
         self._db.execute("PRAGMA page_size = 8192")  # five vectors of 384 numbers fill 94 % of it

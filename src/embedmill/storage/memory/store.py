@@ -180,7 +180,7 @@ class MemoryStore:
         with self._reading() as held:
             held.matrix()
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """Nothing is waited for here."""
 
     def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[str]:  # noqa: D102

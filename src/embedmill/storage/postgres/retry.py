@@ -70,16 +70,16 @@ class Patience:
     Waits a tenth of a second first, then twice as long each time, up to 5 s; with some chance, so that many machines
     do not come back at once. Safe to use from several threads.
 
-    After `hurry` nothing is waited for longer than that says, whatever becomes of the server: neither a server that
-    is gone, nor an answer that does not come, nor what need not be finished.
+    After `finish_within` nothing is waited for longer than that says, whatever becomes of the server: neither a server
+    that is gone, nor an answer that does not come, nor what need not be finished.
     """
 
     def __init__(self, url: str, seconds: float = DB_TIMEOUT, pause: Callable[[float], object] | None = None) -> None:
-        """`pause` waits between two attempts; None for a pause that `hurry` ends."""
+        """`pause` waits between two attempts; None for a pause that `finish_within` ends."""
         self._url = url
         self._seconds = seconds
         self._pause = pause or self._wait
-        self._asked = math.inf  # when `hurry` was called
+        self._asked = math.inf  # when `finish_within` was called
         self._end = math.inf  # of all trying
         self._process = os.getpid()
         self._using = threading.Lock()
@@ -89,7 +89,7 @@ class Patience:
         """Asked, on a new connection, who holds the lock that is waited for."""
         self._said: dict[str, float] = {}  # what was said last, and when
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on nothing is tried again, and no answer waited for, for longer than this.
 
         Takes no locks: signal handlers may call it.
@@ -102,12 +102,12 @@ class Patience:
 
     @property
     def stopping(self) -> bool:
-        """Whether `hurry` was called."""
+        """Whether `finish_within` was called."""
         return self._asked < math.inf
 
     @contextmanager
     def use(self, connection: Connection, *, needless: bool = False) -> Iterator[None]:
-        """Within this context answers of this connection are waited for no longer than `hurry` says.
+        """Within this context answers of this connection are waited for no longer than `finish_within` says.
 
         What is `needless` once the run is stopped is cancelled then, and raises `Stopped`.
         """
@@ -127,7 +127,7 @@ class Patience:
                 self._uses.discard(use)
 
     def dial(self, **settings: str) -> Connection:
-        """A new connection; no longer waited for than `hurry` says. Raises what psycopg raises."""
+        """A new connection; no longer waited for than `finish_within` says. Raises what psycopg raises."""
         return dial(self._url, lambda: time.monotonic() >= self._end, **settings)
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Patience:
         return f"{shown(self._url)}: stopped before it was done: run again"
 
     def _watch(self, seconds: float) -> None:
-        """End what is waited for too long, from `hurry` to the end."""
+        """End what is waited for too long, from `finish_within` to the end."""
         cancelled: dict[_Use, float] = {}
         while not self._closed:
             now = time.monotonic()

@@ -37,13 +37,13 @@ class Connection(sqlite3.Connection):
     """Whether what is executed now need not be finished once the run is stopped; then it raises SQLITE_INTERRUPT."""
     _end = math.inf
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on locks are waited for no longer than this. A mere assignment: signal handlers may call it."""
         self._end = min(self._end, time.monotonic() + seconds)
 
     @property
     def stopping(self) -> bool:
-        """Whether `hurry` was called."""
+        """Whether `finish_within` was called."""
         return self._end < math.inf
 
     def go_on(self) -> None:

@@ -275,9 +275,9 @@ class PostgresStore:
             score = score_of(held.fields if held is not None else {})
             self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
-        self._patience.hurry(seconds)
+        self._patience.finish_within(seconds)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str

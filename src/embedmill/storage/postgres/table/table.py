@@ -509,9 +509,9 @@ class PostgresTable(Closing):
             cursor.execute(query, {})
             yield from cursor
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
-        self._session.patience.hurry(seconds)
+        self._session.patience.finish_within(seconds)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""

@@ -342,11 +342,11 @@ class SqliteStore:
             if dimension is not None:
                 self._search.prepare(db, dimension, db.go_on)
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
         for connection in (self._reader, self._writer):
             if connection is not None:
-                connection.hurry(seconds)
+                connection.finish_within(seconds)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str

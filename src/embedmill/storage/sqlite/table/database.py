@@ -108,10 +108,10 @@ class Database:
                     db.execute("ROLLBACK")
                 raise
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
         if self._connection is not None:
-            self._connection.hurry(seconds)
+            self._connection.finish_within(seconds)
 
     @contextmanager
     def scanning(self) -> Iterator[Connection]:

@@ -424,9 +424,9 @@ class SqliteTable(Closing):
             for row in page:
                 yield RowFailure(shown(key_of(row)), Cause(row.cause, row.message), row.attempts)
 
-    def hurry(self, seconds: float) -> None:
+    def finish_within(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
-        self._database.hurry(seconds)
+        self._database.finish_within(seconds)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
