@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from embedmill.core.interfaces.embedder import Embedder, Task
+from embedmill.core.interfaces.embedder import Task, TokenEmbedder
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Batch, TokenIds, Vectors
 
@@ -62,16 +62,16 @@ class Harm:
 class Harmful:
     """The factory of an embedder that does harm to the texts of a plan; `make` is that of the embedder itself."""
 
-    make: Callable[[int], Embedder]
+    make: Callable[[int], TokenEmbedder]
     plan: Mapping[str, Harm]  # by the text
     folder: Path  # an empty one, where the workers note what they have done
     parent: int = field(default_factory=os.getpid)
 
-    def __call__(self, threads: int) -> Embedder:
+    def __call__(self, threads: int) -> TokenEmbedder:
         if os.getpid() == self.parent:
             raise RuntimeError("no worker could be started, and harm is for workers alone")
         # All that an executor does not ask for goes to the embedder within.
-        return cast(Embedder, _HarmfulEmbedder(self.make(threads), self.plan, self.folder))
+        return cast(TokenEmbedder, _HarmfulEmbedder(self.make(threads), self.plan, self.folder))
 
     def embedded(self) -> int:
         """Texts that the model has embedded in any worker so far, lost ones included."""
@@ -80,7 +80,7 @@ class Harmful:
 
 
 class _HarmfulEmbedder:
-    def __init__(self, inner: Embedder, plan: Mapping[str, Harm], folder: Path) -> None:
+    def __init__(self, inner: TokenEmbedder, plan: Mapping[str, Harm], folder: Path) -> None:
         self._inner = inner
         self._plan = plan
         self._folder = folder
@@ -151,6 +151,6 @@ def vectors_of(batch: Batch) -> Vectors:
     return vectors
 
 
-def light(threads: int) -> Embedder:
+def light(threads: int) -> TokenEmbedder:
     """The factory of a `LightEmbedder`."""
     return LightEmbedder()

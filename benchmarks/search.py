@@ -22,7 +22,7 @@ from texts import SEED
 
 from embedmill import load_embedder
 from embedmill.core.documents import Chunk, DocumentState, Record, Replacement, text_hash
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.models import locate
 from embedmill.storage.registry import open_store
 
@@ -111,7 +111,7 @@ def _bars(warm: dict[str, list[float]], cold: list[list[float]], sizes: tuple[in
     return bars
 
 
-def _fill(url: str, count: int, embedder: Embedder, model: str) -> None:
+def _fill(url: str, count: int, embedder: TokenEmbedder, model: str) -> None:
     """A store of so many chunks, written through its own interface, ready for searching."""
     store = open_store(url, write=True, create=True)
     try:
@@ -127,7 +127,7 @@ def _fill(url: str, count: int, embedder: Embedder, model: str) -> None:
         store.close()
 
 
-def _documents(count: int, embedder: Embedder) -> Iterator[list[Replacement]]:
+def _documents(count: int, embedder: TokenEmbedder) -> Iterator[list[Replacement]]:
     chance = np.random.default_rng(SEED)
     at_once = _PER_DOCUMENT * _AT_ONCE
     for first in range(0, count, at_once):

@@ -12,7 +12,7 @@ from pathlib import Path
 from embedmill.chunking.chunker import chunk
 from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Document, Entry, Kind, text_hash
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Batch
 from embedmill.engine.batching import batches
 from embedmill.sources.files.source import FileSource
@@ -63,7 +63,7 @@ def source_tree(folder: Path, files: int, *, largest: int = _LARGEST, tests: boo
     return sum(path.stat().st_size for path in folder.rglob("*.py"))
 
 
-def chunks_of(tree: Path, embedder: Embedder) -> list[str]:
+def chunks_of(tree: Path, embedder: TokenEmbedder) -> list[str]:
     """What ``embedmill index`` gives the model for a tree: each input once, in the order of the run."""
     source = FileSource([tree])
     chunking = Chunking(embedder.max_tokens)
@@ -94,7 +94,7 @@ def varied_texts(count: int, words: int, *, most: int | None = None, seed: int =
     ]
 
 
-def batches_of(texts: Sequence[str], embedder: Embedder) -> list[Batch]:
+def batches_of(texts: Sequence[str], embedder: TokenEmbedder) -> list[Batch]:
     """What an executor is given for these texts."""
     groups = batches(zip(texts, embedder.encode(texts), strict=True), lambda item: len(item[1]))
     return [Batch(tuple(text for text, _ in group), tuple(ids for _, ids in group)) for group in groups]

@@ -18,7 +18,7 @@ from results import Run, median, options, ratios, table, tell
 from texts import description, mixed_chunks
 
 from embedmill import load_embedder
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import TokenIds
 from embedmill.engine.batching import batches
 from embedmill.models import locate, read_card
@@ -90,7 +90,7 @@ def _compiled(card: Any, arguments: Any, streams: int, pinning: bool, cache: int
     return ov.Core().compile_model(build(card), "CPU", settings)
 
 
-def _embed(texts: Sequence[str], embedder: Embedder, model: Any, one: Settings) -> float:
+def _embed(texts: Sequence[str], embedder: TokenEmbedder, model: Any, one: Settings) -> float:
     """Seconds from the texts to their vectors."""
     callers = one.streams * one.callers
     requests: queue.LifoQueue[Any] = queue.LifoQueue()

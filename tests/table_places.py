@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestReport
 from embedmill.core.rows import Filled, Key, Row
@@ -321,7 +321,9 @@ def texts(rows: Sequence[Row]) -> list[str]:
     return [row.text for row in rows]
 
 
-def ingest(place: Place, embedder: Embedder, name: str = "docs", *, writers: int = 2, **options: Any) -> IngestReport:
+def ingest(
+    place: Place, embedder: TokenEmbedder, name: str = "docs", *, writers: int = 2, **options: Any
+) -> IngestReport:
     """A whole run with a model."""
     chosen = {key: options.pop(key) for key in ("overwrite", "again") if key in options}
     table = place.open(name, **options)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.vectors import Batch, Cause
 from embedmill.executors.processes.inflight import _WAITING
@@ -18,7 +18,7 @@ from embedmill.executors.processes.tuned import TunedPool
 from embedmill.executors.threads import ThreadExecutor
 from troubled import EXITS, NAN, RAISES, SHORT, TALKS, TroubledEmbedder, in_a_worker
 
-EXECUTORS: dict[str, Callable[[Embedder], Executor]] = {
+EXECUTORS: dict[str, Callable[[TokenEmbedder], Executor]] = {
     "threads": ThreadExecutor,
     "processes": lambda _: EmbedderPool(in_a_worker, workers=2, limits=Limits(deadline_seconds=20)),
     "tuned": lambda _: TunedPool(lambda workers: EmbedderPool(in_a_worker, workers=workers), [2, 1], seconds=0.05),
@@ -39,11 +39,11 @@ def executor(request: pytest.FixtureRequest, embedder: TroubledEmbedder) -> Iter
     executor.close()
 
 
-def batch(embedder: Embedder, *texts: str) -> Batch:
+def batch(embedder: TokenEmbedder, *texts: str) -> Batch:
     return Batch(texts, tuple(embedder.encode(texts)))
 
 
-def many(embedder: Embedder, count: int, mark: str = "") -> list[Batch]:
+def many(embedder: TokenEmbedder, count: int, mark: str = "") -> list[Batch]:
     return [
         batch(embedder, *(f"text {number} row {row} {mark} " + "word " * (number % 9) for row in range(3)))
         for number in range(count)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from embedmill.core.interfaces.embedder import Embedder
+    from embedmill.core.interfaces.embedder import Embedder, TokenEmbedder
     from embedmill.core.reports import IngestReport, Report
     from embedmill.core.rows import IndexOptions
     from embedmill.engine.validation import EmbeddingValidator
@@ -75,6 +75,7 @@ _HOMES = {
     "Stopped": "embedmill.core.errors",
     "StoreError": "embedmill.core.errors",
     "StoreNotFound": "embedmill.core.errors",
+    "TokenEmbedder": "embedmill.core.interfaces.embedder",
     "UnsupportedModel": "embedmill.core.errors",
     "UsageError": "embedmill.core.errors",
     "forget": "embedmill.api.upkeep",
@@ -116,6 +117,7 @@ __all__ = [
     "StoreBusy",
     "StoreError",
     "StoreNotFound",
+    "TokenEmbedder",
     "UnsupportedModel",
     "UsageError",
     "__version__",

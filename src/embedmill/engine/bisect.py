@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from embedmill.core.errors import ModelUnusable
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Batch, Cause, Embedded, Vectors
 
 
-def bisect_failures(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
+def bisect_failures(embedder: TokenEmbedder, batch: Batch) -> tuple[Embedded, int]:
     """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
     To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
@@ -32,7 +32,7 @@ def bisect_failures(embedder: Embedder, batch: Batch) -> tuple[Embedded, int]:
     return Embedded(batch, np.concatenate([left.vectors, right.vectors]), causes), 1 + retried + retried_too
 
 
-def _inferred(embedder: Embedder, batch: Batch) -> Vectors:
+def _inferred(embedder: TokenEmbedder, batch: Batch) -> Vectors:
     given = embedder.infer(batch)
     vectors = np.asarray(given, np.float32)
     if vectors.shape != (len(batch.texts), embedder.dimension):

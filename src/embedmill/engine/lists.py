@@ -10,7 +10,7 @@ import numpy as np
 
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import EmbeddingError
-from embedmill.core.interfaces.embedder import TASKS, Embedder, Task
+from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
 from embedmill.engine.run import RunBatches, embed_items
@@ -45,7 +45,7 @@ def checked(texts: Iterable[str]) -> list[str]:
 
 def embed_all(
     texts: Iterable[str],
-    embedder: Embedder,
+    embedder: TokenEmbedder,
     run: RunBatches,
     *,
     task: Task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.vectors import TokenIds
 from embedmill.engine.lists import Array, ListedText
@@ -15,7 +15,7 @@ from embedmill.engine.run import embed_items
 def seconds_for(
     tokens: int,
     sample: Sequence[tuple[str, TokenIds]],
-    embedder: Embedder,
+    embedder: TokenEmbedder,
     executor: Executor,
     batch_size: int | None = None,
 ) -> float:

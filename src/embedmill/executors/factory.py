@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 
-Factory = Callable[[int], Embedder]
+Factory = Callable[[int], TokenEmbedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
 
-def loaded(factory: Factory, threads: int) -> Embedder:
+def loaded(factory: Factory, threads: int) -> TokenEmbedder:
     """An embedder that is ready. Raises what the factory raises, and `ValueError` where no work can be given to it."""
     embedder = factory(threads)
     embedder.load()

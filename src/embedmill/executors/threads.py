@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
 from embedmill.engine.bisect import bisect_failures
@@ -31,7 +31,7 @@ class ThreadExecutor:
     tuning = ""
     restarts = 0
 
-    def __init__(self, embedder: Embedder, pace: Pace | None = None) -> None:
+    def __init__(self, embedder: TokenEmbedder, pace: Pace | None = None) -> None:
         self._embedder = embedder
         self._pace = pace
         self._finishing = False

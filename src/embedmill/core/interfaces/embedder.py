@@ -15,7 +15,7 @@ TASKS: Final = ("document", "query")
 
 
 class Embedder(Protocol):
-    """Text in, vectors out."""
+    """Text in, vectors out, wherever they are computed."""
 
     @property
     def name(self) -> str:
@@ -33,6 +33,19 @@ class Embedder(Protocol):
     def max_tokens(self) -> int:
         """Tokens the model reads of one text, prompt and special tokens included."""
 
+    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+        """``(len(texts), dimension)``, in the texts' order."""
+
+    def close(self) -> None:
+        """Give the memory back; may be called twice."""
+
+
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder whose texts are tokenised here, once, and embedded in batches: what executors run.
+
+    A remote service is none: it has no token ids.
+    """
+
     @property
     def workers(self) -> int:
         """How many calls of the model run at once."""
@@ -49,12 +62,6 @@ class Embedder(Protocol):
 
     def infer(self, batch: Batch) -> Vectors:
         """One model call: ``(len(batch.ids), dimension)``. Safe to call from several threads."""
-
-    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
-        """``(len(texts), dimension)``, in the texts' order."""
-
-    def close(self) -> None:
-        """Give the memory back; may be called twice."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from embedmill.core.errors import ModelUnusable
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.factory import Factory, loaded
 from embedmill.executors.pace import Pace
@@ -67,7 +67,7 @@ class Fallback:
                 self.give_up_at = math.inf
                 self._out_of_time()
 
-    def _serve(self, embedder: Embedder, failed: Callable[[Exception], None]) -> None:
+    def _serve(self, embedder: TokenEmbedder, failed: Callable[[Exception], None]) -> None:
         while (job := self._jobs.get()) is not None:
             begun = False
             while job.outcome is None and not (begun := self._pace.begin(embedder.workers, ahead=embedder.concurrency)):

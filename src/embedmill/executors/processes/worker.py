@@ -21,7 +21,7 @@ from multiprocessing import spawn
 from typing import Any, Final, NoReturn
 
 from embedmill.core.errors import ModelUnusable
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Cause
 from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.factory import Factory, loaded
@@ -86,7 +86,7 @@ def _frames(connection: socket.socket) -> Iterator[Frame]:
             yield from incoming.feed(data)
 
 
-def _load(frame: Frame) -> Embedder:
+def _load(frame: Frame) -> TokenEmbedder:
     if frame.facts["main"]:  # the factory is defined in the user's script, which has to be imported for it
         os.environ[IMPORTING] = "1"
         spawn.prepare(dict(frame.facts["main"]))
@@ -100,13 +100,13 @@ def _failed(error: BaseException) -> bytes:
     return pack(Kind.FAILED, facts={"type": cause.type, "message": cause.message, "trace": cause.trace})
 
 
-def _failures(embedder: Embedder) -> int:
+def _failures(embedder: TokenEmbedder) -> int:
     """Calls of the model that have failed, where the embedder counts them."""
     failures = getattr(embedder, "failures", 0)
     return failures if isinstance(failures, int) else 0
 
 
-def _embed(embedder: Embedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
+def _embed(embedder: TokenEmbedder, work: Any, connection: socket.socket, sending: threading.Lock) -> None:
     try:
         while True:
             frame: Frame = work.get()

@@ -20,7 +20,7 @@ from embedmill.core.checks import whole_number
 from embedmill.core.documents import Failure
 from embedmill.core.errors import Stopped
 from embedmill.core.interfaces.cache import VectorCache
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
@@ -45,7 +45,7 @@ class IncrementalIndexer:
     def __init__(
         self,
         store: Store,
-        embedder: Embedder,
+        embedder: TokenEmbedder,
         executor: Executor,
         *,
         cache: VectorCache | None = None,

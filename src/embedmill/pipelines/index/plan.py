@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from embedmill.chunking.options import Chunking
 from embedmill.core.interfaces.cache import VectorCache
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
@@ -26,7 +26,7 @@ _SAMPLE_TOKENS = 20_000
 def plan(
     source: Source,
     store: Store | None,
-    embedder: Embedder,
+    embedder: TokenEmbedder,
     executor: Executor,
     *,
     url: str,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from embedmill.chunking.options import Chunking
 from embedmill.core.documents import Chunk, Document, DocumentState, Entry, Failure, Record
 from embedmill.core.errors import SourceError
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.vectors import Cause, TokenIds
@@ -93,7 +93,7 @@ class Reader:
         self,
         source: Source,
         store: Store | None,
-        embedder: Embedder,
+        embedder: TokenEmbedder,
         chunking: Chunking,
         *,
         again: Collection[str] = (),

@@ -23,7 +23,7 @@ from typing import Any, Final
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import Stopped
 from embedmill.core.interfaces.cache import VectorCache
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress, IngestReport
@@ -66,7 +66,7 @@ class Ingestor:
     def __init__(
         self,
         table: Table,
-        embedder: Embedder,
+        embedder: TokenEmbedder,
         executor: Executor,
         *,
         cache: VectorCache | None = None,

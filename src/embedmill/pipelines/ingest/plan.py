@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import Final
 
-from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestReport
@@ -18,7 +18,7 @@ _SAMPLE: Final = 500  # texts that are embedded to learn the machine's speed: a 
 
 def estimate(
     table: Table,
-    embedder: Embedder,
+    embedder: TokenEmbedder,
     executor: Executor,
     *,
     overwrite: bool = False,
