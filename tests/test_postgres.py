@@ -17,9 +17,9 @@ import tables
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres import migrate as schema
 from embedmill.storage.postgres import urls
-from embedmill.storage.postgres.connection import connect, dial, parameters, require_vector, shown, translated
+from embedmill.storage.postgres.connection import connect, dial, parameters, redact_url, require_vector, translated
 from embedmill.storage.postgres.copy_format import copy_buffer
-from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.retry import Retry
 from servers import Server
 
 # The binary format
@@ -77,7 +77,7 @@ def test_a_limit_of_one_role_or_database_is_not_taken_for_the_servers(
     with tables.user(database) as limited, psycopg.connect(server.dsn, autocommit=True) as administrator:
         who = conninfo_to_dict(limited)["user" if kind == "role" else "dbname"]
         administrator.execute(f'ALTER {kind} "{who}" CONNECTION LIMIT 0')
-        for use in (lambda: connect(limited), lambda: Patience(limited, 0.3)(lambda: dial(limited))):
+        for use in (lambda: connect(limited), lambda: Retry(limited, 0.3)(lambda: dial(limited))):
             with pytest.raises(StoreError, match=f'many connections for {kind} "{who}": .*{kind.upper()}') as caught:
                 use()
             assert "max_connections" not in str(caught.value)
@@ -99,9 +99,9 @@ def test_a_full_server_says_so(server: Server) -> None:
 
 
 def test_a_shown_url_has_no_password() -> None:
-    assert shown("postgresql://ada:secret@db:5433/app?sslmode=require") == "postgresql://ada@db:5433/app"
-    assert shown("postgresql://db/app?user=ada&password=secret") == "postgresql://ada@db/app"
-    assert shown("postgresql://u:s p@[h/d") == "postgresql:..."
+    assert redact_url("postgresql://ada:secret@db:5433/app?sslmode=require") == "postgresql://ada@db:5433/app"
+    assert redact_url("postgresql://db/app?user=ada&password=secret") == "postgresql://ada@db/app"
+    assert redact_url("postgresql://u:s p@[h/d") == "postgresql:..."
 
 
 # The schema
@@ -136,7 +136,7 @@ def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -
     (tmp_path / "0002_b.sql").write_text("CREATE TABLE two (n integer); SELECT 1/0;")
     with connect(database) as connection:
         with pytest.raises(StoreError, match="division by zero"):
-            Patience(database)(lambda: schema.migrate(connection, database, "s", "public", tmp_path))
+            Retry(database)(lambda: schema.migrate(connection, database, "s", "public", tmp_path))
         assert schema.version(connection, "s", database, newest=2) == 1
         assert connection.execute("SELECT to_regclass('s.one'), to_regclass('s.two')").fetchone() == ("s.one", None)
 
@@ -163,7 +163,7 @@ def test_a_lost_connection_is_tried_again(database: str) -> None:
                     other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
                 return int((connection.execute("SELECT 1").fetchone() or (0,))[0])
 
-        assert Patience(database, 30, waits.append)(work, tried.append) == 1
+        assert Retry(database, 30, waits.append)(work, tried.append) == 1
     assert len(waits) == len(tried) == 3
     assert all(isinstance(error, psycopg.OperationalError) for error in tried)
     assert waits[0] <= 0.1 < waits[2] <= 0.4
@@ -174,7 +174,7 @@ def test_patience_has_an_end_and_is_not_for_mistakes(database: str) -> None:
         raise psycopg.OperationalError("the connection is lost")
 
     with pytest.raises(StoreError, match=r"lost.*tried for 0\.3 s: --db-timeout"):
-        Patience(database, 0.3)(lost)
+        Retry(database, 0.3)(lost)
     tries: list[int] = []
     with connect(database) as connection:
 
@@ -183,23 +183,23 @@ def test_patience_has_an_end_and_is_not_for_mistakes(database: str) -> None:
             connection.execute("SELECT 1 FROM nowhere")
 
         with pytest.raises(StoreError, match='"nowhere" does not exist: it is gone'):
-            Patience(database)(wrong)
+            Retry(database)(wrong)
     assert tries == [1]
 
 
 def test_patience_that_is_hurried_ends_soon(database: str) -> None:
     """Whoever has asked to end does not wait for a server that stays away."""
-    patience = Patience(database, 300)
+    retry = Retry(database, 300)
     tries: list[int] = []
 
     def lost() -> None:
         tries.append(1)
         if len(tries) == 5:  # the next pause is a second and a half
-            threading.Timer(0.1, patience.finish_within, [0.2]).start()
+            threading.Timer(0.1, retry.finish_within, [0.2]).start()
         raise psycopg.OperationalError("the connection is lost")
 
     with pytest.raises(StoreError, match=r"lost.*\(tried until it was stopped\)"):
-        patience(lost)
+        retry(lost)
     assert len(tries) == 6
 
 
@@ -222,7 +222,7 @@ def test_patience_that_is_hurried_ends_soon(database: str) -> None:
 def test_urls_that_other_tools_write_are_taken(given: str, plain: str) -> None:
     assert urls.plain(given) == plain
     assert parameters(given) == parameters(plain)
-    assert shown(given) == shown(plain)
+    assert redact_url(given) == redact_url(plain)
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_parameters_of_other_tools_are_told_with_what_to_write(query: str, remed
     for url in (f"postgresql+psycopg://u:hush@h/d?{query}", f"postgres://u:hush@h/d?{query}"):
         with pytest.raises(UsageError, match=remedy) as refused:
             parameters(url)
-        assert "hush" not in str(refused.value) and "hush" not in shown(url)
+        assert "hush" not in str(refused.value) and "hush" not in redact_url(url)
 
 
 def test_a_question_mark_in_a_password_begins_no_parameters() -> None:
     url = "postgresql://u:hush?ssl=1&quiet@h/d"
     assert conninfo_to_dict(parameters(url))["password"] == "hush?ssl=1&quiet"
-    assert shown(url) == "postgresql://u@h/d"
+    assert redact_url(url) == "postgresql://u@h/d"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+asyncpg", "postgres"])

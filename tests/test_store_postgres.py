@@ -196,7 +196,7 @@ def uncertain(proxy: Proxy, write: Callable[[], object]) -> None:
 
 def test_what_is_written_after_an_answer_that_stayed_lost_is_written(database: str) -> None:
     """What comes next is not taken for the write whose answer got lost, and begins where that has ended."""
-    with Proxy(database) as proxy, closing(PostgresStore(proxy.url, patience=0.2)) as store:
+    with Proxy(database) as proxy, closing(PostgresStore(proxy.url, db_timeout=0.2)) as store:
         uncertain(proxy, lambda: store.bind(fingerprint(), "model"))
         store.stage("/huge", [record("/huge", 0, "a")], "f32")
         uncertain(proxy, lambda: store.stage("/other", [record("/other", 0, "one")], "f32"))
@@ -223,7 +223,7 @@ def test_what_is_written_after_an_answer_that_stayed_lost_is_written(database: s
 
 
 def test_a_run_that_lost_the_store_to_another_writes_no_more(database: str) -> None:
-    with Proxy(database) as proxy, closing(bound(proxy.url, patience=10)) as slow:
+    with Proxy(database) as proxy, closing(bound(proxy.url, db_timeout=10)) as slow:
         proxy.away = True
         proxy.cut()  # no way to the server from now on; the server sees that and frees the lock
         with closing(bound(database)) as other:
@@ -272,9 +272,9 @@ def test_a_store_that_is_stopped_waits_for_no_answer(database: str, use: str) ->
         "states": lambda store: store.states(["/a"]),
         "status": lambda store: store.status(),
     }
-    with Proxy(database) as proxy, closing(bound(proxy.url, patience=300)) as store:
+    with Proxy(database) as proxy, closing(bound(proxy.url, db_timeout=300)) as store:
         proxy.silent.set()
-        error = end_of(lambda: uses[use](store), lambda: bool(store._patience._uses), lambda: store.finish_within(0.2))
+        error = end_of(lambda: uses[use](store), lambda: bool(store._retry._uses), lambda: store.finish_within(0.2))
         assert isinstance(error, StoreError) and "(tried until it was stopped)" in str(error)
     with closing(bound(database)) as store:
         store.replace([replacement("/b", ["one"])])
@@ -283,7 +283,7 @@ def test_a_store_that_is_stopped_waits_for_no_answer(database: str, use: str) ->
 def test_a_store_that_is_stopped_waits_for_no_connection(database: str) -> None:
     """Neither for one that is refused, nor for one that is never answered."""
     for silent in (False, True):
-        with Proxy(database) as proxy, closing(bound(proxy.url, patience=300)) as store:
+        with Proxy(database) as proxy, closing(bound(proxy.url, db_timeout=300)) as store:
             proxy.away = not silent
             if silent:
                 proxy.silent.set()
@@ -321,7 +321,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypa
 
 def test_patience_ends(database: str) -> None:
     proxy = Proxy(database)
-    with closing(bound(proxy.url, patience=0.5)) as store:
+    with closing(bound(proxy.url, db_timeout=0.5)) as store:
         proxy.close()
         for use in (lambda: store.replace([replacement("/a", ["one"])]), store.status):
             with pytest.raises(StoreError, match=r"postgresql://.*tried for 0\.5 s"):
@@ -498,7 +498,7 @@ def test_a_password_is_never_told(database: str) -> None:
         pytest.skip("the server wants the right password")
     try:
         url = proxy.url.replace("@", ":hush%20hush@", 1)
-        with closing(bound(url, patience=0.2)) as store:
+        with closing(bound(url, db_timeout=0.2)) as store:
             assert "hush" not in store.url
             with pytest.raises(StoreBusy) as busy:
                 PostgresStore(url)

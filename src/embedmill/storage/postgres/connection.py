@@ -121,7 +121,7 @@ def connect(url: str, **settings: str) -> Connection:
 
     Raises `StoreError` where the server cannot be reached or refuses, and `UsageError` for a malformed URL.
     """
-    with told(url):
+    with translate_errors(url):
         return dial(url, **settings)
 
 
@@ -230,7 +230,7 @@ def require_session(connection: Connection, url: str) -> None:
     # if it is free.
     for _ in range(_LOOKS):
         if _served_by(connection) != first or _lent_to_another(url, first):
-            raise StoreError(f"{shown(url)}: {_POOLED}")
+            raise StoreError(f"{redact_url(url)}: {_POOLED}")
     _POOLS_SESSIONS.add(url)
     connection.take()
 
@@ -258,8 +258,8 @@ def _lent_to_another(url: str, process: int) -> bool:
         if "pooling mode" in str(error):  # of single statements
             return True
         raise StoreError(
-            f"{shown(url)}: the pooler before the server lends us no second session, and a run needs several: give "
-            "the server's own address, or a larger pool with pool_mode = session"
+            f"{redact_url(url)}: the pooler before the server lends us no second session, and a run needs several: "
+            "give the server's own address, or a larger pool with pool_mode = session"
         ) from error
 
 
@@ -274,11 +274,11 @@ def require_primary(connection: Connection, url: str) -> None:
         "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
     ).fetchone() or (False, False)
     if standby:
-        raise StoreError(f"{shown(url)} is a standby, which can only be read: connect to the primary server")
+        raise StoreError(f"{redact_url(url)} is a standby, which can only be read: connect to the primary server")
     if read_only:
         raise StoreError(
-            f"{shown(url)}: default_transaction_read_only is on for this user or database: connect as a user who may "
-            "write, or let an administrator set it off"
+            f"{redact_url(url)}: default_transaction_read_only is on for this user or database: connect as a user who "
+            "may write, or let an administrator set it off"
         )
 
 
@@ -293,7 +293,7 @@ def end_with_client(connection: Connection) -> None:
     )
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL without its password and without what may hide one: for reports and messages."""
     parts = _parts(url)
     if parts is None:
@@ -330,8 +330,8 @@ def _unknown(url: str) -> str:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """The border: whatever psycopg raises leaves as a `StoreError` that names the database and says what to do."""
+def translate_errors(url: str) -> Iterator[None]:
+    """Raise whatever psycopg raises as a `StoreError` that names the database and says what to do."""
     try:
         yield
     except psycopg.Error as error:
@@ -345,7 +345,7 @@ def translated(error: psycopg.Error, url: str) -> StoreError:
     remedy = f": {no_room.remedy}" if no_room else ""
     remedy = remedy or next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "")
     remedy = remedy or next((text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), "")
-    return StoreError(f"{shown(url)}: {message}{remedy}")
+    return StoreError(f"{redact_url(url)}: {message}{remedy}")
 
 
 _FULL: Final = "clients already|connection slots|too many connections"
@@ -421,18 +421,18 @@ def require_vector(connection: Connection, url: str) -> str:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         except errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{shown(url)} has no pgvector, and this user may not add it: let an administrator run "
+                f"{redact_url(url)} has no pgvector, and this user may not add it: let an administrator run "
                 "CREATE EXTENSION vector in this database"
             ) from error
         except (errors.UndefinedFile, errors.FeatureNotSupported) as error:
             raise StoreError(
-                f"{shown(url)}: pgvector is not installed on this server: install it, then run again"
+                f"{redact_url(url)}: pgvector is not installed on this server: install it, then run again"
             ) from error
         except errors.UniqueViolation:  # another session was quicker
             pass
         found = find_vector(connection)
     if found is None:
-        raise StoreError(f"{shown(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
+        raise StoreError(f"{redact_url(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
     return found
 
 

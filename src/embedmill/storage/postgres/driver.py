@@ -26,13 +26,13 @@ class PostgresDriver(TableDriver):
         from embedmill.storage.postgres.store import PostgresStore
 
         url, schema = urls.split_schema(url, schema)
-        return PostgresStore(url, schema, write=write, create=create, patience=db_timeout)
+        return PostgresStore(url, schema, write=write, create=create, db_timeout=db_timeout)
 
     def redact_url(self, url: str) -> str:
         """See `Driver`."""
-        from embedmill.storage.postgres.connection import shown
+        from embedmill.storage.postgres.connection import redact_url
 
-        return shown(urls.split_schema(url)[0])
+        return redact_url(urls.split_schema(url)[0])
 
     def open_table(self, url: str, name: str, *, schema: str = DEFAULT_SCHEMA, **options: Any) -> Table:
         """See `TableDriver`."""
@@ -43,22 +43,22 @@ class PostgresDriver(TableDriver):
 
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
         """See `TableDriver`."""
-        from embedmill.storage.postgres.connection import connect, told
+        from embedmill.storage.postgres.connection import connect, translate_errors
         from embedmill.storage.postgres.migrate import check_name
         from embedmill.storage.postgres.table.catalog import Registry
 
         url, schema = urls.split_schema(url, schema)
         registry = Registry(check_name(schema))
-        with connect(url) as connection, told(url):
+        with connect(url) as connection, translate_errors(url):
             return registry.entries(connection, url)
 
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
         """See `TableDriver`."""
-        from embedmill.storage.postgres.connection import connect, told
+        from embedmill.storage.postgres.connection import connect, translate_errors
         from embedmill.storage.postgres.table.target import OTHERS
 
         url, schema = urls.split_schema(url, schema)
-        with connect(url) as connection, told(url):
+        with connect(url) as connection, translate_errors(url):
             return [(row[0], row[1]) for row in connection.execute(OTHERS) if row[0] != schema]
 
     def scratch_table(self, url: str, texts: Sequence[str]) -> AbstractContextManager[ScratchTable]:

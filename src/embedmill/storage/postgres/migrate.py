@@ -9,7 +9,7 @@ from typing import Final
 
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, shown
+from embedmill.storage.postgres.connection import Connection, redact_url
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -64,7 +64,7 @@ def version(connection: Connection, schema: str, url: str, *, newest: int | None
     (number,) = connection.execute(query).fetchone() or (0,)
     if number > newest:
         raise StoreError(
-            f"{shown(url)}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
+            f"{redact_url(url)}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
             f"{newest}): upgrade embedmill"
         )
     return int(number)
@@ -85,10 +85,10 @@ def require(connection: Connection, url: str, schema: str) -> None:
     """Raise `StoreNotFound` where the schema is not there, `StoreError` where it is older than this version."""
     number, newest = version(connection, schema, url), _NEWEST_OF_STORE
     if number == 0:
-        raise StoreNotFound(f"{shown(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
+        raise StoreNotFound(f"{redact_url(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
     if number < newest:
         raise StoreError(
-            f"{shown(url)}: schema {schema} was written by an older embedmill (migration {number}, this one reads "
+            f"{redact_url(url)}: schema {schema} was written by an older embedmill (migration {number}, this one reads "
             f"{newest}): run `embedmill index`, or `embedmill ingest` for a table, to bring it up to date"
         )
 
@@ -106,7 +106,7 @@ def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Pat
     ).fetchall()
     if taken:
         raise StoreError(
-            f"{shown(url)}: schema {schema} has {', '.join(name for (name,) in taken)} of somebody else's: give "
+            f"{redact_url(url)}: schema {schema} has {', '.join(name for (name,) in taken)} of somebody else's: give "
             "another --schema"
         )
     try:
@@ -124,7 +124,7 @@ def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Pat
             sql.Identifier(schema), sql.Identifier(connection.info.user)
         )
         raise StoreError(
-            f"{shown(url)}: this user may not create the schema {schema}, or not create tables in it: let an "
+            f"{redact_url(url)}: this user may not create the schema {schema}, or not create tables in it: let an "
             f"administrator run {create.as_string(connection)}, or give the --schema of one of your own"
         ) from error
 

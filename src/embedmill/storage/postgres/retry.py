@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from embedmill.core.errors import Stopped, StoreError
 from embedmill.storage.postgres import DB_TIMEOUT
-from embedmill.storage.postgres.connection import Connection, cut, dial, full, shown, translated
+from embedmill.storage.postgres.connection import Connection, cut, dial, full, redact_url, translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors  # isort: skip
@@ -45,7 +45,7 @@ _PASSING: Final = (
 )
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed a little later: a lost connection, a restart, a lock, a deadlock."""
     if isinstance(error, _PASSING):
         return True
@@ -64,7 +64,7 @@ class _Use:
     since: float = field(default_factory=time.monotonic)
 
 
-class Patience:
+class Retry:
     """Does things with a database again and again while they fail for what passes, each for at most `seconds`.
 
     Waits a tenth of a second first, then twice as long each time, up to 5 s; with some chance, so that many machines
@@ -135,7 +135,7 @@ class Patience:
         self._closed = True
 
     def _stopped(self) -> str:
-        return f"{shown(self._url)}: stopped before it was done: run again"
+        return f"{redact_url(self._url)}: stopped before it was done: run again"
 
     def _watch(self, seconds: float) -> None:
         """End what is waited for too long, from `finish_within` to the end."""
@@ -157,7 +157,9 @@ class Patience:
         Raises `StoreError` for errors that do not pass, and for those that have not passed in time.
         """
         if os.getpid() != self._process:  # two processes on one connection would read each other's answers
-            raise StoreError(f"{shown(self._url)} was opened before this process was forked: open it anew in this one")
+            raise StoreError(
+                f"{redact_url(self._url)} was opened before this process was forked: open it anew in this one"
+            )
         wait, deadline = _FIRST_WAIT, None
         while True:
             began = time.monotonic()
@@ -167,7 +169,7 @@ class Patience:
                 now = time.monotonic()
                 if deadline is None:  # a lock has been waited for already
                     deadline = (began if isinstance(error, errors.LockNotAvailable) else now) + self._seconds
-                if not passes(error):
+                if not is_transient(error):
                     raise translated(error, self._url) from error
                 if now >= min(deadline, self._end):
                     end = f"for {self._seconds:g} s: --db-timeout" if now >= deadline else "until it was stopped"
@@ -212,10 +214,10 @@ def _cancel(connection: Connection) -> None:
 
 def _reason(error: psycopg.Error, url: str) -> str:
     if isinstance(error, errors.LockNotAvailable):
-        return f"{shown(url)}: another session holds a lock"
+        return f"{redact_url(url)}: another session holds a lock"
     if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
-        return f"{shown(url)}: another session was in the way"
+        return f"{redact_url(url)}: another session was in the way"
     no_room = full(error)
     if no_room is not None:
-        return f"{shown(url)}: {no_room.who} takes no more connections ({no_room.setting})"
-    return f"{shown(url)}: no connection"
+        return f"{redact_url(url)}: {no_room.who} takes no more connections ({no_room.setting})"
+    return f"{redact_url(url)}: no connection"

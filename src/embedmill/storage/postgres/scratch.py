@@ -9,7 +9,13 @@ from typing import Final
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.driver import SCRATCH, ScratchTable
-from embedmill.storage.postgres.connection import connect, require_primary, require_session, shown, told
+from embedmill.storage.postgres.connection import (
+    connect,
+    redact_url,
+    require_primary,
+    require_session,
+    translate_errors,
+)
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -26,7 +32,7 @@ def scratch_table(url: str, texts: Sequence[str]) -> Iterator[ScratchTable]:
     schema = f"embedmill_bench_{secrets.token_hex(4)}"
     name = sql.Identifier(schema, SCRATCH)
     with connect(url) as connection:
-        with told(url):
+        with translate_errors(url):
             require_session(connection, url)
             require_primary(connection, url)
             # Held as long as we live: what a bench that was killed has left is removed by the next.
@@ -40,16 +46,16 @@ def scratch_table(url: str, texts: Sequence[str]) -> Iterator[ScratchTable]:
                     sql.Identifier(connection.info.dbname), sql.Identifier(connection.info.user)
                 )
                 raise StoreError(
-                    f"{shown(url)}: this user may not create a schema for the copy: let an administrator run "
+                    f"{redact_url(url)}: this user may not create a schema for the copy: let an administrator run "
                     f"{grant.as_string(connection)}"
                 ) from error
         try:
-            with told(url):
+            with translate_errors(url):
                 connection.execute(sql.SQL("CREATE TABLE {} (id integer PRIMARY KEY, text text NOT NULL)").format(name))
                 with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN").format(name)) as copy:
                     for row in enumerate(texts, 1):
                         copy.write_row(row)
             yield ScratchTable(url, f"{schema}.{SCRATCH}", schema)
         finally:
-            with told(url):
+            with translate_errors(url):
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))

@@ -92,8 +92,10 @@ class Connection(sqlite3.Connection):
                 return work()
             except sqlite3.OperationalError as error:
                 # What a snapshot that is out of date wants to write never succeeds.
-                passes = code(error) == sqlite3.SQLITE_BUSY and error.sqlite_errorcode != sqlite3.SQLITE_BUSY_SNAPSHOT
-                if not passes or time.monotonic() >= min(end, self._end):
+                is_transient = (
+                    code(error) == sqlite3.SQLITE_BUSY and error.sqlite_errorcode != sqlite3.SQLITE_BUSY_SNAPSHOT
+                )
+                if not is_transient or time.monotonic() >= min(end, self._end):
                     raise
 
 

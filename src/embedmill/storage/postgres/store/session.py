@@ -15,13 +15,13 @@ from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import (
     Connection,
     end_with_client,
+    redact_url,
     require_primary,
     require_session,
     require_vector,
-    shown,
     translated,
 )
-from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.retry import Retry
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import IsolationLevel, errors, sql  # isort: skip
@@ -42,10 +42,10 @@ class Place:
     def __init__(self, url: str, schema: str) -> None:
         self.url = url
         self.schema = schemas.check_name(schema)
-        self.shown = shown(url)
+        self.redacted = redact_url(url)
         self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
 
-    def open_reader(self, patience: Patience) -> Connection:
+    def open_reader(self, retry: Retry) -> Connection:
         """A connection that can only read, and sees one state in each transaction.
 
         Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
@@ -57,16 +57,16 @@ class Place:
                 self._extension = require_vector(connection, self.url)
             self._reading(connection)
 
-        return self._open(patience, prepare, default_transaction_read_only="on")
+        return self._open(retry, prepare, default_transaction_read_only="on")
 
-    def _open(self, patience: Patience, prepare: Callable[[Connection], object], **settings: str) -> Connection:
+    def _open(self, retry: Retry, prepare: Callable[[Connection], object], **settings: str) -> Connection:
         """A new connection, prepared. A server that is not there is told at once; what is lost then is made anew."""
         reached = False
 
         def attempt() -> Connection:
             nonlocal reached
             try:
-                connection = patience.dial(**settings)
+                connection = retry.dial(**settings)
             except psycopg.Error as error:
                 # One that cannot be made has no code, and comes with the attempt; one that is lost then does not.
                 lost = error.pgconn is None and "server closed the connection" in str(error)
@@ -74,16 +74,16 @@ class Place:
                     raise
                 raise translated(error, self.url) from error
             reached = True
-            with _closed_on_error(connection), patience.use(connection):
+            with _closed_on_error(connection), retry.use(connection):
                 prepare(connection)
             return connection
 
-        return patience(attempt)
+        return retry(attempt)
 
-    def reopen_reader(self, patience: Patience) -> Connection:
+    def reopen_reader(self, retry: Retry) -> Connection:
         """The same after the connection was lost; raises what psycopg raises."""
-        connection = patience.dial(default_transaction_read_only="on")
-        with _closed_on_error(connection), patience.use(connection):
+        connection = retry.dial(default_transaction_read_only="on")
+        with _closed_on_error(connection), retry.use(connection):
             self._reading(connection)
         return connection
 
@@ -91,7 +91,7 @@ class Place:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         self._enter(connection)
 
-    def open_writer(self, patience: Patience, begin: Callable[[Connection], object], *, create: bool) -> Connection:
+    def open_writer(self, retry: Retry, begin: Callable[[Connection], object], *, create: bool) -> Connection:
         """A connection that holds the lock of the store's writer, and has begun; the schema is brought up to date.
 
         Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
@@ -109,16 +109,16 @@ class Place:
             self._writing(connection)
             begin(connection)
 
-        return self._open(patience, prepare)
+        return self._open(retry, prepare)
 
-    def reopen_writer(self, patience: Patience, run: int) -> Connection:
+    def reopen_writer(self, retry: Retry, run: int) -> Connection:
         """The same after the connection was lost, for the run of this number; raises what psycopg raises.
 
         The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
         begun meanwhile.
         """
-        connection = patience.dial()
-        with _closed_on_error(connection), patience.use(connection):
+        connection = retry.dial()
+        with _closed_on_error(connection), retry.use(connection):
             self._writing(connection)
             (current,) = _row(connection, "SELECT run FROM writer")
             if current != run:
@@ -133,7 +133,7 @@ class Place:
     def superseded(self) -> StoreBusy:
         """The error of a run that has lost the store to another."""
         return StoreBusy(
-            f"another run has taken the store {self.shown} (schema {self.schema}) while this one had no connection: "
+            f"another run has taken the store {self.redacted} (schema {self.schema}) while this one had no connection: "
             "wait until it has ended, then run again"
         )
 
@@ -158,7 +158,7 @@ class Place:
                 self._lock(connection)
         except errors.LockNotAvailable as error:
             raise StoreBusy(
-                f"{self._writer(connection)} is writing to the store {self.shown} (schema {self.schema}): "
+                f"{self._writer(connection)} is writing to the store {self.redacted} (schema {self.schema}): "
                 "wait until it has ended"
             ) from error
 
@@ -187,7 +187,7 @@ def _require_unicode(connection: Connection, url: str) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise StoreError(
-            f"{shown(url)}: the database's encoding is {encoding}, which cannot hold every text: "
+            f"{redact_url(url)}: the database's encoding is {encoding}, which cannot hold every text: "
             "create one with ENCODING 'UTF8' and give it as --store"
         )
 
@@ -195,13 +195,11 @@ def _require_unicode(connection: Connection, url: str) -> None:
 class Session:
     """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
 
-    def __init__(
-        self, place: Place, patience: Patience, connection: Connection, reopen: Callable[[], Connection]
-    ) -> None:
-        """`patience` tries again what passes by itself; `reopen` raises what psycopg raises."""
+    def __init__(self, place: Place, retry: Retry, connection: Connection, reopen: Callable[[], Connection]) -> None:
+        """`retry` tries again what passes by itself; `reopen` raises what psycopg raises."""
         self._place = place
-        self._patience = patience
-        self._patience.holders = place.holders
+        self._retry = retry
+        self._retry.holders = place.holders
         self._reopen = reopen
         self._using = threading.Lock()
         self._connection = connection
@@ -214,13 +212,13 @@ class Session:
         """
         with self._using:
             if self._closed:
-                raise StoreError(f"store {self._place.shown} is closed")
-            return self._patience(lambda: self._try(work, needless))
+                raise StoreError(f"store {self._place.redacted} is closed")
+            return self._retry(lambda: self._try(work, needless))
 
     def _try(self, work: Callable[[Connection], T], needless: bool) -> T:
         if self._connection.closed:
             self._connection = self._reopen()
-        with self._patience.use(self._connection, needless=needless), self._connection.transaction():
+        with self._retry.use(self._connection, needless=needless), self._connection.transaction():
             return work(self._connection)
 
     def close(self) -> None:
@@ -230,9 +228,9 @@ class Session:
             self._connection.close()
 
 
-def reading(place: Place, patience: Patience) -> Session:
+def reading(place: Place, retry: Retry) -> Session:
     """A session that reads. Raises what `Place.open_reader` raises."""
-    return Session(place, patience, place.open_reader(patience), lambda: place.reopen_reader(patience))
+    return Session(place, retry, place.open_reader(retry), lambda: place.reopen_reader(retry))
 
 
 class Run:
@@ -242,7 +240,7 @@ class Run:
     answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
     """
 
-    def __init__(self, place: Place, patience: Patience, *, create: bool) -> None:
+    def __init__(self, place: Place, retry: Retry, *, create: bool) -> None:
         """Raises what `Place.open_writer` raises."""
         self._place = place
         self._using = threading.Lock()
@@ -250,8 +248,8 @@ class Run:
         self._step = 0  # the last that is known to be done
         self._uncertain: dict[int, Done] = {}  # those that failed, and may be done all the same
         self.number = 0
-        connection = place.open_writer(patience, self._begin, create=create)
-        self._session = Session(place, patience, connection, lambda: place.reopen_writer(patience, self.number))
+        connection = place.open_writer(retry, self._begin, create=create)
+        self._session = Session(place, retry, connection, lambda: place.reopen_writer(retry, self.number))
 
     def _begin(self, connection: Connection) -> None:
         """Take a number; the lock is held."""
@@ -290,7 +288,7 @@ class Run:
         try:
             return self._session(work, needless=needless)
         except UnicodeEncodeError as error:
-            raise StoreError(f"store {self._place.shown}: not valid Unicode: {error.object!r}: rename it") from error
+            raise StoreError(f"store {self._place.redacted}: not valid Unicode: {error.object!r}: rename it") from error
 
     def _step_by(self, number: int, work: Callable[[Connection], int], db: Connection) -> int:
         run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
@@ -311,7 +309,7 @@ class Run:
             self._step = step
             done(answer)
         elif step != self._step:
-            raise StoreError(f"store {self._place.shown}: another has written as run {self.number}: this is a bug")
+            raise StoreError(f"store {self._place.redacted}: another has written as run {self.number}: this is a bug")
 
     def close(self) -> None:
         """Let the next run in; may be called twice."""

@@ -15,9 +15,9 @@ from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
-from embedmill.storage.postgres.connection import Connection, told
+from embedmill.storage.postgres.connection import Connection, translate_errors
 from embedmill.storage.postgres.copy_format import read_vector
-from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.inspection import problems
@@ -52,20 +52,20 @@ class PostgresStore:
         *,
         write: bool = True,
         create: bool = True,
-        patience: float = DB_TIMEOUT,
+        db_timeout: float = DB_TIMEOUT,
     ) -> None:
-        """`patience`: seconds for which a lost connection is made anew."""
+        """`db_timeout`: seconds for which a lost connection is made anew."""
         self._place = Place(url, schema)
-        self._patience = Patience(url, patience)
-        self.url = self._place.shown
+        self._retry = Retry(url, db_timeout)
+        self.url = self._place.redacted
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         with ExitStack() as stack:
-            stack.callback(self._patience.close)
-            self._run = Run(self._place, self._patience, create=create) if write else None
+            stack.callback(self._retry.close)
+            self._run = Run(self._place, self._retry, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
-            self._reading = reading(self._place, self._patience)
+            self._reading = reading(self._place, self._retry)
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
@@ -277,7 +277,7 @@ class PostgresStore:
 
     def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
-        self._patience.finish_within(seconds)
+        self._retry.finish_within(seconds)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
@@ -290,7 +290,7 @@ class PostgresStore:
         """
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
-        with told(self._place.url), closing(self._place.open_reader(self._patience)) as db, db.transaction():
+        with translate_errors(self._place.url), closing(self._place.open_reader(self._retry)) as db, db.transaction():
             yield from problems(db, look, shown)
 
     def close(self) -> None:

@@ -15,8 +15,8 @@ from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.rows import DISTANCES, IndexOptions
 from embedmill.storage.postgres import hnsw
 from embedmill.storage.postgres.blocking import BRIEFLY, sessions
-from embedmill.storage.postgres.connection import Connection, connect, end_with_client, shown
-from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
+from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.table.results import records, scalar
 from embedmill.storage.postgres.table.target import Target
 
@@ -51,9 +51,9 @@ class Existing:
 class VectorIndex:
     """The index of one table's vectors."""
 
-    def __init__(self, url: str, target: Target, options: IndexOptions, patience: Patience) -> None:
+    def __init__(self, url: str, target: Target, options: IndexOptions, retry: Retry) -> None:
         self._url = url
-        self._patience = patience
+        self._retry = retry
         self._target = target
         self._options = options
 
@@ -114,17 +114,18 @@ class VectorIndex:
             return ""
 
         def attempt() -> str:
-            with self._patience.dial() as connection, self._patience.use(connection):
+            with self._retry.dial() as connection, self._retry.use(connection):
                 try:
                     return self._finish(connection, dimension, show, stopped)
                 except errors.QueryCanceled as error:
                     if stopped():
                         return _STOPPED
                     raise StoreError(
-                        f"{shown(self._url)}: the index was cancelled while it was built: give --index hnsw to build it"
+                        f"{redact_url(self._url)}: the index was cancelled while it was built: give --index hnsw to "
+                        "build it"
                     ) from error
 
-        return self._patience(attempt)
+        return self._retry(attempt)
 
     def _finish(self, connection: Connection, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         connection.execute("SELECT set_config('lock_timeout', '0', false)")  # a build waits as long as it takes
@@ -138,7 +139,7 @@ class VectorIndex:
         if same or (valid and not explicit):
             index = (same or valid)[0]
             return f"{index.method} {index.name} was there, kept"
-        with self._patience.use(connection, needless=True):
+        with self._retry.use(connection, needless=True):
             rows = self._rows(connection)
         if not explicit and rows <= hnsw.WORTH_IT:
             return ""
@@ -306,7 +307,7 @@ def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Ite
                             )
                         _show_progress(progress, show)
         except (StoreError, psycopg.Error) as error:  # the build itself goes on
-            log.info("%s: the index's progress cannot be shown: %s", shown(url), error)
+            log.info("%s: the index's progress cannot be shown: %s", redact_url(url), error)
 
     show("building the index", None)
     thread = threading.Thread(target=watch, name="embedmill-index", daemon=True)

@@ -11,7 +11,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
 from embedmill.storage import columns as naming
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, reason, require_primary, shown
+from embedmill.storage.postgres.connection import Connection, reason, redact_url, require_primary
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.session import Session
@@ -124,13 +124,13 @@ class PostgresMetrics:
                         connection.execute(statement, {})
         except errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
-                "only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
+                f"{redact_url(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, "
+                "which only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
             ) from error
         except errors.DependentObjectsStillExist as error:
             raise StoreError(
-                f"{shown(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, which "
-                f"cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
+                f"{redact_url(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, "
+                f"which cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
             ) from error
 
     def _may_not(self, connection: Connection, what: str, right: str) -> StoreError:
@@ -139,7 +139,7 @@ class PostgresMetrics:
             schema=sql.Identifier(self._target.schema), table=table, user=sql.Identifier(connection.info.user)
         )
         return StoreError(
-            f"{shown(self._url)}: this user may not {what} {table.as_string(connection)}: let its owner run "
+            f"{redact_url(self._url)}: this user may not {what} {table.as_string(connection)}: let its owner run "
             f"{grant.as_string(connection)}, or give --no-metrics"
         )
 

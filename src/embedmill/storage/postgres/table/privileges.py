@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedmill.core.errors import StoreError
-from embedmill.storage.postgres.connection import Connection, shown
+from embedmill.storage.postgres.connection import Connection, redact_url
 from embedmill.storage.postgres.table.target import Target
 
 from psycopg import sql  # isort: skip - after the module that says what to install
@@ -29,12 +29,12 @@ def check_rights(connection: Connection, url: str, target: Target) -> None:
         grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(lacking), target.table, to)
         what = "read" if unread else "write"
         raise StoreError(
-            f"{shown(url)}: this user may not {what} {', '.join(unread or [target.vector])} of {target.title}: "
+            f"{redact_url(url)}: this user may not {what} {', '.join(unread or [target.vector])} of {target.title}: "
             f"let its owner run {grant.as_string(connection)}"
         )
     if not temporary:
         grant = sql.SQL("GRANT TEMP ON DATABASE {} TO {}").format(sql.Identifier(database), to)
         raise StoreError(
-            f"{shown(url)}: this user may not create temporary tables, which vectors are written through: let an "
+            f"{redact_url(url)}: this user may not create temporary tables, which vectors are written through: let an "
             f"administrator run {grant.as_string(connection)}"
         )

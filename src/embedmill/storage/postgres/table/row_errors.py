@@ -6,7 +6,7 @@ from typing import Final
 
 from embedmill.core.errors import RowsRefused
 from embedmill.storage.postgres.connection import reason
-from embedmill.storage.postgres.retry import passes
+from embedmill.storage.postgres.retry import is_transient
 
 import psycopg  # isort: skip - after the module that says what to install
 
@@ -19,7 +19,7 @@ _SERVER: Final = ("", "08", "53", "57", "58", "XX")
 
 def as_refusal(cause: BaseException | None) -> RowsRefused | None:
     """The server's error as one of single rows; None where it is not."""
-    if not isinstance(cause, psycopg.Error) or passes(cause):
+    if not isinstance(cause, psycopg.Error) or is_transient(cause):
         return None
     kind = (cause.sqlstate or "")[:2]
     # A trigger may raise any code, or fail of a mistake of its own: then the server tells the place.

@@ -13,7 +13,7 @@ from embedmill.core.errors import StoreError
 from embedmill.runtime.closing import Closing
 from embedmill.storage.postgres.connection import LOCK_TIMEOUT, Connection, connect, full, require_session
 from embedmill.storage.postgres.pool import Pool
-from embedmill.storage.postgres.retry import Patience
+from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.table import plans
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -66,7 +66,7 @@ class Session(Closing):
 
     def __init__(self, url: str, timeout: float, prepare_writer: Callable[[Connection], object]) -> None:
         self._url = url
-        self.patience = Patience(url, timeout)
+        self.retry = Retry(url, timeout)
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
         self._using = threading.RLock()
         self._held: tuple[int, int] | None = None
@@ -89,11 +89,11 @@ class Session(Closing):
 
         def attempt() -> T:
             connection = self._connection()
-            with self.patience.use(connection, needless=needless), _whole(connection):
+            with self.retry.use(connection, needless=needless), _whole(connection):
                 return work(connection)
 
         with self._using:
-            return self.patience(attempt, prepare)
+            return self.retry(attempt, prepare)
 
     def write(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
         """What `work` gives in a transaction of its own, on a connection of its own; for `needless` see `read`."""
@@ -101,12 +101,12 @@ class Session(Closing):
         def transaction() -> T:
             with (
                 self._writers.lend() as connection,
-                self.patience.use(connection, needless=needless),
+                self.retry.use(connection, needless=needless),
                 connection.transaction(),
             ):
                 return work(connection)
 
-        return self.patience(transaction, self._check_writers)
+        return self.retry(transaction, self._check_writers)
 
     def stage(
         self,
@@ -127,7 +127,7 @@ class Session(Closing):
         def transaction(begin: LiteralString, statement: sql.Composed) -> int:
             with (
                 self._writers.lend() as connection,
-                self.patience.use(connection),
+                self.retry.use(connection),
                 psycopg.ClientCursor(connection) as cursor,
             ):
                 cursor.execute(begin)
@@ -145,7 +145,7 @@ class Session(Closing):
                     self._met_locks = time.monotonic()
             return transaction("BEGIN", skipping), True
 
-        return self.patience(attempt, self._check_writers)
+        return self.retry(attempt, self._check_writers)
 
     def look(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose.
@@ -155,23 +155,23 @@ class Session(Closing):
 
         def beside() -> T:
             try:
-                connection = self.patience.dial(**_OURS, **self._timeout)
+                connection = self.retry.dial(**_OURS, **self._timeout)
             except psycopg.OperationalError as error:
                 if not full(error):
                     raise
                 with self._using:
                     connection = self._connection()
-                    with self.patience.use(connection, needless=True), _whole(connection):
+                    with self.retry.use(connection, needless=True), _whole(connection):
                         return work(connection)
-            with connection, self.patience.use(connection, needless=True), _whole(connection):
+            with connection, self.retry.use(connection, needless=True), _whole(connection):
                 return work(connection)
 
-        return self.patience(beside)
+        return self.retry(beside)
 
     def require_own(self) -> None:
         """Raise `StoreError` where a pooler gives each transaction another session: before anything is changed."""
         with self._using:
-            self.patience(lambda: require_session(self._connection(), self._url))
+            self.retry(lambda: require_session(self._connection(), self._url))
 
     def hold(self, lock: int, run: int) -> None:
         """Hold this run's lock as long as the session lasts, on a new connection too where the old one is lost."""
@@ -189,7 +189,7 @@ class Session(Closing):
             self._closed = True
             self._writers.close()
             self._reader.close()
-            self.patience.close()
+            self.retry.close()
 
     def _connection(self) -> Connection:
         if self._closed:
@@ -202,9 +202,9 @@ class Session(Closing):
         if not connection.closed and not connection.broken:
             return
         with suppress(psycopg.Error):  # the next attempt meets the same
-            opened = self.patience.dial(**_READING, **self._timeout)
+            opened = self.retry.dial(**_READING, **self._timeout)
             try:
-                with self.patience.use(opened):
+                with self.retry.use(opened):
                     self._lock(opened)
             except BaseException:
                 opened.close()

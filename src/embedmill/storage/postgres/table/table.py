@@ -32,7 +32,14 @@ from embedmill.storage import columns as naming
 from embedmill.storage.catalog import Registered
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
 from embedmill.storage.postgres import migrate as schemas
-from embedmill.storage.postgres.connection import Connection, connect, require_primary, require_vector, shown, told
+from embedmill.storage.postgres.connection import (
+    Connection,
+    connect,
+    redact_url,
+    require_primary,
+    require_vector,
+    translate_errors,
+)
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.table.catalog import Registry
@@ -126,7 +133,7 @@ class PostgresTable(Closing):
     @property
     def url(self) -> str:
         """The database, without the password."""
-        return shown(self._dsn)
+        return redact_url(self._dsn)
 
     @property
     def name(self) -> str:
@@ -470,7 +477,7 @@ class PostgresTable(Closing):
 
     @property
     def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.target, self._index_options, self._session.patience)
+        return VectorIndex(self._dsn, self.target, self._index_options, self._session.retry)
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
@@ -500,7 +507,7 @@ class PostgresTable(Closing):
         query = self._statements.failures
         with (
             connect(self._dsn) as connection,
-            told(self._dsn),
+            translate_errors(self._dsn),
             connection.transaction(),
             connection.cursor(
                 "embedmill_failures", row_factory=args_row(_failure)
@@ -511,7 +518,7 @@ class PostgresTable(Closing):
 
     def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
-        self._session.patience.finish_within(seconds)
+        self._session.retry.finish_within(seconds)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
@@ -520,7 +527,7 @@ class PostgresTable(Closing):
     def _use_marks(self, marks: sql.Composable) -> None:
         metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
         tables = [self.target.table, sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))]
-        self._session.patience.holders = lambda connection: blocking.holders(connection, tables)
+        self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
         names = (self.target, marks, metrics)
         self._statements = Statements(*names)
         before = self._registered.before if self._registered else None

@@ -11,7 +11,7 @@ from embedmill.storage import columns as naming
 from embedmill.storage.catalog import Registered
 from embedmill.storage.columns import Column
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, find_vector, shown
+from embedmill.storage.postgres.connection import Connection, find_vector, redact_url
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.table.results import records, scalar
 
@@ -191,7 +191,7 @@ def create_column(connection: Connection, url: str, target: Target, dimension: i
             connection.execute(statement)
     except errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"{shown(url)}: only the owner of {target.title} may add a column: let the owner run "
+            f"{redact_url(url)}: only the owner of {target.title} may add a column: let the owner run "
             f"{statement.as_string(connection)}"
         ) from error
     number = _vector_type(connection, target.oid, target.vector).number
@@ -210,7 +210,7 @@ def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, 
             oid, schema, table, relation = found
             return oid, schema, table, relation
     others = [naming.shown(filter(None, row)) for row in connection.execute(OTHERS)]
-    raise naming.no_such_table(name, shown(url), others)
+    raise naming.no_such_table(name, redact_url(url), others)
 
 
 _FIND: Final = """
