@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedmill.api.embedders import load_embedder
+    from embedmill.api.forget import forget
     from embedmill.api.index import index
     from embedmill.api.ingest import ingest
     from embedmill.api.parallel import ParallelEmbeddingGenerator
+    from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
-    from embedmill.api.upkeep import forget, retry_failed
     from embedmill.core.documents import Chunk, Document, Hit, Record
     from embedmill.core.errors import (
         CacheError,
@@ -78,11 +79,11 @@ _HOMES = {
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
     "UnsupportedModel": "embedmill.core.errors",
     "UsageError": "embedmill.core.errors",
-    "forget": "embedmill.api.upkeep",
+    "forget": "embedmill.api.forget",
     "index": "embedmill.api.index",
     "ingest": "embedmill.api.ingest",
     "load_embedder": "embedmill.api.embedders",
-    "retry_failed": "embedmill.api.upkeep",
+    "retry_failed": "embedmill.api.retry",
     "search": "embedmill.api.search",
 }
 

@@ -6,17 +6,19 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Unpack
 
 from embedmill.api.assemble import (
+    Components,
+    FilePath,
     OnProgress,
-    Path,
+    as_list,
+    build_components,
     check_space,
     embedder_of,
-    opened,
-    parts,
+    open_chosen_store,
     refuse_db_timeout,
     with_prompts_of,
     without_rests,
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def index(
-    paths: Path | Sequence[Path],
+    paths: FilePath | Sequence[FilePath],
     *,
     dry_run: bool = False,
     prune: bool = False,
@@ -63,7 +65,6 @@ def index(
     before an error stays.
     """
     from embedmill.pipelines.index.indexer import IncrementalIndexer
-    from embedmill.pipelines.index.plan import plan
 
     check_options(index, options, FileOptions)
     switches(dry_run=dry_run, prune=prune, force=force)
@@ -71,36 +72,20 @@ def index(
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = read_settings(options, FileOptions)
     refuse_db_timeout(options, chosen)
-    if not isinstance(paths, Iterable):
-        paths = [paths]
-    source = files([paths] if isinstance(paths, str | os.PathLike) else list(paths), chosen, least=0 if prune else 1)
+    source = files(as_list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
-            store = opened(chosen, stack, write=not dry_run, create=not source.missing)
+            store = open_chosen_store(chosen, stack, write=not dry_run, create=not source.missing)
         _check_missing(source.missing, store, chosen)
         if store is not None:
             chosen = with_prompts_of(store.status(), chosen, given)
-        embedder, executor, cache, chunking = parts(without_rests(chosen) if dry_run else chosen, stack)
+        components = build_components(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
-            if store is not None:
-                check_space(store, embedder)
-            planned = plan(
-                source,
-                store,
-                embedder,
-                executor,
-                url=store.url if store else redact_url(chosen.store),
-                cache=cache,
-                chunking=chunking,
-                batch_size=chosen.batch_size,
-                force=force,
-                on_progress=on_progress,
-            )
-            _name_unmatched(source, options)
-            return dataclasses.replace(planned, missing=tuple(source.missing))
+            return _planned(source, store, components, chosen, options, force=force, on_progress=on_progress)
         assert store is not None
+        embedder, executor, cache, chunking = components
         indexer = IncrementalIndexer(
             store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
         )
@@ -116,6 +101,37 @@ def index(
         _name_unmatched(source, options)
         name_vanished(report.vanished, options)
         return report
+
+
+def _planned(
+    source: FileSource,
+    store: Store | None,
+    components: Components,
+    chosen: Settings,
+    options: FileOptions,
+    *,
+    force: bool,
+    on_progress: OnProgress,
+) -> Report:
+    from embedmill.pipelines.index.plan import plan
+
+    embedder, executor, cache, chunking = components
+    if store is not None:
+        check_space(store, embedder)
+    planned = plan(
+        source,
+        store,
+        embedder,
+        executor,
+        url=store.url if store else redact_url(chosen.store),
+        cache=cache,
+        chunking=chunking,
+        batch_size=chosen.batch_size,
+        force=force,
+        on_progress=on_progress,
+    )
+    _name_unmatched(source, options)
+    return dataclasses.replace(planned, missing=tuple(source.missing))
 
 
 def _check_missing(missing: Mapping[str, str], store: Store | None, chosen: Settings) -> None:
@@ -142,7 +158,7 @@ def _name_unmatched(source: FileSource, options: FileOptions) -> None:
 
 
 def files(
-    paths: Sequence[Path],
+    paths: Sequence[FilePath],
     chosen: Settings,
     *,
     least: int | None = None,

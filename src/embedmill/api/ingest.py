@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, Final, Unpack
+from typing import Unpack
 
-from embedmill.api.assemble import embedder_of, parts, with_prompts_of, without_rests
+from embedmill.api.assemble import (
+    LONGEST_TEXT,
+    build_components,
+    embedder_of,
+    open_chosen_table,
+    with_prompts_of,
+    without_rests,
+)
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
-from embedmill.core.checks import switches, text_or_none, whole_number
+from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
-from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress, IngestReport, TableStatus
-from embedmill.core.rows import IndexOptions, RowFailure
+from embedmill.core.rows import IndexOptions, Noted, RowFailure
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
 from embedmill.pipelines.ingest.ingestor import BATCH, Ingestor
@@ -24,13 +30,8 @@ from embedmill.pipelines.ingest.metrics import Encode, MetricsRun
 from embedmill.pipelines.ingest.plan import estimate
 from embedmill.pipelines.ingest.width import NARROWEST, WIDEST, Width
 from embedmill.runtime import machine
-from embedmill.storage.registry import open_table
 
 log = logging.getLogger(__name__)
-
-LONGEST_TEXT: Final = 100_000
-"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
-for a longer one, which is rather a file than a row."""
 
 OnProgress = Callable[[IngestProgress], None]
 OnStart = Callable[[Stoppable], None]
@@ -71,58 +72,47 @@ def ingest(
 
     Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was written before an error stays.
     """
-    whole_number("batch", batch)
-    whole_number("max_text", max_text)
-    switches(
-        create=create,
-        halfvec=halfvec,
-        overwrite=overwrite,
-        again=again,
-        metrics=metrics,
-        truncate=truncate,
-        dry_run=dry_run,
-    )
-    if index is not None and not isinstance(index, IndexOptions):
-        raise UsageError(f"index is {index!r}: give embedmill.IndexOptions(...), or leave it out")
     check_options(ingest, options, RunOptions)
-    if halfvec and not create:
-        raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
+    whole_number("batch", batch)
+    switches(overwrite=overwrite, again=again, metrics=metrics, truncate=truncate, dry_run=dry_run)
+    _check_column(max_text, create, halfvec, index)
     chosen = read_settings(options, RunOptions)
-    with ExitStack() as stack:
-        there = stack.enter_context(
-            opened(
-                table,
-                chosen,
-                id=id,
-                text=text,
-                vector=vector,
-                create=create,
-                halfvec=halfvec,
-                longest=max_text,
-                index=index,
-            )
-        )
-        noted = there.noted()
-        if again and options.get("model") is None and noted.model:
-            chosen = replace(chosen, model=noted.model)
-        chosen = with_prompts_of(noted, chosen, embedder_of(chosen))
-        embedder, executor, cache, _ = parts(without_rests(chosen) if dry_run else chosen, stack)
+    columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
+    with open_chosen_table(table, chosen, longest=max_text, **columns) as opened, ExitStack() as stack:
+        chosen = _as_noted(opened.noted(), chosen, with_model=again and options.get("model") is None)
+        embedder, executor, cache, _ = build_components(without_rests(chosen) if dry_run else chosen, stack)
         if dry_run:
-            return estimate(there, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
+            return estimate(opened, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
         ingestor = Ingestor(
-            there,
+            opened,
             embedder,
             executor,
             cache=cache,
             batch=batch,
             batch_size=chosen.batch_size,
-            width=width(chosen),
+            width=chosen_width(chosen),
             truncate=truncate,
             metrics=metrics,
             lock_patience=chosen.db_timeout,
         )
         on_start(ingestor)
         return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)
+
+
+def _as_noted(noted: Noted, chosen: Settings, *, with_model: bool) -> Settings:
+    """The settings with the prompts, and the model, that the table was filled with."""
+    if with_model and noted.model:
+        chosen = replace(chosen, model=noted.model)
+    return with_prompts_of(noted, chosen, embedder_of(chosen))
+
+
+def _check_column(max_text: int, create: bool, halfvec: bool, index: IndexOptions | None) -> None:
+    whole_number("max_text", max_text)
+    switches(create=create, halfvec=halfvec)
+    if index is not None and not isinstance(index, IndexOptions):
+        raise UsageError(f"index is {index!r}: give embedmill.IndexOptions(...), or leave it out")
+    if halfvec and not create:
+        raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
 
 
 def measure(
@@ -144,47 +134,29 @@ def measure(
     if batch is not None:
         whole_number("batch", batch)
     chosen = read_settings(options, [*names_of(StoreOptions), "model", "document_prompt"])
-    with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
-        run = MetricsRun(there, _tokenizer(chosen), batch)
+    with open_chosen_table(table, chosen, id=id, text=text, metrics_only=True) as opened:
+        run = MetricsRun(opened, _tokenizer(chosen), batch)
         on_start(run)
         return run.run(on_progress)
 
 
 def table_status(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
-    with opened(table, _place(options), vector=vector) as there:
-        return there.status()
+    with open_chosen_table(table, _where(options), vector=vector) as opened:
+        return opened.status()
 
 
 def table_failures(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
-    with opened(table, _place(options), vector=vector) as there:
-        yield from there.failures()
+    with open_chosen_table(table, _where(options), vector=vector) as opened:
+        yield from opened.failures()
 
 
-def _place(options: StoreOptions) -> Settings:
+def _where(options: StoreOptions) -> Settings:
     return read_settings(options, StoreOptions)
 
 
-@contextmanager
-def opened(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
-    """A table of the chosen database; `options` are those of `embedmill.storage.registry.open_table`."""
-    if not isinstance(table, str) or not table.strip():
-        raise UsageError(f"table is {table!r}: give its name, as text")
-    text_or_none(text=options.get("text"), vector=options.get("vector"))
-    keys = options.get("id", ())
-    options |= {"id": [keys] if isinstance(keys, str) else list(keys)} if keys else {}
-    text_or_none(**{f"id {number}": name for number, name in enumerate(options.get("id", ()))})
-    there = open_table(
-        chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
-    )
-    try:
-        yield there
-    finally:
-        there.close()
-
-
-def width(chosen: Settings) -> Width | None:
+def chosen_width(chosen: Settings) -> Width | None:
     """As wide as the user says; None for as it is measured to be best."""
     if not chosen.workers:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 
-from embedmill.api.assemble import processes
+from embedmill.api.assemble import bounded_workers
 from embedmill.api.embedders import load_embedder, worker_factory
 from embedmill.api.read_settings import read_settings
 from embedmill.core.checks import one_of, whole_number
@@ -47,7 +47,7 @@ class ParallelEmbeddingGenerator(Closing):
         chosen = read_settings(None, ("embedding_parallel_workers", "enable_parallel_embeddings"))
         asked = workers
         if asked is None:
-            asked = processes(chosen.embedding_parallel_workers or machine.cores())
+            asked = bounded_workers(chosen.embedding_parallel_workers or machine.cores())
         embedder = load_embedder(model, precision=precision, document_prompt=document_prompt, query_prompt=query_prompt)
         factory = worker_factory(model, precision, document_prompt=document_prompt, query_prompt=query_prompt)
         pool = EmbedderPool(factory, workers=asked, limits=limits)

@@ -6,7 +6,6 @@ What is stored can be finite, of length 1 and still the vector of another text; 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -14,8 +13,8 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
+from embedmill.api.assemble import open_chosen_table
 from embedmill.api.embedders import native_precision
-from embedmill.api.ingest import opened
 from embedmill.api.settings import Settings
 from embedmill.core.documents import StoredChunk
 from embedmill.core.errors import EmbedmillError, ModelUnusable
@@ -23,7 +22,6 @@ from embedmill.core.reports import StoreStatus, TableStatus
 from embedmill.core.rows import shown
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list
-from embedmill.engine.validation import EmbeddingValidator
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
 from embedmill.storage.registry import open_store
@@ -96,9 +94,9 @@ def verify_table(
     `verify_store`; `vector` names the column where there are several.
     """
     told = _Told(say)
-    with opened(table, chosen, vector=vector) as there:
-        held = there.status()
-        rows = there.sample_stored(sample) if sample else []
+    with open_chosen_table(table, chosen, vector=vector) as opened:
+        held = opened.status()
+        rows = opened.sample_stored(sample) if sample else []
     counts = held.counts
     verdict = Verdict(held.store, 0, None, counts.rows - counts.left - counts.failures, 0, "")
     sound = []
@@ -160,55 +158,6 @@ def _compare(
         elif far[row] or not np.isfinite(lengths[row]):
             say(f"{name}: its vector is not that of its text (cosine {cosines[row]:.2f} to the one computed now)")
     return ""
-
-
-_KNOWN_TEXT: Final = "The quick brown fox jumps over the lazy dog."
-_KNOWN_WEIGHTS: Final = "621cd32a7fd395f9923adf03b6718c0c8ecf6f33867ec6bfaf4cf9d319678584"  # all-MiniLM-L6-v2
-_KNOWN_VECTOR: Final = (
-    0.04393, 0.05893, 0.04818, 0.07755, 0.02674, -0.03763, -0.00261, -0.05994,
-    -0.0025, 0.02207, 0.04803, 0.05576, -0.03895, -0.02662, 0.00769, -0.02624,
-)  # fmt: skip
-"""The first numbers of the text's vector of these weights, in f32; sentence-transformers gives the same."""
-
-_KNOWN_WITHIN: Final = 0.003
-"""bf16 comes to 0.0006."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """How a model that was tried has done."""
-
-    embedded: bool
-    compared: bool  # with a vector that is known
-    seconds: float  # the model's loading included
-    problems: Sequence[str]
-
-
-def try_model(folder: str, precision: str) -> Trial:
-    """Embed a known text twice, alone and among others: ``embedmill doctor``.
-
-    Both vectors have to be sound and the same, and that of the default model what is known of it.
-    """
-    started = time.perf_counter()
-    problems: list[str] = []
-    known = False
-    try:
-        files = locate(folder, fetch=False)
-        card = read_card(files)
-        with closing(OpenVINOEmbedder(files.name, card, precision=precision)) as embedder:
-            space = embedder.fingerprint.space
-            known = space.weights == _KNOWN_WEIGHTS and not space.prompt
-            alone = embedder.embed([_KNOWN_TEXT])
-            among = embedder.embed(["One more text, and a longer one.", _KNOWN_TEXT, "Another."])[1:2]
-    except (EmbedmillError, RuntimeError, ValueError) as error:
-        return Trial(False, False, time.perf_counter() - started, [f"the model cannot embed: {error}"])
-    refused = EmbeddingValidator(space.dimension, space.normalize).check(alone)
-    problems += [f"the model gave an unsound vector: {cause.message}" for cause in refused.values()]
-    if not refused and np.linalg.norm(alone - among) > _MOST_READ * np.linalg.norm(alone):
-        problems.append("the model gives a text another vector where others come with it: pip install -U openvino")
-    if known and np.abs(alone[0, : len(_KNOWN_VECTOR)] - _KNOWN_VECTOR).max() > _KNOWN_WITHIN:
-        problems.append("the default model gives another vector than it ought to: pip install -U openvino")
-    return Trial(True, known, time.perf_counter() - started, problems)
 
 
 class _Told:

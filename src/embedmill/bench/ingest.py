@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Unpack
 
-from embedmill.api.assemble import parts
-from embedmill.api.ingest import LONGEST_TEXT, opened, width
+from embedmill.api.assemble import LONGEST_TEXT, build_components, open_chosen_table
+from embedmill.api.ingest import chosen_width
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, check_options, names_of
 from embedmill.core.checks import whole_number
@@ -88,7 +88,7 @@ def bench_ingest(
         whole_number(name, value)
     check_options(bench_ingest, options, RunOptions)
     chosen = read_settings(options, _USED)
-    with opened(table, chosen, id=id, text=text, metrics_only=True) as there:
+    with open_chosen_table(table, chosen, id=id, text=text, metrics_only=True) as there:
         name, texts = there.name, there.sample(rows)
     texts = [each for each in texts if each.strip() and len(each) <= LONGEST_TEXT]
     if not texts:
@@ -142,11 +142,13 @@ def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> Inges
     if stop.asked:
         return None
     with ExitStack() as stack:
-        embedder, executor, _, _ = parts(chosen, stack, quiet=True)
+        embedder, executor, _, _ = build_components(chosen, stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
-        table = stack.enter_context(opened(copy.name, place, create=True, index=IndexOptions("none")))
+        table = stack.enter_context(open_chosen_table(copy.name, place, create=True, index=IndexOptions("none")))
         embed_list(["a"] * executor.workers, embedder.fingerprint.space, embedder.encode, executor.run, batch_size=1)
-        ingestor = Ingestor(table, embedder, executor, batch=batch, batch_size=chosen.batch_size, width=width(chosen))
+        ingestor = Ingestor(
+            table, embedder, executor, batch=batch, batch_size=chosen.batch_size, width=chosen_width(chosen)
+        )
         stop.watch(ingestor)
         return ingestor.run()
 

@@ -73,7 +73,7 @@ def doctor(
         "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
     }
     if facts["model"]["folder"] and not problems:
-        from embedmill.api.verify import try_model
+        from embedmill.api.try_model import try_model
 
         trial = try_model(facts["model"]["folder"], facts["run"]["precision"])
         problems += trial.problems

@@ -41,7 +41,7 @@ def forget(
     For what has been moved, renamed or deleted as a whole, and for what is not wanted any more: its documents and
     failures go. The files themselves are not touched.
     """
-    from embedmill.api.upkeep import forget as forgotten
+    from embedmill.api.forget import forget as forgotten
     from embedmill.cli.render.wording import counted
 
     options.tell_store(given, quiet=quiet)

@@ -85,7 +85,7 @@ def retry_failed(
     did not fail is not embedded again. What fails again stays on record, with one attempt more. Of a TABLE, new
     and changed rows are embedded as well, as ingest would.
     """
-    from embedmill.api import upkeep
+    from embedmill.api import retry
     from embedmill.cli.runs import run_on_store
 
     about = options.given(vector=vector) | options.of_rows(metrics, truncate, max_text)
@@ -104,7 +104,7 @@ def retry_failed(
 
     def job(**watching: Any) -> Report:
         nonlocal documents
-        report = upkeep.retry_failed(force=force, **given, **watching)
+        report = retry.retry_failed(force=force, **given, **watching)
         documents = report.documents
         return report
 

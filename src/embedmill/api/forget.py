@@ -1,0 +1,47 @@
+"""Taking files and folders out of a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Unpack
+
+from embedmill.api.assemble import FilePath, as_list, open_chosen_store, refuse_db_timeout
+from embedmill.api.read_settings import read_settings
+from embedmill.api.settings import StoreOptions, check_options
+from embedmill.core.errors import StoreError, UsageError
+from embedmill.core.interfaces.store import Store
+from embedmill.runtime.paths import both, file_id, shown
+
+
+def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]) -> int:
+    """Take files and folders out of a store, whether they are there or gone: the command ``embedmill forget``.
+
+    A path of another machine is given as `status --roots` shows it, HOST:PATH. Returns how many documents that were.
+    Raises `UsageError`, and `StoreError` where there is no store, or nothing of a path in it.
+    """
+    check_options(forget, options, StoreOptions)
+    chosen = read_settings(options, StoreOptions)
+    refuse_db_timeout(options, chosen)
+    given = [os.fspath(path) for path in as_list(paths)]
+    if not given or "" in given:
+        raise UsageError("a path is empty: give a file or folder, as `embedmill status --roots` lists them")
+    with ExitStack() as stack:
+        store = open_chosen_store(chosen, stack, write=True, create=False)
+        scopes = {path: list(both(_as_stored(path, store))) for path in given}
+        for path, found in scopes.items():
+            if not store.holds(found):
+                raise StoreError(
+                    f"store {store.url} has nothing of {shown(path)}: `embedmill status --roots` lists what it has"
+                )
+        return store.forget([scope for found in scopes.values() for scope in found])
+
+
+def _as_stored(path: str, store: Store) -> list[str]:
+    """The ids that a path may stand for: that of the path itself, and that of what a link leads to."""
+    if any(not root.path.startswith("/") and (path + "/").startswith(root.path + "/") for root in store.root_list()):
+        return [path]
+    absolute = os.path.abspath(path)  # noqa: PTH100
+    above = os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))  # noqa: PTH118, PTH119, PTH120
+    return list(dict.fromkeys(file_id(each) for each in (os.path.realpath(path), above, absolute)))
