@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from embedmill.cli import parser
-from embedmill.cli.commands import bench, cache, doctor, forget, index, ingest, models, search, status, verify
+from embedmill.cli.commands import (
+    bench,
+    cache,
+    doctor,
+    forget,
+    index,
+    ingest,
+    models,
+    retry_failed,
+    search,
+    status,
+    verify,
+)
 
 app = parser.group(
     name="embedmill",
@@ -38,7 +50,7 @@ def _embedmill(
     return 0
 
 
-for group in (index, search, ingest, status, verify, forget, models, doctor, bench, cache):
+for group in (index, retry_failed, search, ingest, status, verify, forget, models, doctor, bench, cache):
     group.register(app)
 
 

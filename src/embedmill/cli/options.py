@@ -27,6 +27,9 @@ TABLE_NOTE = " What is about the table itself is given as options only."
 PLACE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
 
 
+_MOST_NAMED: Final = 20  # tables in an error
+
+
 def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
     """An option whose default is told in its help."""
     return typer.Option(*names, help=help, show_default=False, **more)
@@ -271,3 +274,16 @@ def tell_store(given: Mapping[str, Any], *, quiet: bool) -> None:
 
         url = redact_url(read_settings(place_of(given), StoreOptions).store)
         output.complain(f"using the store {url}, of the folder {folder}")
+
+
+def missing_table(given: Mapping[str, Any]) -> UsageError:
+    """The error where TABLE is left out; names the tables that there are."""
+    from embedmill.api.read_settings import read_settings
+    from embedmill.storage.registry import redact_url, table_names
+
+    chosen = read_settings(place_of(given), StoreOptions)
+    found = table_names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
+    there = ", ".join(found[:_MOST_NAMED])
+    there += f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+    where = output.masked(redact_url(chosen.store))
+    return UsageError(f"TABLE is missing: {where} has {there}" if found else f"TABLE is missing: {where} has none")

@@ -1,4 +1,4 @@
-"""What the commands that fill a store have in common."""
+"""What the commands that fill a store or a table have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, output
 from embedmill.cli.progress import State, displayed
-from embedmill.cli.render import hints, summary
+from embedmill.cli.render import hints, summary, tables
 from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import Stopping
 from embedmill.core.reports import Report
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from embedmill.core.interfaces.source import Source
+    from embedmill.core.reports import IngestReport
 
 AnyReport = TypeVar("AnyReport", bound=Report)
 
@@ -48,7 +49,7 @@ def run(
     job: Callable[..., AnyReport],
     source: Source | None,
     *,
-    told: Callable[[AnyReport], str],
+    summarise: Callable[[AnyReport], str],
     first_failures: Callable[[], list[str]],
     next_commands: NextCommands,
     as_json: bool,
@@ -56,8 +57,8 @@ def run(
 ) -> int:
     """Do the job, which fills a store or a table, with progress and signals; report on it and give the exit code.
 
-    `source` is listed for the total that progress is measured by; None where that is not needed. `told` is the report
-    for people; `first_failures` looks for a line for each.
+    `source` is listed for the total that progress is measured by; None where that is not needed. `summarise` makes
+    the report for people; `first_failures` looks for a line for each.
     """
     with Stopping() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
 
@@ -69,7 +70,7 @@ def run(
     if as_json:
         output.emit(report.to_dict() | {"store": output.masked(report.store)})
     elif not quiet:
-        output.say(told(report))
+        output.say(summarise(report))
         if output.verbose() and report.worker_stats:
             output.say(summary.workers(report))
     if report.interrupted:
@@ -112,9 +113,40 @@ def run_on_store(
     return run(
         job,
         source,
-        told=summary.of_files,
+        summarise=summary.of_files,
         first_failures=first_failures,
         next_commands=next_commands(given, retrying=retrying),
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def run_on_table(
+    job: Callable[..., IngestReport],
+    table: str,
+    about: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    retrying: bool = False,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Do the job, which fills a table; report on it and give the exit code.
+
+    Of the options given `about` are those about the table, `given` the settings.
+    """
+    from embedmill.api.ingest import table_failures
+
+    def first_failures() -> list[str]:
+        found = itertools.islice(table_failures(table, vector=about.get("vector"), **given), summary.FAILURES_SHOWN)
+        return [tables.describe(table, failure) for failure in found]
+
+    return run(
+        job,
+        None,
+        summarise=tables.summary,
+        first_failures=first_failures,
+        next_commands=next_commands({**given, **about}, table, retrying=retrying),
         as_json=as_json,
         quiet=quiet,
     )

@@ -9,7 +9,6 @@ import typer
 
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.cli.commands.ingest import no_table
 
 if TYPE_CHECKING:
     from embedmill.bench.ingest import Bench, Tried
@@ -28,30 +27,34 @@ def register(commands: typer.Typer) -> None:
     commands.add_typer(group, name="bench")
 
 
+Table = Annotated[
+    str | None,
+    typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
+]
+Batch = Annotated[
+    str,
+    options.option(
+        "--batch",
+        metavar="N",
+        help="Rows claimed and written at once; four times as many are tried, too. Default: 50.",
+    ),
+]
+MaxWorkers = Annotated[
+    str,
+    options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8."),
+]
+Rows = Annotated[
+    str,
+    options.option("--rows", metavar="N", help="Rows that are copied, and filled with each setting. Default: 1000."),
+]
+
+
 def ingest(
     *,
-    table: Annotated[
-        str | None,
-        typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
-    ] = None,
-    batch: Annotated[
-        str,
-        options.option(
-            "--batch",
-            metavar="N",
-            help="Rows claimed and written at once; four times as many are tried, too. Default: 50.",
-        ),
-    ] = "50",
-    max_workers: Annotated[
-        str,
-        options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8."),
-    ] = "8",
-    rows: Annotated[
-        str,
-        options.option(
-            "--rows", metavar="N", help="Rows that are copied, and filled with each setting. Default: 1000."
-        ),
-    ] = "1000",
+    table: Table = None,
+    batch: Batch = "50",
+    max_workers: MaxWorkers = "8",
+    rows: Rows = "1000",
     key: options.Key = None,
     text: options.Text = None,
     given: Annotated[
@@ -67,7 +70,7 @@ def ingest(
     with each setting and removed afterwards. Yours is only read.
     """
     if table is None:
-        raise no_table(given)
+        raise options.missing_table(given)
     from embedmill.bench.ingest import bench_ingest
     from embedmill.cli.render import hints
     from embedmill.cli.signals import Stopping

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from embedmill.api.settings import RunOptions, StoreOptions
-from embedmill.cli import options, output, parser
+from embedmill.api.settings import RunOptions
+from embedmill.cli import options, parser
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from embedmill.core.reports import IngestReport
     from embedmill.core.rows import IndexOptions
 
-
-_NAMED: Final = 20  # tables in an error
 
 _OF_METRICS: Final = frozenset(
     (
@@ -57,68 +54,76 @@ Table = Annotated[
         metavar="TABLE", help="The table, as in sentences, app.sentences or 'app.\"My Table\"'.", show_default=False
     ),
 ]
+Batch = Annotated[
+    str | None,
+    typer.Argument(metavar="BATCH", help="Rows claimed and written at once. Default: 500.", show_default=False),
+]
+Vector = Annotated[
+    str | None,
+    options.option(
+        "--vector",
+        metavar="COLUMN",
+        help="The column for the vectors. Default: the only one of such a type, or embedding.",
+    ),
+]
+Create = Annotated[
+    bool,
+    options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing."),
+]
+Halfvec = Annotated[
+    bool,
+    options.option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL)."),
+]
+Overwrite = Annotated[
+    bool,
+    options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have."),
+]
+Index = Annotated[
+    str | None,
+    options.option(
+        "--index",
+        metavar="auto|hnsw|none",
+        help="The index over the vectors (PostgreSQL), built when all are written; one that is there is kept. "
+        "Default: auto, which is hnsw after the first fill of more than 10,000 rows.",
+        autocompletion=lambda: ["auto", "hnsw", "none"],
+    ),
+]
+M = Annotated[str | None, options.option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")]
+EfConstruction = Annotated[
+    str | None,
+    options.option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64."),
+]
+Distance = Annotated[
+    str | None,
+    options.option(
+        "--distance",
+        metavar="cosine|l2|inner-product",
+        help="What searches will sort by: the index serves no other. Default: cosine.",
+        autocompletion=lambda: ["cosine", "l2", "inner-product"],
+    ),
+]
+MetricsOnly = Annotated[
+    bool, options.option("--metrics-only", help="Write the metrics, and no vectors; needs no model.")
+]
 
 
 def ingest(
     *,
     context: typer.Context,
     table: Table = None,
-    batch: Annotated[
-        str | None,
-        typer.Argument(metavar="BATCH", help="Rows claimed and written at once. Default: 500.", show_default=False),
-    ] = None,
+    batch: Batch = None,
     key: options.Key = None,
     text: options.Text = None,
-    vector: Annotated[
-        str | None,
-        options.option(
-            "--vector",
-            metavar="COLUMN",
-            help="The column for the vectors. Default: the only one of such a type, or embedding.",
-        ),
-    ] = None,
-    create: Annotated[
-        bool,
-        options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing."),
-    ] = False,
-    halfvec: Annotated[
-        bool,
-        options.option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL)."),
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have."),
-    ] = False,
-    index: Annotated[
-        str | None,
-        options.option(
-            "--index",
-            metavar="auto|hnsw|none",
-            help="The index over the vectors (PostgreSQL), built when all are written; one that is there is kept. "
-            "Default: auto, which is hnsw after the first fill of more than 10,000 rows.",
-            autocompletion=lambda: ["auto", "hnsw", "none"],
-        ),
-    ] = None,
-    m: Annotated[
-        str | None, options.option("--m", metavar="N", help="Links of each vector in the index. Default: 16.")
-    ] = None,
-    ef_construction: Annotated[
-        str | None,
-        options.option("--ef-construction", metavar="N", help="Candidates looked at for each link. Default: 64."),
-    ] = None,
-    distance: Annotated[
-        str | None,
-        options.option(
-            "--distance",
-            metavar="cosine|l2|inner-product",
-            help="What searches will sort by: the index serves no other. Default: cosine.",
-            autocompletion=lambda: ["cosine", "l2", "inner-product"],
-        ),
-    ] = None,
+    vector: Vector = None,
+    create: Create = False,
+    halfvec: Halfvec = False,
+    overwrite: Overwrite = False,
+    index: Index = None,
+    m: M = None,
+    ef_construction: EfConstruction = None,
+    distance: Distance = None,
     metrics: options.Metrics = None,
-    metrics_only: Annotated[
-        bool, options.option("--metrics-only", help="Write the metrics, and no vectors; needs no model.")
-    ] = False,
+    metrics_only: MetricsOnly = False,
     truncate: options.Truncate = None,
     max_text: options.MaxText = None,
     given: Annotated[
@@ -135,35 +140,23 @@ def ingest(
     command goes on. Several may run at once, on several machines: each row is embedded by one of them.
     """
     from embedmill.api import ingest as ingestion
-    from embedmill.pipelines.ingest.ingestor import BATCH
+    from embedmill.cli.runs import run_on_table
 
     if table is None:
-        raise no_table(given)
+        raise options.missing_table(given)
     taken = options.of_rows(metrics, truncate, max_text)
+    rows: dict[str, Any] = {"id": key or [], "text": text}
+    rows |= {} if batch is None else {"batch": options.whole_number(batch, "BATCH")}
     job: Callable[..., IngestReport]
     if metrics_only:
         if metrics is False:
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
         options.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
-        rows = None if batch is None else options.whole_number(batch, "BATCH")
-        job = partial(ingestion.measure, table, rows, id=key or [], text=text, **given)
+        job = partial(ingestion.measure, table, **rows, **given)
     else:
-        wanted = _index_options(index, m, ef_construction, distance)
-        job = partial(
-            ingestion.ingest,
-            table,
-            options.whole_number(batch, "BATCH") if batch is not None else BATCH,
-            id=key or [],
-            text=text,
-            vector=vector,
-            create=create,
-            halfvec=halfvec,
-            overwrite=overwrite,
-            index=wanted,
-            dry_run=dry_run,
-            **taken,
-            **given,
-        )
+        column: dict[str, Any] = {"vector": vector, "create": create, "halfvec": halfvec, "overwrite": overwrite}
+        built = _index_options(index, m, ef_construction, distance)
+        job = partial(ingestion.ingest, table, index=built, dry_run=dry_run, **rows, **column, **taken, **given)
     return run_on_table(job, table, options.given(vector=vector) | taken, given, as_json=as_json, quiet=quiet)
 
 
@@ -181,49 +174,3 @@ def _index_options(
     if method == "none" and len(chosen) > 1:
         raise UsageError("--index none builds no index: leave --m, --ef-construction and --distance out")
     return IndexOptions(**chosen)
-
-
-def no_table(given: Mapping[str, Any]) -> UsageError:
-    """The error where TABLE is left out; names the tables that there are."""
-    from embedmill.api.read_settings import read_settings
-    from embedmill.storage.registry import redact_url, table_names
-
-    chosen = read_settings(options.place_of(given), StoreOptions)
-    found = table_names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
-    there = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
-    where = output.masked(redact_url(chosen.store))
-    return UsageError(f"TABLE is missing: {where} has {there}" if found else f"TABLE is missing: {where} has none")
-
-
-def run_on_table(
-    job: Callable[..., IngestReport],
-    table: str,
-    about: Mapping[str, Any],
-    given: Mapping[str, Any],
-    *,
-    retrying: bool = False,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Do the job, which fills a table; report on it and give the exit code.
-
-    Of the options given `about` are those about the table, `given` the settings.
-    """
-    from embedmill.api.ingest import table_failures
-    from embedmill.cli.render import tables
-    from embedmill.cli.render.summary import FAILURES_SHOWN
-    from embedmill.cli.runs import next_commands, run
-
-    def first_failures() -> list[str]:
-        found = itertools.islice(table_failures(table, vector=about.get("vector"), **given), FAILURES_SHOWN)
-        return [tables.describe(table, failure) for failure in found]
-
-    return run(
-        job,
-        None,
-        told=tables.summary,
-        first_failures=first_failures,
-        next_commands=next_commands({**given, **about}, table, retrying=retrying),
-        as_json=as_json,
-        quiet=quiet,
-    )
