@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from cli_runs import Shell
 from embedmill.cli.output import masked, one_line, without_password
-from embedmill.cli.progress import Bar, Lines, Listing, Pace, clock
+from embedmill.cli.progress import Bar, Lines, Listing, Speed, clock
 from embedmill.cli.render import hints
 from embedmill.cli.render.snippets import clipped, in_one_line, snippet
 from embedmill.cli.render.wording import counted, in_bytes, in_time, place, table
@@ -213,20 +213,20 @@ def listed(*sizes: int) -> Listing:
     return listing
 
 
-def test_pace_is_that_of_the_last_seconds() -> None:
-    pace = Pace()
-    assert pace.per_second() is None
+def test_speed_is_that_of_the_last_seconds() -> None:
+    speed = Speed()
+    assert speed.per_second() is None
     for second in range(100):  # slow at first: 1 chunk/s for a minute, then 10
-        pace.add(state(second, second if second < 60 else 60 + 10 * (second - 60), 100 * second))
-    assert pace.per_second() == pytest.approx(10)
-    assert pace.seconds_for(1000) == pytest.approx(10)
+        speed.add(state(second, second if second < 60 else 60 + 10 * (second - 60), 100 * second))
+    assert speed.per_second() == pytest.approx(10)
+    assert speed.seconds_for(1000) == pytest.approx(10)
 
 
 def test_time_left_cannot_be_told_while_nothing_is_finished() -> None:
-    pace = Pace()
-    pace.add(state(0, 0, 0))
-    pace.add(state(5, 0, 0))
-    assert pace.seconds_for(1000) is None
+    speed = Speed()
+    speed.add(state(0, 0, 0))
+    speed.add(state(5, 0, 0))
+    assert speed.seconds_for(1000) is None
 
 
 def test_lines_come_now_and_then_with_share_and_time_left() -> None:

@@ -15,7 +15,7 @@ from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import IngestProgress, Progress
 
-PATIENCE: Final = 0.5  # seconds before anything is shown: most runs over an unchanged tree have ended by then
+SHOWN_AFTER: Final = 0.5  # seconds before anything is shown: most runs over an unchanged tree have ended by then
 REDRAWN: Final = 0.2  # seconds from one state of the bar to the next
 LINES_APART: Final = 10.0  # seconds from one line of a log to the next
 
@@ -25,7 +25,7 @@ _SAMPLES_APART: Final = 0.5  # seconds
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
-State = Progress | IngestProgress
+AnyProgress = Progress | IngestProgress
 
 
 class Listing:
@@ -41,7 +41,7 @@ class Listing:
         if source is not None:
             threading.Thread(target=self._add_up, args=[source], name="embedmill-listing", daemon=True).start()
 
-    def total(self, progress: State) -> int | None:
+    def total(self, progress: AnyProgress) -> int | None:
         """What the run's amount will be in the end; None while that is not known."""
         return progress.total if isinstance(progress, IngestProgress) else self.bytes
 
@@ -51,13 +51,13 @@ class Listing:
             self.bytes = source.amount()
 
 
-class Pace:
+class Speed:
     """The speed over the last seconds."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int, int]] = deque()  # seconds, what is done, its amount
 
-    def add(self, progress: State) -> None:
+    def add(self, progress: AnyProgress) -> None:
         """Take note of a state."""
         if self._samples and progress.seconds < self._samples[-1][0] + _SAMPLES_APART:
             return
@@ -71,8 +71,8 @@ class Pace:
 
     def seconds_for(self, amount: int) -> float | None:
         """How long so much more will take; None where it cannot be told."""
-        speed = self._slope(2)
-        return amount / speed if speed else None
+        rate = self._slope(2)
+        return amount / rate if rate else None
 
     def _slope(self, column: int) -> float | None:
         if len(self._samples) < 2:
@@ -81,14 +81,14 @@ class Pace:
         return (last[column] - first[column]) / (last[0] - first[0])
 
 
-def words(progress: State, pace: Pace) -> str:
+def words(progress: AnyProgress, speed: Speed) -> str:
     """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
     if isinstance(progress, IngestProgress) and progress.doing:
         return progress.doing
     parts = [progress.counts]
-    speed = pace.per_second()
-    if speed is not None:
-        parts.append(f"{speed:,.0f}/s")
+    rate = speed.per_second()
+    if rate is not None:
+        parts.append(f"{rate:,.0f}/s")
     if progress.failed:
         parts.append(f"failed {progress.failed:,}")
     if progress.restarts:
@@ -96,18 +96,18 @@ def words(progress: State, pace: Pace) -> str:
     return ", ".join(parts)
 
 
-def share(progress: State, total: int | None) -> float | None:
+def share(progress: AnyProgress, total: int | None) -> float | None:
     """How much is done, from 0 to 1; None while the total is not known."""
     if isinstance(progress, IngestProgress) and progress.doing:
         return progress.share
     return None if not total else min(progress.amount / total, 1.0)
 
 
-def left(progress: State, total: int | None, pace: Pace) -> float | None:
+def left(progress: AnyProgress, total: int | None, speed: Speed) -> float | None:
     """Seconds until all is done; None where that cannot be told."""
     if not total or (isinstance(progress, IngestProgress) and progress.doing):
         return None
-    return pace.seconds_for(max(total - progress.amount, 0))
+    return speed.seconds_for(max(total - progress.amount, 0))
 
 
 def clock(seconds: float) -> str:
@@ -120,7 +120,7 @@ def clock(seconds: float) -> str:
 class Display(Protocol):
     """Something that shows the progress of one run."""
 
-    def show(self, progress: State) -> None:
+    def show(self, progress: AnyProgress) -> None:
         """Show this state, or leave it out where the last one is recent."""
 
     def close(self) -> None:
@@ -130,69 +130,74 @@ class Display(Protocol):
 class Nothing:
     """Shows nothing."""
 
-    def show(self, progress: State) -> None:
+    def show(self, progress: AnyProgress) -> None:
         """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
 
 
-class Lines:
+class _OnStream:
+    """What is written to a stream; that nobody reads it does not stop the run."""
+
+    def __init__(self, stream: TextIO, listing: Listing) -> None:
+        self._stream = stream
+        self._listing = listing
+        self._speed = Speed()
+
+    def _facts(self, progress: AnyProgress) -> tuple[str, float | None, str]:
+        """The counts, the share that is done, and the time left; None and "" for what cannot be told."""
+        total = self._listing.total(progress)
+        seconds = left(progress, total, self._speed)
+        remaining = "" if seconds is None else f"{clock(seconds)} left"
+        return words(progress, self._speed), share(progress, total), remaining
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+class Lines(_OnStream):
     """A line now and then, for logs."""
 
     def __init__(self, stream: TextIO, listing: Listing, every: float = LINES_APART) -> None:
-        self._stream = stream
-        self._listing = listing
+        super().__init__(stream, listing)
         self._every = every
         self._next = every
-        self._pace = Pace()
 
-    def show(self, progress: State) -> None:
+    def show(self, progress: AnyProgress) -> None:
         """Write a line if it is time."""
-        self._pace.add(progress)
+        self._speed.add(progress)
         if progress.seconds < self._next / 2:
             return
         self._listing.start()
         if progress.seconds < self._next:
             return
         self._next = progress.seconds + self._every
-        line = words(progress, self._pace)
-        total = self._listing.total(progress)
-        part = share(progress, total)
-        if part is not None:
-            line += f", {part:.0%}"
-            seconds = left(progress, total, self._pace)
-            line += "" if seconds is None else f", {clock(seconds)} left"
-        self._write(line + "\n")
+        text, part, remaining = self._facts(progress)
+        shown = [text] if part is None else [text, f"{part:.0%}", remaining]
+        self._write(", ".join(filter(None, shown)) + "\n")
 
     def close(self) -> None:
         """Do nothing: lines stay."""
 
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError:
-            pass  # nobody reads on; the run matters more
 
-
-class Bar:
+class Bar(_OnStream):
     """One line of a terminal, drawn again and again."""
 
     def __init__(self, stream: TextIO, listing: Listing) -> None:
-        self._stream = stream
-        self._listing = listing
-        self._pace = Pace()
+        super().__init__(stream, listing)
         self._drawn = 0.0
         self._visible = False
         plain = (stream.encoding or "").lower().replace("-", "") != "utf8"
         self._full, self._empty = ("#", "-") if plain else ("━", "╌")
 
-    def show(self, progress: State) -> None:
+    def show(self, progress: AnyProgress) -> None:
         """Draw this state, if the last drawing is old enough."""
-        self._pace.add(progress)
+        self._speed.add(progress)
         now = time.monotonic()
-        if progress.seconds < PATIENCE or now < self._drawn + REDRAWN:
+        if progress.seconds < SHOWN_AFTER or now < self._drawn + REDRAWN:
             return
         self._drawn = now
         self._visible = True
@@ -206,26 +211,16 @@ class Bar:
             self._visible = False
             self._write(_CLEAR_LINE)
 
-    def _line(self, progress: State, width: int) -> str:
-        text = words(progress, self._pace)
-        total = self._listing.total(progress)
-        part = share(progress, total)
+    def _line(self, progress: AnyProgress, width: int) -> str:
+        text, part, remaining = self._facts(progress)
         if part is None:
             return text[:width]
-        seconds = left(progress, total, self._pace)
-        end = f"{part:4.0%}" + ("" if seconds is None else f"  {clock(seconds)} left")
+        end = f"{part:4.0%}" + (f"  {remaining}" if remaining else "")
         room = min(width - len(text) - len(end) - 4, 40)
         if room < 8:
             return f"{end.strip()}  {text}"[:width]
         filled = round(part * room)
         return f"{text}  {self._full * filled}{self._empty * (room - filled)}  {end}"
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError:
-            pass  # nobody looks on; the run matters more
 
 
 @contextmanager

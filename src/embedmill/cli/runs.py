@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, output
-from embedmill.cli.progress import State, displayed
+from embedmill.cli.progress import AnyProgress, displayed
 from embedmill.cli.render import hints, summary, tables
 from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import Stopping
@@ -62,7 +62,7 @@ def run(
     """
     with Stopping() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
 
-        def show(progress: State) -> None:
+        def show(progress: AnyProgress) -> None:
             stopping.repeat()
             display.show(progress)
 
