@@ -12,7 +12,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions, check_options
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.interfaces.store import Store
-from embedmill.runtime.paths import both, file_id, shown
+from embedmill.runtime.paths import both, file_id, quote_path
 
 
 def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]) -> int:
@@ -33,7 +33,7 @@ def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]
         for path, found in scopes.items():
             if not store.holds(found):
                 raise StoreError(
-                    f"store {store.url} has nothing of {shown(path)}: `embedmill status --roots` lists what it has"
+                    f"store {store.url} has nothing of {quote_path(path)}: `embedmill status --roots` lists what it has"
                 )
         return store.forget([scope for found in scopes.values() for scope in found])
 

@@ -17,7 +17,7 @@ from embedmill.cli.render import hints, summary, tables
 from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import Stopping
 from embedmill.core.reports import Report
-from embedmill.runtime.paths import shown
+from embedmill.runtime.paths import quote_path
 from embedmill.storage.registry import open_store
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(
         return exit_codes.INTERRUPTED
     for path in report.missing:
         output.complain(
-            f"error: {shown(path)}: no such file or directory: --prune takes out what is left of it in the store"
+            f"error: {quote_path(path)}: no such file or directory: --prune takes out what is left of it in the store"
         )
     locked = getattr(report, "locked", 0)  # only of tables
     if locked:

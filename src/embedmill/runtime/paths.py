@@ -36,8 +36,8 @@ def as_folder(path: str) -> str:
     return path if path.endswith("/") else path + "/"
 
 
-def shown(document: str) -> str:
-    """An id as it may stand in a message of one line."""
+def quote_path(document: str) -> str:
+    """An id as it stands in a message of one line: as it is, or quoted where it has line breaks or the like."""
     return document if document.isprintable() else repr(document)
 
 

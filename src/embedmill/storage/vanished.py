@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
-from embedmill.runtime.paths import shown
+from embedmill.runtime.paths import quote_path
 
 log = logging.getLogger("embedmill")
 
@@ -24,7 +24,7 @@ def name_vanished(vanished: Mapping[str, int], given: Mapping[str, Any]) -> None
     for path, number in list(vanished.items())[:_NAMED]:
         documents = "1 document" if number == 1 else f"{number:,} documents"
         hint = f"embedmill forget {shlex.quote(path)}{where}"
-        log.warning("%s is gone, and the store has %s of it: `%s` takes them out", shown(path), documents, hint)
+        log.warning("%s is gone, and the store has %s of it: `%s` takes them out", quote_path(path), documents, hint)
     if len(vanished) > _NAMED:
         number = len(vanished) - _NAMED
         log.warning("%s more that are gone are listed by `embedmill status --roots%s`", f"{number:,}", where)

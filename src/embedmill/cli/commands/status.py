@@ -14,7 +14,7 @@ from embedmill.cli import exit_codes, options, output, parser
 from embedmill.cli.render import hints
 from embedmill.cli.render.wording import counted, prompts, table
 from embedmill.core.errors import UsageError
-from embedmill.runtime.paths import shown
+from embedmill.runtime.paths import quote_path
 
 if TYPE_CHECKING:
     from embedmill.core.documents import Failure, RootStatus
@@ -62,7 +62,7 @@ def status(
         return exit_codes.DONE
     output.say(table([(what, output.one_line(how)) for what, how in standing.rows]))
     if roots:
-        output.say(table([(output.one_line(shown(each.path)), _standing_of(each)) for each in standing.roots]))
+        output.say(table([(output.one_line(quote_path(each.path)), _standing_of(each)) for each in standing.roots]))
     for failure, described in standing.failed:
         output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
     if not quiet:

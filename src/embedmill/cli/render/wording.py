@@ -42,11 +42,11 @@ def place(document: str, line: int = 0, *, page: int | None = None, beneath: str
 
     Relative to the folder `beneath` where it lies below that (default: the current one).
     """
-    from embedmill.runtime.paths import shown
+    from embedmill.runtime.paths import quote_path
 
     folder = _current_folder() if beneath is None else beneath
     inside = folder not in ("", "/") and document.startswith(folder + "/")
-    path = shown(document[len(folder) + 1 :] if inside else document)
+    path = quote_path(document[len(folder) + 1 :] if inside else document)
     if page is not None:
         return f"{path}#page={page}"
     return f"{path}:{line}" if line else path

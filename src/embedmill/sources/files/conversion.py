@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from embedmill.core.documents import Kind
 from embedmill.core.errors import SourceError
-from embedmill.runtime.paths import shown
+from embedmill.runtime.paths import quote_path
 from embedmill.sources.files import notebooks
 from embedmill.sources.files.decoding import decode, decoded
 from embedmill.sources.files.kinds import (
@@ -111,11 +111,13 @@ def _converted(content: bytes, suffix: str, document: str, until: Until) -> Text
     if "binary" in answer:
         raise LeftOut(Skip.BINARY)
     if "error" in answer:
-        raise SourceError(f"{shown(document)}: cannot be converted ({answer['error']}): correct that, or use --exclude")
+        raise SourceError(
+            f"{quote_path(document)}: cannot be converted ({answer['error']}): correct that, or use --exclude"
+        )
     for note in answer["notes"]:
-        log.warning("%s: %s", shown(document), note)
+        log.warning("%s: %s", quote_path(document), note)
     if not text.strip():
-        log.warning("%s: no text found in it", shown(document))
+        log.warning("%s: no text found in it", quote_path(document))
         return Text("", Kind.TEXT, converted=True, only_pictures=True)
     kind = Kind.MARKDOWN if answer["markdown"] else Kind.TEXT
     return Text(_UNSTORABLE.sub("\ufffd", text), kind, converted=True, paged=answer["paged"], guessed=answer["guessed"])

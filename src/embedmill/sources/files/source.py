@@ -15,7 +15,7 @@ from functools import partial
 
 from embedmill.core.documents import Document, Entry
 from embedmill.core.errors import SourceError, UsageError
-from embedmill.runtime.paths import as_folder, file_id, file_path, shown
+from embedmill.runtime.paths import as_folder, file_id, file_path, quote_path
 from embedmill.sources.files.conversion import convertible, read_text
 from embedmill.sources.files.decoding import decode
 from embedmill.sources.files.kinds import (
@@ -255,18 +255,18 @@ class FileSource:
         root = self._root_of(path)
         parts = path[len(as_folder(root)) :].split("/")
         if {"", ".", ".."}.intersection(parts):
-            raise SourceError(f"{shown(entry.id)}: not the id of a file")
+            raise SourceError(f"{quote_path(entry.id)}: not the id of a file")
         try:
             with open_beneath(root, parts) as descriptor:
                 content, times = read_whole(descriptor, self._max_bytes)
         except OSError as error:
             check_limits(error)
             raise SourceError(
-                f"{shown(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
+                f"{quote_path(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error
         found = read_text(content, parts[-1], entry.id, lambda: self._until, self._encoding)
         if found.guessed:
-            log.info("%s: read as %s, which is guessed", shown(entry.id), found.guessed)
+            log.info("%s: read as %s, which is guessed", quote_path(entry.id), found.guessed)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
         from embedmill.sources.files.generated import why_generated  # not needed where nothing has changed
@@ -295,14 +295,14 @@ class FileSource:
         folder = path
         while (is_folder := self._given.get(folder)) is None:
             if folder in ("/", ""):
-                raise SourceError(f"{shown(file_id(path))}: not below the given paths")
+                raise SourceError(f"{quote_path(file_id(path))}: not below the given paths")
             folder = os.path.dirname(folder)  # noqa: PTH120
         return folder if is_folder else os.path.dirname(folder)  # noqa: PTH120
 
     def _warn_too_large(self, document: str) -> None:
         log.warning(
             "%s: left out, it is larger than %s (--max-file-size)",
-            shown(document),
+            quote_path(document),
             f"{self._max_bytes:,} bytes" if self._max_bytes % (1 << 20) else f"{self._max_bytes >> 20:,} MiB",
         )
 
@@ -311,7 +311,7 @@ class FileSource:
         return as_folder(path if self._given[path] else os.path.dirname(path))  # noqa: PTH120
 
     def _skip(self, reason: Skip, path: str) -> None:
-        log.debug("%s: left out, %s", shown(file_id(path)), reason.value)
+        log.debug("%s: left out, %s", quote_path(file_id(path)), reason.value)
         with self._counting:
             self._counts[reason.value] += 1
 
@@ -354,15 +354,15 @@ def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:
                 return real, True
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(
-            f"{shown(file_id(name))}: {_reason(error)}: give one that is there; what a store has of one that is gone "
-            "goes with `embedmill forget`"
+            f"{quote_path(file_id(name))}: {_reason(error)}: give one that is there; what a store has of one that is "
+            "gone goes with `embedmill forget`"
         ) from error
     except (OSError, ValueError) as error:
         raise SourceError(
-            f"{shown(file_id(name))}: {_reason(error)}: give a file or folder that can be read"
+            f"{quote_path(file_id(name))}: {_reason(error)}: give a file or folder that can be read"
         ) from error
     if not stat.S_ISREG(mode):
-        raise SourceError(f"{shown(file_id(name))}: give a file or folder, not a pipe or device")
+        raise SourceError(f"{quote_path(file_id(name))}: give a file or folder, not a pipe or device")
     return real, False
 
 
