@@ -9,7 +9,6 @@ import re
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -145,16 +144,6 @@ def refused(done: Any, code: int, pattern: str) -> str:
     return line
 
 
-def until(reached: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
-    """Wait for something to happen, as long as these processes run."""
-    deadline = time.monotonic() + 60
-    while not reached():
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @contextmanager
 def terminal() -> Iterator[tuple[int, Callable[[str], None]]]:
     """A terminal to give a process as its standard error, and what waits until some words appear there."""
@@ -163,9 +152,7 @@ def terminal() -> Iterator[tuple[int, Callable[[str], None]]]:
 
     def see(words: str) -> None:
         nonlocal shown
-        deadline = time.monotonic() + 60
         while words not in shown:
-            assert time.monotonic() < deadline, shown
             if select.select([screen], [], [], 1)[0]:
                 shown += os.read(screen, 1000).decode(errors="replace")
 

@@ -34,7 +34,7 @@ def test_what_is_put_comes_out_in_order_and_the_end_is_told() -> None:
     queue.drain()
     assert found == list(range(100))
     queue.end()
-    taking.join(5)
+    taking.join()
     assert found == [*range(100), -1]
     with pytest.raises(Closed):
         queue.put(1)
@@ -49,8 +49,8 @@ def test_a_full_queue_holds_its_producer_until_it_may_hold_more() -> None:
         time.sleep(0.001)
     assert not done.wait(0.1)
     queue.allow(2)
-    assert done.wait(5)
-    putting.join(5)
+    done.wait()
+    putting.join()
     assert queue.waited_to_put >= 0.1
     begun = time.perf_counter()
     assert (queue.get(), queue.get()) == (1, 2)
@@ -71,7 +71,7 @@ def test_an_error_reaches_both_sides() -> None:
     putting = in_thread(put)
     time.sleep(0.05)
     queue.fail(ValueError("broken"))
-    putting.join(5)
+    putting.join()
     assert len(caught) == 1
     for use in (queue.get, queue.drain, lambda: queue.put(3)):
         with pytest.raises(ValueError, match="broken"):
@@ -86,5 +86,5 @@ def test_draining_waits_for_what_is_being_worked_on() -> None:
     draining = in_thread(lambda: (queue.drain(), drained.set()))
     assert not drained.wait(0.1)
     queue.done()
-    assert drained.wait(5)
-    draining.join(5)
+    drained.wait()
+    draining.join()

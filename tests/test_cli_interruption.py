@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from cli_runs import Shell, without_progress
 from embedmill.models import ModelFiles
+from waiting import until
 
 DOCUMENTS = 300
 
@@ -29,14 +29,6 @@ def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
         words = " ".join(f"word{number}x{other}" for other in range(25))
         (folder / f"{number}.txt").write_text(f"Text number {number}. {words}\n")
     return Shell(tmp_path, EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"), EMBEDMILL_MODEL=str(real_model.folder))
-
-
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def cached_vectors(shell: Shell) -> int:
@@ -53,7 +45,7 @@ def cached_vectors(shell: Shell) -> int:
 def test_an_interrupted_run_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
     """Findings: no checkpoint, and finished work that is lost or done twice."""
     process = shell.start("index", "texts", "--json")
-    wait_until(lambda: cached_vectors(shell) > 0, process)
+    until(lambda: cached_vectors(shell) > 0, process)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -111,7 +103,7 @@ def test_a_signal_that_comes_twice_at_once_is_one() -> None:
 
 def test_a_second_signal_ends_the_run_at_once(shell: Shell) -> None:
     process = shell.start("index", "texts", "--json")
-    wait_until(lambda: cached_vectors(shell) > 0, process)
+    until(lambda: cached_vectors(shell) > 0, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert "stopping" in process.stderr.readline()

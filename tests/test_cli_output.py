@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from fcntl import ioctl
@@ -32,6 +31,7 @@ from embedmill.cli.render.wording import counted, in_bytes, in_time, place, tabl
 from embedmill.core.documents import Document, Entry
 from embedmill.core.reports import Progress
 from embedmill.models import ModelFiles
+from waiting import until
 
 # passwords
 
@@ -207,9 +207,7 @@ class Sized:
 def listed(*sizes: int) -> Listing:
     listing = Listing(Sized(*sizes))
     listing.start()
-    deadline = time.monotonic() + 10
-    while listing.bytes is None and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: listing.bytes is not None)
     return listing
 
 

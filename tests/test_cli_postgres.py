@@ -15,8 +15,8 @@ from proxy import Proxy
 from samples import prose
 from servers import ask
 from store_children import kill, replacing
-from tables import until
 from troubled import SMALL_MODEL
+from waiting import until
 
 
 @pytest.fixture

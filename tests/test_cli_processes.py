@@ -17,7 +17,8 @@ from embedmill.models import ModelFiles
 from embedmill.runtime import machine
 from samples import prose
 from store_rows import alike, complete, rows
-from test_cli_interruption import subprocess_json, wait_until
+from test_cli_interruption import subprocess_json
+from waiting import until
 
 DOCUMENTS = 200
 DEATHS = 3  # one more, and the text that was with all of them would rightly be blamed
@@ -80,11 +81,11 @@ def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: S
     for more in range(DOCUMENTS, 5 * DOCUMENTS):
         (shell.folder / "texts" / f"{more}.txt").write_text(prose(more, 1 + more % 12))
     process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
-    wait_until(lambda: complete(shell.folder / ".embedmill" / "index.db") > 0, process)
+    until(lambda: complete(shell.folder / ".embedmill" / "index.db") > 0, process)
     workers = children(process)
     assert workers
     process.send_signal(number)
-    out, err = process.communicate(timeout=15)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "the same command goes on" in err
     assert not [worker for worker in workers if worker.is_running()]

@@ -19,7 +19,6 @@ from faulty import HARM, IDLE_FOR, MARK, WHERE, Factory, LightEmbedder
 LIMITS = Limits(
     max_memory_mb=200, start_seconds=2, deadline_seconds=1, deadline_factor=5, retry_seconds=0.5, failed_starts=3
 )
-BOUND = 20.0  # seconds for a run; a text that hangs costs some four, on a busy machine more
 HARMLESS = {"garbage on stdout"}
 ERRORS = {"exception", "unpicklable exception"}
 DEADLY = set(HARM) - HARMLESS - ERRORS
@@ -59,14 +58,12 @@ def check(found: list[Embedded], work: list[Batch], failed: int | None) -> None:
 def test_fault(where: str, what: str, tmp_path: Path) -> None:
     marked = 21 if where in ("receiving", "model call", "sending") else None
     work = batches(marked)
-    begun = time.monotonic()
     with EmbedderPool(Factory(where, what, tmp_path), workers=2, limits=LIMITS) as pool:
         if where == "idle":  # let the harm come while there is nothing to do
             list(pool.run(work[:2]))
             time.sleep(IDLE_FOR + 0.3)
         found = list(pool.run(work))
         deaths = pool.restarts
-    assert time.monotonic() - begun < BOUND
     failed = None if what in HARMLESS else marked
     check(found, work, failed)
     if failed is not None:

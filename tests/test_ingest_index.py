@@ -19,7 +19,8 @@ from embedmill.core.errors import UsageError
 from embedmill.core.rows import IndexOptions
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.storage.postgres.table import PostgresTable
-from tables import Within, ask, complete, make, terminal, until
+from tables import Within, ask, complete, make, terminal
+from waiting import until
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 
 import tables
 from cli_runs import Shell
-from tables import ask, complete, filled, make, marks_of, until
+from tables import ask, complete, filled, make, marks_of
+from waiting import until
 
 ROWS = 800
 KILLS = 3  # one run after the other, before one comes to its end

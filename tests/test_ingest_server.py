@@ -18,7 +18,8 @@ import tables
 from cli_runs import Shell, without_progress
 from proxy import Proxy
 from servers import OwnServer
-from tables import ask, complete, filled, make, refused, until
+from tables import ask, complete, filled, make, refused
+from waiting import until
 
 ROWS = 400
 

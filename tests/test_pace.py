@@ -25,8 +25,8 @@ from embedmill.executors.threads import ThreadExecutor
 from embedmill.runtime import machine
 from faulty import LightEmbedder, Obedient, batch, obedient
 from samples import prose
-from test_cli_interruption import wait_until
 from troubled import SMALL_MODEL
+from waiting import until
 
 EXECUTORS: dict[str, Callable[[Pace], Executor]] = {
     "threads": lambda pace: ThreadExecutor(Obedient(), pace),
@@ -181,7 +181,7 @@ def test_a_command_that_rests_is_stopped_at_once(tmp_path: Path) -> None:
                 "-v",
                 stderr=file,
             )
-            wait_until(lambda name=executor: (tmp_path / f"{name}.db").exists(), process)  # type: ignore[misc]
+            until(lambda name=executor: (tmp_path / f"{name}.db").exists(), process)  # type: ignore[misc]
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)

@@ -203,8 +203,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, busy: bool) ->
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
+    psutil.wait_procs(workers)
 
 
 def test_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from proxy import Proxy
 from servers import BEFORE_IDENTITIES, OwnServer, Server, ask
 from store_children import kill, replacing
 from store_samples import failure, fingerprint, record, replacement, state, vector
-from tables import until
+from waiting import until
 
 
 def bound(url: str, **arguments: Any) -> PostgresStore:
@@ -252,7 +252,7 @@ def end_of(work: Callable[[], object], begun: Callable[[], bool], stop: Callable
     thread.start()
     until(begun)
     stop()
-    thread.join(60)
+    thread.join()
     assert not thread.is_alive()
     return raised[0] if raised else None
 
@@ -344,7 +344,7 @@ def test_a_restart_of_the_server_loses_nothing(own_server: OwnServer, database: 
         time.sleep(0.05)
         own_server.stop()
         own_server.start()
-        writer.join(60)
+        writer.join()
         check_complete(store, done[0], steps)
 
 

@@ -226,7 +226,7 @@ def test_reads_do_not_wait_for_a_write_in_progress(tmp_path: Path) -> None:
         seen: list[int] = []
         reader = threading.Thread(target=lambda: seen.append(store.status().documents))
         reader.start()
-        reader.join(20)
+        reader.join()
         assert seen == [3]
         with closing(SqliteStore(path, write=False)) as other:
             assert len(other.search(vector("x"), 10)) == 3

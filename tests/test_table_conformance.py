@@ -28,6 +28,7 @@ from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, run, texts
 from troubled import RAISES, ZERO, TroubledEmbedder
+from waiting import until
 
 
 @pytest.fixture
@@ -328,8 +329,7 @@ def test_a_run_that_is_killed_gives_its_rows_back(place: Place) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert table.held_elsewhere() == 2, "they are left to this run, which must not take itself for done"
-        deadline = time.monotonic() + 20
-        while not (rows := claimed(table)) and time.monotonic() < deadline:
+        while not (rows := claimed(table)):
             time.sleep(0.01)
         assert texts(rows) == ["one", "two"]
         assert table.held_elsewhere() == 0
@@ -1099,6 +1099,7 @@ def test_rows_that_fail_do_not_take_their_batch_with_them(place: Place) -> None:
 _FILL = """
 import sys
 from table_places import PostgresPlace, SqlitePlace, ingest
+from waiting import until
 from troubled import TroubledEmbedder
 place = PostgresPlace(sys.argv[1]) if sys.argv[1].startswith("postgresql") else SqlitePlace(sys.argv[1][7:])
 print("ready", flush=True)
@@ -1120,9 +1121,7 @@ def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(
     processes = [python(_FILL, place.url) for _ in range(2)]
     for process in processes:
         say(process)
-    deadline = time.monotonic() + 60
-    while len(place.execute("SELECT id FROM changes")) < 350 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(place.execute("SELECT id FROM changes")) >= 350, *processes)
     assert all(process.poll() is None for process in processes), "they wait for what the third holds"
     holder.close()
     for process in processes:
