@@ -163,7 +163,7 @@ def test_what_belongs_to_the_other_process_says_so(tmp_path: Path) -> None:
         print(len(list(items)))
     store = open_store("sqlite:index.db")
     in_a_child(store.status)
-    in_a_child(lambda: store.see(["a"]))
+    in_a_child(lambda: store.mark_seen(["a"]))
     in_a_child(lambda: (store.close(), "closed")[1])
     lasting = os.fork()
     if not lasting:

@@ -233,9 +233,9 @@ def test_a_vector_of_another_length_is_refused(store: Store) -> None:
 
 def test_touch_notes_new_times_of_the_same_content_only(store: Store) -> None:
     store.replace([replacement("/a", ["one"])])
-    store.touch([state("/a", "one", mtime_ns=99), state("/new", "two")])
+    store.update_stats([state("/a", "one", mtime_ns=99), state("/new", "two")])
     assert store.states(["/a", "/new"]) == {"/a": state("/a", "one", mtime_ns=99)}
-    store.touch([state("/a", "other", mtime_ns=100)])
+    store.update_stats([state("/a", "other", mtime_ns=100)])
     assert store.states(["/a"])["/a"].mtime_ns == 99
 
 
@@ -245,11 +245,11 @@ def test_unseen_names_what_would_be_removed_in_pages(store: Store, open_: Open) 
     store.fail("/d/unreadable", [failure("/d/unreadable", -1)])
     store.close()
     store = open_()
-    store.see(names[:10])
+    store.mark_seen(names[:10])
     found = [name for page in store.unseen(["/d/"], ["/d/kept/"]) for name in page]
     assert found == [*names[10:], "/d/unreadable"]
     for page in store.unseen(["/d/"]):
-        store.see(page)
+        store.mark_seen(page)
     assert store.remove_unseen(["/d/"]) == 0
     assert [name for page in store.unseen(["/d/"]) for name in page] == []
 
@@ -325,7 +325,7 @@ def test_staged_rows_outlive_an_interrupted_run_but_not_a_finished_one(store: St
     interrupted.replace([replacement("/d/b", ["two"])])
     interrupted.close()
     finished = open_()
-    finished.see(["/d/huge", "/d/b"])
+    finished.mark_seen(["/d/huge", "/d/b"])
     assert finished.remove_unseen(["/e/"]) == 0
     assert finished.vectors([staged.hash], "f32")
     assert finished.remove_unseen(["/d/"], keep=["/d/"]) == 0
@@ -363,7 +363,7 @@ def test_a_document_that_cannot_be_read_keeps_its_rows(store: Store) -> None:
     assert contents(store) == {"/a": [(0, "one")]}
     assert store.states(["/a"])
     assert [(each.index, each.attempts) for each in store.failures()] == [(-1, 2), (3, 1)]
-    store.touch([state("/a", "one")])
+    store.update_stats([state("/a", "one")])
     assert [each.index for each in store.failures()] == [3]
 
 
@@ -385,7 +385,7 @@ def test_documents_that_vanished_go(store: Store, open_: Open) -> None:
     store.fail("/d/unread", [failure("/d/unread", -1)])
     store.close()
     store = open_()
-    store.see(["/d/b", "/never/stored"])
+    store.mark_seen(["/d/b", "/never/stored"])
     assert store.remove_unseen(["/d/", "/e/a", "/never/"]) == 5
     assert contents(store).keys() == {"/d/b", "/d", "/d_", "/dx/a", "/d0"}
     assert list(store.failures()) == []
@@ -564,7 +564,7 @@ def test_a_kill_at_any_moment_leaves_each_document_whole_in_one_version(open_: O
     store.bind(fingerprint(), "model")
     names = [f"/d/{number}" for number in range(40)]
     store.replace([replacement(name, [f"{name} {index}" for index in range(10)]) for name in names[:20]])
-    store.see(names)
+    store.mark_seen(names)
     assert store.remove_unseen(["/d/"]) == 0
     assert staged_versions(place) == 0
     assert contents(store).keys() == set(found) | set(names[:20])
@@ -720,7 +720,7 @@ def test_a_store_equals_its_model_whatever_is_done(scheme: str, request: pytest.
 
         @rule(names=st.lists(NAMES))
         def see(self, names: list[str]) -> None:
-            self.store.see(names)
+            self.store.mark_seen(names)
             self.seen |= set(names)
 
         @rule(keep=st.sampled_from([[], ["/d/sub/"], ["/d/a"]]))

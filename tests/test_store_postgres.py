@@ -116,7 +116,7 @@ def write_much(store: PostgresStore, steps: int) -> dict[str, list[str]]:
     for step in range(steps):
         staged, *others = (f"/d/{(step * 7 + number) % 20}" for number in range(4))
         store.stage(staged, [record(staged, index, f"{step} {index}") for index in range(3)], "f32")
-        store.see([f"/seen/{step}"])
+        store.mark_seen([f"/seen/{step}"])
         store.replace(
             [
                 replacement(staged, [f"{step} {index}" for index in range(3, 6)], first=3),
@@ -124,7 +124,7 @@ def write_much(store: PostgresStore, steps: int) -> dict[str, list[str]]:
             ]
         )
         store.fail("/failing", [failure("/failing", -1)])
-        store.touch([state(others[0], "".join(f"{step} {index}" for index in range(6)), mtime_ns=step)])
+        store.update_stats([state(others[0], "".join(f"{step} {index}" for index in range(6)), mtime_ns=step)])
         assert store.states([staged, "/none"]).keys() == {staged}
         assert store.vectors([record("", 0, f"{step} 2").hash], "f32")
         for name in (staged, *others):
@@ -176,7 +176,7 @@ def test_a_commit_whose_answer_gets_lost_is_not_made_twice(database: str) -> Non
             store.replace([replacement("/gone", ["x"])])
             store.close()
         with closing(bound(proxy.url)) as store:
-            store.see(["/huge", "/bad"])
+            store.mark_seen(["/huge", "/bad"])
             proxy.lose_answers = 1
             assert store.remove_unseen(["/"]) == 1
             assert proxy.lost == 5
@@ -206,8 +206,8 @@ def test_what_is_written_after_an_answer_that_stayed_lost_is_written(database: s
         store.replace([replacement("/other", ["three"], first=2)])
         uncertain(proxy, lambda: store.fail("/bad", [failure("/bad", -1)]))
         store.fail("/bad", [failure("/bad", -1)])
-        uncertain(proxy, lambda: store.touch([state("/a", "x", mtime_ns=2)]))
-        store.touch([state("/a", "x", mtime_ns=3)])
+        uncertain(proxy, lambda: store.update_stats([state("/a", "x", mtime_ns=2)]))
+        store.update_stats([state("/a", "x", mtime_ns=3)])
         assert contents(store) == {"/huge": ["a", "b"], "/a": ["x"], "/other": ["one", "two", "three"]}
         assert [each.attempts for each in store.failures()] == [2]
         assert store.states(["/a"])["/a"].mtime_ns == 3
@@ -314,7 +314,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypa
     with closing(bound(database)) as store:
         assert store.status().documents == 3
         store.prepare_search()
-        store.see(["/a", "/b"])
+        store.mark_seen(["/a", "/b"])
         assert store.remove_unseen(["/"]) == 1
     assert ask(database, "SELECT 1 FROM pg_indexes WHERE indexname = 'chunks_by_vector'")
 
@@ -362,19 +362,19 @@ def test_a_server_that_crashes_does_not_take_for_vanished_what_it_forgot(
     with closing(bound(database)) as store:
         store.replace([replacement(f"/d/{name}", [name]) for name in "abc"])
     with closing(bound(database)) as store:
-        store.see(["/d/a", "/d/b"])
+        store.mark_seen(["/d/a", "/d/b"])
         with psycopg.connect(database) as victim, psycopg.connect(database, autocommit=True) as witness:
             os.kill(victim.info.backend_pid, signal.SIGKILL)
             with pytest.raises(psycopg.OperationalError):  # the server takes a moment to see it, and then ends all
                 while True:
                     witness.execute("SELECT pg_sleep(0.01)")
-        store.see(["/d/b"])
+        store.mark_seen(["/d/b"])
         assert store.remove_unseen(["/d/"]) == 0
         assert "has crashed during this run" in caplog.text
         assert store.status().documents == 3
         assert list(store.verify()) == []
     with closing(bound(database)) as store:
-        store.see(["/d/a", "/d/b"])
+        store.mark_seen(["/d/a", "/d/b"])
         assert store.remove_unseen(["/d/"]) == 1
 
 

@@ -51,7 +51,7 @@ class Corpus:
         self.store.replace(new)
 
     def remove(self, folder: str) -> None:
-        self.store.see([name for name in self.rows if not name.startswith(folder)])
+        self.store.mark_seen([name for name in self.rows if not name.startswith(folder)])
         # Written by this run, all documents count as seen: only another run can miss them.
         self.store.close()
         self.store = SqliteStore(self.path)
@@ -207,8 +207,8 @@ def test_where_no_matrix_can_be_written_searches_still_answer(corpus: Corpus, ca
 
 def test_what_a_killed_process_left_of_a_matrix_is_removed(corpus: Corpus) -> None:
     old, fresh = (corpus.path.with_name(f"x.db.matrix.new-{name}") for name in ("1-1", "2-2"))
-    old.touch()
-    fresh.touch()
+    old.update_stats()
+    fresh.update_stats()
     os.utime(old, (1, 1))
     corpus.store.prepare_search()
     assert (old.exists(), fresh.exists()) == (False, True)

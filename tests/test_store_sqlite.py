@@ -103,7 +103,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_killed_as_it_began_the_file_leaves_no_riddle(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    path.touch()
+    path.update_stats()
     with pytest.raises(StoreError, match="no store at"):
         SqliteStore(path, write=False)
     with closing(sqlite3.connect(path)) as db:
@@ -201,7 +201,7 @@ def test_nothing_long_is_done_in_a_store_that_is_stopped(tmp_path: Path) -> None
         assert store.search(vector("one"), 1)[0].document == "/b"
     with closing(SqliteStore(path)) as store:
         store.prepare_search()
-        store.see(["/b"])
+        store.mark_seen(["/b"])
         assert store.remove_unseen(["/"]) == 1
 
 

@@ -303,11 +303,11 @@ class RootedStore:
     def fail(self, document: str, failures: Sequence[Failure]) -> None:  # noqa: D102
         self._backend.fail(self._places.name(document), failures)
 
-    def touch(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
-        self._backend.touch([self._named(state) for state in states])
+    def update_stats(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
+        self._backend.update_stats([self._named(state) for state in states])
 
-    def see(self, ids: Sequence[str]) -> None:  # noqa: D102
-        self._backend.see([self._places.name(document) for document in ids])
+    def mark_seen(self, ids: Sequence[str]) -> None:  # noqa: D102
+        self._backend.mark_seen([self._places.name(document) for document in ids])
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:  # noqa: D102
         return self._backend.remove_unseen(self._names(scopes), self._names(keep))

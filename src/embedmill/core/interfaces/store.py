@@ -46,10 +46,10 @@ class StoredDocuments(Protocol):
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
         """Record failures of a document and leave its rows: what could not be read is kept as it was."""
 
-    def touch(self, states: Sequence[DocumentState]) -> None:
+    def update_stats(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before."""
 
-    def see(self, ids: Sequence[str]) -> None:
+    def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
@@ -60,7 +60,7 @@ class StoredDocuments(Protocol):
         """
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
 
     def failures(self) -> Iterator[Failure]:
         """All failures, in the order of documents and chunks."""

@@ -151,7 +151,7 @@ class IncrementalIndexer:
                 break
             states = self._store.states(names)  # who has none only failed to be read: that is settled by leaving it out
             kept = source.deselected({name: state.size for name, state in states.items()})
-            self._store.touch([states[name] for name in kept])
+            self._store.update_stats([states[name] for name in kept])
             number += len(kept)
         return number
 

@@ -68,9 +68,9 @@ class Writer:
 
     def listed(self, ids: Sequence[str], touched: Sequence[DocumentState]) -> None:
         """Note documents that exist, and new times of unchanged ones."""
-        self._put(lambda: self._store.see(ids))
+        self._put(lambda: self._store.mark_seen(ids))
         if touched:
-            self._put(lambda: self._store.touch(touched))
+            self._put(lambda: self._store.update_stats(touched))
 
     def fail(self, failure: Failure) -> None:
         """Note a document that could not be read."""

@@ -175,7 +175,7 @@ class PersistentCache(Closing):
         """Write what is pending; may be called twice. The cache is of no use afterwards."""
         with self._lock:
             if self._file is not None and self._writable:
-                self._try(lambda file: self._write(file.tidy), None)
+                self._try(lambda file: self._write(file.write_pending), None)
             self._close_file()
             self._memory.clear()
             self._usable, self._closed = False, True
@@ -189,8 +189,8 @@ class PersistentCache(Closing):
 
     def _read(self, file: CacheFile, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
         found = file.get(hashes, fingerprint)
-        if file.untidy and self._writable:
-            self._write(file.tidy)
+        if file.has_pending and self._writable:
+            self._write(file.write_pending)
         return found
 
     def _keep(self, file: CacheFile, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:

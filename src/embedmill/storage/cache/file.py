@@ -128,8 +128,8 @@ class CacheFile:
         return found
 
     @property
-    def untidy(self) -> bool:
-        """Whether it is time to `tidy`."""
+    def has_pending(self) -> bool:
+        """Whether there is enough for `write_pending`."""
         return bool(self._damaged) or len(self._touched) > _TOUCHED
 
     def put(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
@@ -151,7 +151,7 @@ class CacheFile:
                     ),
                 )
 
-    def tidy(self) -> None:
+    def write_pending(self) -> None:
         """Remove what reads have found damaged, and note the use of the rest."""
         today = _today()
         damaged, self._damaged = self._damaged, []
@@ -218,7 +218,7 @@ class CacheFile:
         )
 
     def close(self) -> None:
-        """Close the file as it is; `tidy` before."""
+        """Close the file as it is, without what is pending."""
         self._db.close()
 
     def _number(self, fingerprint: Fingerprint, *, create: bool = False) -> int | None:

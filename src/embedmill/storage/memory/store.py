@@ -100,7 +100,7 @@ class MemoryStore:
             held.fail([replace(failure, document=document) for failure in failures], held.failures)
             self._seen.add(document)
 
-    def touch(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
+    def update_stats(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
         with self._writing() as held:
             for state in states:
                 version = held.documents.get(state.id)
@@ -109,7 +109,7 @@ class MemoryStore:
                 held.failures.pop((state.id, -1), None)
                 self._seen.add(state.id)
 
-    def see(self, ids: Sequence[str]) -> None:  # noqa: D102
+    def mark_seen(self, ids: Sequence[str]) -> None:  # noqa: D102
         with self._writing():
             self._seen.update(ids)
 

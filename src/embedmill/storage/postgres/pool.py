@@ -62,7 +62,7 @@ class Pool(Closing):
         self._pool: ConnectionPool[Connection] = self._new()
 
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
+    def connection(self) -> Iterator[Connection]:
         """A connection for the time of the ``with`` block."""
         pool = self._pool
         try:
@@ -74,7 +74,7 @@ class Pool(Closing):
         finally:
             pool.putconn(connection)  # which drops it where it is lost, or the pool is
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the server back what it has lent us; connections in use go as soon as they are given back.
 
         Also where one connection is lost: the others most likely are, too, and to ask them may take for ever.

@@ -217,7 +217,7 @@ def forget_failures(db: Connection, names: Iterable[str], but: Iterable[tuple[st
     )
 
 
-def touch(db: Connection, states: Sequence[DocumentState]) -> None:
+def update_stats(db: Connection, states: Sequence[DocumentState]) -> None:
     """Note new sizes and times of documents whose content is as before; forget that they could not be read."""
     names = [text.write(state.id) for state in states]
     db.execute(

@@ -172,20 +172,20 @@ class PostgresStore:
 
         self._write(work)
 
-    def touch(self, states: Sequence[DocumentState]) -> None:
+    def update_stats(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before.
 
         Such a document could be read: a failure to read it is forgotten.
         """
 
         def work(db: Connection) -> int:
-            rows.touch(db, states)
+            rows.update_stats(db, states)
             self._mark_seen(db, [state.id for state in states])
             return 0
 
         self._write(work)
 
-    def see(self, ids: Sequence[str]) -> None:
+    def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
         self._writer.note(lambda db: self._mark_seen(db, ids))
 
@@ -210,7 +210,7 @@ class PostgresStore:
         return max(removed, 0)
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         writer, last = self._writer, ""
         while True:
             look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last)

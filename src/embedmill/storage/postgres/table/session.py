@@ -100,7 +100,7 @@ class Session(Closing):
 
         def transaction() -> T:
             with (
-                self._writers.lend() as connection,
+                self._writers.connection() as connection,
                 self.retry.use(connection, needless=needless),
                 connection.transaction(),
             ):
@@ -126,7 +126,7 @@ class Session(Closing):
 
         def transaction(begin: LiteralString, statement: sql.Composed) -> int:
             with (
-                self._writers.lend() as connection,
+                self._writers.connection() as connection,
                 self.retry.use(connection),
                 psycopg.ClientCursor(connection) as cursor,
             ):
@@ -181,7 +181,7 @@ class Session(Closing):
 
     def let_go(self) -> None:
         """Give the server back the writers' connections that nobody uses."""
-        self._writers.let_go()
+        self._writers.release()
 
     def close(self) -> None:
         """End it: what the run holds is anybody's. May be called twice."""
@@ -219,4 +219,4 @@ class Session(Closing):
     def _check_writers(self, error: BaseException) -> None:
         """Where one connection is lost, the others most likely are, too."""
         if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in _LOST:
-            self._writers.let_go()
+            self._writers.release()

@@ -180,7 +180,7 @@ class SqliteStore:
             rows.record_failures(db, document, failures, rows.attempts(db, document))
             unseen.mark_seen(db, [document])
 
-    def touch(self, states: Sequence[DocumentState]) -> None:
+    def update_stats(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before.
 
         Such a document could be read: a failure to read it is forgotten.
@@ -197,7 +197,7 @@ class SqliteStore:
             db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
             unseen.mark_seen(db, [state.id for state in states])
 
-    def see(self, ids: Sequence[str]) -> None:
+    def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
         with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
             unseen.mark_seen(db, ids)
@@ -213,7 +213,7 @@ class SqliteStore:
             return unseen.remove(db, scopes, keep, self._staged.values())
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-        """The documents that `remove_unseen` would remove, in pages; between two of them `see` may be called."""
+        """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         with self._transaction("BEGIN") as db:
             unseen.find(db, scopes, keep)
         last = ""
