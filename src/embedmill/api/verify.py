@@ -63,13 +63,13 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
 
     `model` is where that lies, if not where its name leads. Raises `StoreError` where the store cannot be read.
     """
-    told = _Told(say)
+    problems = _Problems(say)
     chosen_chunks: _Reservoir[StoredChunk] = _Reservoir(sample)
     with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as store:
         for problem in store.verify(chosen_chunks.offer):
-            told(problem)
-        verdict = Verdict(store.url, told.count, None, None, 0, "")
-        if told.count:  # of a damaged store nothing more may be known
+            problems.add(problem)
+        verdict = Verdict(store.url, problems.count, None, None, 0, "")
+        if problems.count:  # of a damaged store nothing more may be known
             return replace(verdict, not_recomputed="the store is not sound" if sample else "")
         held = store.status()
         vanished = store.vanished()
@@ -78,10 +78,10 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
         chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
         named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]
         stored = np.stack([chunk.vector for chunk in chunks])
-        reason = _compare([chunk.input for chunk in chunks], stored, named, told, held, model, precision)
+        reason = _compare([chunk.input for chunk in chunks], stored, named, problems.add, held, model, precision)
         if reason:
-            return replace(verdict, problems=told.count, not_recomputed=reason)
-        verdict = replace(verdict, problems=told.count, recomputed=verdict.recomputed + len(chunks))
+            return replace(verdict, problems=problems.count, not_recomputed=reason)
+        verdict = replace(verdict, problems=problems.count, recomputed=verdict.recomputed + len(chunks))
     return verdict
 
 
@@ -93,7 +93,7 @@ def verify_table(
     They have to be sound, and what the table's own model makes of the rows' texts. Arguments and errors are those of
     `verify_store`; `vector` names the column where there are several.
     """
-    told = _Told(say)
+    problems = _Problems(say)
     with open_chosen_table(table, chosen, vector=vector) as opened:
         held = opened.status()
         rows = opened.sample_stored(sample) if sample else []
@@ -101,10 +101,11 @@ def verify_table(
     verdict = Verdict(held.store, 0, None, counts.rows - counts.left - counts.failures, 0, "")
     sound = []
     for row in rows:
+        name = f"{table} {shown(row.key)}"
         if row.vector.shape != (held.dimension,):
-            told(f"{table} {shown(row.key)}: its vector has {row.vector.size} numbers, the others {held.dimension}")
+            problems.add(f"{name}: its vector has {row.vector.size} numbers, the others {held.dimension}")
         elif not np.isfinite(row.vector).all():
-            told(f"{table} {shown(row.key)}: its vector has NaN or infinite numbers")
+            problems.add(f"{name}: its vector has NaN or infinite numbers")
         else:
             sound.append(row)
     if sound:
@@ -112,14 +113,14 @@ def verify_table(
             [row.text for row in sound],
             np.stack([row.vector for row in sound]),
             [f"{table} {shown(row.key)}" for row in sound],
-            told,
+            problems.add,
             held,
             model,
             "auto",
         )
         done = 0 if reason else len(sound)
-        return replace(verdict, problems=told.count, recomputed=done, not_recomputed=reason)
-    return replace(verdict, problems=told.count)
+        return replace(verdict, problems=problems.count, recomputed=done, not_recomputed=reason)
+    return replace(verdict, problems=problems.count)
 
 
 def _compare(
@@ -160,14 +161,15 @@ def _compare(
     return ""
 
 
-class _Told:
+class _Problems:
     """Counts what it is told, and hands it on."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self.count = 0
 
-    def __call__(self, problem: str) -> None:
+    def add(self, problem: str) -> None:
+        """Note one more."""
         self.count += 1
         self._say(problem)
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from embedmill.core.documents import Hit
 
 _LONGEST: Final = 1_000_000  # bytes of a query on standard input
 
@@ -66,6 +61,7 @@ def search(
         raise UsageError("--glob is empty: give a pattern, as in '*.md', or leave it out")
     count = options.whole_number(limit, "--limit")
     from embedmill.api.search import Searcher
+    from embedmill.cli.render import hits as render
 
     options.tell_store(given, quiet=quiet)
     with Searcher(
@@ -76,9 +72,9 @@ def search(
     ) as searcher:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
     if as_json:
-        output.emit({"query": query, "hits": [_as_json(hit) for hit in hits]})
+        output.emit({"query": query, "hits": [render.json_object(hit) for hit in hits]})
     elif hits:
-        output.say(_for_people(hits, query) if output.is_terminal(sys.stdout) else _for_pipes(hits))
+        output.say(render.for_people(hits, query) if output.is_terminal(sys.stdout) else render.for_pipes(hits))
     elif not quiet:
         output.complain("nothing found")
     return exit_codes.DONE
@@ -106,49 +102,3 @@ def _valid(query: str) -> str:
     except UnicodeEncodeError:
         raise UsageError("the query is not valid UTF-8: check the encoding of the terminal or script") from None
     return query
-
-
-def _as_json(hit: Hit) -> dict[str, object]:
-    return {
-        "document": hit.document,
-        "chunk": hit.chunk,
-        "start": hit.start,
-        "end": hit.end,
-        "line": hit.line,
-        "end_line": hit.end_line,
-        "page": hit.page,
-        "score": hit.score,
-        "text": hit.text,
-        "context": hit.context,
-    }
-
-
-def _for_pipes(hits: list[Hit]) -> str:
-    from embedmill.cli.render.snippets import in_one_line
-    from embedmill.cli.render.wording import place
-
-    return "\n".join(
-        f"{place(hit.document, hit.line, page=hit.page)}: {hit.score:.3f} {output.one_line(in_one_line(hit.text))}"
-        for hit in hits
-    )
-
-
-def _for_people(hits: list[Hit], query: str) -> str:
-    from embedmill.cli.render.snippets import clipped, snippet
-    from embedmill.cli.render.wording import place
-
-    width = shutil.get_terminal_size().columns
-    coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-    def paint(text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if coloured and text else text
-
-    blocks = []
-    for hit in hits:
-        name = output.one_line(place(hit.document, hit.line, page=hit.page))
-        context = clipped(output.one_line(hit.context.replace("\n", " > ")), width - len(name) - 9)
-        head = f"{paint(name, '1;36')}  {paint(f'{hit.score:.3f}', '33')}"
-        lines = [f"{head}  {paint(context, '1')}" if context else head]
-        lines += [paint(clipped("    " + output.one_line(line), width), "2") for line in snippet(hit.text, query)]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
