@@ -6,14 +6,12 @@ each of its settings. None stands for "not given": `embedmill.api.read_settings`
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import typer
 
-from embedmill.api.setting_values import unescaped
-from embedmill.api.settings import SETTINGS, Settings, StoreOptions, names_of, option_name
+from embedmill.api.settings import StoreOptions, option_name
 from embedmill.cli import output
 from embedmill.core.errors import UsageError
 from embedmill.storage.registry import known_urls
@@ -132,28 +130,6 @@ Force = Annotated[
 ]
 
 
-_COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
-    "as_json": (
-        Annotated[bool, option("--json", help="Print one JSON object on standard output, and nothing else there.")],
-        False,
-    ),
-    "quiet": (
-        Annotated[bool, option("-q", "--quiet", help="No progress, no warnings, no summary: only errors.")],
-        False,
-    ),
-    "verbose": (
-        Annotated[
-            int,
-            option(
-                "-v", "--verbose", count=True, help="More messages, and a traceback with errors; -vv for all messages."
-            ),
-        ],
-        0,
-    ),
-}
-"""The options that all commands have: type and default."""
-
-
 class Given:
     """Of a parameter `given`: `only` these settings of the dictionary, and other options for some."""
 
@@ -161,83 +137,9 @@ class Given:
         self.only, self.options = only, options
 
 
-def expanded(function: Callable[..., int]) -> Callable[..., int]:
-    """The function as typer is to read it: with an option for each setting of `given`, and those of all commands."""
-    parameters, settings = [], []
-    hints = get_type_hints(function, include_extras=True)
-    taken = inspect.signature(function).parameters
-    for name, parameter in taken.items():
-        if name == "given":
-            settings = _options_of(hints[name])
-            parameters += settings
-        elif name not in _COMMON:
-            parameters.append(_parameter(name, hints[name], parameter.default))
-    parameters += [_parameter(name, *declared) for name, declared in _COMMON.items()]
-
-    def command(**values: Any) -> int:
-        output.configure(quiet=values["quiet"], verbose=values["verbose"])
-        if settings:
-            values["given"] = _unescaped(given(**{each.name: values[each.name] for each in settings}))
-        return function(**{name: values[name] for name in taken})
-
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__annotations__ = {}  # all is in the signature
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return command
-
-
-def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-def _options_of(kind: Any) -> list[inspect.Parameter]:
-    """The options of a typed dictionary, which may be annotated by a `Given`."""
-    options, *annotated = get_args(kind) or [kind]
-    told = annotated[0] if annotated else Given()
-    names = [name for name in told.only or names_of(options) if SETTINGS[name].help]
-    return [_parameter(name, *_option_of(name, told.options.get(name))) for name in names]
-
-
-def _option_of(name: str, instead: Any) -> tuple[Any, None]:
-    """Type and default of a setting's option."""
-    setting, default, words = SETTINGS[name], getattr(Settings(), name), option_name(name)
-    switch = isinstance(default, bool)
-    made = instead or option(
-        f"{words}/--no-{words[2:]}" if switch else words,
-        metavar=setting.metavar,
-        help=setting.help,
-        autocompletion=(lambda: list(setting.choices)) if setting.choices else None,
-    )
-    kind: Any = bool if switch else list[str] if isinstance(default, tuple) else str
-    return Annotated[kind | None, made], None
-
-
-def _unescaped(found: dict[str, Any]) -> dict[str, Any]:
-    """The settings, the escapes of prompts resolved. Raises `UsageError`, which names the option."""
-    for name, value in found.items():
-        if SETTINGS[name].escapes:
-            try:
-                found[name] = unescaped(value)
-            except ValueError as error:
-                raise UsageError(f"{option_name(name)}: {value[:200]!r} does not fit: {error}") from None
-    return found
-
-
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None and value != []}
-
-
-def refuse_others(context: typer.Context, used: Collection[str], why: str) -> None:
-    """Raise `UsageError` for an option, or an argument, that was given and is not among those `used`."""
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE" or name in used or name in _COMMON:
-            continue
-        as_given = (context.params.get(name) is False and parameter.secondary_opts) or parameter.opts
-        shown = as_given[-1] if parameter.param_type_name == "option" else name.upper()
-        raise UsageError(f"{why}: leave {shown} out")
 
 
 def of_rows(metrics: bool | None, truncate: bool | None, max_text: str | None) -> dict[str, Any]:

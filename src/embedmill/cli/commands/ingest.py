@@ -151,7 +151,7 @@ def ingest(
     if metrics_only:
         if metrics is False:
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
-        options.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
+        parser.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
         job = partial(ingestion.measure, table, **rows, **given)
     else:
         column: dict[str, Any] = {"vector": vector, "create": create, "halfvec": halfvec, "overwrite": overwrite}
