@@ -207,8 +207,8 @@ def test_where_no_matrix_can_be_written_searches_still_answer(corpus: Corpus, ca
 
 def test_what_a_killed_process_left_of_a_matrix_is_removed(corpus: Corpus) -> None:
     old, fresh = (corpus.path.with_name(f"x.db.matrix.new-{name}") for name in ("1-1", "2-2"))
-    old.update_stats()
-    fresh.update_stats()
+    old.touch()
+    fresh.touch()
     os.utime(old, (1, 1))
     corpus.store.prepare_search()
     assert (old.exists(), fresh.exists()) == (False, True)

@@ -103,7 +103,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_killed_as_it_began_the_file_leaves_no_riddle(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    path.update_stats()
+    path.touch()
     with pytest.raises(StoreError, match="no store at"):
         SqliteStore(path, write=False)
     with closing(sqlite3.connect(path)) as db:
