@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class CatalogEntry:
     """A table's entry."""
 
     id: int
@@ -37,7 +37,7 @@ class Registered:
         document, query = (prompt if isinstance(prompt, str) else None for prompt in prompts)
         return Noted(self.model, self.space, document, query)
 
-    def without_vectors(self) -> Registered:
+    def without_vectors(self) -> CatalogEntry:
         """The entry where none of its vectors is in the table any more."""
         return replace(self, space=None, model=None, fields=None, filled=False)
 
@@ -58,7 +58,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedTable:
     """A table, and one of its columns of vectors."""
 
     table: str  # as a command takes it, with quotes where it needs them

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embedmill.core.errors import StoreError, UsageError
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 
 TEXT_NAMES: Final = ("text", "content", "body", "sentence", "document", "passage", "chunk", "description")
 """Names of columns that hold what is to be embedded, the most telling first."""
@@ -112,7 +112,7 @@ def choose_key(
     columns: Sequence[Column],
     unique: Sequence[tuple[bool, list[str]]],
     given: Sequence[str],
-    before: Registered | None,
+    before: CatalogEntry | None,
     table: str,
 ) -> list[str]:
     """The names of the columns that tell rows apart: those given, else as `before`, else those of the primary key.
@@ -139,7 +139,7 @@ def choose_key(
     raise UsageError(f"{table} has no primary key: name the columns that tell its rows apart with --id: {hint}")
 
 
-def meant_text(columns: Sequence[Column], given: str | None, before: Registered | None) -> str | None:
+def meant_text(columns: Sequence[Column], given: str | None, before: CatalogEntry | None) -> str | None:
     """The text column that a user means: the one given, else the one that was read before, if it is still there."""
     if given is None and before is not None and before.text in [column.name for column in columns]:
         return before.text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
-    from embedmill.storage.catalog import Entry
+    from embedmill.storage.catalog import ListedTable
     from embedmill.storage.rooted import Backend
 
 SCRATCH: Final = "texts"
@@ -51,7 +51,7 @@ class TableDriver(Driver, Protocol):
     def open_table(self, url: str, name: str, **options: Any) -> Table:
         """Find a table and choose its columns; see `embedmill.storage.registry.open_table`."""
 
-    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """The tables that have been filled; see `embedmill.storage.registry.list_tables`."""
 
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:

@@ -15,7 +15,7 @@ from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, urls
 if TYPE_CHECKING:
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
-    from embedmill.storage.catalog import Entry
+    from embedmill.storage.catalog import ListedTable
 
 DEFAULT_URL: Final = "sqlite:.embedmill/index.db"
 
@@ -161,7 +161,7 @@ def open_table(url: str, name: str, **options: Any) -> Table:
     return _table_driver(url).open_table(url, name, **options)
 
 
-def list_tables(url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+def list_tables(url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
     """The tables of a database that have been filled, or begun, and are still there.
 
     `schema` is where a PostgreSQL database knows of them; locks on an SQLite file are waited for up to `lock_timeout`

@@ -9,7 +9,7 @@ from embedmill.cli.render.summary import replaced, skipped, workers_of
 from embedmill.cli.render.wording import amounts, counted, in_time, prompts, table
 from embedmill.core.reports import IngestReport, TableStatus
 from embedmill.core.rows import FOREIGN, RowFailure
-from embedmill.storage.catalog import Entry
+from embedmill.storage.catalog import ListedTable
 
 _REMEDY = " (--overwrite embeds those too)"
 
@@ -93,7 +93,7 @@ def standing(status: TableStatus) -> list[tuple[str, str]]:
     ]
 
 
-def listing(tables: Sequence[Entry]) -> list[tuple[str, str]]:
+def listing(tables: Sequence[ListedTable]) -> list[tuple[str, str]]:
     """The tables of a database, a line for each."""
     return [
         (

@@ -14,7 +14,7 @@ from embedmill.storage.postgres import DEFAULT_SCHEMA, urls
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
-    from embedmill.storage.catalog import Entry
+    from embedmill.storage.catalog import ListedTable
     from embedmill.storage.postgres.store import PostgresStore
 
 
@@ -41,16 +41,16 @@ class PostgresDriver(TableDriver):
         url, schema = urls.split_schema(url, schema)
         return PostgresTable(url, name, schema=schema, **options)
 
-    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""
         from embedmill.storage.postgres.connection import connect, translate_errors
         from embedmill.storage.postgres.migrate import check_name
-        from embedmill.storage.postgres.table.catalog import Registry
+        from embedmill.storage.postgres.table.catalog import Catalog
 
         url, schema = urls.split_schema(url, schema)
-        registry = Registry(check_name(schema))
+        catalog = Catalog(check_name(schema))
         with connect(url) as connection, translate_errors(url):
-            return registry.entries(connection, url)
+            return catalog.entries(connection, url)
 
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
         """See `TableDriver`."""

@@ -15,7 +15,7 @@ from embedmill.storage.sqlite.files import path_of
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
-    from embedmill.storage.catalog import Entry
+    from embedmill.storage.catalog import ListedTable
     from embedmill.storage.sqlite.store.store import SqliteStore
 
 
@@ -47,7 +47,7 @@ class SqliteDriver(TableDriver):
 
         return SqliteTable(url, name, **options)
 
-    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[Entry]:
+    def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""
         from embedmill.storage.sqlite.table.catalog import entries
         from embedmill.storage.sqlite.table.database import Database

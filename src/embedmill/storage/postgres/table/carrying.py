@@ -15,11 +15,11 @@ from psycopg import sql
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
 from embedmill.storage.postgres.table.results import records, scalar, scalars
-from embedmill.storage.postgres.table.sql_parts import Parts
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.sql_parts import SqlParts
+from embedmill.storage.postgres.table.target import TableSpec
 
 
-class Carrying(Parts):
+class Carrying(SqlParts):
     """The marks of one table's rows, as older marks tell of them; `marks` are the older ones."""
 
     def carried(self, keys: Sequence[str] | None, *, prints: bool, guessed: bool = False) -> sql.Composed:
@@ -75,7 +75,7 @@ class _Compared(NamedTuple):
 class Evidence:
     """What a table's vectors say of whose they are."""
 
-    target: Target
+    target: TableSpec
     marks: Callable[[int], sql.Identifier]  # an entry's marks, by its number
 
     def matches(self, connection: Connection, numbers: Sequence[int]) -> dict[int, int]:

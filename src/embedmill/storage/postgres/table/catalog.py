@@ -8,8 +8,7 @@ from typing import Final
 
 from embedmill.core.errors import UsageError
 from embedmill.core.spaces import Fingerprint
-from embedmill.storage import catalog
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry, ListedTable
 from embedmill.storage.columns import shown
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection
@@ -19,7 +18,7 @@ from embedmill.storage.postgres.table import target as targets
 from embedmill.storage.postgres.table.carrying import Carrying, Evidence
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.statements import Statements
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.target import TableSpec
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 from psycopg.pq import TransactionStatus  # isort: skip
@@ -70,7 +69,7 @@ _FORGET: Final = """
 """
 
 
-class Registry:
+class Catalog:
     """The tables of one schema of embedmill's."""
 
     def __init__(self, schema: str) -> None:
@@ -81,11 +80,11 @@ class Registry:
         """The table of a table's marks."""
         return Name(self.schema, f"{_MARKS}{number}")
 
-    def owns(self, target: Target) -> bool:
+    def owns(self, target: TableSpec) -> bool:
         """Whether the table is one of embedmill's."""
         return target.schema == self.schema and (target.name in _OWN or target.name.startswith(_MARKS))
 
-    def find(self, connection: Connection, url: str, target: Target) -> Registered | None:
+    def find(self, connection: Connection, url: str, target: TableSpec) -> CatalogEntry | None:
         """The entry of a table and its vector column; None where there is none."""
         number = schemas.version(connection, self.schema, url)
         if number == 0:
@@ -99,11 +98,11 @@ class Registry:
         )
         return found if scalar(connection, query, [found.space]) else found.without_vectors()
 
-    def _find(self, connection: Connection, target: Target, *, by_name: bool) -> Registered | None:
+    def _find(self, connection: Connection, target: TableSpec, *, by_name: bool) -> CatalogEntry | None:
         there = identity.entries(connection, self._tables, by_name=by_name)
         return identity.find(connection, target, there, None if by_name else Evidence(target, self.marks))
 
-    def marks_of(self, connection: Connection, target: Target, found: Registered) -> sql.Composable:
+    def marks_of(self, connection: Connection, target: TableSpec, found: CatalogEntry) -> sql.Composable:
         """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried.
 
         Then all is read that the connection reads until the table is bound.
@@ -121,7 +120,7 @@ class Registry:
         carried = Carrying(target, marks, marks).carried(keys, prints=prints, guessed=guessed)
         return sql.SQL("({})").format(carried)
 
-    def entries(self, connection: Connection, url: str) -> list[catalog.Entry]:
+    def entries(self, connection: Connection, url: str) -> list[ListedTable]:
         """The tables that are still there, in order of their names; none where this user may not read of them."""
         number = schemas.version(connection, self.schema, url)
         if number == 0:
@@ -139,11 +138,11 @@ class Registry:
             if known is not None:
                 found[name] = known
         return [
-            catalog.Entry(shown([schema, table]), known.text, vector, known.model, known.space, known.filled)
+            ListedTable(shown([schema, table]), known.text, vector, known.model, known.space, known.filled)
             for (schema, table, vector), known in sorted(found.items(), key=lambda each: each[0])
         ]
 
-    def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> Registered | None:
+    def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> CatalogEntry | None:
         """What is known of the table and column of these names; None where that is nothing."""
         try:
             target = targets.find(connection, url, shown([schema, table]), vector=vector)
@@ -153,8 +152,8 @@ class Registry:
         return known if known is not None and (known.space is not None or known.fits) else None
 
     def bind(
-        self, connection: Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
-    ) -> Registered:
+        self, connection: Connection, target: TableSpec, fingerprint: Fingerprint, model: str, *, overwrite: bool
+    ) -> CatalogEntry:
         """Register the table with its space, and create its marks.
 
         Raises `SpaceMismatch` where it holds vectors of another space, unless they are to be overwritten.
@@ -180,7 +179,7 @@ class Registry:
         return found
 
     def check(
-        self, connection: Connection, target: Target, found: Registered, fingerprint: Fingerprint, model: str
+        self, connection: Connection, target: TableSpec, found: CatalogEntry, fingerprint: Fingerprint, model: str
     ) -> None:
         """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
         space = fingerprint.space.id
@@ -215,7 +214,7 @@ class Registry:
         query = "SELECT hashtext(%s)::bigint & 2147483647"
         return int(scalar(connection, query, [f"embedmill runs {self.schema}"]))
 
-    def _entry(self, connection: Connection, target: Target) -> Registered:
+    def _entry(self, connection: Connection, target: TableSpec) -> CatalogEntry:
         """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
         found = self._find(connection, target, by_name=False)
         number = found.id if found is not None and found.own else self._new(connection, target)
@@ -229,10 +228,10 @@ class Registry:
             connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
         self._note(connection, target, number)
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
-        (noted,) = records(connection, Registered, query.format(self._tables), [number])
+        (noted,) = records(connection, CatalogEntry, query.format(self._tables), [number])
         return replace(noted, before=found.before if found is not None and found.own else None)
 
-    def _new(self, connection: Connection, target: Target) -> int:
+    def _new(self, connection: Connection, target: TableSpec) -> int:
         query = sql.SQL(
             "INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"
@@ -241,7 +240,7 @@ class Registry:
         keys = [list(target.keys), list(target.key_types)]
         return int(scalar(connection, query, [*values, *keys]))
 
-    def _note(self, connection: Connection, target: Target, number: int) -> None:
+    def _note(self, connection: Connection, target: TableSpec, number: int) -> None:
         """Note what the table is known by, and the present names of all others that are."""
         marks, tables = self.marks(number), self._tables
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
@@ -269,7 +268,7 @@ class Registry:
             if entry.lives:
                 connection.execute(sql.SQL(_FOLLOW).format(tables=tables), [*entry.names, entry.row["id"]])
 
-    def _carry(self, connection: Connection, target: Target, found: Registered, number: int) -> None:
+    def _carry(self, connection: Connection, target: TableSpec, found: CatalogEntry, number: int) -> None:
         """Make marks that fit the rows out of older ones, which go if they are the table's own."""
         marks = self.marks(number)
         made = Name(self.schema, f"{_MARKS}{number}_new")

@@ -1,4 +1,4 @@
-"""Which entry of the registry a PostgreSQL table has, whatever its name and its columns' have become.
+"""Which entry of the catalog a PostgreSQL table has, whatever its name and its columns' have become.
 
 A table is known by its oid, a column by its number: both outlive every renaming. They hold in one database only, and
 are others after a restore or where a table was made anew. Then it is known by its vectors: each mark has the print of
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import in_sql, plain
 from embedmill.storage.postgres.table.carrying import Evidence
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.target import TableSpec
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 from psycopg.rows import dict_row  # isort: skip
@@ -42,8 +42,8 @@ _ENTRIES: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A row of the registry, with the names that table and columns have now."""
+class CatalogRow:
+    """A row of the catalog, with the names that table and columns have now."""
 
     row: Mapping[str, Any]
 
@@ -81,11 +81,11 @@ class Entry:
         present = (self.lives and self.row.get("present_keys")) or []
         return list(present if len(present) == len(self.row["keys"]) else self.row["keys"])
 
-    def registered(self, *, fits: bool, own: bool) -> Registered:
+    def registered(self, *, fits: bool, own: bool) -> CatalogEntry:
         """What others need to know of it."""
         row = self.row
         before = row["name_schema"], row["name"]
-        return Registered(
+        return CatalogEntry(
             row["id"],
             row["space"],
             row["model"],
@@ -106,17 +106,17 @@ def known_in(tables: sql.Identifier) -> sql.Composed:
     return sql.SQL(_KNOWN_IN).format(in_sql(sql.Literal(plain(tables)).as_string(None)))
 
 
-def entries(connection: Connection, tables: sql.Identifier, *, by_name: bool) -> list[Entry]:
-    """All entries, the newest first; `by_name` in a registry from before anything but names was noted."""
+def entries(connection: Connection, tables: sql.Identifier, *, by_name: bool) -> list[CatalogRow]:
+    """All entries, the newest first; `by_name` in a catalog from before anything but names was noted."""
     query = "SELECT * FROM {tables} ORDER BY id DESC" if by_name else _ENTRIES
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(sql.SQL(query).format(tables=tables, known_in=known_in(tables)), {})
-        return [Entry(row) for row in cursor.fetchall()]
+        return [CatalogRow(row) for row in cursor.fetchall()]
 
 
 def find(
-    connection: Connection, target: Target, entries: Sequence[Entry], evidence: Evidence | None
-) -> Registered | None:
+    connection: Connection, target: TableSpec, entries: Sequence[CatalogRow], evidence: Evidence | None
+) -> CatalogEntry | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
     Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
@@ -125,7 +125,7 @@ def find(
     """
     lost = [entry for entry in entries if not entry.lives]
     by_name = [entry for entry in lost if entry.names == (target.schema, target.name, target.vector)]
-    replaced: Entry | None = None
+    replaced: CatalogRow | None = None
     for entry in entries:
         is_same = entry.lives and (entry.row["relation"], entry.row["vector_number"]) == (target.oid, target.number)
         if is_same or (entry in by_name and entry.is_named):
@@ -152,5 +152,5 @@ def find(
     return best.registered(fits=fits, own=own)
 
 
-def _has_same_key(entry: Entry, target: Target) -> bool:
+def _has_same_key(entry: CatalogRow, target: TableSpec) -> bool:
     return entry.keys == list(target.keys) and list(entry.row["key_types"]) == list(target.key_types)

@@ -18,7 +18,7 @@ from embedmill.storage.postgres.blocking import BRIEFLY, sessions
 from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
 from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.table.results import records, scalar
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.target import TableSpec
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
@@ -51,7 +51,7 @@ class Existing:
 class VectorIndex:
     """The index of one table's vectors."""
 
-    def __init__(self, url: str, target: Target, options: IndexOptions, retry: Retry) -> None:
+    def __init__(self, url: str, target: TableSpec, options: IndexOptions, retry: Retry) -> None:
         self._url = url
         self._retry = retry
         self._target = target
@@ -238,12 +238,12 @@ def _distance(operators: str) -> str:
     return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
 
 
-def _stem(target: Target, ending: str) -> str:
+def _stem(target: TableSpec, ending: str) -> str:
     """``<table>_<vector>`` and the ending, within the 63 bytes of a name."""
     return f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore") + ending
 
 
-def _free_name(connection: Connection, target: Target) -> str:
+def _free_name(connection: Connection, target: TableSpec) -> str:
     """``<table>_<vector>_hnsw``, counted up where that is taken."""
     for number in range(1, 1000):
         name = _stem(target, "_hnsw" if number == 1 else f"_hnsw{number}")

@@ -14,7 +14,7 @@ from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, reason, redact_url, require_primary
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
 from embedmill.storage.postgres.table.results import records, scalar, scalars
-from embedmill.storage.postgres.table.session import Session
+from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import MEASURED, decoded, place
 from embedmill.storage.postgres.table.target import full_types
 
@@ -36,7 +36,7 @@ class PostgresMetrics:
     """The metrics of one table."""
 
     def __init__(
-        self, url: str, session: Session, statements: MetricsStatements, before: tuple[str, str] | None = None
+        self, url: str, session: TableSession, statements: MetricsStatements, before: tuple[str, str] | None = None
     ) -> None:
         """`before` are schema and name that the table had at its last run, where these are others now."""
         self._url = url

@@ -9,10 +9,10 @@ from psycopg import sql
 
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name
-from embedmill.storage.postgres.table.sql_parts import Parts, listed
+from embedmill.storage.postgres.table.sql_parts import SqlParts, listed
 
 
-class MetricsStatements(Parts):
+class MetricsStatements(SqlParts):
     """Of one table of metrics."""
 
     @computed_once

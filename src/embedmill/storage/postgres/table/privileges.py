@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.postgres.connection import Connection, redact_url
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.target import TableSpec
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
 
-def check_rights(connection: Connection, url: str, target: Target) -> None:
+def check_rights(connection: Connection, url: str, target: TableSpec) -> None:
     """Raise `StoreError` where this user may not read or fill the table; it says what would grant that."""
     read = list(dict.fromkeys([*target.keys, target.text, target.vector]))
     unread, written, temporary, user, database = connection.execute(

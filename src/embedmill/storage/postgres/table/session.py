@@ -57,7 +57,7 @@ def _whole(connection: Connection) -> AbstractContextManager[object]:
     return connection.transaction() if connection.pooled else nullcontext()
 
 
-class Session(Closing):
+class TableSession(Closing):
     """One connection that claims and reads, and a pool of those that write.
 
     What fails for reasons that pass is tried again for `timeout` seconds, on a new connection where the old one is

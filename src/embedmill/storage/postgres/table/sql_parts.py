@@ -15,7 +15,7 @@ from psycopg import sql
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name, in_sql
-from embedmill.storage.postgres.table.target import Target
+from embedmill.storage.postgres.table.target import TableSpec
 
 _OF_THE_SERVER: Final = "pg_catalog"
 
@@ -29,10 +29,10 @@ def place(after: Key | None) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class Parts:
+class SqlParts:
     """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
 
-    target: Target
+    target: TableSpec
     marks: sql.Composable
     metrics: sql.Identifier
 

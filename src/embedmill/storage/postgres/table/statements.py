@@ -12,10 +12,10 @@ from psycopg import sql
 
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name
-from embedmill.storage.postgres.table.sql_parts import Parts
+from embedmill.storage.postgres.table.sql_parts import SqlParts
 
 
-class Statements(Parts):
+class Statements(SqlParts):
     """Of one table, its vectors and its marks."""
 
     def _names(self) -> dict[str, sql.Composable]:

@@ -29,7 +29,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.runtime.closing import Closing
 from embedmill.storage import columns as naming
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import (
@@ -42,14 +42,14 @@ from embedmill.storage.postgres.connection import (
 )
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.identifiers import Name
-from embedmill.storage.postgres.table.catalog import Registry
+from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import PostgresMetrics
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
 from embedmill.storage.postgres.table.privileges import check_rights
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.row_errors import as_refusal
-from embedmill.storage.postgres.table.session import Session
+from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import Statements, alone
 from embedmill.storage.postgres.table.target import check_dimension, check_unchanged, create_column, find, has_triggers
@@ -92,8 +92,8 @@ class PostgresTable(Closing):
         self._index_options = index or IndexOptions()
         self._dsn = url
         self._longest = longest
-        self._registry = Registry(schemas.check_name(schema))
-        self._registered: Registered | None = None
+        self._catalog = Catalog(schemas.check_name(schema))
+        self._entry: CatalogEntry | None = None
         self._dimension = 0  # of the vectors, once the run has begun
         self._triggers = False  # a change of the table may set off others
         self._noting = threading.Lock()
@@ -105,7 +105,7 @@ class PostgresTable(Closing):
             "again": False,
             "empty": EMPTY_TEXT,
         }
-        self._session = Session(
+        self._session = TableSession(
             url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
         )
         try:
@@ -114,7 +114,7 @@ class PostgresTable(Closing):
                     connection,
                     url,
                     name,
-                    noted=lambda target: self._registry.find(connection, url, target),
+                    noted=lambda target: self._catalog.find(connection, url, target),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -123,12 +123,12 @@ class PostgresTable(Closing):
                     needs_vector=not metrics_only,
                 )
             )
-            if self._registry.owns(self.target):
+            if self._catalog.owns(self.target):
                 raise UsageError(f"{self.target.title} is a table of embedmill's own: give one of yours")
         except BaseException:
             self._session.close()
             raise
-        self._use_marks(self._registry.marks(0))
+        self._use_marks(self._catalog.marks(0))
 
     @property
     def url(self) -> str:
@@ -154,7 +154,7 @@ class PostgresTable(Closing):
         known = self._known()
         if known is not None and not overwrite:
             self._session.read(
-                lambda connection: self._registry.check(connection, self.target, known, fingerprint, model)
+                lambda connection: self._catalog.check(connection, self.target, known, fingerprint, model)
             )
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
@@ -174,22 +174,22 @@ class PostgresTable(Closing):
                 self.target = replace(self.target, extension=require_vector(connection, self._dsn))
             if not self.target.missing:
                 check_rights(connection, self._dsn, self.target)
-            schemas.migrate(connection, self._dsn, self._registry.schema, self.target.extension)
+            schemas.migrate(connection, self._dsn, self._catalog.schema, self.target.extension)
             if self.target.missing:
                 self.target = create_column(connection, self._dsn, self.target, dimension)
                 check_rights(connection, self._dsn, self.target)
-            registered = self._registry.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
-            self._registered = registered
-            self._use_marks(self._registry.marks(registered.id))
-            run = self._registry.next_run(connection)
-            lock = self._registry.lock(connection)
+            entry = self._catalog.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
+            self._entry = entry
+            self._use_marks(self._catalog.marks(entry.id))
+            run = self._catalog.next_run(connection)
+            lock = self._catalog.lock(connection)
             self._parameters |= {
                 "space": fingerprint.space.id,
                 "run": run,
-                "table": registered.id,
+                "table": entry.id,
                 "lock": lock,
                 "overwrite": overwrite,
-                "redone_from": self._registry.overwrite_from(connection, registered.id, run) if overwrite else 0,
+                "redone_from": self._catalog.overwrite_from(connection, entry.id, run) if overwrite else 0,
                 "again": again,
                 "longest": self._longest,
                 "relation": self.target.oid,
@@ -291,17 +291,17 @@ class PostgresTable(Closing):
         found = self._session.look(lambda db: records(db, _stored, query, values))
         return [row for row in found if row is not None]
 
-    def _known(self) -> Registered | None:
+    def _known(self) -> CatalogEntry | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._registered is None and self.target.vector and not self.target.missing:
+        if self._entry is None and self.target.vector and not self.target.missing:
             self._session.read(self._look_up)
-        return self._registered
+        return self._entry
 
     def _look_up(self, connection: Connection) -> None:
-        found = self._registered = self._registry.find(connection, self._dsn, self.target)
+        found = self._entry = self._catalog.find(connection, self._dsn, self.target)
         if found is not None:
-            self._use_marks(self._registry.marks_of(connection, self.target, found))
-            lock = self._registry.lock(connection)
+            self._use_marks(self._catalog.marks_of(connection, self.target, found))
+            lock = self._catalog.lock(connection)
             self._parameters |= {"space": found.space, "run": 0, "lock": lock}
 
     # Writing: from several threads
@@ -489,14 +489,14 @@ class PostgresTable(Closing):
 
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
-        registered = self._registered
-        if registered is not None:
-            self._session.read(lambda connection: self._registry.note_filled(connection, registered.id))
+        entry = self._entry
+        if entry is not None:
+            self._session.read(lambda connection: self._catalog.note_filled(connection, entry.id))
 
     @property
     def first_fill(self) -> bool:
         """Whether no run had come to its end before this one."""
-        return self._registered is None or not self._registered.filled
+        return self._entry is None or not self._entry.filled
 
     # What is known
 
@@ -530,7 +530,7 @@ class PostgresTable(Closing):
         self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
         names = (self.target, marks, metrics)
         self._statements = Statements(*names)
-        before = self._registered.before if self._registered else None
+        before = self._entry.before if self._entry else None
         self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from embedmill.core.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.storage import columns as naming
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, find_vector, redact_url
@@ -24,7 +24,7 @@ _KINDS: Final = "vector or halfvec"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TableSpec:
     """What is read and filled."""
 
     oid: int
@@ -77,14 +77,14 @@ def find(
     url: str,
     name: str,
     *,
-    noted: Callable[[Target], Registered | None] = lambda target: None,
+    noted: Callable[[TableSpec], CatalogEntry | None] = lambda target: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
     create: bool = False,
     halfvec: bool = False,
     needs_vector: bool = True,
-) -> Target:
+) -> TableSpec:
     """Find the table and choose its columns; changes nothing.
 
     `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given. It
@@ -99,7 +99,7 @@ def find(
     column: Column | str = ""
     with naming.optional(needs_vector):
         column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
-    target = Target(
+    target = TableSpec(
         oid=oid,
         schema=schema,
         name=table,
@@ -133,7 +133,7 @@ def find(
     return target if needs_vector else replace(target, vector="", number=0, missing=True, extension="")
 
 
-def _with_vector(connection: Connection, target: Target, column: Column, *, halfvec: bool) -> Target:
+def _with_vector(connection: Connection, target: TableSpec, column: Column, *, halfvec: bool) -> TableSpec:
     """The target with what its vector column is."""
     vector = _vector_type(connection, target.oid, column.name)
     if halfvec and vector.kind != "halfvec":
@@ -144,7 +144,7 @@ def _with_vector(connection: Connection, target: Target, column: Column, *, half
     return replace(target, **vector._asdict(), vector_not_null=column.not_null)
 
 
-def check_dimension(target: Target, dimension: int, model: str) -> None:
+def check_dimension(target: TableSpec, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column holds vectors of another length than the model's."""
     if target.dimension not in (None, dimension):
         raise SpaceMismatch(
@@ -155,7 +155,7 @@ def check_dimension(target: Target, dimension: int, model: str) -> None:
         raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
 
 
-def check_unchanged(connection: Connection, target: Target) -> None:
+def check_unchanged(connection: Connection, target: TableSpec) -> None:
     """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
     oid = scalar(connection, "SELECT to_regclass(%s)::oid", [target.table.as_string(connection)])
     if oid != target.oid:
@@ -165,7 +165,7 @@ def check_unchanged(connection: Connection, target: Target) -> None:
         raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
 
 
-def has_triggers(connection: Connection, target: Target) -> bool:
+def has_triggers(connection: Connection, target: TableSpec) -> bool:
     """Whether a change of the table, or of one of its partitions, may set off others."""
     query = """
         SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
@@ -173,7 +173,7 @@ def has_triggers(connection: Connection, target: Target) -> bool:
     return bool(scalar(connection, query, {"oid": target.oid}))
 
 
-def create_column(connection: Connection, url: str, target: Target, dimension: int) -> Target:
+def create_column(connection: Connection, url: str, target: TableSpec, dimension: int) -> TableSpec:
     """Add the vector column. Raises `StoreError` where this user may not.
 
     Raises `errors.LockNotAvailable` where others have used the table for longer than they may be made to wait: to be
@@ -283,7 +283,7 @@ def full_types(connection: Connection, oid: int, columns: Sequence[str]) -> dict
 
 
 class _VectorColumn(NamedTuple):
-    """The same as of `Target`."""
+    """The same as of `TableSpec`."""
 
     kind: str
     dimension: int | None

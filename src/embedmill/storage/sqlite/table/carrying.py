@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.database import Database, key_of
 from embedmill.storage.sqlite.table.identity import marks
 from embedmill.storage.sqlite.table.sql_parts import bound, damaged
 from embedmill.storage.sqlite.table.statements import CarriedRow, Statements
-from embedmill.storage.sqlite.table.target import Target, column_names
+from embedmill.storage.sqlite.table.target import TableSpec, column_names
 
 CARRIED: Final = "embedmill_carried"
 """The marks that fit the rows: a temporary table."""
@@ -30,7 +30,7 @@ SELECT {plain} AS plain, m.id, m.hash, m.space, m.run, m.cause, m.message, m.att
 _COLUMNS: Final = "hash, space, run, cause, message, attempts, print"
 
 
-def carry(database: Database, target: Target, found: Registered) -> None:
+def carry(database: Database, target: TableSpec, found: CatalogEntry) -> None:
     """Put into `CARRIED` what the entry's marks tell of the target's rows."""
     older = marks(found.id)
     with database.reading() as db:

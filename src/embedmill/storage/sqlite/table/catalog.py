@@ -10,8 +10,7 @@ from typing import Final
 
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
-from embedmill.storage import catalog
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry, ListedTable
 from embedmill.storage.columns import shown
 from embedmill.storage.sqlite.table import identity
 from embedmill.storage.sqlite.table.carrying import CARRIED
@@ -19,7 +18,7 @@ from embedmill.storage.sqlite.table.contents import print_of
 from embedmill.storage.sqlite.table.database import PAGE, Database
 from embedmill.storage.sqlite.table.identity import Schema, marks
 from embedmill.storage.sqlite.table.statements import Statements
-from embedmill.storage.sqlite.table.target import Target, column_names
+from embedmill.storage.sqlite.table.target import TableSpec, column_names
 
 NO_RUN: Final = -1
 """Stands for the run that wrote a row where that is not known, and comes before all others."""
@@ -50,28 +49,32 @@ CREATE TABLE IF NOT EXISTS {} (
 _OF_VERSION_1: Final = "id, version, name, vector, text, keys, space, fields, model, runs, filled"
 
 
-def find(db: sqlite3.Connection, path: Path, target: Target) -> Registered | None:
+def find(db: sqlite3.Connection, path: Path, target: TableSpec) -> CatalogEntry | None:
     """The entry of a table and its vector column. Raises `StoreError` where a newer embedmill has written it."""
     return identity.find(db, target) if _is_there(db, path) else None
 
 
-def entries(db: sqlite3.Connection, path: Path) -> list[catalog.Entry]:
+def entries(db: sqlite3.Connection, path: Path) -> list[ListedTable]:
     """The tables that are still there, in order of their names."""
     if not _is_there(db, path):
         return []
-    found: dict[tuple[str, str], catalog.Entry] = {}
+    found: dict[tuple[str, str], ListedTable] = {}
     for name, vector in identity.candidates(db):
-        known = identity.find(db, Target(name, (), "", False, "", vector, False, False))
+        known = identity.find(db, TableSpec(name, (), "", False, "", vector, False, False))
         if known is not None and (known.space is not None or known.fits):
-            found[name, vector] = catalog.Entry(
-                shown([name]), known.text, vector, known.model, known.space, known.filled
-            )
+            found[name, vector] = ListedTable(shown([name]), known.text, vector, known.model, known.space, known.filled)
     return [found[place] for place in sorted(found)]
 
 
 def bind(
-    database: Database, db: sqlite3.Connection, target: Target, fingerprint: Fingerprint, model: str, *, overwrite: bool
-) -> Registered:
+    database: Database,
+    db: sqlite3.Connection,
+    target: TableSpec,
+    fingerprint: Fingerprint,
+    model: str,
+    *,
+    overwrite: bool,
+) -> CatalogEntry:
     """Register the table with its space, and create its marks, in the caller's transaction.
 
     Raises `SpaceMismatch` where it holds vectors of another space, unless they are to be overwritten.
@@ -94,7 +97,7 @@ def bind(
 
 
 def check(
-    db: sqlite3.Connection, target: Target, found: Registered, known: str, fingerprint: Fingerprint, model: str
+    db: sqlite3.Connection, target: TableSpec, found: CatalogEntry, known: str, fingerprint: Fingerprint, model: str
 ) -> None:
     """Raise `SpaceMismatch` where rows of the table have vectors of another space; `known` are its marks."""
     space = fingerprint.space.id
@@ -156,7 +159,7 @@ def next_run(db: sqlite3.Connection, number: int) -> int:
     return int(db.execute("SELECT runs FROM embedmill_tables WHERE id = ?", [number]).fetchone()[0])
 
 
-def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
+def _entry(db: sqlite3.Connection, path: Path, target: TableSpec) -> CatalogEntry:
     """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
     found = find(db, path, target)
     keys = json.dumps([astuple(key)[:3] for key in target.keys])
@@ -192,7 +195,7 @@ def _entry(db: sqlite3.Connection, path: Path, target: Target) -> Registered:
     number, space, model, filled, text, fields, overwriting = db.execute(noted, [number]).fetchone()
     before = found.before if found is not None and found.own else None
     names, made_of = list(target.key_names), json.loads(fields) if fields else None
-    return Registered(number, space, model, bool(filled), text, names, made_of, overwriting, before=before)
+    return CatalogEntry(number, space, model, bool(filled), text, names, made_of, overwriting, before=before)
 
 
 _COPY: Final = """
@@ -207,7 +210,7 @@ WHERE t.id = :id AND NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.space = t.space)
 """
 
 
-def _print_all(db: sqlite3.Connection, target: Target, number: int) -> None:
+def _print_all(db: sqlite3.Connection, target: TableSpec, number: int) -> None:
     """Take the prints of all vectors that an older version has written."""
     statements, after = Statements(target, marks(number), ""), 0
     while page := db.execute(statements.unprinted, {"after": after, "limit": PAGE}).fetchall():
@@ -216,7 +219,7 @@ def _print_all(db: sqlite3.Connection, target: Target, number: int) -> None:
         db.executemany(f"UPDATE {marks(number)} SET print = ? WHERE id = ?", values)  # noqa: S608
 
 
-def _new(db: sqlite3.Connection, target: Target, keys: str) -> int:
+def _new(db: sqlite3.Connection, target: TableSpec, keys: str) -> int:
     new = db.execute(
         "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
         [VERSION, target.name, target.vector, target.text, keys],
@@ -224,7 +227,7 @@ def _new(db: sqlite3.Connection, target: Target, keys: str) -> int:
     return new.lastrowid or 0
 
 
-def _replace_marks(db: sqlite3.Connection, target: Target, number: int) -> None:
+def _replace_marks(db: sqlite3.Connection, target: TableSpec, number: int) -> None:
     """Put those that were carried over in place of the table's own."""
     db.execute(f"DROP TABLE IF EXISTS {marks(number)}")
     for statement in Statements(target, marks(number), "").create_marks():

@@ -1,4 +1,4 @@
-"""Which entry of the registry an SQLite table has, whatever its name and its columns' have become.
+"""Which entry of the catalog an SQLite table has, whatever its name and its columns' have become.
 
 SQLite gives a table no number that lasts: the page at which it begins is another after a VACUUM, and may be that of
 another table. As long as the database's schema is the same as after the last run, names are right. Else a table is
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from embedmill.core.errors import StoreError
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.statements import Statements
-from embedmill.storage.sqlite.table.target import Target, column_names, may_hold_vectors
+from embedmill.storage.sqlite.table.target import TableSpec, column_names, may_hold_vectors
 
 _SAMPLE: Final = 100
 """Vectors, or marks, that a table is known by. Equal prints mean equal vectors: few would do."""
@@ -66,8 +66,8 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A row of the registry."""
+class CatalogRow:
+    """A row of the catalog."""
 
     row: dict[str, Any]
 
@@ -99,10 +99,10 @@ class Entry:
             return name if renamed in noted else renamed
         return name
 
-    def registered(self, columns: Sequence[str], *, fits: bool, own: bool, name: str) -> Registered:
+    def registered(self, columns: Sequence[str], *, fits: bool, own: bool, name: str) -> CatalogEntry:
         """What others need to know of it, for a table of this name with these columns."""
         row = self.row
-        return Registered(
+        return CatalogEntry(
             self.number,
             row["space"],
             row["model"],
@@ -117,21 +117,21 @@ class Entry:
             before=("main", row["name"]) if row["name"] != name else None,
         )
 
-    def has_key_of(self, target: Target, columns: Sequence[str]) -> bool:
+    def has_key_of(self, target: TableSpec, columns: Sequence[str]) -> bool:
         """Whether the marks' key is the target's."""
         noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.row["keys"])]
         return noted == [(key.name, key.affinity, key.collation) for key in target.keys]
 
 
-def entries(db: sqlite3.Connection) -> list[Entry]:
+def entries(db: sqlite3.Connection) -> list[CatalogRow]:
     """All entries, the newest first."""
     there = column_names(db, "embedmill_tables")
     wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in _FIELDS)
     rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
-    return [_sound(Entry(dict(zip(_FIELDS, row, strict=True)))) for row in rows]
+    return [_sound(CatalogRow(dict(zip(_FIELDS, row, strict=True)))) for row in rows]
 
 
-def _sound(entry: Entry) -> Entry:
+def _sound(entry: CatalogRow) -> CatalogRow:
     """The entry. Raises `StoreError` where it is not as it was written."""
     row = entry.row
     for name, value in row.items():
@@ -173,7 +173,7 @@ _IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
 """What each column may hold; the others hold numbers."""
 
 
-def find(db: sqlite3.Connection, target: Target) -> Registered | None:
+def find(db: sqlite3.Connection, target: TableSpec) -> CatalogEntry | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
     Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
@@ -182,7 +182,7 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
     schema, columns = Schema.of(db), column_names(db, target.name)
     there, place = entries(db), (target.name, target.vector)
 
-    def registered(entry: Entry, *, fits: bool, own: bool = True) -> Registered:
+    def registered(entry: CatalogRow, *, fits: bool, own: bool = True) -> CatalogEntry:
         fits = fits and entry.has_key_of(target, columns)
         return entry.registered(columns, fits=fits, own=own, name=target.name)
 
@@ -214,7 +214,7 @@ def find(db: sqlite3.Connection, target: Target) -> Registered | None:
             return None
         return registered(by_name[0], fits=False).without_vectors()
 
-    def weight(entry: Entry) -> tuple[int, bool, bool]:
+    def weight(entry: CatalogRow) -> tuple[int, bool, bool]:
         return matches[entry.number], entry.row["page"] == schema.pages.get(target.name), entry in by_name
 
     best = max(found, key=weight)
@@ -233,7 +233,7 @@ def candidates(db: sqlite3.Connection) -> list[tuple[str, str]]:
     return list(dict.fromkeys(places))
 
 
-def is_meant(db: sqlite3.Connection, entry: Entry) -> bool:
+def is_meant(db: sqlite3.Connection, entry: CatalogRow) -> bool:
     """Whether an entry is that of the table and column which have its names now."""
     name, vector = entry.place
     if vector not in column_names(db, name):
@@ -241,12 +241,12 @@ def is_meant(db: sqlite3.Connection, entry: Entry) -> bool:
     return entry.is_named or entry.is_certain(Schema.of(db)) or bool(_known(db, entry, _prints(db, name, vector)))
 
 
-def _stands(db: sqlite3.Connection, entry: Entry, besides: tuple[str, str]) -> bool:
+def _stands(db: sqlite3.Connection, entry: CatalogRow, besides: tuple[str, str]) -> bool:
     """Whether the entry's vectors are still where they were."""
     return entry.place != besides and is_meant(db, entry)
 
 
-def _is_elsewhere(db: sqlite3.Connection, entry: Entry, schema: Schema) -> bool:
+def _is_elsewhere(db: sqlite3.Connection, entry: CatalogRow, schema: Schema) -> bool:
     """Whether some other table or column has the entry's vectors."""
     for table in schema.pages:
         if not table.startswith(("embedmill_", "sqlite_")):
@@ -264,7 +264,7 @@ def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
     return [print_of(blob) for (blob,) in rows.fetchall()]
 
 
-def _known(db: sqlite3.Connection, entry: Entry, prints: Sequence[bytes]) -> int:
+def _known(db: sqlite3.Connection, entry: CatalogRow, prints: Sequence[bytes]) -> int:
     """How many of these prints the entry's marks have."""
     table = marks(entry.number)
     if "print" not in column_names(db, table):
@@ -274,7 +274,7 @@ def _known(db: sqlite3.Connection, entry: Entry, prints: Sequence[bytes]) -> int
     return int(known)
 
 
-def _has_texts(db: sqlite3.Connection, target: Target, entry: Entry) -> bool:
+def _has_texts(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow) -> bool:
     """Whether most of the table's texts were embedded for the entry, as far as some of them tell."""
     if not target.text or not column_names(db, marks(entry.number)):
         return False
@@ -289,27 +289,27 @@ def _has_texts(db: sqlite3.Connection, target: Target, entry: Entry) -> bool:
     return bool(known and 2 * known >= len(set(hashes)))
 
 
-def _has_written(db: sqlite3.Connection, entry: Entry) -> bool:
+def _has_written(db: sqlite3.Connection, entry: CatalogRow) -> bool:
     table = marks(entry.number)
     if not column_names(db, table):
         return False
     return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE space IS NOT NULL)").fetchone()[0])  # noqa: S608
 
 
-def _fits(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+def _fits(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
     """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
     same = _compared(db, target, entry, columns, at_random=True)
     return bool(same) and all(same)
 
 
-def _is_replaced(db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str]) -> bool:
+def _is_replaced(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
     """Whether the rows of the entry's marks have other vectors, as far as some of them tell."""
     same = _compared(db, target, entry, columns, at_random=False)
     return bool(same) and not any(same)
 
 
 def _compared(
-    db: sqlite3.Connection, target: Target, entry: Entry, columns: Sequence[str], *, at_random: bool
+    db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str], *, at_random: bool
 ) -> list[bool]:
     """Of some marks whose rows are found by their keys: whether these have the very vectors."""
     table = marks(entry.number)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.files import quoted
-from embedmill.storage.sqlite.table.sql_parts import Parts, declared
+from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared
 
 
 class MeasuredRow(NamedTuple):
@@ -17,7 +17,7 @@ class MeasuredRow(NamedTuple):
     hash: bytes | None  # of what was measured
 
 
-class MetricsStatements(Parts):
+class MetricsStatements(SqlParts):
     """Of one table of metrics."""
 
     @computed_once

@@ -14,7 +14,7 @@ from embedmill.core.errors import StoreError
 from embedmill.runtime.locks import acquire
 
 
-class Run:
+class RunFile:
     """A run that lives, from construction to `end` or the end of its process."""
 
     def __init__(self, database: Path, table: int, number: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.files import quoted
-from embedmill.storage.sqlite.table.target import KeyColumn, Target
+from embedmill.storage.sqlite.table.target import KeyColumn, TableSpec
 
 
 def bound(key: Key) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def declared(key: KeyColumn) -> str:
 
 
 @dataclass(frozen=True)
-class Parts:
+class SqlParts:
     """Of one table; `marks` and `metrics` are the names of what embedmill knows of its rows."""
 
-    target: Target
+    target: TableSpec
     marks: str
     metrics: str
 

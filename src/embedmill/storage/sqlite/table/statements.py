@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
-from embedmill.storage.sqlite.table.sql_parts import Parts, declared
+from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared
 
 
 class RowState(IntEnum):
@@ -72,7 +72,7 @@ class StoredRow(NamedTuple):
     vector: bytes
 
 
-class Statements(Parts):
+class Statements(SqlParts):
     """Of one table, its vectors and its marks."""
 
     # What is known of the rows

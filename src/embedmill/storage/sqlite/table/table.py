@@ -17,11 +17,10 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.runtime.closing import Closing
 from embedmill.storage import columns as naming
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.files import path_of
-from embedmill.storage.sqlite.table import catalog as registry
-from embedmill.storage.sqlite.table import runs, vectors
+from embedmill.storage.sqlite.table import catalog, runs, vectors
 from embedmill.storage.sqlite.table.carrying import CARRIED, carry
 from embedmill.storage.sqlite.table.contents import digest, is_text, print_of, unfit
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
@@ -78,12 +77,12 @@ class SqliteTable(Closing):
             raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
         _check_index(index or IndexOptions())
         self._longest = longest
-        self._registered: Registered | None = None
-        self._run: runs.Run | None = None
+        self._entry: CatalogEntry | None = None
+        self._run: runs.RunFile | None = None
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
         self._schema = Schema(0, {})  # as it was last seen
         self._overwrite = self._again = False
-        self._redone_from = registry.NO_RUN  # the first run of the overwriting that this one is part of
+        self._redone_from = catalog.NO_RUN  # the first run of the overwriting that this one is part of
         self._database = Database(path_of(url), db_timeout)
         try:
             with self._database.reading() as db:
@@ -91,7 +90,7 @@ class SqliteTable(Closing):
                     db,
                     self.url,
                     name,
-                    noted=lambda target: registry.find(db, self._database.path, target),
+                    noted=lambda target: catalog.find(db, self._database.path, target),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -128,7 +127,7 @@ class SqliteTable(Closing):
             known = self._known()
             if known is not None:
                 with self._database.reading() as db:
-                    registry.check(db, self.target, known, self._statements.marks, fingerprint, model)
+                    catalog.check(db, self.target, known, self._statements.marks, fingerprint, model)
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -143,13 +142,13 @@ class SqliteTable(Closing):
                 if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
                     db.execute(self._statements.create_vector)
                 self.target = replace(self.target, missing=False)
-            self._registered = registry.bind(self._database, db, self.target, fingerprint, model, overwrite=overwrite)
-            self._use_marks(marks_of(self._registered.id))
+            self._entry = catalog.bind(self._database, db, self.target, fingerprint, model, overwrite=overwrite)
+            self._use_marks(marks_of(self._entry.id))
             runs.remove_dead(self._database.path)
-            run = self._begin_run(db, self._registered.id)
+            run = self._begin_run(db, self._entry.id)
             self._schema = Schema.of(db)
             if overwrite:
-                self._redone_from = registry.overwrite_from(db, self._registered.id, run)
+                self._redone_from = catalog.overwrite_from(db, self._entry.id, run)
         ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
         self._parameters["space"] = fingerprint.space.id
         self._overwrite, self._again = overwrite, again
@@ -160,9 +159,9 @@ class SqliteTable(Closing):
 
     def _begin_run(self, db: sqlite3.Connection, table: int) -> int:
         while True:
-            number = registry.next_run(db, table)
+            number = catalog.next_run(db, table)
             with suppress(FileExistsError):  # of a database that was put back from a backup
-                self._run = runs.Run(self._database.path, table, number)
+                self._run = runs.RunFile(self._database.path, table, number)
                 self._parameters["run"] = number
                 return number
 
@@ -215,7 +214,7 @@ class SqliteTable(Closing):
 
     def _dead(self) -> list[int]:
         """The runs that have held rows when they died: these are anybody's. Who is dead remains so."""
-        table = self._registered.id if self._registered else 0
+        table = self._entry.id if self._entry else 0
         holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
         return [number for number in holders if not runs.lives(self._database.path, table, number)]
 
@@ -289,17 +288,17 @@ class SqliteTable(Closing):
         ]
         return stored[:limit]
 
-    def _known(self) -> Registered | None:
+    def _known(self) -> CatalogEntry | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._registered is None and self.target.vector and not self.target.missing:
+        if self._entry is None and self.target.vector and not self.target.missing:
             with self._database.reading() as db:
-                found = self._registered = registry.find(db, self._database.path, self.target)
+                found = self._entry = catalog.find(db, self._database.path, self.target)
             if found is not None:
                 if not found.fits:
                     carry(self._database, self.target, found)
                 self._use_marks(marks_of(found.id) if found.fits else CARRIED)
                 self._parameters["space"] = found.space
-        return self._registered
+        return self._entry
 
     # Writing: from several threads
 
@@ -404,15 +403,15 @@ class SqliteTable(Closing):
 
     def note_filled(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
-        if self._registered is not None:
+        if self._entry is not None:
             with self._changing() as db:
-                registry.note_filled(db, self._registered.id)
-                registry.note_schema(db, self._registered.id)
+                catalog.note_filled(db, self._entry.id)
+                catalog.note_schema(db, self._entry.id)
 
     @property
     def first_fill(self) -> bool:
         """Whether no run had come to its end before this one."""
-        return self._registered is None or not self._registered.filled
+        return self._entry is None or not self._entry.filled
 
     # What is known
 
@@ -435,7 +434,7 @@ class SqliteTable(Closing):
             self._run = None
         self._database.close()
 
-    # Parts
+    # SqlParts
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -457,7 +456,7 @@ class SqliteTable(Closing):
     def _use_marks(self, marks: str) -> None:
         names = (self.target, marks, naming.metrics_name(self.target.name))
         self._statements = Statements(*names)
-        before = self._registered.before if self._registered else None
+        before = self._entry.before if self._entry else None
         self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[Standing]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from embedmill.core.errors import UsageError
 from embedmill.storage import columns as naming
-from embedmill.storage.catalog import Registered
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
 from embedmill.storage.sqlite.files import quoted
 
@@ -38,7 +38,7 @@ class KeyColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TableSpec:
     """What is read and filled."""
 
     name: str
@@ -72,13 +72,13 @@ def find(
     where: str,
     name: str,
     *,
-    noted: Callable[[Target], Registered | None] = lambda target: None,
+    noted: Callable[[TableSpec], CatalogEntry | None] = lambda target: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
     create: bool = False,
     needs_vector: bool = True,
-) -> Target:
+) -> TableSpec:
     """Find the table and choose its columns; `where` is the database, for people.
 
     `noted` tells what an earlier run has filled a table's vector column from: that is meant where nothing is given. It
@@ -96,7 +96,7 @@ def find(
     with naming.optional(needs_vector):
         filled = naming.choose_vector(columns, given, title, create=create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
-    before = noted(Target(table, (), "", False, "", vector_name, False, isinstance(filled, str)))
+    before = noted(TableSpec(table, (), "", False, "", vector_name, False, isinstance(filled, str)))
     text = naming.meant_text(columns, text, before)
     columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
@@ -108,7 +108,7 @@ def find(
         filled = vector_name = ""
     if vector_name in (chosen_text, *chosen):
         raise UsageError(f"--vector: {title}.{vector_name} is the text, or a part of the key: name another column")
-    return Target(
+    return TableSpec(
         name=table,
         keys=by.keys,
         index=by.index,
@@ -176,7 +176,7 @@ def _listing(db: sqlite3.Connection, table: str) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _DeclaredColumn:
     """A column as the database tells of it."""
 
     name: str
@@ -210,11 +210,11 @@ def may_hold_vectors(db: sqlite3.Connection, table: str) -> list[str]:
     return [column.name for column in _columns(db, table) if column.affinity == _ANY or _dimension(column.type)]
 
 
-def _columns(db: sqlite3.Connection, table: str) -> list[_Found]:
+def _columns(db: sqlite3.Connection, table: str) -> list[_DeclaredColumn]:
     _, strict = _listing(db, table)
     rows = db.execute('SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?)', [table])
     return [
-        _Found(name, kind, _affinity(kind, strict=strict), bool(not_null), primary, hidden in (2, 3))
+        _DeclaredColumn(name, kind, _affinity(kind, strict=strict), bool(not_null), primary, hidden in (2, 3))
         for name, kind, not_null, primary, hidden in rows
     ]
 
@@ -238,7 +238,7 @@ _AFFINITIES: Final = [
 ]
 
 
-def _spelled(columns: Sequence[_Found], name: str) -> str:
+def _spelled(columns: Sequence[_DeclaredColumn], name: str) -> str:
     """The name as the table spells it; as it is where there is no such column."""
     for wanted in (name, naming.unquoted(name)):
         for column in columns:
@@ -263,7 +263,7 @@ class _Unique:
         return [key.name for key in self.keys]
 
 
-def _unique(db: sqlite3.Connection, table: str, columns: Sequence[_Found]) -> list[_Unique]:
+def _unique(db: sqlite3.Connection, table: str, columns: Sequence[_DeclaredColumn]) -> list[_Unique]:
     """The primary key, and the unique indexes whose columns are NOT NULL."""
     by_name = {column.name: column for column in columns}
     found: list[_Unique] = []

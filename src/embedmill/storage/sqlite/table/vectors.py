@@ -8,7 +8,7 @@ from embedmill.core.errors import SpaceMismatch
 from embedmill.core.vectors import Vector
 from embedmill.storage.sqlite.table.database import Database
 from embedmill.storage.sqlite.table.statements import Statements, ValueRow
-from embedmill.storage.sqlite.table.target import Target
+from embedmill.storage.sqlite.table.target import TableSpec
 
 
 def encode(vector: Vector) -> bytes:
@@ -32,7 +32,7 @@ def first(database: Database, statements: Statements) -> tuple[str, int]:
     return "null", 0
 
 
-def check_declared(target: Target, dimension: int, model: str) -> None:
+def check_declared(target: TableSpec, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column is declared for vectors of another length than the model's."""
     if target.dimension not in (None, dimension):
         raise SpaceMismatch(
