@@ -308,10 +308,10 @@ def run(
         left_out = table.write([filled(row, measured=metrics, model=model) for row in written]) if written else 0
         if failed:
             table.fail([(row, row.cause or Cause("Bad", "it is bad")) for row in failed])
-        removed = table.tidy()
+        removed = table.prune()
         if metrics:
             measure_rows(table, None, lambda *_: None, lambda: False)
-        table.note_filled()
+        table.mark_complete()
     finally:
         table.close()
     return Outcome(written, failed, removed, left_out)

@@ -179,7 +179,7 @@ def test_status_lists_the_tables_of_a_database_without_a_store(place: Place, tmp
     for table in ('"My.Table"', "dropped", "changed"):
         bound(place, table, vector="v").close()
     with bound(place, text="body") as table:
-        table.note_filled()
+        table.mark_complete()
     place.execute("DROP TABLE dropped")
     place.execute("ALTER TABLE changed RENAME COLUMN v TO w")
 

@@ -61,7 +61,7 @@ def test_rows_are_claimed_once_in_the_order_of_their_keys(place: Place) -> None:
         first = table.claim(None, 4)
         assert [shown(row.key) for row in first] == [("1",), ("2",), ("3",), ("4",)]
         assert texts(first) == ["text 0", "text 1", "text 2", "text 3"]
-        assert len({row.mark for row in first}) == 4
+        assert len({row.tracking_id for row in first}) == 4
         assert [shown(row.key) for row in claimed(table)] == [(str(number),) for number in range(5, 11)]
         assert claimed(table) == []
 
@@ -200,13 +200,13 @@ def test_which_row_needs_a_vector(place: Place, again: bool, overwrite: bool) ->
     place.docs()
     with bound(place, model="other") as table:
         _Block(place, "written for another space").write(table, "other")
-        table.note_filled()
+        table.mark_complete()
     failed = _Block(place, "failed, then claimed by a run that ended")
     with bound(place, overwrite=True) as table:
         _Block(place, "written").write(table)
         _Block(place, "failed").fail(table)
         failed.fail(table)
-        table.note_filled()
+        table.mark_complete()
     with bound(place, again=True) as table:
         failed.claim(table)
         _Block(place, "claimed by a run that ended").claim(table)
@@ -289,10 +289,10 @@ def test_what_a_living_run_holds_is_not_claimed(place: Place) -> None:
     place.docs("one", "two", "three")
     with bound(place) as holder:
         held = holder.claim(None, 2)
-        assert holder.held_elsewhere() == 0
+        assert holder.claimed_by_others() == 0
         with bound(place) as other:
             assert texts(claimed(other)) == ["three"]
-            assert other.held_elsewhere() == 2
+            assert other.claimed_by_others() == 2
         assert holder.write([filled(row) for row in held]) == 0
     assert texts(run(place).written) == ["three"], "a run that is closed gives back what it holds"
 
@@ -325,14 +325,14 @@ def test_a_run_that_is_killed_gives_its_rows_back(place: Place) -> None:
     assert process.stdout.readline() == "2\n"
     with bound(place) as table:
         assert texts(claimed(table)) == ["three"]
-        assert table.held_elsewhere() == 2
+        assert table.claimed_by_others() == 2
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert table.held_elsewhere() == 2, "they are left to this run, which must not take itself for done"
+        assert table.claimed_by_others() == 2, "they are left to this run, which must not take itself for done"
         while not (rows := claimed(table)):
             time.sleep(0.01)
         assert texts(rows) == ["one", "two"]
-        assert table.held_elsewhere() == 0
+        assert table.claimed_by_others() == 0
         assert table.write([filled(row) for row in rows]) == 0
 
 
@@ -418,7 +418,7 @@ def test_rows_that_are_refused_are_measured_once(place: Place, embedder: Trouble
     assert (report.embedded, report.failed, report.measured) == (2, 1, 3)
 
 
-@pytest.mark.parametrize("moment", ["claim", "write", "tidy", "fail"])
+@pytest.mark.parametrize("moment", ["claim", "write", "prune", "fail"])
 def test_tables_that_are_swapped_while_one_is_filled(place: Place, moment: str) -> None:
     """Vectors would go to the other table, beside those of another model."""
     place.docs("one", "two", "bad")
@@ -435,9 +435,9 @@ def test_tables_that_are_swapped_while_one_is_filled(place: Place, moment: str) 
                 table.claim(None, 3) if moment == "claim" else table.write([filled(row) for row in rows])
         elif isinstance(place, SqlitePlace):
             with pytest.raises(StoreError, match=r"renamed .*: run again"):
-                table.tidy() if moment == "tidy" else table.fail([(row, Cause("Bad", "bad")) for row in rows])
-        elif moment == "tidy":
-            assert table.tidy() == 0
+                table.prune() if moment == "prune" else table.fail([(row, Cause("Bad", "bad")) for row in rows])
+        elif moment == "prune":
+            assert table.prune() == 0
         else:
             table.fail([(row, Cause("Bad", "bad")) for row in rows])
     assert same(place.vectors("docs"), before)
@@ -488,9 +488,9 @@ def test_what_a_living_run_holds_is_not_tidied_away(place: Place) -> None:
     with bound(place) as table, bound(place) as other:
         table.claim(None, 1)
         place.execute("DELETE FROM docs WHERE id = 1")
-        assert other.tidy() == 0
+        assert other.prune() == 0
         place.execute("INSERT INTO docs (id, body) VALUES (1, 'one')")
-        assert other.held_elsewhere() == 1
+        assert other.claimed_by_others() == 1
 
 
 def test_a_text_that_becomes_null_takes_its_vector_away(place: Place) -> None:
@@ -639,7 +639,7 @@ def test_the_first_fill_ends_with_a_run_that_came_to_its_end(place: Place) -> No
         assert table.first_fill
     with bound(place) as table:
         assert table.first_fill
-        table.note_filled()
+        table.mark_complete()
     with bound(place) as table:
         assert not table.first_fill
 
@@ -1191,7 +1191,7 @@ def test_a_run_that_is_stopped_writes_what_it_has_and_reads_no_more(place: Place
         for use in (
             lambda: table.claim(None, 1),
             table.counts,
-            table.tidy,
+            table.prune,
             lambda: table.metrics.missing(None, 1),
             table.metrics.finish,
         ):

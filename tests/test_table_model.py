@@ -110,7 +110,7 @@ class Model(RuleBasedStateMachine):
     def finish(self, slot: int) -> None:
         run = self.runs.get(slot)
         if run is not None:
-            run.table.note_filled()
+            run.table.mark_complete()
             self.overwriting = 0
 
     @precondition(lambda self: self.runs)
@@ -186,7 +186,7 @@ class Model(RuleBasedStateMachine):
         run.table.fail([(row, Cause("Bad", row.text)) for row in rows])
 
     @rule(slot=RUNS)
-    def tidy(self, slot: int) -> None:
+    def prune(self, slot: int) -> None:
         run = self.runs.get(slot)
         if run is None:
             return
@@ -195,7 +195,7 @@ class Model(RuleBasedStateMachine):
             del self.marks[key]
             if key in self.texts:
                 self.vectors[key] = None
-        assert run.table.tidy() == len(gone)
+        assert run.table.prune() == len(gone)
 
     # What must be so
 
@@ -209,7 +209,7 @@ class Model(RuleBasedStateMachine):
                 np.testing.assert_array_equal(found, vector(text))
         for run in self.runs.values():
             assert run.table.counts() == self.counts(run)
-            assert run.table.held_elsewhere() == sum(
+            assert run.table.claimed_by_others() == sum(
                 mark.held and mark.run != run.number and (self.is_held(mark) or self.is_due(key, run))
                 for key, mark in self.marks.items()
                 if key in self.texts

@@ -142,7 +142,7 @@ def test_a_database_has_one_name_for_its_runs(place: SqlitePlace) -> None:
     link.symlink_to(place.path)
     with bound(place) as table, bound(_at(link)) as other:
         assert len(claimed(table)) == 2
-        assert (claimed(other), other.held_elsewhere()) == ([], 2)
+        assert (claimed(other), other.claimed_by_others()) == ([], 2)
 
 
 def test_a_database_put_back_from_a_backup_does_not_confuse_runs(place: SqlitePlace) -> None:
@@ -153,7 +153,7 @@ def test_a_database_put_back_from_a_backup_does_not_confuse_runs(place: SqlitePl
         place.execute("UPDATE embedmill_tables SET runs = 0")
         with bound(place) as other:
             assert texts(claimed(other)) == ["two", "three"]
-            assert other.held_elsewhere() == 1
+            assert other.claimed_by_others() == 1
 
 
 def test_a_run_that_begins_between_two_looks_keeps_what_it_claims(place: SqlitePlace) -> None:
@@ -167,7 +167,7 @@ def test_a_run_that_begins_between_two_looks_keeps_what_it_claims(place: SqliteP
         assert len(other.claim(None, 9)) == 3
         assert table._claim(seen) == []
         assert [row for page in later for row in page if table._is_due(row)] == []
-        assert table.held_elsewhere() == 3
+        assert table.claimed_by_others() == 3
 
 
 # What others do with the file meanwhile
@@ -215,7 +215,7 @@ def test_a_run_that_is_stopped_waits_for_no_lock_and_reads_no_more(place: Sqlite
             table.write([filled(row) for row in rows])
         other.execute("ROLLBACK")
         assert table.write([filled(row) for row in rows]) == 0  # what is embedded is written
-        for use in (lambda: table.claim(None, 1), table.counts, table.tidy, lambda: table.metrics.missing(None, 1)):
+        for use in (lambda: table.claim(None, 1), table.counts, table.prune, lambda: table.metrics.missing(None, 1)):
             with pytest.raises(Stopped, match="run again"):
                 use()
 
@@ -553,7 +553,7 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
     with bound(place, text="body") as table:
         assert isinstance(table, SqliteTable)
         table.metrics.prepare()
-        key = tuple("k" for _ in table.target.keys)
+        key = tuple("k" for _ in table.spec.keys)
         statements, metrics = table._statements, table.metrics._statements
         for statement in (
             *(statements.standings(after, [7]) for after in (None, key)),
@@ -563,7 +563,7 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
             statements.textless([7]),
             statements.present,
             statements.holders,
-            statements.held_elsewhere([7]),
+            statements.claimed_by_others([7]),
             statements.left_behind([7]),
             metrics.metrics_page,
         ):
@@ -576,7 +576,7 @@ def test_pages_are_read_in_the_order_of_the_key_and_never_sorted(place: SqlitePl
             statements.remove_mark([7]),
             statements.claim,
         )
-        for statement in (statements.holders, statements.held_elsewhere([7]), statements.left_behind([7])):
+        for statement in (statements.holders, statements.claimed_by_others([7]), statements.left_behind([7])):
             plan = str(place.execute(f"EXPLAIN QUERY PLAN {_literal(statement)}"))
             assert "embedmill_marks_1_held" in plan, "only what is held is looked at"
         if len(key) > 1:
@@ -703,7 +703,7 @@ def test_many_rows_are_counted_in_pages(place: SqlitePlace) -> None:
     }
     with bound(place) as table:
         assert table.counts().rows == 2500
-        assert table.tidy() == 0
+        assert table.prune() == 0
 
 
 @pytest.mark.parametrize("kind", ["float[8]", "FLOAT[ 8 ]", "f32[8]", "float32[8] NOT NULL DEFAULT x''"])

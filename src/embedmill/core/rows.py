@@ -14,7 +14,7 @@ Key = tuple[str | int | float | bytes, ...]
 """What tells a row: the values of its key columns. PostgreSQL gives them as text, SQLite as they are."""
 
 
-FOREIGN: Final = "vector of unknown origin"
+UNMANAGED: Final = "vector of unknown origin"
 """Why a row was left out that has a vector which embedmill did not write."""
 
 
@@ -39,14 +39,14 @@ def shown(key: Key) -> tuple[str, ...]:
 class Row:
     """A row that this run has claimed."""
 
-    mark: int  # the number of the row's mark: what the database knows it by, whatever its key is made of
+    tracking_id: int  # of the row's tracking row: what the database knows it by, whatever its key is made of
     key: Key
     text: str
     cause: Cause | None = None  # why it cannot be embedded; its text is empty then
 
     @property
     def hash(self) -> bytes:
-        """SHA-256 of the text: its key in the cache, and in the row's mark."""
+        """SHA-256 of the text: its key in the cache, and in the tracking row."""
         return text_hash("", self.text)
 
 

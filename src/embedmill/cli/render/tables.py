@@ -8,7 +8,7 @@ from embedmill.cli.output import masked, one_line
 from embedmill.cli.render.summary import replaced, skipped, workers_of
 from embedmill.cli.render.wording import amounts, counted, in_time, prompts, table
 from embedmill.core.reports import IngestReport, TableStatus
-from embedmill.core.rows import FOREIGN, RowFailure
+from embedmill.core.rows import UNMANAGED, RowFailure
 from embedmill.storage.catalog import ListedTable
 
 _REMEDY = " (--overwrite embeds those too)"
@@ -37,7 +37,7 @@ def summary(report: IngestReport) -> str:
                     ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
                     ("rows", rows or "none"),
                     ("tokens", f"{report.tokens:,}" if report.tokens else ""),
-                    ("skipped", skipped(report) + _REMEDY * (FOREIGN in report.skipped)),
+                    ("skipped", skipped(report) + _REMEDY * (UNMANAGED in report.skipped)),
                     ("last key", one_line(report.last_key)),
                     ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
                     ("index", report.index),
@@ -80,7 +80,7 @@ def standing(status: TableStatus) -> list[tuple[str, str]]:
     counts = status.counts
     rows = [f"{counts.rows:,} with text", f"{counts.rows - counts.left - counts.failures:,} filled"]
     rows += [more] if (more := amounts([(counts.left, "to fill"), (counts.failures, "failed")])) else []
-    left_out = amounts([(counts.without_text, "NULL"), (counts.foreign, FOREIGN)])
+    left_out = amounts([(counts.without_text, "NULL"), (counts.foreign, UNMANAGED)])
     return [
         ("table", f"{status.table}, {status.text} to {status.vector}"),
         ("rows", ", ".join(rows)),

@@ -71,7 +71,7 @@ class Table(Protocol):
     def finish_within(self, seconds: float) -> None:
         """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers.
 
-        Whatever only reads, `tidy` and `metrics.finish` raise `Stopped` then.
+        Whatever only reads, `prune` and `metrics.finish` raise `Stopped` then.
         """
 
     def counts(self) -> Counts:
@@ -95,7 +95,7 @@ class Table(Protocol):
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""
 
-    def held_elsewhere(self) -> int:
+    def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
 
     def write(self, rows: Sequence[Filled]) -> int:
@@ -106,7 +106,7 @@ class Table(Protocol):
         """
 
     def take_locked(self, rows: Sequence[Row]) -> set[int]:
-        """The marks of those of these rows that `write` or `fail` left as they were, since others have locked them.
+        """The tracking ids of those rows that `write` or `fail` left as they were, since others have locked them.
 
         They are still this run's, and may be given again.
         """
@@ -117,7 +117,7 @@ class Table(Protocol):
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
 
-    def tidy(self) -> int:
+    def prune(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
@@ -126,7 +126,7 @@ class Table(Protocol):
         `show` is told what is being done, and how much of that. When `stopped` says so, it is given up.
         """
 
-    def note_filled(self) -> None:
+    def mark_complete(self) -> None:
         """Note that a run has come to its end."""
 
     def failures(self) -> Iterator[RowFailure]:

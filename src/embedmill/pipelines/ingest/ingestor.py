@@ -136,7 +136,7 @@ class Ingestor:
         stopped = self._stopping.asked
         with suppress(Stopped):
             if not stopped():
-                removed = table.tidy()
+                removed = table.prune()
             if self._metrics and not stopped():
                 state.counts["measured"] += measure_rows(
                     table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
@@ -145,7 +145,7 @@ class Ingestor:
                 index = table.build_index(state.show, stopped)
         interrupted = stopped()
         if not interrupted:
-            table.note_filled()
+            table.mark_complete()
         return self._report(state, writers, removed=removed, index=index, locked=locked, interrupted=interrupted)
 
     def _passes(self, state: State, writers: Writers) -> None:
@@ -158,7 +158,7 @@ class Ingestor:
                 changed, passes = state.counts["changed"], passes + 1
                 self._pass(state, writers)
                 state.tell()
-            elif self._table.held_elsewhere():  # should their run die, they are anybody's
+            elif self._table.claimed_by_others():  # should their run die, they are anybody's
                 state.show("waiting for rows that another run holds", None)
                 waited_for_others = self._say_whom(waited_for_others)
                 self._stopping.wait(wait)

@@ -9,7 +9,7 @@ from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestReport
-from embedmill.core.rows import EMPTY, FOREIGN, Counts
+from embedmill.core.rows import EMPTY, UNMANAGED, Counts
 from embedmill.engine.unread import warn_of_documents
 from embedmill.pipelines.reports import of_embedding
 
@@ -31,7 +31,7 @@ def table_report(
     """
     text, vector = table.columns
     warn_of_documents(embedder.name if embedder else "", counts["unknown"], "rows")
-    skipped = {"NULL": stands.without_text, EMPTY: stands.empty, FOREIGN: stands.foreign if vector else 0}
+    skipped = {"NULL": stands.without_text, EMPTY: stands.empty, UNMANAGED: stands.foreign if vector else 0}
     return IngestReport(
         documents=stands.rows,
         truncated=counts["truncated"],

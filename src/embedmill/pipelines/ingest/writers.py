@@ -225,7 +225,7 @@ class Writers:
         self._table.fail(rows)
         locked = self._table.take_locked([row for row, _ in rows])
         with self._state.lock:
-            self._locked_failed += [each for each in rows if each[0].mark in locked]
+            self._locked_failed += [each for each in rows if each[0].tracking_id in locked]
         self._note(len(rows) - len(locked), [row for row, _ in rows])
 
     def _fill(self, rows: Sequence[_Found]) -> None:
@@ -242,20 +242,20 @@ class Writers:
             refused, changed = True, 0
         locked = self._table.take_locked([each.filled.row for each in rows])
         self._note(len(rows) - changed - len(locked), [each.filled.row for each in rows])
-        written = [] if refused else [each for each in rows if each.filled.row.mark not in locked]
+        written = [] if refused else [each for each in rows if each.filled.row.tracking_id not in locked]
         measured = sum(each.filled.metrics is not None for each in written)
         with self._state.lock:
-            self._locked += [each for each in rows if each.filled.row.mark in locked]
+            self._locked += [each for each in rows if each.filled.row.tracking_id in locked]
             self._state.refused[rows[0].origin] += refused and not locked
             self._state.counts["changed"] += changed
             self._state.counts["measured"] += max(measured - changed, 0)
 
     def _note(self, done: int, rows: Sequence[Row]) -> None:
         state = self._state
-        last = max(rows, key=lambda row: row.mark)  # marks are numbered as rows are first claimed
+        last = max(rows, key=lambda row: row.tracking_id)  # marks are numbered as rows are first claimed
         with state.lock:
             state.rows += done
-            state.last = last if state.last is None else max(state.last, last, key=lambda row: row.mark)
+            state.last = last if state.last is None else max(state.last, last, key=lambda row: row.tracking_id)
 
 
 class Tuning:

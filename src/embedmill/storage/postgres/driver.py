@@ -55,7 +55,7 @@ class PostgresDriver(TableDriver):
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
         """See `TableDriver`."""
         from embedmill.storage.postgres.connection import connect, translate_errors
-        from embedmill.storage.postgres.table.target import OTHERS
+        from embedmill.storage.postgres.table.table_spec import OTHERS
 
         url, schema = urls.split_schema(url, schema)
         with connect(url) as connection, translate_errors(url):

@@ -16,7 +16,7 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.sql_parts import SqlParts
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 
 class Carrying(SqlParts):
@@ -75,13 +75,13 @@ class _Compared(NamedTuple):
 class Evidence:
     """What a table's vectors say of whose they are."""
 
-    target: TableSpec
+    spec: TableSpec
     marks: Callable[[int], sql.Identifier]  # an entry's marks, by its number
 
     def matches(self, connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
         """How many of some of the table's vectors were written for each of these entries."""
         there = [number for number in numbers if self._is_there(connection, number)]
-        if not there or not self.target.vector or self.target.missing:
+        if not there or not self.spec.vector or self.spec.missing:
             return {}
         prints = scalars(connection, self._of(there[0]).prints, {})
         if not prints:
@@ -95,21 +95,21 @@ class Evidence:
 
     def has_texts(self, connection: Connection, number: int) -> bool:
         """Whether most of the table's texts were embedded for this entry, as far as some of them tell."""
-        if not self.target.text or self.target.missing or not self._is_there(connection, number):
+        if not self.spec.text or self.spec.missing or not self._is_there(connection, number):
             return False
         (texts,) = records(connection, _Compared, self._of(number).known_texts, {})
         return bool(texts.same and 2 * texts.same >= texts.found)
 
     def is_replaced(self, connection: Connection, number: int) -> bool:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
-        if self.target.missing or not self._is_there(connection, number):
+        if self.spec.missing or not self._is_there(connection, number):
             return False
         (fitting,) = records(connection, _Compared, self._of(number).first_fitting, {})
         return bool(fitting.found and not fitting.same)
 
     def _of(self, number: int) -> Carrying:
         marks = self.marks(number)
-        return Carrying(self.target, marks, marks)
+        return Carrying(self.spec, marks, marks)
 
     def _is_there(self, connection: Connection, number: int) -> bool:
         query = """

@@ -13,12 +13,11 @@ from embedmill.storage.columns import shown
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
-from embedmill.storage.postgres.table import identity, plans
-from embedmill.storage.postgres.table import target as targets
+from embedmill.storage.postgres.table import identity, plans, table_spec
 from embedmill.storage.postgres.table.carrying import Carrying, Evidence
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.statements import Statements
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 from psycopg.pq import TransactionStatus  # isort: skip
@@ -80,29 +79,29 @@ class Catalog:
         """The table of a table's marks."""
         return Name(self.schema, f"{_MARKS}{number}")
 
-    def owns(self, target: TableSpec) -> bool:
+    def owns(self, spec: TableSpec) -> bool:
         """Whether the table is one of embedmill's."""
-        return target.schema == self.schema and (target.name in _OWN or target.name.startswith(_MARKS))
+        return spec.schema == self.schema and (spec.name in _OWN or spec.name.startswith(_MARKS))
 
-    def find(self, connection: Connection, url: str, target: TableSpec) -> CatalogEntry | None:
+    def find(self, connection: Connection, url: str, spec: TableSpec) -> CatalogEntry | None:
         """The entry of a table and its vector column; None where there is none."""
         number = schemas.version(connection, self.schema, url)
         if number == 0:
             return None
-        found = self._find(connection, target, by_name=number < _IDENTITIES)
-        if found is None or found.fits or not target.keys:
+        found = self._find(connection, spec, by_name=number < _IDENTITIES)
+        if found is None or found.fits or not spec.keys:
             return found
         # What is known is what can be carried over.
         query = sql.SQL("SELECT true FROM {} m WHERE m.space = %s LIMIT 1").format(
-            self.marks_of(connection, target, found)
+            self.marks_of(connection, spec, found)
         )
         return found if scalar(connection, query, [found.space]) else found.without_vectors()
 
-    def _find(self, connection: Connection, target: TableSpec, *, by_name: bool) -> CatalogEntry | None:
+    def _find(self, connection: Connection, spec: TableSpec, *, by_name: bool) -> CatalogEntry | None:
         there = identity.entries(connection, self._tables, by_name=by_name)
-        return identity.find(connection, target, there, None if by_name else Evidence(target, self.marks))
+        return identity.find(connection, spec, there, None if by_name else Evidence(spec, self.marks))
 
-    def marks_of(self, connection: Connection, target: TableSpec, found: CatalogEntry) -> sql.Composable:
+    def marks_of(self, connection: Connection, spec: TableSpec, found: CatalogEntry) -> sql.Composable:
         """The marks of the table's rows for a statement that reads: where they do not fit, as they would be carried.
 
         Then all is read that the connection reads until the table is bound.
@@ -112,12 +111,12 @@ class Catalog:
         connection.settle(**plans.WHOLE)
         _read_whole(connection)
         query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
-        keys = found.keys if {*found.keys} <= {*scalars(connection, query, [target.oid])} else None
+        keys = found.keys if {*found.keys} <= {*scalars(connection, query, [spec.oid])} else None
         # An older version has not noted what would tell: most likely it has only been renamed.
-        guessed = keys is None and not found.prints and len(found.keys) == len(target.keys)
+        guessed = keys is None and not found.prints and len(found.keys) == len(spec.keys)
         marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
-        keys = list(target.keys) if guessed else keys
-        carried = Carrying(target, marks, marks).carried(keys, prints=prints, guessed=guessed)
+        keys = list(spec.keys) if guessed else keys
+        carried = Carrying(spec, marks, marks).carried(keys, prints=prints, guessed=guessed)
         return sql.SQL("({})").format(carried)
 
     def entries(self, connection: Connection, url: str) -> list[ListedTable]:
@@ -145,14 +144,14 @@ class Catalog:
     def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> CatalogEntry | None:
         """What is known of the table and column of these names; None where that is nothing."""
         try:
-            target = targets.find(connection, url, shown([schema, table]), vector=vector)
-            known = self.find(connection, url, target)
+            spec = table_spec.find(connection, url, shown([schema, table]), vector=vector)
+            known = self.find(connection, url, spec)
         except (UsageError, errors.InsufficientPrivilege):  # no table to fill, or none to look at
             return None
         return known if known is not None and (known.space is not None or known.fits) else None
 
     def bind(
-        self, connection: Connection, target: TableSpec, fingerprint: Fingerprint, model: str, *, overwrite: bool
+        self, connection: Connection, spec: TableSpec, fingerprint: Fingerprint, model: str, *, overwrite: bool
     ) -> CatalogEntry:
         """Register the table with its space, and create its marks.
 
@@ -161,9 +160,9 @@ class Catalog:
         space = fingerprint.space
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {self.schema}"])
-            found = self._entry(connection, target)
+            found = self._entry(connection, spec)
             if not overwrite:
-                self.check(connection, target, found, fingerprint, model)
+                self.check(connection, spec, found, fingerprint, model)
             if found.space == space.id and found.fields != asdict(space):  # another prompt for queries
                 connection.execute(
                     sql.SQL("UPDATE {} SET fields = %s WHERE id = %s").format(self._tables),
@@ -179,18 +178,18 @@ class Catalog:
         return found
 
     def check(
-        self, connection: Connection, target: TableSpec, found: CatalogEntry, fingerprint: Fingerprint, model: str
+        self, connection: Connection, spec: TableSpec, found: CatalogEntry, fingerprint: Fingerprint, model: str
     ) -> None:
         """Raise `SpaceMismatch` where rows of the table have vectors of another space."""
         space = fingerprint.space.id
         if found.space != space:
-            marks = self.marks_of(connection, target, found)
-            query = Statements(target, marks, self.marks(found.id)).other_space
+            marks = self.marks_of(connection, spec, found)
+            query = Statements(spec, marks, self.marks(found.id)).other_space
             other = scalar(connection, query, {"space": space})
             if other is not None:
-                raise found.mismatch(f"{target.title}.{target.vector}", other, model, fingerprint.space)
+                raise found.mismatch(f"{spec.title}.{spec.vector}", other, model, fingerprint.space)
 
-    def note_filled(self, connection: Connection, number: int) -> None:
+    def mark_complete(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""
         query = sql.SQL(
             "UPDATE {} SET filled = true, overwriting = NULL WHERE id = %s AND (NOT filled OR overwriting IS NOT NULL)"
@@ -214,52 +213,52 @@ class Catalog:
         query = "SELECT hashtext(%s)::bigint & 2147483647"
         return int(scalar(connection, query, [f"embedmill runs {self.schema}"]))
 
-    def _entry(self, connection: Connection, target: TableSpec) -> CatalogEntry:
+    def _entry(self, connection: Connection, spec: TableSpec) -> CatalogEntry:
         """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
-        found = self._find(connection, target, by_name=False)
-        number = found.id if found is not None and found.own else self._new(connection, target)
+        found = self._find(connection, spec, by_name=False)
+        number = found.id if found is not None and found.own else self._new(connection, spec)
         if found is not None:
-            found.warn_of_changes(target.title, target.vector, target.text)
+            found.warn_of_changes(spec.title, spec.vector, spec.text)
         if found is not None and not found.fits and self._is_there(connection, found.id):
-            self._carry(connection, target, found, number)
+            self._carry(connection, spec, found, number)
         marks = self.marks(number)
-        connection.execute(Statements(target, marks, marks).create_marks, {})
+        connection.execute(Statements(spec, marks, marks).create_marks, {})
         if not self._has_prints(connection, number):  # they were another user's when the schema was brought up to date
             connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
-        self._note(connection, target, number)
+        self._note(connection, spec, number)
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
         (noted,) = records(connection, CatalogEntry, query.format(self._tables), [number])
         return replace(noted, before=found.before if found is not None and found.own else None)
 
-    def _new(self, connection: Connection, target: TableSpec) -> int:
+    def _new(self, connection: Connection, spec: TableSpec) -> int:
         query = sql.SQL(
             "INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"
         ).format(self._tables)
-        values = [target.schema, target.name, target.vector, target.kind, target.text]
-        keys = [list(target.keys), list(target.key_types)]
+        values = [spec.schema, spec.name, spec.vector, spec.kind, spec.text]
+        keys = [list(spec.keys), list(spec.key_types)]
         return int(scalar(connection, query, [*values, *keys]))
 
-    def _note(self, connection: Connection, target: TableSpec, number: int) -> None:
+    def _note(self, connection: Connection, spec: TableSpec, number: int) -> None:
         """Note what the table is known by, and the present names of all others that are."""
         marks, tables = self.marks(number), self._tables
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
         if (
-            scalar(connection, query, [number]) != target.kind
+            scalar(connection, query, [number]) != spec.kind
         ):  # noted by an older version, or the vectors have been given another precision
             _read_whole(connection)
-            connection.execute(Statements(target, marks, marks).print_all, {})
+            connection.execute(Statements(spec, marks, marks).print_all, {})
         values = {
             "id": number,
-            "oid": target.oid,
-            "schema": target.schema,
-            "name": target.name,
-            "vector": target.vector,
-            "number": target.number,
-            "type": target.kind,
-            "text": target.text,
-            "keys": list(target.keys),
-            "key_types": list(target.key_types),
+            "oid": spec.oid,
+            "schema": spec.schema,
+            "name": spec.name,
+            "vector": spec.vector,
+            "number": spec.number,
+            "type": spec.kind,
+            "text": spec.text,
+            "keys": list(spec.keys),
+            "key_types": list(spec.key_types),
         }
         known_in = identity.known_in(tables)
         connection.execute(sql.SQL(_LEAVE).format(tables=tables, known_in=known_in), values)
@@ -268,13 +267,13 @@ class Catalog:
             if entry.lives:
                 connection.execute(sql.SQL(_FOLLOW).format(tables=tables), [*entry.names, entry.row["id"]])
 
-    def _carry(self, connection: Connection, target: TableSpec, found: CatalogEntry, number: int) -> None:
+    def _carry(self, connection: Connection, spec: TableSpec, found: CatalogEntry, number: int) -> None:
         """Make marks that fit the rows out of older ones, which go if they are the table's own."""
         marks = self.marks(number)
         made = Name(self.schema, f"{_MARKS}{number}_new")
-        statements = Statements(target, made, made)
+        statements = Statements(spec, made, made)
         connection.execute(statements.create_marks, {})
-        connection.execute(statements.copy_marks(self.marks_of(connection, target, found)), {})
+        connection.execute(statements.copy_marks(self.marks_of(connection, spec, found)), {})
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
         name = sql.Identifier(f"{_MARKS}{number}")
         connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(made, name))

@@ -15,7 +15,7 @@ from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import in_sql, plain
 from embedmill.storage.postgres.table.carrying import Evidence
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 from psycopg.rows import dict_row  # isort: skip
@@ -115,21 +115,21 @@ def entries(connection: Connection, tables: sql.Identifier, *, by_name: bool) ->
 
 
 def find(
-    connection: Connection, target: TableSpec, entries: Sequence[CatalogRow], evidence: Evidence | None
+    connection: Connection, spec: TableSpec, entries: Sequence[CatalogRow], evidence: Evidence | None
 ) -> CatalogEntry | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
     Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
-    place of its own. The target's key need not be chosen yet; then nothing is said of the marks. Without `evidence` the
+    place of its own. The spec's key need not be chosen yet; then nothing is said of the marks. Without `evidence` the
     names decide alone.
     """
     lost = [entry for entry in entries if not entry.lives]
-    by_name = [entry for entry in lost if entry.names == (target.schema, target.name, target.vector)]
+    by_name = [entry for entry in lost if entry.names == (spec.schema, spec.name, spec.vector)]
     replaced: CatalogRow | None = None
     for entry in entries:
-        is_same = entry.lives and (entry.row["relation"], entry.row["vector_number"]) == (target.oid, target.number)
+        is_same = entry.lives and (entry.row["relation"], entry.row["vector_number"]) == (spec.oid, spec.number)
         if is_same or (entry in by_name and entry.is_named):
-            fits = _has_same_key(entry, target)
+            fits = _has_same_key(entry, spec)
             if not (is_same and fits and evidence and evidence.is_replaced(connection, entry.row["id"])):
                 return entry.registered(fits=fits, own=True)
             replaced = entry
@@ -142,15 +142,15 @@ def find(
         return replaced.registered(fits=True, own=True)
     if not found and not by_name:  # of an older version the texts must do
         found = [entry for entry in entries if entry.is_vanished and evidence.has_texts(connection, entry.row["id"])]
-        return found[0].registered(fits=_has_same_key(found[0], target), own=True) if found else None
+        return found[0].registered(fits=_has_same_key(found[0], spec), own=True) if found else None
     if not found:
         return by_name[0].registered(fits=False, own=True)
     best = max(found, key=lambda entry: (matches[entry.row["id"]], entry in by_name, entry in lost))
     own = best in lost
     # Where another table's vectors are here too, only row by row can be told whose mark is whose.
-    fits = own and len(found) == 1 and _has_same_key(best, target) and evidence.fits(connection, best.row["id"])
+    fits = own and len(found) == 1 and _has_same_key(best, spec) and evidence.fits(connection, best.row["id"])
     return best.registered(fits=fits, own=own)
 
 
-def _has_same_key(entry: CatalogRow, target: TableSpec) -> bool:
-    return entry.keys == list(target.keys) and list(entry.row["key_types"]) == list(target.key_types)
+def _has_same_key(entry: CatalogRow, spec: TableSpec) -> bool:
+    return entry.keys == list(spec.keys) and list(entry.row["key_types"]) == list(spec.key_types)

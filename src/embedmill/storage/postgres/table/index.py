@@ -18,7 +18,7 @@ from embedmill.storage.postgres.blocking import BRIEFLY, sessions
 from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
 from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.table.results import records, scalar
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
@@ -51,25 +51,25 @@ class Existing:
 class VectorIndex:
     """The index of one table's vectors."""
 
-    def __init__(self, url: str, target: TableSpec, options: IndexOptions, retry: Retry) -> None:
+    def __init__(self, url: str, spec: TableSpec, options: IndexOptions, retry: Retry) -> None:
         self._url = url
         self._retry = retry
-        self._target = target
+        self._spec = spec
         self._options = options
 
     def check(self, dimension: int) -> None:
         """Say before the work what could not be built after it; raises `UsageError` where it was asked for."""
-        most = hnsw.MOST_DIMENSIONS[self._target.kind]
+        most = hnsw.MOST_DIMENSIONS[self._spec.kind]
         if dimension <= most or self._options.method == "none":
             return
         remedy = (
             f"give --halfvec with --create (up to {hnsw.MOST_DIMENSIONS['halfvec']:,})"
-            if self._target.kind == "vector" and dimension <= hnsw.MOST_DIMENSIONS["halfvec"]
+            if self._spec.kind == "vector" and dimension <= hnsw.MOST_DIMENSIONS["halfvec"]
             else "take a model with fewer"
         )
         message = (
-            f"{self._target.title}.{self._target.vector}: an HNSW index takes at most {most:,} dimensions of "
-            f"{self._target.kind}, the model has {dimension:,}: {remedy}, or --index none"
+            f"{self._spec.title}.{self._spec.vector}: an HNSW index takes at most {most:,} dimensions of "
+            f"{self._spec.kind}, the model has {dimension:,}: {remedy}, or --index none"
         )
         if self._options.method == "hnsw":
             raise UsageError(message)
@@ -78,7 +78,7 @@ class VectorIndex:
     def hint(self, connection: Connection) -> None:
         """Say where dropping an index before the load would be faster, by what the server thinks of its size."""
         query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
-        rows = scalar(connection, query, [self._target.table.as_string(connection)])
+        rows = scalar(connection, query, [self._spec.table.as_string(connection)])
         for index in self.existing(connection):
             if index.valid and rows > hnsw.WORTH_IT:
                 log.warning(
@@ -102,7 +102,7 @@ class VectorIndex:
                     OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                                AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
                ORDER BY c.relname"""
-        values = [self._target.vector, self._target.table.as_string(connection), _OF_THE_SERVER]
+        values = [self._spec.vector, self._spec.table.as_string(connection), _OF_THE_SERVER]
         return records(connection, _existing, query, values)
 
     def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
@@ -143,19 +143,19 @@ class VectorIndex:
             rows = self._rows(connection)
         if not explicit and rows <= hnsw.WORTH_IT:
             return ""
-        if dimension > hnsw.MOST_DIMENSIONS[self._target.kind]:
+        if dimension > hnsw.MOST_DIMENSIONS[self._spec.kind]:
             return f"none: {dimension:,} dimensions are too many for hnsw"
-        if self._target.dimension is None:
+        if self._spec.dimension is None:
             log.warning(
                 "%s.%s has no dimension of its own, so that no index can be built: ALTER its type to %s(%d)",
-                self._target.title,
-                self._target.vector,
-                self._target.kind,
+                self._spec.title,
+                self._spec.vector,
+                self._spec.kind,
                 dimension,
             )
             return "none: the column has no dimension"
         for index in existing:
-            if not index.valid and index.method == "hnsw" and index.name.startswith(_stem(self._target, "_hnsw")):
+            if not index.valid and index.method == "hnsw" and index.name.startswith(_stem(self._spec, "_hnsw")):
                 self._drop(connection, index.name)  # the rest of a build that was killed
         done = self._build(connection, rows, dimension, show, stopped)
         return ", beside ".join([done, *(f"{index.method} {index.name}" for index in valid)])
@@ -165,7 +165,7 @@ class VectorIndex:
 
         Looks again and again, since a build waits for every transaction that waits for it.
         """
-        key = self._target.lock(f"index {sql.Identifier(self._target.vector).as_string(None)}")
+        key = self._spec.lock(f"index {sql.Identifier(self._spec.vector).as_string(None)}")
         query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
         while not scalar(connection, query, [key]):
             show("waiting for the index that another run builds", None)
@@ -175,27 +175,27 @@ class VectorIndex:
         return True
 
     def _rows(self, connection: Connection) -> int:
-        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._target.vector), self._target.rows)
+        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._spec.vector), self._spec.rows)
         return int(scalar(connection, query))
 
     def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
-        name = _free_name(connection, self._target)
+        name = _free_name(connection, self._spec)
         # A partitioned table can only be locked for it.
-        how = sql.SQL("" if self._target.partitioned else "CONCURRENTLY")
-        operators = f"{self._target.kind}_{DISTANCES[self._options.distance]}_ops"
+        how = sql.SQL("" if self._spec.partitioned else "CONCURRENTLY")
+        operators = f"{self._spec.kind}_{DISTANCES[self._options.distance]}_ops"
         statement = sql.SQL("CREATE INDEX {} {} ON {} USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
             how,
             sql.Identifier(name),
-            self._target.table,
-            sql.Identifier(self._target.vector),
-            sql.Identifier(self._target.extension, operators),
+            self._spec.table,
+            sql.Identifier(self._spec.vector),
+            sql.Identifier(self._spec.extension, operators),
             sql.Literal(self._options.m),
             sql.Literal(self._options.ef_construction),
         )
-        for workers in hnsw.attempts(connection, rows, dimension, kind=self._target.kind, m=self._options.m):
+        for workers in hnsw.attempts(connection, rows, dimension, kind=self._spec.kind, m=self._options.m):
             try:
                 with _watched(self._url, connection.info.backend_pid, show, stopped):
-                    if self._target.partitioned:
+                    if self._spec.partitioned:
                         self._locked(connection, statement)
                     else:
                         connection.execute(statement)
@@ -217,15 +217,15 @@ class VectorIndex:
         """
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
-            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(self._target.table))
+            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(self._spec.table))
             connection.execute("SELECT set_config('lock_timeout', '0', true)")
             connection.execute(statement)
 
     def _drop(self, connection: Connection, name: str) -> None:
         """Remove what a failed build has left; one that is not concurrent leaves nothing."""
-        if connection.closed or connection.broken or self._target.partitioned:
+        if connection.closed or connection.broken or self._spec.partitioned:
             return
-        index = sql.Identifier(self._target.schema, name)
+        index = sql.Identifier(self._spec.schema, name)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
 
 
@@ -238,21 +238,21 @@ def _distance(operators: str) -> str:
     return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
 
 
-def _stem(target: TableSpec, ending: str) -> str:
+def _stem(spec: TableSpec, ending: str) -> str:
     """``<table>_<vector>`` and the ending, within the 63 bytes of a name."""
-    return f"{target.name}_{target.vector}".encode()[: 63 - len(ending)].decode(errors="ignore") + ending
+    return f"{spec.name}_{spec.vector}".encode()[: 63 - len(ending)].decode(errors="ignore") + ending
 
 
-def _free_name(connection: Connection, target: TableSpec) -> str:
+def _free_name(connection: Connection, spec: TableSpec) -> str:
     """``<table>_<vector>_hnsw``, counted up where that is taken."""
     for number in range(1, 1000):
-        name = _stem(target, "_hnsw" if number == 1 else f"_hnsw{number}")
+        name = _stem(spec, "_hnsw" if number == 1 else f"_hnsw{number}")
         query = """
             SELECT true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relname = %s AND n.nspname = %s"""
-        if not scalar(connection, query, [name, target.schema]):
+        if not scalar(connection, query, [name, spec.schema]):
             return name
-    raise StoreError(f"{target.title}: there are a thousand indexes of the name {target.name}_{target.vector}_hnsw")
+    raise StoreError(f"{spec.title}: there are a thousand indexes of the name {spec.name}_{spec.vector}_hnsw")
 
 
 _PROGRESS: Final = """

@@ -16,7 +16,7 @@ from embedmill.storage.postgres.table.metrics_statements import MetricsStatement
 from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import MEASURED, decoded, place
-from embedmill.storage.postgres.table.target import full_types
+from embedmill.storage.postgres.table.table_spec import full_types
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
@@ -43,8 +43,8 @@ class PostgresMetrics:
         self._before = before
         self._session = session
         self._statements = statements
-        self._target = statements.target
-        self._table = sql.Identifier(self._target.schema, naming.metrics_name(self._target.name))
+        self._spec = statements.spec
+        self._table = sql.Identifier(self._spec.schema, naming.metrics_name(self._spec.name))
 
     def check(self) -> None:
         """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
@@ -52,11 +52,11 @@ class PostgresMetrics:
 
     def _check(self, connection: Connection) -> int | None:
         """Its oid; None where it is still to be created."""
-        naming.check_metrics_keys(self._target.keys, self._target.title, self._target.metrics_title)
+        naming.check_metrics_keys(self._spec.keys, self._spec.title, self._spec.metrics_title)
         oid = _oid(connection, self._table)
         if oid is not None:
             query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
-            naming.check_metrics_table(scalars(connection, query, [oid]), self._target.metrics_title)
+            naming.check_metrics_table(scalars(connection, query, [oid]), self._spec.metrics_title)
         return oid
 
     def prepare(self) -> None:
@@ -94,15 +94,15 @@ class PostgresMetrics:
         older = naming.metrics_name(name)
         if _oid(connection, sql.Identifier(schema, older)) is None:
             return False
-        new = naming.metrics_name(self._target.name)
+        new = naming.metrics_name(self._spec.name)
         with suppress(errors.InsufficientPrivilege), connection.transaction():  # else it is made anew
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
             if new != older:
                 rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
                 connection.execute(rename.format(sql.Identifier(schema, older), sql.Identifier(new)))
-            if schema != self._target.schema:
+            if schema != self._spec.schema:
                 move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
-                connection.execute(move.format(sql.Identifier(schema, new), sql.Identifier(self._target.schema)))
+                connection.execute(move.format(sql.Identifier(schema, new), sql.Identifier(self._spec.schema)))
             return True
         return False
 
@@ -110,7 +110,7 @@ class PostgresMetrics:
         """Give it the key that the table has now. What was measured is kept where that is easy, else measured again."""
         types = full_types(connection, oid, scalars(connection, _KEY, [oid]))
         old = {name: kind for name, (kind, _) in types.items()}
-        new = dict(zip(self._target.keys, self._target.key_types, strict=True))
+        new = dict(zip(self._spec.keys, self._spec.key_types, strict=True))
         if list(old.items()) == list(new.items()):
             return
         try:
@@ -124,19 +124,19 @@ class PostgresMetrics:
                         connection.execute(statement, {})
         except errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{redact_url(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, "
+                f"{redact_url(self._url)}: {self._spec.title} has another key than {self._spec.metrics_title}, "
                 "which only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
             ) from error
         except errors.DependentObjectsStillExist as error:
             raise StoreError(
-                f"{redact_url(self._url)}: {self._target.title} has another key than {self._target.metrics_title}, "
+                f"{redact_url(self._url)}: {self._spec.title} has another key than {self._spec.metrics_title}, "
                 f"which cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
             ) from error
 
     def _may_not(self, connection: Connection, what: str, right: str) -> StoreError:
         table = self._table
         grant = sql.SQL("GRANT " + right + " TO {user}").format(
-            schema=sql.Identifier(self._target.schema), table=table, user=sql.Identifier(connection.info.user)
+            schema=sql.Identifier(self._spec.schema), table=table, user=sql.Identifier(connection.info.user)
         )
         return StoreError(
             f"{redact_url(self._url)}: this user may not {what} {table.as_string(connection)}: let its owner run "
@@ -156,7 +156,7 @@ class PostgresMetrics:
 
     def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
-        columns = [f"key{number}" for number, _ in enumerate(self._target.keys, 1)]
+        columns = [f"key{number}" for number, _ in enumerate(self._spec.keys, 1)]
         columns += ["hash", "characters", "words", "tokens", "digest"]
         copying = sql.SQL("COPY {} ({}) FROM STDIN").format(MEASURED, sql.SQL(", ").join(map(sql.Identifier, columns)))
 
@@ -171,13 +171,13 @@ class PostgresMetrics:
 
         def work(connection: Connection) -> None:
             # Two runs that end together would wait for each other's rows.
-            lock = [self._target.lock("metrics")]
+            lock = [self._spec.lock("metrics")]
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", lock)
             # All rows at once: here the planner may choose.
             connection.execute(
                 "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
             )
-            connection.execute(self._statements.remove_metrics, {"table_name": self._target.table.as_string(None)})
+            connection.execute(self._statements.remove_metrics, {"table_name": self._spec.table.as_string(None)})
             connection.execute(self._statements.count_frequencies, {})
 
         self._session.write(work, needless=True)

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.postgres.connection import Connection, redact_url
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
 
-def check_rights(connection: Connection, url: str, target: TableSpec) -> None:
+def check_rights(connection: Connection, url: str, spec: TableSpec) -> None:
     """Raise `StoreError` where this user may not read or fill the table; it says what would grant that."""
-    read = list(dict.fromkeys([*target.keys, target.text, target.vector]))
+    read = list(dict.fromkeys([*spec.keys, spec.text, spec.vector]))
     unread, written, temporary, user, database = connection.execute(
         """SELECT ARRAY(SELECT name FROM unnest(%(read)s::text[]) name
                         WHERE NOT has_column_privilege(%(table)s::regclass, name, 'SELECT')),
                   has_column_privilege(%(table)s::regclass, %(vector)s, 'UPDATE'),
                   has_database_privilege(current_database(), 'TEMP'), current_user, current_database()""",
-        {"read": read, "vector": target.vector, "table": target.table.as_string(connection)},
+        {"read": read, "vector": spec.vector, "table": spec.table.as_string(connection)},
     ).fetchone() or ([], True, True, "", "")
     lacking = []
     if unread:
         lacking.append(sql.SQL("SELECT ({})").format(sql.SQL(", ").join(map(sql.Identifier, unread))))
     if not written:
-        lacking.append(sql.SQL("UPDATE ({})").format(sql.Identifier(target.vector)))
+        lacking.append(sql.SQL("UPDATE ({})").format(sql.Identifier(spec.vector)))
     to = sql.Identifier(user)
     if lacking:
-        grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(lacking), target.table, to)
+        grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(lacking), spec.table, to)
         what = "read" if unread else "write"
         raise StoreError(
-            f"{redact_url(url)}: this user may not {what} {', '.join(unread or [target.vector])} of {target.title}: "
+            f"{redact_url(url)}: this user may not {what} {', '.join(unread or [spec.vector])} of {spec.title}: "
             f"let its owner run {grant.as_string(connection)}"
         )
     if not temporary:

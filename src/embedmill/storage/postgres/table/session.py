@@ -147,7 +147,7 @@ class TableSession(Closing):
 
         return self.retry(attempt, self._check_writers)
 
-    def look(self, work: Callable[[Connection], T]) -> T:
+    def read_detached(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, which reads whole tables: on a new connection, with the planner free to choose.
 
         Raises `Stopped` where the run is stopped.
@@ -179,7 +179,7 @@ class TableSession(Closing):
             self._held = (lock, run)
             self._lock(self._connection())
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the server back the writers' connections that nobody uses."""
         self._writers.release()
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name, in_sql
-from embedmill.storage.postgres.table.target import TableSpec
+from embedmill.storage.postgres.table.table_spec import TableSpec
 
 _OF_THE_SERVER: Final = "pg_catalog"
 
@@ -32,28 +32,28 @@ def place(after: Key | None) -> dict[str, object]:
 class SqlParts:
     """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
 
-    target: TableSpec
+    spec: TableSpec
     marks: sql.Composable
     metrics: sql.Identifier
 
     @property
     def _mark_keys(self) -> list[sql.Identifier]:
-        return [Name(f"key{number}") for number, _ in enumerate(self.target.keys, 1)]
+        return [Name(f"key{number}") for number, _ in enumerate(self.spec.keys, 1)]
 
     @property
     def _keys(self) -> list[sql.Identifier]:
-        return [Name(name) for name in self.target.keys]
+        return [Name(name) for name in self.spec.keys]
 
     @property
     def _hash(self) -> sql.Composed:
-        encoding = sql.SQL("'SQL_ASCII'" if self.target.raw else "'UTF8'")
-        return sql.SQL("sha256(convert_to(t.{}::text, {}))").format(Name(self.target.text), encoding)
+        encoding = sql.SQL("'SQL_ASCII'" if self.spec.raw else "'UTF8'")
+        return sql.SQL("sha256(convert_to(t.{}::text, {}))").format(Name(self.spec.text), encoding)
 
     @property
     def _content(self) -> sql.Composed:
         """A row's text; its bytes where nobody has seen to it that they are a text."""
-        pattern = "convert_to(t.{}::text, 'SQL_ASCII')" if self.target.raw else "t.{}::text"
-        return sql.SQL(pattern).format(Name(self.target.text))
+        pattern = "convert_to(t.{}::text, 'SQL_ASCII')" if self.spec.raw else "t.{}::text"
+        return sql.SQL(pattern).format(Name(self.spec.text))
 
     @property
     def _print(self) -> sql.Composable:
@@ -61,26 +61,26 @@ class SqlParts:
 
         The one that hash partitions are made by: of 64 bits, and 7 times faster than SHA-256, which would be felt.
         """
-        target = self.target
-        if not target.vector or target.missing or not target.extension:
+        spec = self.spec
+        if not spec.vector or spec.missing or not spec.extension:
             return sql.SQL("NULL::bytea")
-        send = Name(target.extension, f"{target.kind}_send")
-        return sql.SQL("int8send(hashbyteaextended({}(t.{}), 0))").format(send, Name(target.vector))
+        send = Name(spec.extension, f"{spec.kind}_send")
+        return sql.SQL("int8send(hashbyteaextended({}(t.{}), 0))").format(send, Name(spec.vector))
 
     def _same(
         self, left: str, lefts: Sequence[sql.Identifier], right: str, rights: Sequence[sql.Identifier]
     ) -> sql.Composable:
         return sql.SQL(" AND ").join(
             sql.SQL("{}.{} {} {}.{}").format(sql.SQL(left), one, _operator("=", schema), sql.SQL(right), other)
-            for one, other, schema in zip(lefts, rights, self.target.key_operators, strict=True)
+            for one, other, schema in zip(lefts, rights, self.spec.key_operators, strict=True)
         )
 
     def _after(self) -> sql.Composable:
         """The rows behind the key that the parameters key1, key2 ... name."""
-        keys, schemas = self._keys, self.target.key_operators
+        keys, schemas = self._keys, self.spec.key_operators
         given = [
             sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
-            for number, kind in enumerate(self.target.key_types, 1)
+            for number, kind in enumerate(self.spec.key_types, 1)
         ]
         if all(schema == _OF_THE_SERVER for schema in schemas):
             return sql.SQL("({}) > ({})").format(listed("t.{}", keys), sql.SQL(", ").join(given))
@@ -103,7 +103,7 @@ class SqlParts:
     def _each_column(self, names: Sequence[sql.Identifier]) -> list[sql.Composed]:
         return [
             sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
-            for name, kind in zip(names, self.target.key_types, strict=True)
+            for name, kind in zip(names, self.spec.key_types, strict=True)
         ]
 
     def _fill(self, text: str, **more: sql.Composable) -> sql.Composed:
@@ -116,15 +116,15 @@ class SqlParts:
 
     def _names(self) -> dict[str, sql.Composable]:
         """What stands in the braces of a statement."""
-        target = self.target
+        spec = self.spec
         return {
-            "table": target.rows,
+            "table": spec.rows,
             "marks": self.marks,
             "metrics": self.metrics,
             "staging": STAGING,
             "measured": MEASURED,
-            "text": Name(target.text),
-            "vector": Name(target.vector),
+            "text": Name(spec.text),
+            "vector": Name(spec.vector),
             "hash": self._hash,
             "content": self._content,
             "print": self._print,
@@ -141,7 +141,7 @@ class SqlParts:
             ),
             "given_keys": sql.SQL(", ").join(
                 sql.SQL("s.{}::{}").format(name, in_sql(kind))
-                for name, kind in zip(self._mark_keys, self.target.key_types, strict=True)
+                for name, kind in zip(self._mark_keys, self.spec.key_types, strict=True)
             ),
             "table_is_mark": self._same("t", self._keys, "m", self._mark_keys),
             "table_is_metrics": self._same("t", self._keys, "m", self._keys),

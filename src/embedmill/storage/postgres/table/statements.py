@@ -19,7 +19,7 @@ class Statements(SqlParts):
     """Of one table, its vectors and its marks."""
 
     def _names(self) -> dict[str, sql.Composable]:
-        needed = sql.SQL(_NEEDED).format(vector=Name(self.target.vector), hash=self._hash, living=_LIVING)
+        needed = sql.SQL(_NEEDED).format(vector=Name(self.spec.vector), hash=self._hash, living=_LIVING)
         return super()._names() | {"needed": needed, "living": _LIVING, "same_table": _SAME_TABLE}
 
     # What is known of the rows
@@ -42,7 +42,7 @@ class Statements(SqlParts):
     def create_staging(self) -> sql.Composed:
         """Where a connection puts what it is about to write; emptied by each commit."""
         keys = sql.SQL(", ").join(sql.SQL("{} text").format(name) for name in self._mark_keys)
-        kind = Name(self.target.extension, self.target.kind) if self.target.vector else sql.SQL("bytea")
+        kind = Name(self.spec.extension, self.spec.kind) if self.spec.vector else sql.SQL("bytea")
         return sql.SQL(_CREATE_STAGING).format(kind=kind, keys=keys)
 
     # Rows that need a vector
@@ -61,7 +61,7 @@ class Statements(SqlParts):
     def count_rows(self) -> sql.Composed:
         """Rows with a text, rows without, rows with text and vector: where no run is known."""
         filled = self._fill("count(*) FILTER (WHERE {text} IS NOT NULL AND {vector} IS NOT NULL)")
-        if not self.target.vector or self.target.missing:
+        if not self.spec.vector or self.spec.missing:
             filled = self._fill("0")
         parts = [self._fill("SELECT count({text}), count(*) - count({text}),"), filled, self._fill("FROM {table}")]
         return sql.SQL(" ").join(parts)
@@ -87,7 +87,7 @@ class Statements(SqlParts):
         return self._fill(_SAMPLE_STORED)
 
     @computed_once
-    def held_elsewhere(self) -> sql.Composed:
+    def claimed_by_others(self) -> sql.Composed:
         """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
         return self._fill(
             "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "

@@ -52,7 +52,13 @@ from embedmill.storage.postgres.table.row_errors import as_refusal
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import Statements, alone
-from embedmill.storage.postgres.table.target import check_dimension, check_unchanged, create_column, find, has_triggers
+from embedmill.storage.postgres.table.table_spec import (
+    check_dimension,
+    check_unchanged,
+    create_column,
+    find,
+    has_triggers,
+)
 from embedmill.storage.stale import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -109,12 +115,12 @@ class PostgresTable(Closing):
             url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
         )
         try:
-            self.target = self._session.read(
+            self.spec = self._session.read(
                 lambda connection: find(
                     connection,
                     url,
                     name,
-                    noted=lambda target: self._catalog.find(connection, url, target),
+                    noted=lambda spec: self._catalog.find(connection, url, spec),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -123,8 +129,8 @@ class PostgresTable(Closing):
                     needs_vector=not metrics_only,
                 )
             )
-            if self._catalog.owns(self.target):
-                raise UsageError(f"{self.target.title} is a table of embedmill's own: give one of yours")
+            if self._catalog.owns(self.spec):
+                raise UsageError(f"{self.spec.title} is a table of embedmill's own: give one of yours")
         except BaseException:
             self._session.close()
             raise
@@ -138,24 +144,22 @@ class PostgresTable(Closing):
     @property
     def name(self) -> str:
         """``schema.table``."""
-        return self.target.title
+        return self.spec.title
 
     @property
     def columns(self) -> tuple[str, str]:
         """The columns that are read and filled."""
-        return self.target.text, self.target.vector
+        return self.spec.text, self.spec.vector
 
     # Beginning
 
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
-        check_dimension(self.target, fingerprint.space.dimension, model)
+        check_dimension(self.spec, fingerprint.space.dimension, model)
         self._index.check(fingerprint.space.dimension)
         known = self._known()
         if known is not None and not overwrite:
-            self._session.read(
-                lambda connection: self._catalog.check(connection, self.target, known, fingerprint, model)
-            )
+            self._session.read(lambda connection: self._catalog.check(connection, self.spec, known, fingerprint, model))
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -165,20 +169,20 @@ class PostgresTable(Closing):
         """
         self._session.require_own()
         dimension = self._dimension = fingerprint.space.dimension
-        check_dimension(self.target, dimension, model)
+        check_dimension(self.spec, dimension, model)
         self._index.check(dimension)
 
         def begin(connection: Connection) -> None:
             require_primary(connection, self._dsn)
-            if not self.target.extension:
-                self.target = replace(self.target, extension=require_vector(connection, self._dsn))
-            if not self.target.missing:
-                check_rights(connection, self._dsn, self.target)
-            schemas.migrate(connection, self._dsn, self._catalog.schema, self.target.extension)
-            if self.target.missing:
-                self.target = create_column(connection, self._dsn, self.target, dimension)
-                check_rights(connection, self._dsn, self.target)
-            entry = self._catalog.bind(connection, self.target, fingerprint, model, overwrite=overwrite)
+            if not self.spec.extension:
+                self.spec = replace(self.spec, extension=require_vector(connection, self._dsn))
+            if not self.spec.missing:
+                check_rights(connection, self._dsn, self.spec)
+            schemas.migrate(connection, self._dsn, self._catalog.schema, self.spec.extension)
+            if self.spec.missing:
+                self.spec = create_column(connection, self._dsn, self.spec, dimension)
+                check_rights(connection, self._dsn, self.spec)
+            entry = self._catalog.bind(connection, self.spec, fingerprint, model, overwrite=overwrite)
             self._entry = entry
             self._use_marks(self._catalog.marks(entry.id))
             run = self._catalog.next_run(connection)
@@ -192,10 +196,10 @@ class PostgresTable(Closing):
                 "redone_from": self._catalog.overwrite_from(connection, entry.id, run) if overwrite else 0,
                 "again": again,
                 "longest": self._longest,
-                "relation": self.target.oid,
-                "table_name": self.target.table.as_string(None),
+                "relation": self.spec.oid,
+                "table_name": self.spec.table.as_string(None),
             }
-            self._triggers = has_triggers(connection, self.target)
+            self._triggers = has_triggers(connection, self.spec)
             self._session.hold(lock, run)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
@@ -223,9 +227,9 @@ class PostgresTable(Closing):
 
         claimed = self._session.read(work, self._give_back, needless=True)
         with self._noting:
-            self._outstanding.update(row.mark for row in claimed)
+            self._outstanding.update(row.tracking_id for row in claimed)
         if not claimed:
-            self._session.read(lambda connection: check_unchanged(connection, self.target))
+            self._session.read(lambda connection: check_unchanged(connection, self.spec))
         return claimed
 
     def _row(self, mark: int, size: int, content: str | bytes | None, *key: str) -> Row:
@@ -240,17 +244,21 @@ class PostgresTable(Closing):
             values = self._parameters | {"kept": list(self._outstanding)}
         self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
 
-    def held_elsewhere(self) -> int:
+    def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
-        query = self._statements.held_elsewhere
+        query = self._statements.claimed_by_others
         return int(self._session.read(lambda db: scalar(db, query, self._parameters), needless=True))
 
     def counts(self) -> Counts:
         """How the table stood when the run began, or stands where none has; reads all of it."""
         if self._known() is None:
-            (counts,) = self._session.look(lambda db: records(db, _bare_counts, self._statements.count_rows, {}))
+            (counts,) = self._session.read_detached(
+                lambda db: records(db, _bare_counts, self._statements.count_rows, {})
+            )
         else:
-            (counts,) = self._session.look(lambda db: records(db, Counts, self._statements.counts, self._parameters))
+            (counts,) = self._session.read_detached(
+                lambda db: records(db, Counts, self._statements.counts, self._parameters)
+            )
         return counts
 
     def noted(self) -> Noted:
@@ -264,13 +272,13 @@ class PostgresTable(Closing):
         indexes = self._session.read(self._index.existing)
         return TableStatus(
             store=self.url,
-            table=self.target.title,
-            text=self.target.text,
-            vector=self.target.vector,
+            table=self.spec.title,
+            text=self.spec.text,
+            vector=self.spec.vector,
             counts=counts,
             model=noted.model,
             space=noted.space,
-            dimension=self.target.dimension,
+            dimension=self.spec.dimension,
             index=", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid),
             document_prompt=noted.document_prompt,
             query_prompt=noted.query_prompt,
@@ -288,19 +296,19 @@ class PostgresTable(Closing):
             return []
         values = self._parameters | {"limit": limit, "longest": self._longest}
         query = self._statements.sample_stored
-        found = self._session.look(lambda db: records(db, _stored, query, values))
+        found = self._session.read_detached(lambda db: records(db, _stored, query, values))
         return [row for row in found if row is not None]
 
     def _known(self) -> CatalogEntry | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._entry is None and self.target.vector and not self.target.missing:
+        if self._entry is None and self.spec.vector and not self.spec.missing:
             self._session.read(self._look_up)
         return self._entry
 
     def _look_up(self, connection: Connection) -> None:
-        found = self._entry = self._catalog.find(connection, self._dsn, self.target)
+        found = self._entry = self._catalog.find(connection, self._dsn, self.spec)
         if found is not None:
-            self._use_marks(self._catalog.marks_of(connection, self.target, found))
+            self._use_marks(self._catalog.marks_of(connection, self.spec, found))
             lock = self._catalog.lock(connection)
             self._parameters |= {"space": found.space, "run": 0, "lock": lock}
 
@@ -312,10 +320,10 @@ class PostgresTable(Closing):
         Returns how many were left out, because their text has changed meanwhile or they are gone; rows that others have
         locked are left out too (see `take_locked`). Raises `RowsRefused` where the database refuses the data.
         """
-        ordered = sorted(rows, key=lambda filled: filled.row.mark)  # as everybody does: no deadlocks among runs
+        ordered = sorted(rows, key=lambda filled: filled.row.tracking_id)  # as everybody does: no deadlocks among runs
         metrics = [filled.metrics for filled in ordered if filled.metrics is not None]
         columns: dict[str, np.ndarray[Any, Any]] = {
-            "mark": np.array([filled.row.mark for filled in ordered], np.int64),
+            "mark": np.array([filled.row.tracking_id for filled in ordered], np.int64),
             "vector": np.concatenate([filled.vector for filled in ordered]).reshape(len(ordered), -1),
         }
         if metrics:
@@ -325,7 +333,7 @@ class PostgresTable(Closing):
                 "tokens": np.array([each.tokens for each in metrics], np.int32),
                 "digest": np.array([each.digest for each in metrics], f"S{DIGEST_SIZE}"),
             }
-        buffer = copy_buffer(columns, vector=self.target.kind)
+        buffer = copy_buffer(columns, vector=self.spec.kind)
         copying = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             STAGING, sql.SQL(", ").join(map(sql.Identifier, columns))
         )
@@ -341,12 +349,12 @@ class PostgresTable(Closing):
             refusal = as_refusal(error.__cause__)
             if refusal is None:
                 raise
-            self._session.read(lambda connection: check_unchanged(connection, self.target))  # not a row's fault
+            self._session.read(lambda connection: check_unchanged(connection, self.spec))  # not a row's fault
             raise refusal from error.__cause__
         marks = columns["mark"].tolist()
         changed = 0
         if written < len(rows):
-            self._session.read(lambda connection: check_unchanged(connection, self.target))
+            self._session.read(lambda connection: check_unchanged(connection, self.spec))
             changed = self._release(marks, skipped=skipped)
         if self._triggers:
             values = self._parameters | {"ids": marks}
@@ -387,12 +395,12 @@ class PostgresTable(Closing):
         return len(given_up)
 
     def take_locked(self, rows: Sequence[Row]) -> set[int]:
-        """The marks of those of these rows that `write` or `fail` left as they were, since others have locked them.
+        """The tracking ids of those rows that `write` or `fail` left as they were, since others have locked them.
 
         They are still this run's, and may be given again.
         """
         with self._noting:
-            locked = self._locked.intersection(row.mark for row in rows)
+            locked = self._locked.intersection(row.tracking_id for row in rows)
             self._locked -= locked
         return locked
 
@@ -400,12 +408,12 @@ class PostgresTable(Closing):
         """Who holds locks on the table, or which other `runs` are at work, for people; "" for nobody."""
         if runs:
             return self._session.read(lambda connection: blocking.runs(connection, self._parameters["lock"]))
-        return self._session.read(lambda connection: blocking.holders(connection, [self.target.table]))
+        return self._session.read(lambda connection: blocking.holders(connection, [self.spec.table]))
 
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
         values = self._parameters | {
-            "marks": [row.mark for row, _ in failures],
+            "marks": [row.tracking_id for row, _ in failures],
             "causes": [cause.type for _, cause in failures],
             "messages": [cause.message.replace("\0", "\ufffd") for _, cause in failures],
         }
@@ -420,11 +428,11 @@ class PostgresTable(Closing):
         warn_of_kept(self.name, kept)
         with self._noting:
             self._locked |= locked
-            self._outstanding.difference_update(row.mark for row, _ in failures if row.mark not in locked)
+            self._outstanding.difference_update(row.tracking_id for row, _ in failures if row.tracking_id not in locked)
 
     def _locked_among(self, connection: Connection, marks: Sequence[int]) -> set[int]:
         """Rows among these that have a vector to be taken, and that others have locked; the others are ours now."""
-        if self.target.vector_not_null or not marks:
+        if self.spec.vector_not_null or not marks:
             return set()
         values = self._parameters | {"marks": marks}
         all_, free = (
@@ -437,7 +445,7 @@ class PostgresTable(Closing):
 
         Returns why some stay.
         """
-        if self.target.vector_not_null or not marks:
+        if self.spec.vector_not_null or not marks:
             return []
         try:
             with connection.transaction():
@@ -454,7 +462,7 @@ class PostgresTable(Closing):
 
     # The end
 
-    def tidy(self) -> int:
+    def prune(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
         def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
@@ -477,21 +485,21 @@ class PostgresTable(Closing):
 
     @property
     def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.target, self._index_options, self._session.retry)
+        return VectorIndex(self._dsn, self.spec, self._index_options, self._session.retry)
 
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
 
         `show` is told what is being done, and how much of that. When `stopped` says so, it is given up.
         """
-        self._session.let_go()  # a build may need what the server has left
+        self._session.release()  # a build may need what the server has left
         return self._index.finish(first_fill=self.first_fill, dimension=self._dimension, show=show, stopped=stopped)
 
-    def note_filled(self) -> None:
+    def mark_complete(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
         entry = self._entry
         if entry is not None:
-            self._session.read(lambda connection: self._catalog.note_filled(connection, entry.id))
+            self._session.read(lambda connection: self._catalog.mark_complete(connection, entry.id))
 
     @property
     def first_fill(self) -> bool:
@@ -525,10 +533,10 @@ class PostgresTable(Closing):
         self._session.close()
 
     def _use_marks(self, marks: sql.Composable) -> None:
-        metrics = Name(self.target.schema, naming.metrics_name(self.target.name))
-        tables = [self.target.table, sql.Identifier(self.target.schema, naming.metrics_name(self.target.name))]
+        metrics = Name(self.spec.schema, naming.metrics_name(self.spec.name))
+        tables = [self.spec.table, sql.Identifier(self.spec.schema, naming.metrics_name(self.spec.name))]
         self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
-        names = (self.target, marks, metrics)
+        names = (self.spec, marks, metrics)
         self._statements = Statements(*names)
         before = self._entry.before if self._entry else None
         self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)

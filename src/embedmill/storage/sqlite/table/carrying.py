@@ -17,7 +17,7 @@ from embedmill.storage.sqlite.table.database import Database, key_of
 from embedmill.storage.sqlite.table.identity import marks
 from embedmill.storage.sqlite.table.sql_parts import bound, damaged
 from embedmill.storage.sqlite.table.statements import CarriedRow, Statements
-from embedmill.storage.sqlite.table.target import TableSpec, column_names
+from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names
 
 CARRIED: Final = "embedmill_carried"
 """The marks that fit the rows: a temporary table."""
@@ -30,11 +30,11 @@ SELECT {plain} AS plain, m.id, m.hash, m.space, m.run, m.cause, m.message, m.att
 _COLUMNS: Final = "hash, space, run, cause, message, attempts, print"
 
 
-def carry(database: Database, target: TableSpec, found: CatalogEntry) -> None:
-    """Put into `CARRIED` what the entry's marks tell of the target's rows."""
+def carry(database: Database, spec: TableSpec, found: CatalogEntry) -> None:
+    """Put into `CARRIED` what the entry's marks tell of the spec's rows."""
     older = marks(found.id)
     with database.reading() as db:
-        columns, there = column_names(db, target.name), column_names(db, older)
+        columns, there = column_names(db, spec.name), column_names(db, older)
         names = [name for name in there if name.startswith("key")]
         plain = _plain([f"m.{name}" for name in names])
         print_ = "m.print" if "print" in there else "NULL AS print"
@@ -44,14 +44,14 @@ def carry(database: Database, target: TableSpec, found: CatalogEntry) -> None:
             _OLDER.format(plain=plain, print=print_, older=older),
             "CREATE INDEX temp.embedmill_older_prints ON embedmill_older (print)",
             "CREATE INDEX temp.embedmill_older_keys ON embedmill_older (plain)",
-            *Statements(target, CARRIED, "").create_marks(temporary=True),
+            *Statements(spec, CARRIED, "").create_marks(temporary=True),
         ):
             db.execute(statement)
     keys = found.keys if {*found.keys} <= {*columns} and len(found.keys) == len(names) else []
     # An older version has not noted what would tell: most likely the key has only been renamed.
-    guessed = not keys and not found.prints and len(target.keys) == len(names)
-    keys = list(target.key_names) if guessed else keys
-    statements = Statements(target, CARRIED, "")
+    guessed = not keys and not found.prints and len(spec.keys) == len(names)
+    keys = list(spec.key_names) if guessed else keys
+    statements = Statements(spec, CARRIED, "")
     key = _plain([f"t.{quoted(name)}" for name in keys]) if keys else "NULL"
     for page in database.pages(lambda after: statements.carried(key, after), None, CarriedRow):
         for row in page:

@@ -18,7 +18,7 @@ from embedmill.storage.sqlite.table.contents import print_of
 from embedmill.storage.sqlite.table.database import PAGE, Database
 from embedmill.storage.sqlite.table.identity import Schema, marks
 from embedmill.storage.sqlite.table.statements import Statements
-from embedmill.storage.sqlite.table.target import TableSpec, column_names
+from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names
 
 NO_RUN: Final = -1
 """Stands for the run that wrote a row where that is not known, and comes before all others."""
@@ -49,9 +49,9 @@ CREATE TABLE IF NOT EXISTS {} (
 _OF_VERSION_1: Final = "id, version, name, vector, text, keys, space, fields, model, runs, filled"
 
 
-def find(db: sqlite3.Connection, path: Path, target: TableSpec) -> CatalogEntry | None:
+def find(db: sqlite3.Connection, path: Path, spec: TableSpec) -> CatalogEntry | None:
     """The entry of a table and its vector column. Raises `StoreError` where a newer embedmill has written it."""
-    return identity.find(db, target) if _is_there(db, path) else None
+    return identity.find(db, spec) if _is_there(db, path) else None
 
 
 def entries(db: sqlite3.Connection, path: Path) -> list[ListedTable]:
@@ -69,7 +69,7 @@ def entries(db: sqlite3.Connection, path: Path) -> list[ListedTable]:
 def bind(
     database: Database,
     db: sqlite3.Connection,
-    target: TableSpec,
+    spec: TableSpec,
     fingerprint: Fingerprint,
     model: str,
     *,
@@ -81,9 +81,9 @@ def bind(
     """
     space = fingerprint.space
     _migrate(db)
-    found = _entry(db, database.path, target)
+    found = _entry(db, database.path, spec)
     if not overwrite:
-        check(db, target, found, marks(found.id), fingerprint, model)
+        check(db, spec, found, marks(found.id), fingerprint, model)
     fields = json.dumps(asdict(space), sort_keys=True)
     if found.space == space.id:
         if found.fields != asdict(space):  # another prompt for queries
@@ -97,14 +97,14 @@ def bind(
 
 
 def check(
-    db: sqlite3.Connection, target: TableSpec, found: CatalogEntry, known: str, fingerprint: Fingerprint, model: str
+    db: sqlite3.Connection, spec: TableSpec, found: CatalogEntry, known: str, fingerprint: Fingerprint, model: str
 ) -> None:
     """Raise `SpaceMismatch` where rows of the table have vectors of another space; `known` are its marks."""
     space = fingerprint.space.id
     if found.space not in (None, space):
-        other = db.execute(Statements(target, known, "").other_space, {"space": space}).fetchone()
+        other = db.execute(Statements(spec, known, "").other_space, {"space": space}).fetchone()
         if other is not None:
-            raise found.mismatch(f"{target.title}.{target.vector}", str(other[0]), model, fingerprint.space)
+            raise found.mismatch(f"{spec.title}.{spec.vector}", str(other[0]), model, fingerprint.space)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -136,7 +136,7 @@ def _is_there(db: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def note_filled(db: sqlite3.Connection, number: int) -> None:
+def mark_complete(db: sqlite3.Connection, number: int) -> None:
     """A run has come to its end."""
     db.execute("UPDATE embedmill_tables SET filled = 1, overwriting = NULL WHERE id = ?", [number])
 
@@ -159,34 +159,34 @@ def next_run(db: sqlite3.Connection, number: int) -> int:
     return int(db.execute("SELECT runs FROM embedmill_tables WHERE id = ?", [number]).fetchone()[0])
 
 
-def _entry(db: sqlite3.Connection, path: Path, target: TableSpec) -> CatalogEntry:
+def _entry(db: sqlite3.Connection, path: Path, spec: TableSpec) -> CatalogEntry:
     """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
-    found = find(db, path, target)
-    keys = json.dumps([astuple(key)[:3] for key in target.keys])
+    found = find(db, path, spec)
+    keys = json.dumps([astuple(key)[:3] for key in spec.keys])
     if found is not None:
-        found.warn_of_changes(target.title, target.vector, target.text)
-    number = found.id if found is not None and found.own else _new(db, target, keys)
+        found.warn_of_changes(spec.title, spec.vector, spec.text)
+    number = found.id if found is not None and found.own else _new(db, spec, keys)
     if found is not None and not found.fits and column_names(db, f"{CARRIED}"):
-        _replace_marks(db, target, number)
+        _replace_marks(db, spec, number)
         if not found.own:
             db.execute(_COPY, {"id": number, "from": found.id})
         db.execute(_FORGET.format(marks(number)), {"id": number})
-    for statement in Statements(target, marks(number), "").create_marks():
+    for statement in Statements(spec, marks(number), "").create_marks():
         db.execute(statement)
     if found is not None and found.fits and not found.prints:
-        _print_all(db, target, number)
+        _print_all(db, spec, number)
     schema = Schema.of(db)
     db.execute(
         "UPDATE embedmill_tables SET version = ?, name = ?, vector = ?, text = ?, keys = ?, columns = ?, page = ?, "
         "version_of_schema = ? WHERE id = ?",
         [
             VERSION,
-            target.name,
-            target.vector,
-            target.text,
+            spec.name,
+            spec.vector,
+            spec.text,
             keys,
-            json.dumps(column_names(db, target.name)),
-            schema.pages[target.name],
+            json.dumps(column_names(db, spec.name)),
+            schema.pages[spec.name],
             schema.version,
             number,
         ],
@@ -194,7 +194,7 @@ def _entry(db: sqlite3.Connection, path: Path, target: TableSpec) -> CatalogEntr
     noted = "SELECT id, space, model, filled, text, fields, overwriting FROM embedmill_tables WHERE id = ?"
     number, space, model, filled, text, fields, overwriting = db.execute(noted, [number]).fetchone()
     before = found.before if found is not None and found.own else None
-    names, made_of = list(target.key_names), json.loads(fields) if fields else None
+    names, made_of = list(spec.key_names), json.loads(fields) if fields else None
     return CatalogEntry(number, space, model, bool(filled), text, names, made_of, overwriting, before=before)
 
 
@@ -210,27 +210,27 @@ WHERE t.id = :id AND NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.space = t.space)
 """
 
 
-def _print_all(db: sqlite3.Connection, target: TableSpec, number: int) -> None:
+def _print_all(db: sqlite3.Connection, spec: TableSpec, number: int) -> None:
     """Take the prints of all vectors that an older version has written."""
-    statements, after = Statements(target, marks(number), ""), 0
+    statements, after = Statements(spec, marks(number), ""), 0
     while page := db.execute(statements.unprinted, {"after": after, "limit": PAGE}).fetchall():
         after = page[-1][0]
         values = [(print_of(vector), mark) for mark, vector in page if isinstance(vector, bytes)]
         db.executemany(f"UPDATE {marks(number)} SET print = ? WHERE id = ?", values)  # noqa: S608
 
 
-def _new(db: sqlite3.Connection, target: TableSpec, keys: str) -> int:
+def _new(db: sqlite3.Connection, spec: TableSpec, keys: str) -> int:
     new = db.execute(
         "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
-        [VERSION, target.name, target.vector, target.text, keys],
+        [VERSION, spec.name, spec.vector, spec.text, keys],
     )
     return new.lastrowid or 0
 
 
-def _replace_marks(db: sqlite3.Connection, target: TableSpec, number: int) -> None:
+def _replace_marks(db: sqlite3.Connection, spec: TableSpec, number: int) -> None:
     """Put those that were carried over in place of the table's own."""
     db.execute(f"DROP TABLE IF EXISTS {marks(number)}")
-    for statement in Statements(target, marks(number), "").create_marks():
+    for statement in Statements(spec, marks(number), "").create_marks():
         db.execute(statement)
     names = ", ".join(name for name in column_names(db, marks(number)) if name not in ("id", "run"))
     # Runs of another table have other numbers.

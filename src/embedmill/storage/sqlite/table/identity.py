@@ -18,7 +18,7 @@ from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.files import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.statements import Statements
-from embedmill.storage.sqlite.table.target import TableSpec, column_names, may_hold_vectors
+from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names, may_hold_vectors
 
 _SAMPLE: Final = 100
 """Vectors, or marks, that a table is known by. Equal prints mean equal vectors: few would do."""
@@ -117,10 +117,10 @@ class CatalogRow:
             before=("main", row["name"]) if row["name"] != name else None,
         )
 
-    def has_key_of(self, target: TableSpec, columns: Sequence[str]) -> bool:
-        """Whether the marks' key is the target's."""
+    def has_key_of(self, spec: TableSpec, columns: Sequence[str]) -> bool:
+        """Whether the marks' key is the spec's."""
         noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.row["keys"])]
-        return noted == [(key.name, key.affinity, key.collation) for key in target.keys]
+        return noted == [(key.name, key.affinity, key.collation) for key in spec.keys]
 
 
 def entries(db: sqlite3.Connection) -> list[CatalogRow]:
@@ -173,25 +173,25 @@ _IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
 """What each column may hold; the others hold numbers."""
 
 
-def find(db: sqlite3.Connection, target: TableSpec) -> CatalogEntry | None:
+def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:
     """The entry of a table: whether it is its own, and whether its marks fit the rows by their keys.
 
     Where it is another's, which is still there, this table has copies of its vectors: also where these were put in
-    place of its own. The target's key need not be chosen yet; then nothing is said of the marks.
+    place of its own. The spec's key need not be chosen yet; then nothing is said of the marks.
     """
-    schema, columns = Schema.of(db), column_names(db, target.name)
-    there, place = entries(db), (target.name, target.vector)
+    schema, columns = Schema.of(db), column_names(db, spec.name)
+    there, place = entries(db), (spec.name, spec.vector)
 
     def registered(entry: CatalogRow, *, fits: bool, own: bool = True) -> CatalogEntry:
-        fits = fits and entry.has_key_of(target, columns)
-        return entry.registered(columns, fits=fits, own=own, name=target.name)
+        fits = fits and entry.has_key_of(spec, columns)
+        return entry.registered(columns, fits=fits, own=own, name=spec.name)
 
     by_name = [entry for entry in there if entry.place == place]
     certain = next((entry for entry in by_name if entry.is_named or entry.is_certain(schema)), None)
-    if certain is not None and not (target.keys and _is_replaced(db, target, certain, columns)):
+    if certain is not None and not (spec.keys and _is_replaced(db, spec, certain, columns)):
         return registered(certain, fits=True)
     others = [entry for entry in there if not entry.is_certain(schema)] + [e for e in there if e.is_certain(schema)]
-    prints = [] if target.missing or not target.vector else _prints(db, *place)
+    prints = [] if spec.missing or not spec.vector else _prints(db, *place)
     matches = {entry.number: _known(db, entry, prints) for entry in others} if prints else {}
     found = [entry for entry in others if matches.get(entry.number)]
     if certain is not None and (certain in found or not found):  # replaced, but by no table's of ours
@@ -201,12 +201,12 @@ def find(db: sqlite3.Connection, target: TableSpec) -> CatalogEntry | None:
             entry for entry in there if entry.is_named and entry.place[1] not in column_names(db, entry.place[0])
         ]
         for entry in vanished:
-            if _has_texts(db, target, entry):
+            if _has_texts(db, spec, entry):
                 return registered(entry, fits=True)
     if not found:
         for entry in others:
             page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
-            is_same = entry in by_name or (page, vector) == (schema.pages.get(target.name), target.vector)
+            is_same = entry in by_name or (page, vector) == (schema.pages.get(spec.name), spec.vector)
             if is_same and not _has_written(db, entry):  # what is noted speaks of no vector
                 return registered(entry, fits=True)
         # Where another table has its vectors, the two have been swapped, and this one has none yet.
@@ -215,11 +215,11 @@ def find(db: sqlite3.Connection, target: TableSpec) -> CatalogEntry | None:
         return registered(by_name[0], fits=False).without_vectors()
 
     def weight(entry: CatalogRow) -> tuple[int, bool, bool]:
-        return matches[entry.number], entry.row["page"] == schema.pages.get(target.name), entry in by_name
+        return matches[entry.number], entry.row["page"] == schema.pages.get(spec.name), entry in by_name
 
     best = max(found, key=weight)
     own = best in by_name or not (best.is_certain(schema) or _stands(db, best, place))
-    return registered(best, fits=own and len(found) == 1 and _fits(db, target, best, columns), own=own)
+    return registered(best, fits=own and len(found) == 1 and _fits(db, spec, best, columns), own=own)
 
 
 def candidates(db: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -274,13 +274,13 @@ def _known(db: sqlite3.Connection, entry: CatalogRow, prints: Sequence[bytes]) -
     return int(known)
 
 
-def _has_texts(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow) -> bool:
+def _has_texts(db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow) -> bool:
     """Whether most of the table's texts were embedded for the entry, as far as some of them tell."""
-    if not target.text or not column_names(db, marks(entry.number)):
+    if not spec.text or not column_names(db, marks(entry.number)):
         return False
-    text, vector = quoted(target.text), quoted(target.vector)
+    text, vector = quoted(spec.text), quoted(spec.vector)
     query = (
-        f"SELECT {text} FROM {quoted(target.name)} WHERE typeof({vector}) = 'blob' AND typeof({text}) = 'text' LIMIT ?"  # noqa: S608
+        f"SELECT {text} FROM {quoted(spec.name)} WHERE typeof({vector}) = 'blob' AND typeof({text}) = 'text' LIMIT ?"  # noqa: S608
     )
     hashes = [digest(content) for (content,) in db.execute(query, [_SAMPLE]).fetchall()]
     places = ", ".join("?" * len(hashes))
@@ -296,25 +296,25 @@ def _has_written(db: sqlite3.Connection, entry: CatalogRow) -> bool:
     return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE space IS NOT NULL)").fetchone()[0])  # noqa: S608
 
 
-def _fits(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
+def _fits(db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
     """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-    same = _compared(db, target, entry, columns, at_random=True)
+    same = _compared(db, spec, entry, columns, at_random=True)
     return bool(same) and all(same)
 
 
-def _is_replaced(db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
+def _is_replaced(db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow, columns: Sequence[str]) -> bool:
     """Whether the rows of the entry's marks have other vectors, as far as some of them tell."""
-    same = _compared(db, target, entry, columns, at_random=False)
+    same = _compared(db, spec, entry, columns, at_random=False)
     return bool(same) and not any(same)
 
 
 def _compared(
-    db: sqlite3.Connection, target: TableSpec, entry: CatalogRow, columns: Sequence[str], *, at_random: bool
+    db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow, columns: Sequence[str], *, at_random: bool
 ) -> list[bool]:
     """Of some marks whose rows are found by their keys: whether these have the very vectors."""
     table = marks(entry.number)
-    if not target.keys or not entry.has_key_of(target, columns) or "print" not in column_names(db, table):
+    if not spec.keys or not entry.has_key_of(spec, columns) or "print" not in column_names(db, table):
         return []
-    statement = Statements(target, table, "").some_prints(at_random=at_random)
+    statement = Statements(spec, table, "").some_prints(at_random=at_random)
     rows = db.execute(statement, {"limit": _SAMPLE}).fetchall()
     return [print_of(blob) == noted for blob, noted in rows]

@@ -21,7 +21,7 @@ from embedmill.storage.sqlite.table.metrics_statements import (
     MetricsStatements,
 )
 from embedmill.storage.sqlite.table.sql_parts import bound, declared
-from embedmill.storage.sqlite.table.target import column_names, folded
+from embedmill.storage.sqlite.table.table_spec import column_names, folded
 
 _KEY: Final = """
 SELECT c.name, c.type, k.coll
@@ -44,13 +44,13 @@ class SqliteMetrics:
         self._check()
 
     def _check(self) -> bool:
-        target = self._statements.target
-        keys = [folded(name) for name in target.key_names]
-        naming.check_metrics_keys(keys, target.title, target.metrics_title)
+        spec = self._statements.spec
+        keys = [folded(name) for name in spec.key_names]
+        naming.check_metrics_keys(keys, spec.title, spec.metrics_title)
         with self._database.reading() as db:
             there = column_names(db, self._statements.metrics)
         if there:
-            naming.check_metrics_table(map(folded, there), target.metrics_title)
+            naming.check_metrics_table(map(folded, there), spec.metrics_title)
         return bool(there)
 
     def prepare(self) -> None:
@@ -85,7 +85,7 @@ class SqliteMetrics:
         with self._database.reading() as db:
             rows = db.execute(_KEY, {"table": self._statements.metrics}).fetchall()
         keys = [(folded(name), f"{kind} COLLATE {quoted(collation)}") for name, kind, collation in rows]
-        return keys == [(folded(key.name), declared(key)) for key in self._statements.target.keys]
+        return keys == [(folded(key.name), declared(key)) for key in self._statements.spec.keys]
 
     def missing(self, after: Key | None, limit: int) -> list[tuple[Key, str]]:
         """The next rows, behind this key, whose metrics are missing or of an older text."""

@@ -23,7 +23,7 @@ class MetricsStatements(SqlParts):
     @computed_once
     def create_metrics(self) -> str:
         """The table of metrics, with the key columns of the user's."""
-        columns = ", ".join(f"{quoted(key.name)} {declared(key)} NOT NULL" for key in self.target.keys)
+        columns = ", ".join(f"{quoted(key.name)} {declared(key)} NOT NULL" for key in self.spec.keys)
         return self.fill(_CREATE_METRICS, columns=columns)
 
     @computed_once

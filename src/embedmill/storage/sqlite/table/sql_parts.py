@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.files import quoted
-from embedmill.storage.sqlite.table.target import KeyColumn, TableSpec
+from embedmill.storage.sqlite.table.table_spec import KeyColumn, TableSpec
 
 
 def bound(key: Key) -> dict[str, Any]:
@@ -46,13 +46,13 @@ def declared(key: KeyColumn) -> str:
 class SqlParts:
     """Of one table; `marks` and `metrics` are the names of what embedmill knows of its rows."""
 
-    target: TableSpec
+    spec: TableSpec
     marks: str
     metrics: str
 
     @property
     def _numbers(self) -> range:
-        return range(1, len(self.target.keys) + 1)
+        return range(1, len(self.spec.keys) + 1)
 
     def _same(self, others: Iterable[str]) -> str:
         """Whether row t has the key that these columns have; compared as the index on t compares."""
@@ -62,21 +62,19 @@ class SqlParts:
     def _ordered(self) -> list[str]:
         """The key's columns as their index orders them. A COLLATE in vain would keep SQLite from using all of it."""
         return [
-            f"t.{quoted(key.name)} COLLATE {quoted(key.collation)}"
-            if self.target.own_order
-            else f"t.{quoted(key.name)}"
-            for key in self.target.keys
+            f"t.{quoted(key.name)} COLLATE {quoted(key.collation)}" if self.spec.own_order else f"t.{quoted(key.name)}"
+            for key in self.spec.keys
         ]
 
     @computed_once
     def names(self) -> dict[str, str]:
         """What stands in the braces of a statement."""
-        target = self.target
-        text, keys = f"t.{quoted(target.text)}", [quoted(key.name) for key in target.keys]
+        spec = self.spec
+        text, keys = f"t.{quoted(spec.text)}", [quoted(key.name) for key in spec.keys]
         return {
-            "table": quoted(target.name),
+            "table": quoted(spec.name),
             # In the order of the key, never sorted: each page would sort all that is behind it.
-            "by_key": f"INDEXED BY {quoted(target.index)}" if target.index else "NOT INDEXED",
+            "by_key": f"INDEXED BY {quoted(spec.index)}" if spec.index else "NOT INDEXED",
             "marks": quoted(self.marks),
             "held": quoted(f"{self.marks}_held"),
             "failed": quoted(f"{self.marks}_failed"),
@@ -84,16 +82,16 @@ class SqlParts:
             "text": text,
             # A number is embedded as it is written; a BLOB is no text, and left as it is.
             "content": f"CASE WHEN typeof({text}) IN ('text', 'blob') THEN {text} ELSE CAST({text} AS TEXT) END",
-            "vector": f"t.{quoted(target.vector)}" if target.vector and not target.missing else "NULL",
-            "filled": quoted(target.vector),
+            "vector": f"t.{quoted(spec.vector)}" if spec.vector and not spec.missing else "NULL",
+            "filled": quoted(spec.vector),
             "keys": ", ".join(keys),
             "table_keys": ", ".join(f"t.{key}" for key in keys),
             "mark_keys": ", ".join(f"key{number}" for number in self._numbers),
             "keys_of_marks": ", ".join(f"m.key{number}" for number in self._numbers),
             "ordered": ", ".join(self._ordered),
             # Rows whose key is NULL cannot be told apart.
-            "known": " AND ".join(f"t.{quoted(key.name)} IS NOT NULL" for key in target.keys if key.nullable) or "1",
-            "unknown": " OR ".join(f"t.{quoted(key.name)} IS NULL" for key in target.keys if key.nullable) or "0",
+            "known": " AND ".join(f"t.{quoted(key.name)} IS NOT NULL" for key in spec.keys if key.nullable) or "1",
+            "unknown": " OR ".join(f"t.{quoted(key.name)} IS NULL" for key in spec.keys if key.nullable) or "0",
             "table_is_mark": self._same(f"m.key{number}" for number in self._numbers),
             "table_is_metrics": self._same(f"m.{key}" for key in keys),
             "rowid": next(name for name in ("rowid", "oid", "_rowid_") if quoted(name) not in map(str.lower, keys)),

@@ -34,7 +34,7 @@ class Standing(NamedTuple):
 
     state: int  # a `RowState`
     content: Any  # as in `embedmill.storage.sqlite.table.contents`; None where it is not of interest
-    mark: int | None  # the mark's id; where there is none, all that follows is None too
+    tracking_id: int | None  # where there is no tracking row all that follows is None too
     run: int
     held: int
     hash: bytes
@@ -79,7 +79,7 @@ class Statements(SqlParts):
 
     def create_marks(self, *, temporary: bool = False) -> list[str]:
         """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
-        columns = ", ".join(f"key{number} {declared(key)} NOT NULL" for number, key in enumerate(self.target.keys, 1))
+        columns = ", ".join(f"key{number} {declared(key)} NOT NULL" for number, key in enumerate(self.spec.keys, 1))
         schema = "temp" if temporary else "main"
         return [
             self.fill(each, columns=columns, schema=schema) for each in (_CREATE_MARKS, _CREATE_HELD, _CREATE_FAILED)
@@ -160,9 +160,9 @@ class Statements(SqlParts):
         """The other runs that hold rows, or did when they died."""
         return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
 
-    def held_elsewhere(self, dead: Iterable[int]) -> str:
+    def claimed_by_others(self, dead: Iterable[int]) -> str:
         """How many rows other living runs hold."""
-        return self.fill(_HELD_ELSEWHERE, dead=_list(dead))
+        return self.fill(_CLAIMED_BY_OTHERS, dead=_list(dead))
 
     # Writing
 
@@ -307,7 +307,7 @@ FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
 WHERE m.held AND m.run <> :run AND m.run IN ({dead}) LIMIT :limit
 """
 
-_HELD_ELSEWHERE: Final = """
+_CLAIMED_BY_OTHERS: Final = """
 SELECT count(*) FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
 WHERE m.held AND m.run <> :run AND m.run NOT IN ({dead})
 """

@@ -30,7 +30,7 @@ from embedmill.storage.sqlite.table.metrics import SqliteMetrics
 from embedmill.storage.sqlite.table.metrics_statements import MetricsStatements
 from embedmill.storage.sqlite.table.sql_parts import bound
 from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
-from embedmill.storage.sqlite.table.target import column_names, find, folded, has_triggers
+from embedmill.storage.sqlite.table.table_spec import column_names, find, folded, has_triggers
 from embedmill.storage.stale import warn_of_kept
 
 log = logging.getLogger(__name__)
@@ -86,11 +86,11 @@ class SqliteTable(Closing):
         self._database = Database(path_of(url), db_timeout)
         try:
             with self._database.reading() as db:
-                self.target = find(
+                self.spec = find(
                     db,
                     self.url,
                     name,
-                    noted=lambda target: catalog.find(db, self._database.path, target),
+                    noted=lambda spec: catalog.find(db, self._database.path, spec),
                     keys=id,
                     text=text,
                     vector=vector,
@@ -110,24 +110,24 @@ class SqliteTable(Closing):
     @property
     def name(self) -> str:
         """The table, as the database spells it, in quotes where it needs them."""
-        return self.target.title
+        return self.spec.title
 
     @property
     def columns(self) -> tuple[str, str]:
         """The columns that are read and filled."""
-        return self.target.text, self.target.vector
+        return self.spec.text, self.spec.vector
 
     # Beginning
 
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
-        vectors.check_declared(self.target, fingerprint.space.dimension, model)
+        vectors.check_declared(self.spec, fingerprint.space.dimension, model)
         if not overwrite:
             vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
             known = self._known()
             if known is not None:
                 with self._database.reading() as db:
-                    catalog.check(db, self.target, known, self._statements.marks, fingerprint, model)
+                    catalog.check(db, self.spec, known, self._statements.marks, fingerprint, model)
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -138,11 +138,11 @@ class SqliteTable(Closing):
         self.check(fingerprint, model, overwrite=overwrite)
         self._known()
         with self._database.transaction() as db:
-            if self.target.missing:
-                if folded(self.target.vector) not in map(folded, column_names(db, self.target.name)):
+            if self.spec.missing:
+                if folded(self.spec.vector) not in map(folded, column_names(db, self.spec.name)):
                     db.execute(self._statements.create_vector)
-                self.target = replace(self.target, missing=False)
-            self._entry = catalog.bind(self._database, db, self.target, fingerprint, model, overwrite=overwrite)
+                self.spec = replace(self.spec, missing=False)
+            self._entry = catalog.bind(self._database, db, self.spec, fingerprint, model, overwrite=overwrite)
             self._use_marks(marks_of(self._entry.id))
             runs.remove_dead(self._database.path)
             run = self._begin_run(db, self._entry.id)
@@ -199,7 +199,7 @@ class SqliteTable(Closing):
             return rows
         with self._changing() as db:
             for row in seen:
-                content, mark, key = row.content, row.mark, key_of(row)
+                content, mark, key = row.content, row.tracking_id, key_of(row)
                 values = {"run": self._parameters["run"], "hash": digest(content)}
                 if mark is None:
                     new = db.execute(self._statements.claim_new(key), values | bound(key))
@@ -218,10 +218,10 @@ class SqliteTable(Closing):
         holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
         return [number for number in holders if not runs.lives(self._database.path, table, number)]
 
-    def held_elsewhere(self) -> int:
+    def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         dead = self._dead()
-        ((held,),) = self._database.fetch(self._statements.held_elsewhere(dead), self._parameters)
+        ((held,),) = self._database.fetch(self._statements.claimed_by_others(dead), self._parameters)
         left = self._database.fetch(self._statements.left_behind(dead), self._parameters | {"limit": PAGE})
         return int(held) + sum(map(self._is_due, named(Standing, left)))
 
@@ -257,12 +257,12 @@ class SqliteTable(Closing):
         return TableStatus(
             store=self.url,
             table=self.name,
-            text=self.target.text,
-            vector=self.target.vector,
+            text=self.spec.text,
+            vector=self.spec.vector,
             counts=self.counts(),
             model=noted.model,
             space=noted.space,
-            dimension=self.target.dimension or (size // 4 if kind == "blob" else None),
+            dimension=self.spec.dimension or (size // 4 if kind == "blob" else None),
             index="",
             document_prompt=noted.document_prompt,
             query_prompt=noted.query_prompt,
@@ -290,12 +290,12 @@ class SqliteTable(Closing):
 
     def _known(self) -> CatalogEntry | None:
         """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._entry is None and self.target.vector and not self.target.missing:
+        if self._entry is None and self.spec.vector and not self.spec.missing:
             with self._database.reading() as db:
-                found = self._entry = catalog.find(db, self._database.path, self.target)
+                found = self._entry = catalog.find(db, self._database.path, self.spec)
             if found is not None:
                 if not found.fits:
-                    carry(self._database, self.target, found)
+                    carry(self._database, self.spec, found)
                 self._use_marks(marks_of(found.id) if found.fits else CARRIED)
                 self._parameters["space"] = found.space
         return self._entry
@@ -310,9 +310,9 @@ class SqliteTable(Closing):
         """
         try:
             with self._changing() as db:
-                triggers = has_triggers(db, self.target.name)
+                triggers = has_triggers(db, self.spec.name)
                 fresh = [filled for filled in rows if self._write(db, filled, triggers=triggers)]
-                measured = [(each.row.mark, each.metrics) for each in fresh if each.metrics is not None]
+                measured = [(each.row.tracking_id, each.metrics) for each in fresh if each.metrics is not None]
                 if measured:
                     self.metrics.write_of_marks(db, measured)
         except StoreError as error:
@@ -323,12 +323,12 @@ class SqliteTable(Closing):
 
     def _write(self, db: sqlite3.Connection, filled: Filled, *, triggers: bool) -> bool:
         """Write a vector, if it is that of the present text; whether it was."""
-        statements, values = self._statements, self._parameters | {"mark": filled.row.mark}
+        statements, values = self._statements, self._parameters | {"mark": filled.row.tracking_id}
         present = self._database.fetch(statements.present, values)  # none: the row is gone, or no longer ours
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
             blob = vectors.encode(filled.vector)
-            if db.execute(statements.fill_vector, {"mark": filled.row.mark, "vector": blob}).rowcount != 1:
+            if db.execute(statements.fill_vector, {"mark": filled.row.tracking_id, "vector": blob}).rowcount != 1:
                 raise RowsRefused(_KEPT_OUT)
             if triggers:  # which may have changed all of it
                 ((content, stored),) = self._database.fetch(statements.stored, values) or ((None, None),)
@@ -344,12 +344,12 @@ class SqliteTable(Closing):
     def fail(self, failures: Sequence[tuple[Row, Cause]]) -> None:
         """Put on record why these rows have no vector; they are not tried again by themselves."""
         with self._changing() as db:
-            kept = self._clear(db, [row.mark for row, _ in failures])
+            kept = self._clear(db, [row.tracking_id for row, _ in failures])
             db.executemany(
                 self._statements.fail,
                 (
                     {
-                        "mark": row.mark,
+                        "mark": row.tracking_id,
                         "run": self._parameters["run"],
                         "cause": cause.type,
                         "message": cause.message.encode("utf-8", "replace").decode(),
@@ -362,7 +362,7 @@ class SqliteTable(Closing):
     def _clear(self, db: sqlite3.Connection, marks: Sequence[int]) -> list[sqlite3.IntegrityError]:
         """Take the vectors of these rows, which are not of their texts. Returns why the table keeps some."""
         kept: list[sqlite3.IntegrityError] = []
-        for mark in () if self.target.vector_not_null else marks:
+        for mark in () if self.spec.vector_not_null else marks:
             try:
                 db.execute(self._statements.clear, {"mark": mark, "run": self._parameters["run"]})
             except sqlite3.IntegrityError as error:  # of a trigger of the user's
@@ -379,7 +379,7 @@ class SqliteTable(Closing):
         """Nobody who is known."""
         return ""
 
-    def tidy(self) -> int:
+    def prune(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
         with self._database.reading() as db:
             self._check_same(db)
@@ -401,11 +401,11 @@ class SqliteTable(Closing):
         """There is none to be built: sqlite-vec scans the vectors."""
         return ""
 
-    def note_filled(self) -> None:
+    def mark_complete(self) -> None:
         """Note that a run has come to its end: the next one is no first fill."""
         if self._entry is not None:
             with self._changing() as db:
-                catalog.note_filled(db, self._entry.id)
+                catalog.mark_complete(db, self._entry.id)
                 catalog.note_schema(db, self._entry.id)
 
     @property
@@ -447,14 +447,14 @@ class SqliteTable(Closing):
         """Raise `StoreError` where the table's name means another since the run began: tables may be swapped."""
         if version(db) != self._schema.version:
             schema = Schema.of(db)
-            if schema.pages.get(self.target.name) != self._schema.pages.get(self.target.name):
+            if schema.pages.get(self.spec.name) != self._schema.pages.get(self.spec.name):
                 raise StoreError(
                     f"{self.name} was renamed or made anew, or its database vacuumed, while it was filled: run again"
                 )
             self._schema = schema
 
     def _use_marks(self, marks: str) -> None:
-        names = (self.target, marks, naming.metrics_name(self.target.name))
+        names = (self.spec, marks, naming.metrics_name(self.spec.name))
         self._statements = Statements(*names)
         before = self._entry.before if self._entry else None
         self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])

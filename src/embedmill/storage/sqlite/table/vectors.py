@@ -8,7 +8,7 @@ from embedmill.core.errors import SpaceMismatch
 from embedmill.core.vectors import Vector
 from embedmill.storage.sqlite.table.database import Database
 from embedmill.storage.sqlite.table.statements import Statements, ValueRow
-from embedmill.storage.sqlite.table.target import TableSpec
+from embedmill.storage.sqlite.table.table_spec import TableSpec
 
 
 def encode(vector: Vector) -> bytes:
@@ -23,8 +23,8 @@ def decode(blob: bytes) -> Vector:
 
 def first(database: Database, statements: Statements) -> tuple[str, int]:
     """Type and size in bytes of the first value in the column; "null" where there is none."""
-    target = statements.target
-    if target.vector and not target.missing:
+    spec = statements.spec
+    if spec.vector and not spec.missing:
         for page in database.pages(statements.values, None, ValueRow, first=10):
             for row in page:
                 if row.kind != "null":
@@ -32,27 +32,27 @@ def first(database: Database, statements: Statements) -> tuple[str, int]:
     return "null", 0
 
 
-def check_declared(target: TableSpec, dimension: int, model: str) -> None:
+def check_declared(spec: TableSpec, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column is declared for vectors of another length than the model's."""
-    if target.dimension not in (None, dimension):
+    if spec.dimension not in (None, dimension):
         raise SpaceMismatch(
-            f"{target.title}.{target.vector} is declared for {target.dimension:,} dimensions, the vectors of {model} "
+            f"{spec.title}.{spec.vector} is declared for {spec.dimension:,} dimensions, the vectors of {model} "
             f"have {dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
         )
 
 
 def check(database: Database, statements: Statements, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column holds something else than vectors of the model's dimension."""
-    target = statements.target
+    spec = statements.spec
     kind, size = first(database, statements)
     if kind not in ("null", "blob") or size % 4:
         raise SpaceMismatch(
-            f"{target.title}.{target.vector} holds values that are no vectors (float32, as sqlite-vec reads them): "
+            f"{spec.title}.{spec.vector} holds values that are no vectors (float32, as sqlite-vec reads them): "
             "name another column with --vector (--create adds it), or give --overwrite"
         )
     if kind == "blob" and size != 4 * dimension:
         raise SpaceMismatch(
-            f"{target.title}.{target.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
+            f"{spec.title}.{spec.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
             f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
             "--overwrite"
         )

@@ -72,7 +72,7 @@ def find(
     where: str,
     name: str,
     *,
-    noted: Callable[[TableSpec], CatalogEntry | None] = lambda target: None,
+    noted: Callable[[TableSpec], CatalogEntry | None] = lambda spec: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,

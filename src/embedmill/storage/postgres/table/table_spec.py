@@ -77,7 +77,7 @@ def find(
     url: str,
     name: str,
     *,
-    noted: Callable[[TableSpec], CatalogEntry | None] = lambda target: None,
+    noted: Callable[[TableSpec], CatalogEntry | None] = lambda spec: None,
     keys: Sequence[str] = (),
     text: str | None = None,
     vector: str | None = None,
@@ -99,7 +99,7 @@ def find(
     column: Column | str = ""
     with naming.optional(needs_vector):
         column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
-    target = TableSpec(
+    spec = TableSpec(
         oid=oid,
         schema=schema,
         name=table,
@@ -117,72 +117,72 @@ def find(
         raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
     )
     if isinstance(column, Column):
-        target = _with_vector(connection, target, column, halfvec=halfvec)
-    before = noted(target)
+        spec = _with_vector(connection, spec, column, halfvec=halfvec)
+    before = noted(spec)
     unique = connection.execute(_UNIQUE, [oid]).fetchall()
     chosen_keys = naming.choose_key(columns, unique, keys, before, title)
     chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
     types = full_types(connection, oid, chosen_keys)
-    target = replace(
-        target,
+    spec = replace(
+        spec,
         keys=tuple(types),
         key_types=tuple(kind for kind, _ in types.values()),
         key_operators=tuple(operators for _, operators in types.values()),
         text=chosen_text.name,
     )
-    return target if needs_vector else replace(target, vector="", number=0, missing=True, extension="")
+    return spec if needs_vector else replace(spec, vector="", number=0, missing=True, extension="")
 
 
-def _with_vector(connection: Connection, target: TableSpec, column: Column, *, halfvec: bool) -> TableSpec:
-    """The target with what its vector column is."""
-    vector = _vector_type(connection, target.oid, column.name)
+def _with_vector(connection: Connection, spec: TableSpec, column: Column, *, halfvec: bool) -> TableSpec:
+    """The spec with what its vector column is."""
+    vector = _vector_type(connection, spec.oid, column.name)
     if halfvec and vector.kind != "halfvec":
         raise UsageError(
-            f"--halfvec: {target.title}.{column.name} is a {vector.kind}: leave --halfvec out, or name another "
+            f"--halfvec: {spec.title}.{column.name} is a {vector.kind}: leave --halfvec out, or name another "
             "column with --vector"
         )
-    return replace(target, **vector._asdict(), vector_not_null=column.not_null)
+    return replace(spec, **vector._asdict(), vector_not_null=column.not_null)
 
 
-def check_dimension(target: TableSpec, dimension: int, model: str) -> None:
+def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column holds vectors of another length than the model's."""
-    if target.dimension not in (None, dimension):
+    if spec.dimension not in (None, dimension):
         raise SpaceMismatch(
-            f"{target.title}.{target.vector} has {target.dimension:,} dimensions, the vectors of {model} have "
+            f"{spec.title}.{spec.vector} has {spec.dimension:,} dimensions, the vectors of {model} have "
             f"{dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
         )
-    if dimension > MOST_DIMENSIONS[target.kind]:
-        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[target.kind]:,}")
+    if dimension > MOST_DIMENSIONS[spec.kind]:
+        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[spec.kind]:,}")
 
 
-def check_unchanged(connection: Connection, target: TableSpec) -> None:
+def check_unchanged(connection: Connection, spec: TableSpec) -> None:
     """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
-    oid = scalar(connection, "SELECT to_regclass(%s)::oid", [target.table.as_string(connection)])
-    if oid != target.oid:
-        raise StoreError(f"{target.title} was renamed or made anew while it was filled: run again")
-    vector = _vector_type(connection, target.oid, target.vector)
-    if (vector.kind, vector.dimension) != (target.kind, target.dimension):
-        raise StoreError(f"{target.title}.{target.vector} was changed to another type while it was filled: run again")
+    oid = scalar(connection, "SELECT to_regclass(%s)::oid", [spec.table.as_string(connection)])
+    if oid != spec.oid:
+        raise StoreError(f"{spec.title} was renamed or made anew while it was filled: run again")
+    vector = _vector_type(connection, spec.oid, spec.vector)
+    if (vector.kind, vector.dimension) != (spec.kind, spec.dimension):
+        raise StoreError(f"{spec.title}.{spec.vector} was changed to another type while it was filled: run again")
 
 
-def has_triggers(connection: Connection, target: TableSpec) -> bool:
+def has_triggers(connection: Connection, spec: TableSpec) -> bool:
     """Whether a change of the table, or of one of its partitions, may set off others."""
     query = """
         SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
                        OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid))))"""
-    return bool(scalar(connection, query, {"oid": target.oid}))
+    return bool(scalar(connection, query, {"oid": spec.oid}))
 
 
-def create_column(connection: Connection, url: str, target: TableSpec, dimension: int) -> TableSpec:
+def create_column(connection: Connection, url: str, spec: TableSpec, dimension: int) -> TableSpec:
     """Add the vector column. Raises `StoreError` where this user may not.
 
     Raises `errors.LockNotAvailable` where others have used the table for longer than they may be made to wait: to be
     tried again.
     """
     statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}({})").format(
-        target.table,
-        sql.Identifier(target.vector),
-        sql.Identifier(target.extension, target.kind),
+        spec.table,
+        sql.Identifier(spec.vector),
+        sql.Identifier(spec.extension, spec.kind),
         sql.Literal(dimension),
     )
     try:
@@ -191,11 +191,11 @@ def create_column(connection: Connection, url: str, target: TableSpec, dimension
             connection.execute(statement)
     except errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"{redact_url(url)}: only the owner of {target.title} may add a column: let the owner run "
+            f"{redact_url(url)}: only the owner of {spec.title} may add a column: let the owner run "
             f"{statement.as_string(connection)}"
         ) from error
-    number = _vector_type(connection, target.oid, target.vector).number
-    return replace(target, missing=False, dimension=dimension, number=number)
+    number = _vector_type(connection, spec.oid, spec.vector).number
+    return replace(spec, missing=False, dimension=dimension, number=number)
 
 
 def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, str]:
