@@ -6,15 +6,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
+from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import LARGE_PAGE, Key
-from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect
+from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect, translate_errors
 from embedmill.storage.sqlite.files import APPLICATION_ID, starts_otherwise
 from embedmill.storage.sqlite.table.sql_parts import bound
 
@@ -73,7 +73,7 @@ class Database:
             raise StoreError(f"{path} is no SQLite database: give another --store")
         if not path.exists():
             raise StoreNotFound(f"there is no database at {path}: check --store; a table must be there before")
-        with self._told():
+        with self._translated():
             self._connection = connect(path, "mode=rw", timeout=timeout)
         try:
             with self.reading() as db:
@@ -90,7 +90,7 @@ class Database:
         """For statements whose rows are all fetched at once: as long as one is open, nobody may be able to write."""
         if os.getpid() != self._process:  # SQLite's locks are not its own there
             raise StoreError(f"{self.url} was opened before this process was forked: open it anew in this one")
-        with self._lock, self._told():
+        with self._lock, self._translated():
             if self._connection is None:
                 raise StoreError(f"{self.url} is closed")
             yield self._connection
@@ -98,15 +98,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """All that is done is written, or nothing."""
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")  # one that began by reading could not become a writing one
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        with self.reading() as db, db.transaction():
+            yield db
 
     def finish_within(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
@@ -116,13 +109,8 @@ class Database:
     @contextmanager
     def scanning(self) -> Iterator[Connection]:
         """As `reading`, for what need not be finished once the run is stopped: it raises `Stopped` then."""
-        with self.reading() as db:
-            db.needless = True
-            try:
-                db.go_on()
-                yield db
-            finally:
-                db.needless = False
+        with self.reading() as db, db.stoppable():
+            yield db
 
     def scan(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """As `fetch`, but raises `Stopped` where the run is stopped."""
@@ -178,24 +166,14 @@ class Database:
                 self._connection.close()
                 self._connection = None
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated(self) -> AbstractContextManager[None]:
         """The border: whatever SQLite raises leaves as a `StoreError` that names the database."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if code(error) == sqlite3.SQLITE_INTERRUPT:
-                raise Stopped(f"{self.url}: stopped before it was done: run again") from error
-            if code(error) == sqlite3.SQLITE_BUSY:
-                stopped = self._connection is not None and self._connection.stopping
-                tried = "until it was stopped" if stopped else f"for {self._timeout:g} s: --db-timeout"
-                raise StoreBusy(
-                    f"{self.url} is locked by another process (tried {tried}): run again when it has ended"
-                ) from error
-            remedy = _REMEDIES.get(code(error), "")
-            if "no such function" in str(error):
-                remedy = ": a trigger, an index or a column needs it, and only the application has it: do without there"
-            raise StoreError(f"{self.url}: {error}{remedy}") from error
+        return translate_errors(self.url, _REMEDIES, self._when_locked)
+
+    def _when_locked(self) -> str:
+        stopped = self._connection is not None and self._connection.stopping
+        tried = "until it was stopped" if stopped else f"for {self._timeout:g} s: --db-timeout"
+        return f" (tried {tried}): run again when it has ended"
 
 
 def _text(value: bytes) -> str:
