@@ -23,7 +23,7 @@ from embedmill.api.settings import (
     names_of,
     option_name,
 )
-from embedmill.core.checks import meant
+from embedmill.core.checks import suggestion
 from embedmill.core.errors import UsageError
 from embedmill.storage.registry import DEFAULT_URL, has_schemas
 
@@ -128,7 +128,7 @@ def _contradiction(place: str, layer: dict[str, Any]) -> str:
 def _of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in SETTINGS:
-            raise UsageError(f"unknown setting {name!r}{meant(name, SETTINGS)}")
+            raise UsageError(f"unknown setting {name!r}{suggestion(name, SETTINGS)}")
     return {
         name: _checked(name, value, option_name(name), SETTINGS[name].check_option)
         for name, value in options.items()
@@ -150,7 +150,7 @@ def _of_file(path: Path, wanted: Collection[str]) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in SETTINGS:
             known = ", ".join(SETTINGS).replace("_", "-")
-            near = meant(key, known.split(", "))
+            near = suggestion(key, known.split(", "))
             raise UsageError(f"{path}: unknown setting {key!r}{near or f'; known are {known}'}")
         if name in found:
             raise UsageError(f"{path}: {key} stands there twice, with - and with _: leave one of them out")
@@ -163,7 +163,7 @@ def _of_environment(environment: Mapping[str, str], wanted: Collection[str]) -> 
     own = set(VARIABLES.values())
     for variable in environment:
         if variable.startswith(PREFIX) and variable not in own | _NO_SETTINGS:
-            _name_unknown(variable, meant(variable, [*VARIABLES.values(), *_NO_SETTINGS]))
+            _name_unknown(variable, suggestion(variable, [*VARIABLES.values(), *_NO_SETTINGS]))
     common = [(name, setting.variable) for name, setting in SETTINGS.items() if setting.variable]
     found = {}
     for name, variable in [*common, *VARIABLES.items()]:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypedDict, TypeVar
 
 from embedmill.api import setting_values as values
 from embedmill.api.presets import PRESETS
-from embedmill.core.checks import meant
+from embedmill.core.checks import suggestion
 from embedmill.core.errors import UsageError
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.registry import DEFAULT_URL, known_urls
@@ -313,7 +313,7 @@ def check_options(function: Callable[..., Any], given: Mapping[str, Any], option
         if name in SETTINGS:
             raise UsageError(f"{function.__name__}() has no use for {name}: leave it out")
         known = [*inspect.signature(function).parameters, *options.__annotations__]
-        raise UsageError(f"{function.__name__}() has no option {name!r}{meant(name, known)}")
+        raise UsageError(f"{function.__name__}() has no option {name!r}{suggestion(name, known)}")
 
 
 def selecting(chosen: Settings) -> dict[str, Any]:

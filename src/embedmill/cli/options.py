@@ -22,7 +22,7 @@ SETTINGS_NOTE = (
     "environment, the environment over the file."
 )
 TABLE_NOTE = " What is about the table itself is given as options only."
-PLACE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
+STORE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
 
 
 _MOST_NAMED: Final = 20  # tables in an error
@@ -161,7 +161,7 @@ def whole_number(text: str, name: str, least: int = 1) -> int:
     return int(text)
 
 
-def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def store_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the settings that say where the store is."""
     return {name: value for name, value in given.items() if name in StoreOptions.__annotations__}
 
@@ -174,7 +174,7 @@ def tell_store(given: Mapping[str, Any], *, quiet: bool) -> None:
     if not quiet and (folder := project_above(given)) is not None:
         from embedmill.storage.registry import redact_url
 
-        url = redact_url(read_settings(place_of(given), StoreOptions).store)
+        url = redact_url(read_settings(store_options(given), StoreOptions).store)
         output.complain(f"using the store {url}, of the folder {folder}")
 
 
@@ -183,7 +183,7 @@ def missing_table(given: Mapping[str, Any]) -> UsageError:
     from embedmill.api.read_settings import read_settings
     from embedmill.storage.registry import redact_url, table_names
 
-    chosen = read_settings(place_of(given), StoreOptions)
+    chosen = read_settings(store_options(given), StoreOptions)
     found = table_names(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     there = ", ".join(found[:_MOST_NAMED])
     there += f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""

@@ -15,7 +15,7 @@ from embedmill.cli import exit_codes, output
 from embedmill.cli.progress import AnyProgress, displayed
 from embedmill.cli.render import hints, summary, tables
 from embedmill.cli.render.wording import counted
-from embedmill.cli.signals import Stopping
+from embedmill.cli.signals import StopOnSignal
 from embedmill.core.reports import Report
 from embedmill.runtime.paths import quote_path
 from embedmill.storage.registry import open_store
@@ -60,7 +60,7 @@ def run(
     `source` is listed for the total that progress is measured by; None where that is not needed. `summarise` makes
     the report for people; `first_failures` looks for a line for each.
     """
-    with Stopping() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
+    with StopOnSignal() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
 
         def show(progress: AnyProgress) -> None:
             stopping.repeat()

@@ -45,7 +45,7 @@ def _end_late() -> None:
     os._exit(130)
 
 
-class Stopping:
+class StopOnSignal:
     """Within this context a first signal ends a run early and keeps what is finished, a later one ends the process."""
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from embedmill.core.errors import UsageError
 
@@ -21,7 +20,7 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     """The value, if it is one of the choices. Raises `UsageError`, which has the nearest."""
     known = list(choices)
     if not isinstance(value, str) or value not in known:
-        raise UsageError(f"{name} is {value!r}: give {' or '.join(known)}{meant(value, known)}")
+        raise UsageError(f"{name} is {value!r}: give {' or '.join(known)}{suggestion(value, known)}")
     return value
 
 
@@ -39,8 +38,10 @@ def text_or_none(**values: object) -> None:
             raise UsageError(f"{name} is {value!r}: give a name, as text")
 
 
-def meant(value: object, known: Iterable[str]) -> str:
+def suggestion(value: object, known: Iterable[str]) -> str:
     """``; did you mean 'model'?``, or nothing where no known name is near."""
+    from difflib import get_close_matches  # rarely needed, and each command imports this file
+
     names = {name.casefold(): name for name in known}
     near = get_close_matches(str(value).casefold(), names, n=1, cutoff=0.6)
     return f"; did you mean {names[near[0]]!r}?" if near else ""

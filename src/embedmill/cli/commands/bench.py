@@ -73,13 +73,13 @@ def ingest(
         raise options.missing_table(given)
     from embedmill.bench.ingest import bench_ingest
     from embedmill.cli.render import hints
-    from embedmill.cli.signals import Stopping
+    from embedmill.cli.signals import StopOnSignal
 
     def show(tried: Tried) -> None:
         if not quiet and not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
-    with Stopping() as stopping:
+    with StopOnSignal() as stopping:
         bench = bench_ingest(
             table,
             batch=options.whole_number(batch, "--batch"),

@@ -18,7 +18,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill forget src/drafts notes.md --store sqlite:notes.db",
         "embedmill forget box:/data --store postgresql://ada@localhost/app",
         notes="What is still there comes back with the next run that is given it. Vectors stay in the cache. "
-        + options.PLACE_NOTE,
+        + options.STORE_NOTE,
     )(forget)
 
 

@@ -31,7 +31,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill status --roots",
         "embedmill status --store sqlite:notes.db --json",
         "embedmill status sentences --store postgresql://localhost/app",
-        notes=options.PLACE_NOTE,
+        notes=options.STORE_NOTE,
     )(status)
 
 

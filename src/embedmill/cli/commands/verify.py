@@ -28,7 +28,7 @@ def register(commands: typer.Typer) -> None:
         "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
         "embedmill verify sentences --store postgresql://ada@localhost/app",
         notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
-        + options.PLACE_NOTE,
+        + options.STORE_NOTE,
     )(verify)
 
 
@@ -71,7 +71,7 @@ def verify(
         raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
     if name is None:
         options.check_store(options.given(vector=vector))
-    place = options.place_of(given)
+    place = options.store_options(given)
     chosen = read_settings(place, StoreOptions)
     listed: list[str] = []
     if name is None:
