@@ -77,13 +77,13 @@ def subprocess_json(out: str) -> dict[str, int]:
 
 TWICE = """
 import os, signal, time
-from embedmill.cli.signals import Stopping
+from embedmill.cli.signals import StopOnSignal
 
 class Run:
     def stop(self):
         pass
 
-with Stopping() as stopping:
+with StopOnSignal() as stopping:
     stopping.watch(Run())
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
