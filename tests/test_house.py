@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -92,3 +93,11 @@ def test_every_folder_says_what_it_is() -> None:
     folders = {folder for path in FILES for folder in path.parents}
     silent = [str(folder) for folder in folders if not ast.get_docstring(FILES[folder / "__init__.py"])]
     assert not silent
+
+
+def test_the_page_where_to_change_what_names_what_is_there() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "where-to-change.md").read_text()
+    named = re.findall(r"`([\w./-]+/[\w.-]*)`", text)
+    assert len(named) > 40
+    root = PACKAGE.parents[1]
+    assert not [each for each in named if not ((PACKAGE / each).exists() or (root / each).exists())]
