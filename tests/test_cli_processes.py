@@ -18,6 +18,7 @@ from embedmill.runtime import machine
 from samples import prose
 from store_rows import alike, complete, rows
 from test_cli_interruption import subprocess_json
+from troubled import SMALL_MODEL
 from waiting import until
 
 DOCUMENTS = 200
@@ -27,11 +28,20 @@ DEATHS = 3  # one more, and the text that was with all of them would rightly be 
 @pytest.fixture
 def shell(tmp_path: Path, real_model: ModelFiles) -> Shell:
     """A folder of different texts, some seconds' work."""
-    folder = tmp_path / "texts"
-    folder.mkdir()
+    return shell_of(tmp_path, real_model.folder)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Shell:
+    """The same texts for a small model."""
+    return shell_of(tmp_path, SMALL_MODEL)
+
+
+def shell_of(folder: Path, model: Path | str) -> Shell:
+    (folder / "texts").mkdir()
     for number in range(DOCUMENTS):
-        (folder / f"{number}.txt").write_text(prose(number, 1 + number % 12))
-    return Shell(tmp_path, EMBEDMILL_CACHE="no", EMBEDMILL_MODEL=str(real_model.folder), EMBEDMILL_PRECISION="f32")
+        (folder / "texts" / f"{number}.txt").write_text(prose(number, 1 + number % 12))
+    return Shell(folder, EMBEDMILL_CACHE="no", EMBEDMILL_MODEL=str(model), EMBEDMILL_PRECISION="f32")
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -78,7 +88,7 @@ def test_workers_that_are_killed_leave_the_same_store(shell: Shell) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
-    for more in range(DOCUMENTS, 5 * DOCUMENTS):
+    for more in range(DOCUMENTS, 3 * DOCUMENTS):
         (shell.folder / "texts" / f"{more}.txt").write_text(prose(more, 1 + more % 12))
     process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
     until(lambda: complete(shell.folder / ".embedmill" / "index.db") > 0, process)
@@ -95,13 +105,13 @@ def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: S
     assert first["embedded"] + second["embedded"] == shell.json("status")["chunks"]
 
 
-def test_presets_and_what_verbose_shows(shell: Shell) -> None:
-    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10", "-v")
+def test_presets_and_what_verbose_shows(quick: Shell) -> None:
+    done = quick.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10", "-v")
     assert done.returncode == 0
     assert "2 worker processes" in done.stdout
     assert "worker 0: process " in done.stdout and "worker 1: process " in done.stdout
     assert ", documents: " in done.stdout  # the reason of the restarts
-    report = shell.json("index", "texts", "--preset", "low-memory", "--workers", "2", "--store", "sqlite:other.db")
+    report = quick.json("index", "texts", "--preset", "low-memory", "--workers", "2", "--store", "sqlite:other.db")
     assert (report["executor"], report["workers"]) == ("processes", 2)
 
 
@@ -113,41 +123,41 @@ def test_the_number_of_workers_is_measured(shell: Shell) -> None:
     assert ("measured: " in words) == ("tokens/s" in words.split("model", 1)[1])
 
 
-def test_a_run_whose_workers_cannot_start_says_so(shell: Shell) -> None:
-    broken = shell.folder / "broken"
+def test_a_run_whose_workers_cannot_start_says_so(quick: Shell) -> None:
+    broken = quick.folder / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
         "import os, sys\nif any('executors.processes.worker' in each for each in sys.orig_argv): os._exit(3)"
     )
-    shell.environment["PYTHONPATH"] = str(broken)
-    report = shell.json("index", "texts", "--executor", "processes", "--workers", "2")
+    quick.environment["PYTHONPATH"] = str(broken)
+    report = quick.json("index", "texts", "--executor", "processes", "--workers", "2")
     assert (report["failed"], report["restarts"]) == (0, 0)
     (said,) = report["health"]  # type: ignore[misc]
     assert said.startswith("no worker process can be started (") and "code 3" in said
-    done = shell.run("index", "texts", "--store", "sqlite:other.db", "--executor", "processes", "--workers", "2")
+    done = quick.run("index", "texts", "--store", "sqlite:other.db", "--executor", "processes", "--workers", "2")
     assert "trouble    no worker process can be started" in done.stdout
     assert done.stderr.count("no worker process can be started") == 1
 
 
-def test_planned_replacements_are_no_trouble(shell: Shell) -> None:
-    done = shell.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10")
+def test_planned_replacements_are_no_trouble(quick: Shell) -> None:
+    done = quick.run("index", "texts", "--preset", "development", "--max-documents-per-worker", "10")
     assert "(documents: " in done.stdout
     assert "trouble" not in done.stdout and "retried" not in done.stdout
 
 
-def test_threads_and_what_is_for_processes(shell: Shell) -> None:
-    done = shell.run("index", "texts", "--executor", "threads", "--preset", "production")
+def test_threads_and_what_is_for_processes(quick: Shell) -> None:
+    done = quick.run("index", "texts", "--executor", "threads", "--preset", "production")
     assert (done.returncode, done.stdout) == (2, "")
     assert "preset production is for worker processes" in done.stderr
-    refused = shell.run("index", "texts", "--max-memory-mb", "500")
+    refused = quick.run("index", "texts", "--max-memory-mb", "500")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--max-memory-mb is for worker processes, not for threads" in refused.stderr
     assert (
         "limits are for worker processes"
-        in shell.run("index", "texts", env=shell.environment | {"EMBEDMILL_MAX_MEMORY_MB": "500"}).stderr
+        in quick.run("index", "texts", env=quick.environment | {"EMBEDMILL_MAX_MEMORY_MB": "500"}).stderr
     )
-    shell.environment["EMBEDMILL_PRESET"] = "production"
-    assert shell.json("index", "texts", "--executor", "threads")["executor"] == "threads"
+    quick.environment["EMBEDMILL_PRESET"] = "production"
+    assert quick.json("index", "texts", "--executor", "threads")["executor"] == "threads"
 
 
 @pytest.mark.parametrize(
@@ -161,44 +171,44 @@ def test_threads_and_what_is_for_processes(shell: Shell) -> None:
         (["--max-memory-mb", "none"], 2),
     ],
 )
-def test_what_does_not_fit(shell: Shell, arguments: list[str], code: int) -> None:
+def test_what_does_not_fit(quick: Shell, arguments: list[str], code: int) -> None:
     executor = [] if "--executor" in arguments else ["--executor", "processes"]
-    done = shell.run("index", "texts", *executor, *arguments)
+    done = quick.run("index", "texts", *executor, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.count("\n") == 1 and arguments[-1] in done.stderr
 
 
-def test_workers_beyond_the_cores_are_said(shell: Shell) -> None:
+def test_workers_beyond_the_cores_are_said(quick: Shell) -> None:
     """Threads would only take turns. In the environment and the file the number may be meant for another machine."""
     for number in range(3, DOCUMENTS):
-        (shell.folder / "texts" / f"{number}.txt").unlink()
+        (quick.folder / "texts" / f"{number}.txt").unlink()
     cores = machine.cores()
-    done = shell.run("index", "texts", "--workers", cores + 1)
+    done = quick.run("index", "texts", "--workers", cores + 1)
     assert done.returncode == 0
     assert f"workers is {cores + 1}: this process has {cores} core" in done.stderr and done.stderr.count("\n") == 1
-    assert shell.run("index", "texts", "--workers", cores).stderr == ""
-    shell.environment["EMBED_WORKERS"] = "1000"
+    assert quick.run("index", "texts", "--workers", cores).stderr == ""
+    quick.environment["EMBED_WORKERS"] = "1000"
     for command in (["search", "words"], ["status"], ["verify"], ["doctor"]):
-        done = shell.run(*command)
+        done = quick.run(*command)
         assert (done.returncode, done.stderr) == (0, ""), command
-    done = shell.run("index", "texts", "--executor", "processes", "--dry-run")
+    done = quick.run("index", "texts", "--executor", "processes", "--dry-run")
     assert done.returncode == 0 and f"more than {machine.most_workers()} processes" in done.stderr
 
 
-def test_settings_that_are_no_business_of_a_command_do_not_stop_it(shell: Shell) -> None:
+def test_settings_that_are_no_business_of_a_command_do_not_stop_it(quick: Shell) -> None:
     for number in range(3, DOCUMENTS):
-        (shell.folder / "texts" / f"{number}.txt").unlink()
-    assert shell.run("index", "texts").returncode == 0
-    (shell.folder / "embedmill.toml").write_text('executor = "threads"\npreset = "production"\nchunk-tokens = "no"')
+        (quick.folder / "texts" / f"{number}.txt").unlink()
+    assert quick.run("index", "texts").returncode == 0
+    (quick.folder / "embedmill.toml").write_text('executor = "threads"\npreset = "production"\nchunk-tokens = "no"')
     for command in (["search", "words"], ["status"], ["verify"]):
-        done = shell.run(*command)
+        done = quick.run(*command)
         assert (done.returncode, done.stderr) == (0, ""), command
-    assert shell.run("index", "texts").returncode == 2
+    assert quick.run("index", "texts").returncode == 2
 
 
-def test_parallel_embeddings_of_an_earlier_system(shell: Shell) -> None:
-    shell.environment["EMBEDMILL_EMBEDDING_PARALLEL_WORKERS"] = "2"
-    report = shell.json("index", "texts", "--dry-run")
+def test_parallel_embeddings_of_an_earlier_system(quick: Shell) -> None:
+    quick.environment["EMBEDMILL_EMBEDDING_PARALLEL_WORKERS"] = "2"
+    report = quick.json("index", "texts", "--dry-run")
     assert (report["executor"], report["workers"]) == ("processes", 2)
-    shell.environment["EMBEDMILL_ENABLE_PARALLEL_EMBEDDINGS"] = "no"
-    assert shell.json("index", "texts", "--dry-run")["executor"] == "threads"
+    quick.environment["EMBEDMILL_ENABLE_PARALLEL_EMBEDDINGS"] = "no"
+    assert quick.json("index", "texts", "--dry-run")["executor"] == "threads"

@@ -354,7 +354,7 @@ def test_two_pools_in_one_process() -> None:
             np.testing.assert_array_equal(left.vectors, right.vectors)
 
 
-def test_hurry_ends_a_run_that_hangs() -> None:
+def test_finish_within_ends_a_run_that_hangs() -> None:
     work = batches(21)
     with EmbedderPool(Factory("model call", "SIGSTOP"), workers=2) as pool:
         found = []

@@ -156,7 +156,7 @@ def test_an_embedder_that_takes_no_work() -> None:
         list(pool.run(many(3)))
 
 
-def test_hurry_ends_a_run_whose_batches_go_on() -> None:
+def test_finish_within_ends_a_run_whose_batches_go_on() -> None:
     found = []
     with EmbedderPool(obedient, workers=1) as pool:
         for embedded in pool.run(batch(f"SLEEP 0.05 {number}") for number in range(400)):

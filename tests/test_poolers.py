@@ -47,15 +47,25 @@ def pooler(database: str) -> Iterator[Pooler]:
         yield pooler
 
 
-@pytest.fixture
-def direct(tmp_path: Path, database: str) -> Within:
+def filled(folder: Path, url: str) -> Within:
     """A store and a filled table, made without the pooler."""
-    make(database, 30)
-    (tmp_path / "a.txt").write_text("a text about gardens\n")
-    shell = tables.shell(tmp_path, database, Within)
+    make(url, 30)
+    (folder / "a.txt").write_text("a text about gardens\n")
+    shell = tables.shell(folder, url, Within)
     assert shell.json("index", "a.txt")["documents"] == 1
     assert shell.json("ingest", "sentences", "--max-text", "21", code=3)["failed"] > 0
     return shell
+
+
+@pytest.fixture
+def direct(tmp_path: Path, database: str) -> Within:
+    return filled(tmp_path, database)
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory, shared: str) -> Within:
+    """For tests that change nothing, and make sure of that."""
+    return filled(tmp_path_factory.mktemp("unchanged"), shared)
 
 
 def through(shell: Within, pooler: Pooler) -> Within:
@@ -94,18 +104,18 @@ def test_what_only_reads_works_through_a_pooler(direct: Within, pooler: Pooler, 
 )
 @pytest.mark.parametrize("queue", ["first", "last"])
 def test_what_writes_is_refused_before_anything_is_changed(
-    direct: Within, database: str, arguments: list[str], queue: str
+    unchanged: Within, shared: str, arguments: list[str], queue: str
 ) -> None:
     schemas = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
     columns = "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attrelid > 16383 ORDER BY 1, 2"
     contents = "SELECT md5(string_agg(s::text, '' ORDER BY id)) FROM sentences s"
-    there = [ask(database, query) for query in (schemas, columns, contents)]
-    with Pooler(database, queue=queue) as pooler:
+    there = [ask(shared, query) for query in (schemas, columns, contents)]
+    with Pooler(shared, queue=queue) as pooler:
         before = found(pooler.url)
-        done = through(direct, pooler).run(*arguments)
+        done = through(unchanged, pooler).run(*arguments)
         refused(done, 1, r"pool_mode = transaction\), .*give the server's own address")
         assert found(pooler.url) == before
-    assert [ask(database, query) for query in (schemas, columns, contents)] == there
+    assert [ask(shared, query) for query in (schemas, columns, contents)] == there
 
 
 def test_a_pooler_that_has_nothing_to_lend_twice(direct: Within, database: str) -> None:
