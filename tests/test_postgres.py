@@ -17,8 +17,9 @@ import tables
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres import migrate as schema
 from embedmill.storage.postgres import urls
-from embedmill.storage.postgres.connection import connect, dial, parameters, redact_url, require_vector, translated
+from embedmill.storage.postgres.connection import connect, dial, parameters, redact_url, translated
 from embedmill.storage.postgres.copy_format import copy_buffer
+from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import Retry
 from servers import Server
 

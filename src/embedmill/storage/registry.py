@@ -125,8 +125,9 @@ def open_store(
     from embedmill.storage.rooted import rooted
 
     driver = driver_of(url)
+    backend = driver.open_store(url, write=write, create=create, schema=schema, db_timeout=db_timeout)
     _opened[url] = driver
-    return rooted(driver.open_store(url, write=write, create=create, schema=schema, db_timeout=db_timeout))
+    return rooted(backend)
 
 
 _opened: Final[dict[str, Driver]] = {}

@@ -18,9 +18,9 @@ from embedmill.storage.postgres.connection import (
     redact_url,
     require_primary,
     require_session,
-    require_vector,
     translated,
 )
+from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import Retry
 
 import psycopg  # isort: skip - after the module that says what to install

@@ -37,11 +37,11 @@ from embedmill.storage.postgres.connection import (
     connect,
     redact_url,
     require_primary,
-    require_vector,
     translate_errors,
 )
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import PostgresMetrics

@@ -11,8 +11,9 @@ from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, find_vector, redact_url
+from embedmill.storage.postgres.connection import Connection, redact_url
 from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.pgvector import find_vector
 from embedmill.storage.postgres.table.results import records, scalar
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -21,7 +20,7 @@ from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.roots import Anchor
-from embedmill.storage.scores import Ids, Score, score_of, score_rows
+from embedmill.storage.scores import score_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import rows, unseen
@@ -37,6 +36,7 @@ from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.lock import WriterLock
 from embedmill.storage.sqlite.store.matrix import DamagedMatrix
 from embedmill.storage.sqlite.store.roots import SqliteRoots
+from embedmill.storage.sqlite.store.search import hits
 
 
 def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,9 +51,6 @@ def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
 log = logging.getLogger(__name__)
 
 _PAGE = 1000  # names read at once
-
-_SCORE_TOLERANCE = 1e-4
-"""Sums of a few hundred float32 products in another order differ by some 1e-6."""
 
 
 class SqliteStore:
@@ -294,7 +291,7 @@ class SqliteStore:
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
                 documents = np.array([number for number, name in named if fits(name)], np.int64)
             try:
-                return self._hits(db, query, k, score, documents)
+                return hits(db, self._search, query, k, score, documents)
             except DamagedMatrix as error:
                 log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
                 removed = False
@@ -302,35 +299,10 @@ class SqliteStore:
                     self._search.discard()
                     removed = True
                 with suppress(DamagedMatrix):
-                    return self._hits(db, query, k, score, documents)
+                    return hits(db, self._search, query, k, score, documents)
         if removed:  # then it is not the matrix
             raise damaged(self.path, "it has vectors that are not finite: `embedmill verify` names them")
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
-
-    def _hits(self, db: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None) -> list[Hit]:
-        """The nearest chunks, whose scores are computed again from the store's own vectors.
-
-        Raises `DamagedMatrix` where the two do not agree.
-        """
-        scores = dict(self._search.nearest(db, query, k, score, documents))
-        found = list(  # all at once: a cursor left half-way by an error would outlive the snapshot
-            rows.select(
-                db,
-                """SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page
-               FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
-               WHERE c.id IN ({})""",
-                scores,
-            )
-        )
-        hits: dict[int, Hit] = {}
-        for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
-            own = float(score_rows(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
-            if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
-                raise DamagedMatrix("a score is not that of the stored vector")
-            hits[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
-        if len(hits) != len(scores):
-            raise DamagedMatrix("it has rows that the store has not")
-        return [hits[chunk] for chunk in scores]
 
     def prepare_search(self) -> None:
         """Do now what the first search would have to do before it can answer.
