@@ -5,11 +5,8 @@ All that changes about a worker happens here, one event after another: no lock g
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import os
-import selectors
 import threading
 import time
 from collections import deque
@@ -20,6 +17,7 @@ from embedmill.core import errors
 from embedmill.core.vectors import Cause
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.deadlines import Deadlines
+from embedmill.executors.processes.events import Events
 from embedmill.executors.processes.frames import Frame, Kind, ProtocolError, pack_batch, read_result
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.recovery import Attempt, Job
@@ -59,14 +57,15 @@ class Supervisor:
         `no_workers` is called once, when none can be started: with the error where that would come in this process
         too, else with None. `out_of_time` is called at the time `give_up_at`.
         """
+        self._events = Events(self._hear)
         self.group = WorkerGroup(
             factory,
             threads,
             limits,
             main=main,
             on_restart=on_restart,
-            watch=self._watch,
-            unwatch=self._unwatch,
+            watch=self._events.watch,
+            unwatch=self._events.unwatch,
         )
         self.retries = 0
         self.give_up_at = math.inf  # on the monotonic clock; set by any thread or signal handler
@@ -91,25 +90,17 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin; raises `OSError` where there is no descriptor left, `RuntimeError` where there is no thread."""
-        with contextlib.ExitStack() as opened:
-            self._selector = opened.enter_context(selectors.DefaultSelector())
-            self._wake_read, self._wake_write = os.pipe()
-            opened.callback(os.close, self._wake_read)
-            opened.callback(os.close, self._wake_write)
-            os.set_blocking(self._wake_read, False)
-            os.set_blocking(self._wake_write, False)
-            self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
-            self._opened = opened.pop_all()
+        self._events.open()
         try:
             self._thread.start()
         except RuntimeError:
-            self._opened.close()
+            self._events.close()
             raise
 
     def submit(self, job: Job) -> None:
         """Have a job done; callable from every thread."""
         self._queue.append(job)
-        self._wake()
+        self._events.wake()
 
     def unassigned(self) -> Iterator[Job]:
         """The jobs that no worker has been given; they are taken away from here."""
@@ -120,7 +111,7 @@ class Supervisor:
         """End all workers now and then the thread; from within `on_restart`, soon."""
         self._ending = True
         if self._thread.is_alive():
-            self._wake()
+            self._events.wake()
             if threading.current_thread() is not self._thread:
                 self._thread.join()
 
@@ -138,8 +129,7 @@ class Supervisor:
                 self._start_missing()
                 self._assign()
                 busy = self._suspects or self._queue or any(worker.held or not worker.ready for worker in self.group)
-                for key, _ in self._selector.select(_TICK if busy or self.group.missing() else _IDLE_TICK):
-                    key.data()
+                self._events.wait(_TICK if busy or self.group.missing() else _IDLE_TICK)
                 self._look_at_the_clock()
         except BaseException as error:  # a defect of ours must not leave the callers waiting
             log.exception("the pool's supervisor failed")
@@ -147,28 +137,7 @@ class Supervisor:
         finally:
             self._ended(sum(len(worker.held) for worker in self.group))
             self.group.end()
-            self._opened.close()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # it is awake, or has ended
-            os.write(self._wake_write, b"!")
-
-    def _woken(self) -> None:
-        os.read(self._wake_read, 4096)
-
-    def _watch(self, worker: Worker) -> None:
-        child = worker.child
-        self._selector.register(child.socket, selectors.EVENT_READ, lambda: self._hear(worker))
-        self._selector.register(child.output, selectors.EVENT_READ, lambda: self._listen(worker))
-        if child.sentinel is not None:
-            self._selector.register(child.sentinel, selectors.EVENT_READ, lambda: self._hear(worker, ended=True))
-        self._send(worker)
-
-    def _unwatch(self, worker: Worker) -> None:
-        for opened in (worker.child.socket, worker.child.output, worker.child.sentinel):
-            if opened is not None:
-                with contextlib.suppress(KeyError, ValueError):  # its output had ended before
-                    self._selector.unregister(opened)
+            self._events.close()
 
     def _start_missing(self) -> None:
         if self.group.all_retired or self._deadly > self._limits.max_deadly_texts:  # none of it must come in here
@@ -248,23 +217,14 @@ class Supervisor:
             self._pace.begun()
         worker.begin(time.monotonic())
         worker.calls += 1
-        self._send(worker, pack_batch(self._number, attempt.batch))
+        self._events.send(worker, pack_batch(self._number, attempt.batch))
         most = self._limits.max_documents_per_worker
         if most is not None and worker.calls >= most * _EARLY:
             self.group.replace(worker, "documents", at_once=worker.calls >= most)
 
-    def _send(self, worker: Worker, frame: bytes = b"") -> None:
-        worker.child.send(frame)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.child.unsent else 0)
-        self._selector.modify(worker.child.socket, events, lambda: self._hear(worker))
-
     # --- hearing ----------------------------------------------------------------------------------------
 
-    def _listen(self, worker: Worker) -> None:
-        if worker in self.group and not worker.child.listen():
-            self._selector.unregister(worker.child.output)
-
-    def _hear(self, worker: Worker, *, ended: bool = False) -> None:
+    def _hear(self, worker: Worker, ended: bool) -> None:
         if worker not in self.group:  # given up earlier in the same round
             return
         try:
@@ -280,7 +240,7 @@ class Supervisor:
         if ended or not still_open:
             self._on_death(worker)
         else:
-            self._send(worker)
+            self._events.send(worker)
 
     def _take(self, worker: Worker, frame: Frame) -> None:
         match frame.kind:

@@ -29,7 +29,7 @@ from embedmill.core.vectors import Cause
 from embedmill.engine.run import Run
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.index.documents import OpenDocuments
-from embedmill.pipelines.index.reader import Reader
+from embedmill.pipelines.index.reader import Event, Piece, Reader
 from embedmill.pipelines.index.report import progress, report
 from embedmill.pipelines.index.writer import Writer
 from embedmill.runtime.paths import both
@@ -101,25 +101,7 @@ class IncrementalIndexer:
             Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
         ):
-            documents = OpenDocuments(writer, self._embedder.fingerprint.precision)
-            run = Run(
-                self._embedder,
-                self._executor,
-                documents,
-                cache=self._cache,
-                store=self._store,
-                keep=writer.keep,
-                stopped=self._stopping.asked,
-            )
-
-            def tell() -> None:
-                seconds = time.perf_counter() - started
-                done = documents.finished, documents.finished_bytes
-                on_progress(progress(reader, run.counts, *done, self._executor, seconds))
-
-            run.embed(documents.pieces(events, tell), batch_size=self._batch_size, on_batch=tell)
-            if self._stopping.asked():
-                documents.stage_unfinished()
+            run = self._embed(reader, events, writer, started, on_progress)
         for folder in source.unlisted():
             cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
             self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
@@ -142,6 +124,35 @@ class IncrementalIndexer:
             failures=self._store.status().failures,
             interrupted=not whole,
         )
+
+    def _embed(
+        self,
+        reader: Reader,
+        events: Iterable[Sequence[Event]],
+        writer: Writer,
+        started: float,
+        on_progress: Callable[[Progress], None],
+    ) -> Run[Piece]:
+        """Take what was read through the model to the writer."""
+        documents = OpenDocuments(writer, self._embedder.fingerprint.precision)
+        run = Run(
+            self._embedder,
+            self._executor,
+            documents,
+            cache=self._cache,
+            store=self._store,
+            keep=writer.keep,
+            stopped=self._stopping.asked,
+        )
+
+        def tell() -> None:
+            done = documents.finished, documents.finished_bytes
+            on_progress(progress(reader, run.counts, *done, self._executor, time.perf_counter() - started))
+
+        run.embed(documents.pieces(events, tell), batch_size=self._batch_size, on_batch=tell)
+        if self._stopping.asked():
+            documents.stage_unfinished()
+        return run
 
     def _keep_deselected(self, source: Source) -> int:
         """Count as seen what is left out by an option alone; how many documents that are. A stop ends it."""
