@@ -88,3 +88,22 @@ def test_draining_waits_for_what_is_being_worked_on() -> None:
     queue.done()
     drained.wait()
     draining.join()
+
+
+def test_what_goes_together_is_taken_together() -> None:
+    queue: Channel[int] = Channel(10)
+    for number in (2, 4, 6, 1, 8):
+        queue.put(number)
+    even = lambda first, second: first % 2 == second % 2 == 0  # noqa: E731
+    assert [queue.get_together(2, even) for _ in range(4)] == [[2, 4], [6], [1], [8]]
+    queue.done(5)
+    queue.drain()
+
+
+def test_an_error_at_the_end_comes_after_what_waits() -> None:
+    queue: Channel[int] = Channel(2)
+    queue.put(1)
+    queue.end(ValueError("broken"))
+    assert queue.get() == 1
+    with pytest.raises(ValueError, match="broken"):
+        queue.get()

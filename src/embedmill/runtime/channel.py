@@ -1,10 +1,11 @@
-"""Queues between the stages of a run, each with a bound."""
+"""What the stages of a run, each in threads of its own, hand to one another."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
         self._ended = False
         self._error: BaseException | None = None
+        self._last: BaseException | None = None  # comes after what waits
         self._untaken = 0
         self.waited_to_put = 0.0  # seconds
         self.waited_to_get = 0.0  # seconds, of all threads together
@@ -45,21 +47,27 @@ class Channel(Generic[T]):
 
     def get(self) -> T:
         """Take the next; waits while there is none. Raises the other side's error, and `Closed` at the end."""
+        return self.get_together(1, lambda first, second: False)[0]
+
+    def get_together(self, most: int, together: Callable[[T, T], bool]) -> list[T]:
+        """Take the next, and of those that wait behind it, up to `most` in all, such as go `together`."""
         started = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._ended)
             self.waited_to_get += time.perf_counter() - started
             self._raise()
             if not self._items:
-                raise Closed
-            item = self._items.popleft()
+                raise self._last or Closed
+            taken = [self._items.popleft()]
+            while self._items and len(taken) < most and together(taken[-1], self._items[0]):
+                taken.append(self._items.popleft())
             self._changed.notify_all()
-            return item
+            return taken
 
-    def done(self) -> None:
+    def done(self, items: int = 1) -> None:
         """What was taken last has been worked on (for `drain`)."""
         with self._changed:
-            self._untaken -= 1
+            self._untaken -= items
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -74,9 +82,10 @@ class Channel(Generic[T]):
             self._bound = bound
             self._changed.notify_all()
 
-    def end(self) -> None:
-        """No more is put; what waits may still be taken."""
+    def end(self, error: BaseException | None = None) -> None:
+        """No more is put; what waits may still be taken, and then the error is raised."""
         with self._changed:
+            self._last = error
             self._ended = True
             self._changed.notify_all()
 

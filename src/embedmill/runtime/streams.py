@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
+
+from embedmill.runtime.channel import Channel, Closed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,40 +57,30 @@ def prefetch(items: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
     An exception in `items` comes out where its item would have. On leaving, the thread is told to end and has
     ended; an item that it is working on is finished first.
     """
-    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
+    ready: Channel[T] = Channel(depth)
     process = os.getpid()
-    leaving = threading.Event()
-
-    def hand_over(item: tuple[T] | BaseException | None) -> bool:
-        while not leaving.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def fetch() -> None:
         try:
             for item in items:
-                if not hand_over((item,)):
-                    return
+                ready.put(item)
+            ready.end()
+        except Closed:  # nobody asks any more
+            pass
         except BaseException as error:  # carried to the thread that asked for the items
-            hand_over(error)
-        else:
-            hand_over(None)
+            ready.end(error)
 
     def taken() -> Iterator[T]:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item[0]
-            check_process(process)
+        with suppress(Closed):
+            while True:
+                yield ready.get()
+                check_process(process)
 
     thread = threading.Thread(target=fetch, name="embedmill-fetch", daemon=True)
     thread.start()
     try:
         yield taken()
     finally:
-        leaving.set()
-        thread.join()
+        if os.getpid() == process:  # a fork has neither the thread nor, maybe, the channel's lock
+            ready.fail(Closed())
+            thread.join()

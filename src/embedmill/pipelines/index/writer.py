@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,7 @@ from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
+from embedmill.runtime.channel import Channel, Closed
 
 _WAITING = 32
 """Pieces of work that may wait; with at most `STAGE_AT` records each some 30 MB at 384 dimensions."""
@@ -37,10 +37,7 @@ class Writer:
         self._store = store
         self._cache = cache
         self._fingerprint = fingerprint
-        self._waiting: deque[_Work] = deque()
-        self._leaving = False
-        self._changed = threading.Condition()
-        self._error: BaseException | None = None
+        self._work: Channel[_Work] = Channel(_WAITING)
         self._thread = threading.Thread(target=self._write, name="embedmill-write", daemon=True)
         self.seconds = 0.0
 
@@ -51,60 +48,39 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._leaving = True
-            self._changed.notify_all()
+        self._work.end()
         self._thread.join()
-        if self._error is not None and error is None:
-            raise self._error
+        if error is None:
+            self._work.drain()
 
     def replace(self, replacement: Replacement) -> None:
         """Store a whole document."""
-        self._put(replacement)
+        self._work.put(replacement)
 
     def stage(self, document: str, records: Sequence[Record]) -> None:
         """Store part of a large document, unseen until it is whole."""
-        self._put(lambda: self._store.stage(document, records, self._fingerprint.precision))
+        self._work.put(lambda: self._store.stage(document, records, self._fingerprint.precision))
 
     def listed(self, ids: Sequence[str], touched: Sequence[DocumentState]) -> None:
         """Note documents that exist, and new times of unchanged ones."""
-        self._put(lambda: self._store.mark_seen(ids))
+        self._work.put(lambda: self._store.mark_seen(ids))
         if touched:
-            self._put(lambda: self._store.update_stats(touched))
+            self._work.put(lambda: self._store.update_stats(touched))
 
     def fail(self, failure: Failure) -> None:
         """Note a document that could not be read."""
-        self._put(lambda: self._store.fail(failure.document, [failure]))
+        self._work.put(lambda: self._store.fail(failure.document, [failure]))
 
     def keep(self, vectors: Mapping[bytes, Vector]) -> None:
         """Put vectors into the cache."""
         cache = self._cache
         if cache is not None and vectors:
-            self._put(lambda: cache.put_many(vectors, self._fingerprint))
-
-    def _put(self, work: _Work) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < _WAITING or self._error is not None)
-            if self._error is not None:
-                raise self._error
-            self._waiting.append(work)
-            self._changed.notify_all()
-
-    def _take(self) -> list[_Work]:
-        """What to write next: documents that wait in a row, or one other piece of work; [] at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._leaving)
-            taken: list[_Work] = []
-            while self._waiting and len(taken) < _TOGETHER:
-                if taken and not (isinstance(taken[-1], Replacement) and isinstance(self._waiting[0], Replacement)):
-                    break
-                taken.append(self._waiting.popleft())
-            self._changed.notify_all()
-            return taken
+            self._work.put(lambda: cache.put_many(vectors, self._fingerprint))
 
     def _write(self) -> None:
         try:
-            while taken := self._take():
+            while True:
+                taken = self._work.get_together(_TOGETHER, _both_documents)
                 started = time.perf_counter()
                 documents = [work for work in taken if isinstance(work, Replacement)]
                 if documents:
@@ -113,7 +89,13 @@ class Writer:
                     if not isinstance(work, Replacement):
                         work()
                 self.seconds += time.perf_counter() - started
+                self._work.done(len(taken))
+        except Closed:
+            pass
         except BaseException as error:  # handed to the thread that gives the work
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._work.fail(error)
+
+
+def _both_documents(first: _Work, second: _Work) -> bool:
+    """Whether two pieces of work share a transaction."""
+    return isinstance(first, Replacement) and isinstance(second, Replacement)
