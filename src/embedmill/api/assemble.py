@@ -20,11 +20,12 @@ from embedmill.storage.registry import open_store, open_table
 
 if TYPE_CHECKING:
     from embedmill.chunking.options import Chunking
+    from embedmill.core.documents import StoreStatus
     from embedmill.core.interfaces.cache import VectorCache
     from embedmill.core.interfaces.executor import Executor
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
-    from embedmill.core.reports import Progress, StoreStatus
+    from embedmill.core.reports import Progress
     from embedmill.core.rows import Noted
     from embedmill.executors.pace import Pace
 

@@ -28,9 +28,9 @@ from embedmill.api.settings import (
     check_options,
     known_settings,
 )
-from embedmill.core.documents import Entry
+from embedmill.core.documents import Entry, StoreStatus
 from embedmill.core.interfaces.store import Store
-from embedmill.core.reports import Report, StoreStatus
+from embedmill.core.reports import Report
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.runtime.paths import file_path
 from embedmill.sources.files.source import FileSource

@@ -16,9 +16,9 @@ import numpy as np
 from embedmill.api.assemble import open_chosen_table
 from embedmill.api.embedders import native_precision
 from embedmill.api.settings import Settings
-from embedmill.core.documents import StoredChunk
+from embedmill.core.documents import StoredChunk, StoreStatus
 from embedmill.core.errors import EmbedmillError, ModelUnusable
-from embedmill.core.reports import StoreStatus, TableStatus
+from embedmill.core.reports import TableStatus
 from embedmill.core.rows import shown
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list

@@ -1,4 +1,4 @@
-"""Documents and their chunks: frozen values that the stages hand to one another."""
+"""Documents, their chunks, and what a store holds of them: frozen values that the stages hand to one another."""
 
 from __future__ import annotations
 
@@ -170,3 +170,19 @@ class GivenPath:
 
     path: str  # its id; of a folder ending in "/"
     options: Mapping[str, Any]  # the settings by which it was taken
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What a store holds."""
+
+    documents: int
+    chunks: int
+    failures: int
+    model: str | None  # the name the space was first written under; None for an empty store
+    space: str | None
+    precision: tuple[str, ...]  # every precision that vectors in the store were computed with
+    dimension: int | None
+    bytes: int  # on disk, with the search matrix
+    document_prompt: str | None = None  # put before each document; None where that is not known, as of an empty store
+    query_prompt: str | None = None  # put before each query

@@ -10,22 +10,6 @@ from embedmill.core.rows import Counts
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatus:
-    """What a store holds."""
-
-    documents: int
-    chunks: int
-    failures: int
-    model: str | None  # the name the space was first written under; None for an empty store
-    space: str | None
-    precision: tuple[str, ...]  # every precision that vectors in the store were computed with
-    dimension: int | None
-    bytes: int  # on disk, with the search matrix
-    document_prompt: str | None = None  # put before each document; None where that is not known, as of an empty store
-    query_prompt: str | None = None  # put before each query
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run has come."""
 

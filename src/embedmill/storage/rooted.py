@@ -20,10 +20,10 @@ from embedmill.core.documents import (
     Replacement,
     RootStatus,
     StoredChunk,
+    StoreStatus,
 )
 from embedmill.core.errors import StoreError
 from embedmill.core.interfaces.store import Store, StoredDocuments
-from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import as_folder

@@ -17,8 +17,7 @@ from embedmill.core.errors import UsageError
 from embedmill.runtime.paths import quote_path
 
 if TYPE_CHECKING:
-    from embedmill.core.documents import Failure, RootStatus
-    from embedmill.core.reports import StoreStatus
+    from embedmill.core.documents import Failure, RootStatus, StoreStatus
     from embedmill.core.rows import RowFailure
 
 

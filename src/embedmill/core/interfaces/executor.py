@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
+
+if TYPE_CHECKING:
+    from embedmill.core.reports import WorkerStats
 
 
 class Executor(Protocol):

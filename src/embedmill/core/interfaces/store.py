@@ -14,8 +14,8 @@ from embedmill.core.documents import (
     Replacement,
     RootStatus,
     StoredChunk,
+    StoreStatus,
 )
-from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 

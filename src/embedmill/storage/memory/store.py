@@ -9,9 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk
+from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
-from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.storage.integrity import Held, check_binding, check_chunks

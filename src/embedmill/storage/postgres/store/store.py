@@ -9,9 +9,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk
+from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError
-from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA

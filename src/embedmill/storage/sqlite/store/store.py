@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk
+from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError, StoreNotFound
-from embedmill.core.reports import StoreStatus
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.roots import Anchor
