@@ -3,163 +3,48 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from embedmill.core.errors import RowsRefused, StoreError, UsageError
-from embedmill.core.reports import TableStatus
-from embedmill.core.rows import (
-    DIGEST_SIZE,
-    EMPTY_TEXT,
-    Counts,
-    Filled,
-    IndexOptions,
-    Key,
-    Noted,
-    Row,
-    RowFailure,
-    Stored,
-    too_long,
-)
+from embedmill.core.errors import RowsRefused, StoreError
+from embedmill.core.rows import DIGEST_SIZE, Filled, Key, Row, too_long
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
-from embedmill.runtime.closing import Closing
-from embedmill.storage import columns as naming
-from embedmill.storage.catalog import CatalogEntry
-from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
+from embedmill.storage.postgres import blocking
 from embedmill.storage.postgres import migrate as schemas
-from embedmill.storage.postgres.connection import (
-    Connection,
-    connect,
-    redact_url,
-    require_primary,
-    translate_errors,
-)
+from embedmill.storage.postgres.connection import Connection, require_primary
 from embedmill.storage.postgres.copy_format import copy_buffer
-from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.pgvector import require_vector
-from embedmill.storage.postgres.table.catalog import Catalog
-from embedmill.storage.postgres.table.index import VectorIndex
-from embedmill.storage.postgres.table.metrics import PostgresMetrics
-from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.outstanding import Outstanding
 from embedmill.storage.postgres.table.privileges import check_rights
-from embedmill.storage.postgres.table.results import records, scalar, scalars
+from embedmill.storage.postgres.table.reader import PostgresTableReader
+from embedmill.storage.postgres.table.results import scalar, scalars
 from embedmill.storage.postgres.table.row_errors import as_refusal
-from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
-from embedmill.storage.postgres.table.statements import Statements, alone
-from embedmill.storage.postgres.table.table_spec import (
-    check_dimension,
-    check_unchanged,
-    create_column,
-    find,
-    has_triggers,
-)
+from embedmill.storage.postgres.table.statements import alone
+from embedmill.storage.postgres.table.table_spec import check_dimension, check_unchanged, create_column, has_triggers
 from embedmill.storage.stale import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip
 from psycopg.rows import args_row  # isort: skip
 
-
 log = logging.getLogger(__name__)
 
 
-class PostgresTable(Closing):
+class PostgresTable(PostgresTableReader):
     """A `Table` in PostgreSQL.
 
     A run is a number and an advisory lock, held by the connection that claims rows. What a run has claimed is its own
     until that connection ends, however it ends. Nothing of the user's is locked meanwhile.
-
-    Every method tries again for `db_timeout` seconds what fails for reasons that pass, and then raises `StoreError`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        id: Sequence[str] = (),  # noqa: A002 - as the option
-        text: str | None = None,
-        vector: str | None = None,
-        create: bool = False,
-        halfvec: bool = False,
-        schema: str = DEFAULT_SCHEMA,
-        longest: int,
-        db_timeout: float = DB_TIMEOUT,
-        index: IndexOptions | None = None,
-        metrics_only: bool = False,
-    ) -> None:
-        """Find the table; changes nothing yet. Texts of more than `longest` characters are not read."""
-        self._index_options = index or IndexOptions()
-        self._dsn = url
-        self._longest = longest
-        self._catalog = Catalog(schemas.check_name(schema))
-        self._entry: CatalogEntry | None = None
-        self._dimension = 0  # of the vectors, once the run has begun
-        self._triggers = False  # a change of the table may set off others
-        self._noting = threading.Lock()
-        self._locked: set[int] = set()  # marks of rows that were left as they were, since others have locked them
-        self._outstanding: set[int] = set()  # marks that are claimed, and neither written nor failed yet
-        self._parameters: dict[str, Any] = {
-            "overwrite": False,
-            "redone_from": 0,
-            "again": False,
-            "empty": EMPTY_TEXT,
-        }
-        self._session = TableSession(
-            url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
-        )
-        try:
-            self.spec = self._session.read(
-                lambda connection: find(
-                    connection,
-                    url,
-                    name,
-                    noted=lambda spec: self._catalog.find(connection, url, spec),
-                    keys=id,
-                    text=text,
-                    vector=vector,
-                    create=create,
-                    halfvec=halfvec,
-                    needs_vector=not metrics_only,
-                )
-            )
-            if self._catalog.owns(self.spec):
-                raise UsageError(f"{self.spec.title} is a table of embedmill's own: give one of yours")
-        except BaseException:
-            self._session.close()
-            raise
-        self._use_marks(self._catalog.marks(0))
-
-    @property
-    def url(self) -> str:
-        """The database, without the password."""
-        return redact_url(self._dsn)
-
-    @property
-    def name(self) -> str:
-        """``schema.table``."""
-        return self.spec.title
-
-    @property
-    def columns(self) -> tuple[str, str]:
-        """The columns that are read and filled."""
-        return self.spec.text, self.spec.vector
-
-    # Beginning
-
-    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
-        """Raise what `bind` would raise for vectors of this space; changes nothing."""
-        check_dimension(self.spec, fingerprint.space.dimension, model)
-        self._index.check(fingerprint.space.dimension)
-        known = self._known()
-        if known is not None and not overwrite:
-            self._session.read(lambda connection: self._catalog.check(connection, self.spec, known, fingerprint, model))
+    _dimension = 0  # of the vectors, once the run has begun
+    _triggers = False  # a change of the table may set off others
+    _outstanding: Outstanding  # the rows of the run
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -168,6 +53,7 @@ class PostgresTable(Closing):
         `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
         self._session.require_own()
+        self._outstanding = Outstanding()
         dimension = self._dimension = fingerprint.space.dimension
         check_dimension(self.spec, dimension, model)
         self._index.check(dimension)
@@ -226,8 +112,7 @@ class PostgresTable(Closing):
                 return cursor.fetchall()
 
         claimed = self._session.read(work, self._give_back, needless=True)
-        with self._noting:
-            self._outstanding.update(row.tracking_id for row in claimed)
+        self._outstanding.add(row.tracking_id for row in claimed)
         if not claimed:
             self._session.read(lambda connection: check_unchanged(connection, self.spec))
         return claimed
@@ -240,77 +125,13 @@ class PostgresTable(Closing):
 
     def _give_back(self) -> None:
         """After a claim whose answer is lost: what was claimed unknown to us is anybody's again."""
-        with self._noting:
-            values = self._parameters | {"kept": list(self._outstanding)}
+        values = self._parameters | {"kept": self._outstanding.all()}
         self._session.read(lambda connection: connection.execute(self._statements.give_back, values))
 
     def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         query = self._statements.claimed_by_others
         return int(self._session.read(lambda db: scalar(db, query, self._parameters), needless=True))
-
-    def counts(self) -> Counts:
-        """How the table stood when the run began, or stands where none has; reads all of it."""
-        if self._known() is None:
-            (counts,) = self._session.read_detached(
-                lambda db: records(db, _bare_counts, self._statements.count_rows, {})
-            )
-        else:
-            (counts,) = self._session.read_detached(
-                lambda db: records(db, Counts, self._statements.counts, self._parameters)
-            )
-        return counts
-
-    def noted(self) -> Noted:
-        """What earlier runs have noted of its vectors."""
-        known = self._known()
-        return known.noted() if known else Noted()
-
-    def status(self) -> TableStatus:
-        """What is known of the table; reads all of it."""
-        noted, counts = self.noted(), self.counts()
-        indexes = self._session.read(self._index.existing)
-        return TableStatus(
-            store=self.url,
-            table=self.spec.title,
-            text=self.spec.text,
-            vector=self.spec.vector,
-            counts=counts,
-            model=noted.model,
-            space=noted.space,
-            dimension=self.spec.dimension,
-            index=", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid),
-            document_prompt=noted.document_prompt,
-            query_prompt=noted.query_prompt,
-        )
-
-    def sample(self, limit: int) -> list[str]:
-        """Its first texts, in the order of their keys."""
-        query = self._statements.sample
-        contents = self._session.read(lambda db: scalars(db, query, {"limit": limit}))
-        return [text for content in contents if (text := decoded(content)) is not None]
-
-    def sample_stored(self, limit: int) -> list[Stored]:
-        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
-        if self._known() is None:
-            return []
-        values = self._parameters | {"limit": limit, "longest": self._longest}
-        query = self._statements.sample_stored
-        found = self._session.read_detached(lambda db: records(db, _stored, query, values))
-        return [row for row in found if row is not None]
-
-    def _known(self) -> CatalogEntry | None:
-        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._entry is None and self.spec.vector and not self.spec.missing:
-            self._session.read(self._look_up)
-        return self._entry
-
-    def _look_up(self, connection: Connection) -> None:
-        found = self._entry = self._catalog.find(connection, self._dsn, self.spec)
-        if found is not None:
-            self._use_marks(self._catalog.marks_of(connection, self.spec, found))
-            lock = self._catalog.lock(connection)
-            self._parameters |= {"space": found.space, "run": 0, "lock": lock}
 
     # Writing: from several threads
 
@@ -360,8 +181,7 @@ class PostgresTable(Closing):
             values = self._parameters | {"ids": marks}
             query = self._statements.count_rewritten
             changed += int(self._session.write(lambda db: scalar(db, query, values)))
-        with self._noting:
-            self._outstanding.difference_update(mark for mark in marks if mark not in self._locked)
+        self._outstanding.settle(marks)
         return changed
 
     def _release(self, marks: Sequence[int], *, skipped: bool) -> int:
@@ -390,8 +210,7 @@ class PostgresTable(Closing):
         if given_up:
             releasing = values | {"ids": list(given_up)}
             self._session.write(lambda connection: connection.execute(self._statements.release, releasing))
-        with self._noting:
-            self._locked |= locked
+        self._outstanding.leave(locked)
         return len(given_up)
 
     def take_locked(self, rows: Sequence[Row]) -> set[int]:
@@ -399,10 +218,7 @@ class PostgresTable(Closing):
 
         They are still this run's, and may be given again.
         """
-        with self._noting:
-            locked = self._locked.intersection(row.tracking_id for row in rows)
-            self._locked -= locked
-        return locked
+        return self._outstanding.take_left(row.tracking_id for row in rows)
 
     def lockers(self, *, runs: bool = False) -> str:
         """Who holds locks on the table, or which other `runs` are at work, for people; "" for nobody."""
@@ -426,9 +242,8 @@ class PostgresTable(Closing):
 
         kept, locked = self._session.write(work)
         warn_of_kept(self.name, kept)
-        with self._noting:
-            self._locked |= locked
-            self._outstanding.difference_update(row.tracking_id for row, _ in failures if row.tracking_id not in locked)
+        self._outstanding.leave(locked)
+        self._outstanding.settle(values["marks"])
 
     def _locked_among(self, connection: Connection, marks: Sequence[int]) -> set[int]:
         """Rows among these that have a vector to be taken, and that others have locked; the others are ours now."""
@@ -483,10 +298,6 @@ class PostgresTable(Closing):
             )
         return removed
 
-    @property
-    def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.spec, self._index_options, self._session.retry)
-
     def build_index(self, show: Callable[[str, float | None], None], stopped: Callable[[], bool]) -> str:
         """Build the index that was asked for; what became of it, in a few words, "" for nothing.
 
@@ -500,57 +311,3 @@ class PostgresTable(Closing):
         entry = self._entry
         if entry is not None:
             self._session.read(lambda connection: self._catalog.mark_complete(connection, entry.id))
-
-    @property
-    def first_fill(self) -> bool:
-        """Whether no run had come to its end before this one."""
-        return self._entry is None or not self._entry.filled
-
-    # What is known
-
-    def failures(self) -> Iterator[RowFailure]:
-        """The rows that have failed, in the order of their keys."""
-        if self._known() is None:
-            return
-        query = self._statements.failures
-        with (
-            connect(self._dsn) as connection,
-            translate_errors(self._dsn),
-            connection.transaction(),
-            connection.cursor(
-                "embedmill_failures", row_factory=args_row(_failure)
-            ) as cursor,  # of the server: may be many
-        ):
-            cursor.execute(query, {})
-            yield from cursor
-
-    def finish_within(self, seconds: float) -> None:
-        """From now on no answer is waited for longer than this; what need not be done now is not."""
-        self._session.retry.finish_within(seconds)
-
-    def close(self) -> None:
-        """End the run: what it holds is given back. May be called twice."""
-        self._session.close()
-
-    def _use_marks(self, marks: sql.Composable) -> None:
-        metrics = Name(self.spec.schema, naming.metrics_name(self.spec.name))
-        tables = [self.spec.table, sql.Identifier(self.spec.schema, naming.metrics_name(self.spec.name))]
-        self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
-        names = (self.spec, marks, metrics)
-        self._statements = Statements(*names)
-        before = self._entry.before if self._entry else None
-        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
-
-
-def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:
-    """Of a table of which nothing is known."""
-    return Counts(rows, rows - filled, without_text, filled, 0)
-
-
-def _stored(content: str | bytes | None, vector: list[float], *key: str) -> Stored | None:
-    text = decoded(content)
-    return None if text is None else Stored(key, text, np.array(vector, np.float32))
-
-
-def _failure(cause: str, message: str, attempts: int, *key: str) -> RowFailure:
-    return RowFailure(key, Cause(cause, message), attempts)

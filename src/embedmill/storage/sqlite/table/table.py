@@ -8,29 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Final
 
-from embedmill.core.errors import RowsRefused, StoreError, UsageError
-from embedmill.core.reports import TableStatus
-from embedmill.core.rows import EMPTY_TEXT, Counts, Filled, IndexOptions, Key, Noted, Row, RowFailure, Stored, shown
+from embedmill.core.errors import RowsRefused, StoreError
+from embedmill.core.rows import Filled, Key, Row
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
-from embedmill.runtime.closing import Closing
-from embedmill.storage import columns as naming
-from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.connection import code
-from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.table import catalog, runs, vectors
-from embedmill.storage.sqlite.table.carrying import CARRIED, carry
-from embedmill.storage.sqlite.table.contents import digest, is_text, print_of, unfit
-from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
+from embedmill.storage.sqlite.table.contents import digest, print_of, unfit
+from embedmill.storage.sqlite.table.database import PAGE, key_of, named
 from embedmill.storage.sqlite.table.identity import Schema, version
 from embedmill.storage.sqlite.table.identity import marks as marks_of
-from embedmill.storage.sqlite.table.metrics import SqliteMetrics
-from embedmill.storage.sqlite.table.metrics_statements import MetricsStatements
+from embedmill.storage.sqlite.table.reader import SqliteTableReader
 from embedmill.storage.sqlite.table.sql_parts import bound
-from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
-from embedmill.storage.sqlite.table.table_spec import column_names, find, folded, has_triggers
+from embedmill.storage.sqlite.table.statements import Standing
+from embedmill.storage.sqlite.table.table_spec import column_names, folded, has_triggers
 from embedmill.storage.stale import warn_of_kept
 
 log = logging.getLogger(__name__)
@@ -39,95 +32,19 @@ _REFUSED: Final = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 """Errors that one row may cause for all of its batch: constraints and triggers, types, sizes."""
 
 
-# Asked for each row: looked up in their class, as Python before 3.12 does it, they would take three times as long.
-_WITHOUT_TEXT, _UNMANAGED, _HELD, _FAILED, _DUE, _WRITTEN, _ = RowState
-
 _KEPT_OUT: Final = "a trigger of the table keeps the vector out: let it be written"
 
 
-class SqliteTable(Closing):
+class SqliteTable(SqliteTableReader):
     """A `Table` in an SQLite file.
 
     A run is a number and a locked file beside the database. What a run has claimed is its own until the kernel lets go
     of that lock. All reads and transactions are short, so that the application can write meanwhile; its journal mode is
     left as it is.
-
-    Every method waits up to `db_timeout` seconds for a lock that others hold, and then raises `StoreBusy`; it raises
-    `StoreError` where the file cannot be read or written.
     """
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        id: Sequence[str] = (),  # noqa: A002 - as the option
-        text: str | None = None,
-        vector: str | None = None,
-        create: bool = False,
-        halfvec: bool = False,
-        schema: str = "",  # there are none here
-        longest: int,
-        db_timeout: float,
-        index: IndexOptions | None = None,
-        metrics_only: bool = False,
-    ) -> None:
-        """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
-        if halfvec:
-            raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
-        _check_index(index or IndexOptions())
-        self._longest = longest
-        self._entry: CatalogEntry | None = None
-        self._run: runs.RunFile | None = None
-        self._parameters: dict[str, Any] = {"run": 0, "space": None}
-        self._schema = Schema(0, {})  # as it was last seen
-        self._overwrite = self._again = False
-        self._redone_from = catalog.NO_RUN  # the first run of the overwriting that this one is part of
-        self._database = Database(path_of(url), db_timeout)
-        try:
-            with self._database.reading() as db:
-                self.spec = find(
-                    db,
-                    self.url,
-                    name,
-                    noted=lambda spec: catalog.find(db, self._database.path, spec),
-                    keys=id,
-                    text=text,
-                    vector=vector,
-                    create=create,
-                    needs_vector=not metrics_only,
-                )
-        except BaseException:
-            self._database.close()
-            raise
-        self._use_marks(marks_of(0))
-
-    @property
-    def url(self) -> str:
-        """``sqlite:PATH``."""
-        return self._database.url
-
-    @property
-    def name(self) -> str:
-        """The table, as the database spells it, in quotes where it needs them."""
-        return self.spec.title
-
-    @property
-    def columns(self) -> tuple[str, str]:
-        """The columns that are read and filled."""
-        return self.spec.text, self.spec.vector
-
-    # Beginning
-
-    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
-        """Raise what `bind` would raise for vectors of this space; changes nothing."""
-        vectors.check_declared(self.spec, fingerprint.space.dimension, model)
-        if not overwrite:
-            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
-            known = self._known()
-            if known is not None:
-                with self._database.reading() as db:
-                    catalog.check(db, self.spec, known, self._statements.marks, fingerprint, model)
+    _run: runs.RunFile | None = None
+    _schema = Schema(0, {})  # as it was last seen
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -183,15 +100,6 @@ class SqliteTable(Closing):
         rows = chain.from_iterable(self._standings(after, limit))
         return list(islice(filter(self._is_due, rows), limit))
 
-    def _is_due(self, row: Standing) -> bool:
-        state = row.state
-        if state == _WRITTEN:
-            return digest(row.content) != row.hash or row.run < self._redone_from
-        if state == _FAILED:
-            tried = row.run == self._parameters["run"]
-            return (self._again and not tried) or digest(row.content) != row.hash
-        return state == _DUE or (state == _UNMANAGED and self._overwrite)
-
     def _claim(self, seen: Sequence[Standing]) -> list[Row]:
         """Those of the rows that no other run has claimed since they were seen."""
         rows: list[Row] = []
@@ -212,93 +120,12 @@ class SqliteTable(Closing):
                     rows.append(Row(mark, key, "" if cause else content, cause))
         return rows
 
-    def _dead(self) -> list[int]:
-        """The runs that have held rows when they died: these are anybody's. Who is dead remains so."""
-        table = self._entry.id if self._entry else 0
-        holders = [number for (number,) in self._database.fetch(self._statements.holders, self._parameters)]
-        return [number for number in holders if not runs.lives(self._database.path, table, number)]
-
     def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         dead = self._dead()
         ((held,),) = self._database.fetch(self._statements.claimed_by_others(dead), self._parameters)
         left = self._database.fetch(self._statements.left_behind(dead), self._parameters | {"limit": PAGE})
         return int(held) + sum(map(self._is_due, named(Standing, left)))
-
-    def counts(self) -> Counts:
-        """How the table stood when the run began, or stands where none has; reads all of it."""
-        rows = left = without = foreign = failures = empty = 0
-        this_run = self._parameters["run"]
-        for page in self._standings(None, PAGE):
-            for row in page:
-                state = row.state
-                if state == _WITHOUT_TEXT:
-                    without += 1
-                    continue
-                rows += 1
-                # What this run has done already counts as left: so it was when the run began.
-                if state == _HELD or row.run == this_run or self._is_due(row):
-                    left += 1
-                elif state == _UNMANAGED:
-                    foreign += 1
-                elif state == _FAILED:
-                    failures += 1
-                    empty += row.cause == EMPTY_TEXT
-        return Counts(rows, left, without, foreign, failures, empty)
-
-    def noted(self) -> Noted:
-        """What earlier runs have noted of its vectors."""
-        known = self._known()
-        return known.noted() if known else Noted()
-
-    def status(self) -> TableStatus:
-        """What is known of the table; reads all of it."""
-        noted, (kind, size) = self.noted(), vectors.first(self._database, self._statements)
-        return TableStatus(
-            store=self.url,
-            table=self.name,
-            text=self.spec.text,
-            vector=self.spec.vector,
-            counts=self.counts(),
-            model=noted.model,
-            space=noted.space,
-            dimension=self.spec.dimension or (size // 4 if kind == "blob" else None),
-            index="",
-            document_prompt=noted.document_prompt,
-            query_prompt=noted.query_prompt,
-        )
-
-    def sample(self, limit: int) -> list[str]:
-        """Its first texts, in the order of their keys."""
-        found = self._database.fetch(self._statements.sample, {"limit": limit})
-        return [text for (text,) in found if is_text(text)]
-
-    def sample_stored(self, limit: int) -> list[Stored]:
-        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
-        if self._known() is None:
-            return []
-        found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
-        stored = [
-            Stored(key_of(row), row.content, vectors.decode(row.vector))
-            for row in named(StoredRow, found)
-            if digest(row.content) == row.hash
-            and is_text(row.content)
-            and len(row.content) <= self._longest
-            and len(row.vector) % 4 == 0
-        ]
-        return stored[:limit]
-
-    def _known(self) -> CatalogEntry | None:
-        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
-        if self._entry is None and self.spec.vector and not self.spec.missing:
-            with self._database.reading() as db:
-                found = self._entry = catalog.find(db, self._database.path, self.spec)
-            if found is not None:
-                if not found.fits:
-                    carry(self._database, self.spec, found)
-                self._use_marks(marks_of(found.id) if found.fits else CARRIED)
-                self._parameters["space"] = found.space
-        return self._entry
 
     # Writing: from several threads
 
@@ -369,8 +196,6 @@ class SqliteTable(Closing):
                 kept.append(error)
         return kept
 
-    # The end
-
     def take_locked(self, rows: Sequence[Row]) -> set[int]:
         """None: a lock is one of the whole database, and waited for."""
         return set()
@@ -378,6 +203,8 @@ class SqliteTable(Closing):
     def lockers(self, *, runs: bool = False) -> str:
         """Nobody who is known."""
         return ""
+
+    # The end
 
     def prune(self) -> int:
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
@@ -408,33 +235,12 @@ class SqliteTable(Closing):
                 catalog.mark_complete(db, self._entry.id)
                 catalog.note_schema(db, self._entry.id)
 
-    @property
-    def first_fill(self) -> bool:
-        """Whether no run had come to its end before this one."""
-        return self._entry is None or not self._entry.filled
-
-    # What is known
-
-    def failures(self) -> Iterator[RowFailure]:
-        """The rows that have failed, in the order of their keys."""
-        if self._known() is None:
-            return
-        for page in self._database.pages(self._statements.failures, None, FailureRow):
-            for row in page:
-                yield RowFailure(shown(key_of(row)), Cause(row.cause, row.message), row.attempts)
-
-    def finish_within(self, seconds: float) -> None:
-        """From now on locks of others are waited for no longer than this; what need not be done now is not."""
-        self._database.finish_within(seconds)
-
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
         if self._run is not None:
             self._run.end()
             self._run = None
-        self._database.close()
-
-    # SqlParts
+        super().close()
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -452,34 +258,3 @@ class SqliteTable(Closing):
                     f"{self.name} was renamed or made anew, or its database vacuumed, while it was filled: run again"
                 )
             self._schema = schema
-
-    def _use_marks(self, marks: str) -> None:
-        names = (self.spec, marks, naming.metrics_name(self.spec.name))
-        self._statements = Statements(*names)
-        before = self._entry.before if self._entry else None
-        self.metrics = SqliteMetrics(self._database, MetricsStatements(*names), before and before[1])
-
-    def _standings(self, after: Key | None, first: int) -> Iterator[list[Standing]]:
-        """How the rows behind a key stand (see `embedmill.storage.sqlite.table.statements.Statements.standings`)."""
-        statement = self._statements.bare_standings
-        if self._known():
-            dead = self._dead()
-
-            def statement(after: Key | None) -> str:
-                return self._statements.standings(after, dead)
-
-        return self._database.pages(statement, after, Standing, first=first, values=self._parameters)
-
-
-def _check_index(wanted: IndexOptions) -> None:
-    """Raise `UsageError` where something is asked of an index: there is none here."""
-    default = IndexOptions()
-    given = {
-        "--index hnsw": wanted.method == "hnsw",
-        "--m": wanted.m != default.m,
-        "--ef-construction": wanted.ef_construction != default.ef_construction,
-        "--distance": wanted.distance != default.distance,
-    }
-    for option, is_given in given.items():
-        if is_given:
-            raise UsageError(f"{option} is for PostgreSQL: an SQLite table has no index of vectors; leave it out")

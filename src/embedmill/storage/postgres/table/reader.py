@@ -1,0 +1,198 @@
+"""A PostgreSQL table as far as it is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from embedmill.core.errors import UsageError
+from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, RowFailure, Stored
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Cause
+from embedmill.storage import columns as naming
+from embedmill.storage.catalog import CatalogEntry
+from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.postgres.connection import Connection, connect, redact_url, translate_errors
+from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.table.catalog import Catalog
+from embedmill.storage.postgres.table.index import VectorIndex
+from embedmill.storage.postgres.table.metrics import PostgresMetrics
+from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.results import records, scalars
+from embedmill.storage.postgres.table.session import TableSession
+from embedmill.storage.postgres.table.sql_parts import decoded
+from embedmill.storage.postgres.table.statements import Statements
+from embedmill.storage.postgres.table.table_spec import TableSpec, check_dimension, find
+from embedmill.storage.table_reader import TableReader
+
+from psycopg import sql  # isort: skip - after the module that says what to install
+from psycopg.rows import args_row  # isort: skip
+
+
+class PostgresTableReader(TableReader):
+    """A table of which nothing is changed.
+
+    Every method tries again for `db_timeout` seconds what fails for reasons that pass, and then raises `StoreError`.
+    """
+
+    spec: TableSpec
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        id: Sequence[str] = (),  # noqa: A002 - as the option
+        text: str | None = None,
+        vector: str | None = None,
+        create: bool = False,
+        halfvec: bool = False,
+        schema: str = DEFAULT_SCHEMA,
+        longest: int,
+        db_timeout: float = DB_TIMEOUT,
+        index: IndexOptions | None = None,
+        metrics_only: bool = False,
+    ) -> None:
+        """Find the table; changes nothing yet. Texts of more than `longest` characters are not read."""
+        self._index_options = index or IndexOptions()
+        self._dsn = url
+        self._longest = longest
+        self._catalog = Catalog(schemas.check_name(schema))
+        self._parameters: dict[str, Any] = {
+            "overwrite": False,
+            "redone_from": 0,
+            "again": False,
+            "empty": EMPTY_TEXT,
+        }
+        self._session = TableSession(
+            url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
+        )
+        try:
+            self.spec = self._session.read(
+                lambda connection: find(
+                    connection,
+                    url,
+                    name,
+                    noted=lambda spec: self._catalog.find(connection, url, spec),
+                    keys=id,
+                    text=text,
+                    vector=vector,
+                    create=create,
+                    halfvec=halfvec,
+                    needs_vector=not metrics_only,
+                )
+            )
+            if self._catalog.owns(self.spec):
+                raise UsageError(f"{self.spec.title} is a table of embedmill's own: give one of yours")
+        except BaseException:
+            self._session.close()
+            raise
+        self._use_marks(self._catalog.marks(0))
+
+    @property
+    def url(self) -> str:
+        """The database, without the password."""
+        return redact_url(self._dsn)
+
+    def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
+        """Raise what `bind` would raise for vectors of this space; changes nothing."""
+        check_dimension(self.spec, fingerprint.space.dimension, model)
+        self._index.check(fingerprint.space.dimension)
+        known = self._known()
+        if known is not None and not overwrite:
+            self._session.read(lambda connection: self._catalog.check(connection, self.spec, known, fingerprint, model))
+
+    def counts(self) -> Counts:
+        """How the table stood when the run began, or stands where none has; reads all of it."""
+        known = self._known() is not None
+        make, query = (Counts, self._statements.counts) if known else (_bare_counts, self._statements.count_rows)
+        (counts,) = self._session.read_detached(lambda db: records(db, make, query, self._parameters))
+        return counts
+
+    def sample(self, limit: int) -> list[str]:
+        """Its first texts, in the order of their keys."""
+        query = self._statements.sample
+        contents = self._session.read(lambda db: scalars(db, query, {"limit": limit}))
+        return [text for content in contents if (text := decoded(content)) is not None]
+
+    def sample_stored(self, limit: int) -> list[Stored]:
+        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
+        if self._known() is None:
+            return []
+        values = self._parameters | {"limit": limit, "longest": self._longest}
+        query = self._statements.sample_stored
+        found = self._session.read_detached(lambda db: records(db, _stored, query, values))
+        return [row for row in found if row is not None]
+
+    def failures(self) -> Iterator[RowFailure]:
+        """The rows that have failed, in the order of their keys."""
+        if self._known() is None:
+            return
+        query = self._statements.failures
+        with (
+            connect(self._dsn) as connection,
+            translate_errors(self._dsn),
+            connection.transaction(),
+            # Of the server: there may be many.
+            connection.cursor("embedmill_failures", row_factory=args_row(_failure)) as cursor,
+        ):
+            cursor.execute(query, {})
+            yield from cursor
+
+    def _stored_dimension(self) -> int | None:
+        return self.spec.dimension
+
+    def _index_names(self) -> str:
+        indexes = self._session.read(self._index.existing)
+        return ", ".join(f"{index.name} ({index.method})" for index in indexes if index.valid)
+
+    def _known(self) -> CatalogEntry | None:
+        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
+        if self._entry is None and self.spec.vector and not self.spec.missing:
+            self._session.read(self._look_up)
+        return self._entry
+
+    def _look_up(self, connection: Connection) -> None:
+        found = self._entry = self._catalog.find(connection, self._dsn, self.spec)
+        if found is not None:
+            self._use_marks(self._catalog.marks_of(connection, self.spec, found))
+            lock = self._catalog.lock(connection)
+            self._parameters |= {"space": found.space, "run": 0, "lock": lock}
+
+    @property
+    def _index(self) -> VectorIndex:
+        return VectorIndex(self._dsn, self.spec, self._index_options, self._session.retry)
+
+    def finish_within(self, seconds: float) -> None:
+        """From now on no answer is waited for longer than this; what need not be done now is not."""
+        self._session.retry.finish_within(seconds)
+
+    def close(self) -> None:
+        """End it, and a run with it: what that holds is given back. May be called twice."""
+        self._session.close()
+
+    def _use_marks(self, marks: sql.Composable) -> None:
+        metrics = Name(self.spec.schema, naming.metrics_name(self.spec.name))
+        tables = [self.spec.table, sql.Identifier(self.spec.schema, naming.metrics_name(self.spec.name))]
+        self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
+        names = (self.spec, marks, metrics)
+        self._statements = Statements(*names)
+        before = self._entry.before if self._entry else None
+        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
+
+
+def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:
+    """Of a table of which nothing is known."""
+    return Counts(rows, rows - filled, without_text, filled, 0)
+
+
+def _stored(content: str | bytes | None, vector: list[float], *key: str) -> Stored | None:
+    text = decoded(content)
+    return None if text is None else Stored(key, text, np.array(vector, np.float32))
+
+
+def _failure(cause: str, message: str, attempts: int, *key: str) -> RowFailure:
+    return RowFailure(key, Cause(cause, message), attempts)
