@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from embedmill.core.vectors import Batch, Cause, Embedded
 from embedmill.executors.processes.frames import (
     Frame,
+    FrameKind,
     Incoming,
-    Kind,
     ProtocolError,
     pack,
     pack_batch,
@@ -71,9 +71,9 @@ def test_garbage_is_no_frame(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pack(Kind.READY).replace(b"{}", b"[]"),
-        pack(Kind.READY).replace(b"{}", b"{x"),
-        pack(Kind.READY).replace(b"\x02\x00\x00\x00", b"\x63\x00\x00\x00", 1),
+        pack(FrameKind.READY).replace(b"{}", b"[]"),
+        pack(FrameKind.READY).replace(b"{}", b"{x"),
+        pack(FrameKind.READY).replace(b"\x02\x00\x00\x00", b"\x63\x00\x00\x00", 1),
         b"emf1" + b"\xff" * 20,
     ],
 )
@@ -94,13 +94,13 @@ def test_damaged_frames(data: bytes) -> None:
     ],
 )
 def test_a_result_that_does_not_fit_its_batch(facts: dict[str, object]) -> None:
-    (frame,) = Incoming().feed(pack(Kind.RESULT, 1, facts, bytes(32)))
+    (frame,) = Incoming().feed(pack(FrameKind.RESULT, 1, facts, bytes(32)))
     with pytest.raises(ProtocolError):
         read_result(frame, batch_of(["a", "b"]))
 
 
 def test_a_batch_that_is_none() -> None:
     for facts in ({}, {"tokens": [9], "bytes": [1]}, {"tokens": "x", "bytes": []}):
-        (frame,) = Incoming().feed(pack(Kind.BATCH, 1, facts, bytes(8)))
+        (frame,) = Incoming().feed(pack(FrameKind.BATCH, 1, facts, bytes(8)))
         with pytest.raises(ProtocolError):
             read_batch(frame)

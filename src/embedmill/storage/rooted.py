@@ -29,11 +29,11 @@ from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import as_folder
 from embedmill.storage.roots import (
     Anchor,
+    FolderState,
     Machine,
     Placed,
     Places,
     Root,
-    State,
     UnknownRoot,
     has_size,
     loose,
@@ -163,7 +163,7 @@ class RootedStore:
             if described != root.root:
                 changes.updated.append(described)
         for each in self._places.all:
-            outer = self._places.outermost(each) if each.state is State.HERE else None
+            outer = self._places.outermost(each) if each.state is FolderState.HERE else None
             if outer is not None:
                 changes.renamed.append((name_in(each, each.prefix), name_in(outer, each.prefix)))
                 changes.dropped.append(each.root.number)
@@ -175,9 +175,9 @@ class RootedStore:
 
     def _living(self, scope: str) -> Placed | None:
         root = self._places.root_of(scope)
-        if root is None or root.state is State.HERE:
+        if root is None or root.state is FolderState.HERE:
             return root
-        around = [each for each in self._places.all if each.state is State.HERE and each.root.folder]
+        around = [each for each in self._places.all if each.state is FolderState.HERE and each.root.folder]
         return next((each for each in around if scope.startswith(each.prefix)), None)
 
     def _note(self, changes: Rearrangement, scopes: Sequence[str], options: str) -> None:
@@ -208,7 +208,7 @@ class RootedStore:
     def _load(self) -> None:
         anchor = self._backend.anchor
         placed = [place(root, anchor, self._here, self._share) for root in self._rows.all()]
-        self._places = Places(sorted(placed, key=lambda each: (each.state is not State.HERE, each.root.number)))
+        self._places = Places(sorted(placed, key=lambda each: (each.state is not FolderState.HERE, each.root.number)))
 
     def _share(self, root: Root, path: str) -> float:
         found = self._rows.sample(f"{root.number}/", _SAMPLE)
@@ -246,7 +246,7 @@ class RootedStore:
 
     def vanished(self) -> dict[str, int]:
         """The roots that are gone from this machine, and how many documents the store still has of each."""
-        gone = [each for each in self._places.all if each.state is State.GONE]
+        gone = [each for each in self._places.all if each.state is FolderState.GONE]
         found = {each.place: self._rows.count(f"{each.root.number}/") for each in gone}
         return {path: number for path, number in found.items() if number}
 
@@ -342,12 +342,12 @@ class RootedStore:
     def _named_so(self, fits: Callable[[str], bool] | None) -> Callable[[str], bool] | None:
         """What says of a name whether it is searched."""
         states = {each.state for each in self._places.all}
-        without_gone = State.GONE in states and len(states) > 1
+        without_gone = FolderState.GONE in states and len(states) > 1
         if fits is None and not without_gone:
             return None
 
         def searched(name: str) -> bool:
-            if without_gone and self._places.state(name) is State.GONE:
+            if without_gone and self._places.state(name) is FolderState.GONE:
                 return False
             return fits is None or fits(self._places.id(name))
 

@@ -34,7 +34,7 @@ Share = Callable[["Root", str], float]
 """The share of a root's documents that lie in another place."""
 
 
-class State(StrEnum):
+class FolderState(StrEnum):
     """Where a root is."""
 
     HERE = "here"
@@ -106,7 +106,7 @@ class Placed:
 
     root: Root
     place: str  # its path; behind "host:" where that means another machine's
-    state: State
+    state: FolderState
 
     @property
     def prefix(self) -> str:
@@ -133,8 +133,12 @@ def place(root: Root, anchor: Anchor | None, here: Machine, share: Share) -> Pla
     else:
         is_here = is_there(path, root.folder) and (known or share(root, path) >= ENOUGH)
     if is_here:
-        return Placed(root, file_id(os.path.realpath(file_path(path))), State.HERE)
-    return Placed(root, path, State.GONE) if known else Placed(root, f"{root.machine.host}:{path}", State.ELSEWHERE)
+        return Placed(root, file_id(os.path.realpath(file_path(path))), FolderState.HERE)
+    return (
+        Placed(root, path, FolderState.GONE)
+        if known
+        else Placed(root, f"{root.machine.host}:{path}", FolderState.ELSEWHERE)
+    )
 
 
 def is_there(path: str, folder: bool) -> bool:
@@ -179,7 +183,7 @@ class Places:
         self._by_number = {each.root.number: each for each in placed}
         self._folders: dict[str, Placed] = {}
         self._files: dict[str, Placed] = {}
-        self._outer = [each for each in placed if each.root.folder and each.state is State.HERE]
+        self._outer = [each for each in placed if each.root.folder and each.state is FolderState.HERE]
         for each in placed:
             (self._folders if each.root.folder else self._files).setdefault(each.prefix, each)
 
@@ -213,10 +217,10 @@ class Places:
             raise UnknownRoot(number)
         return root.prefix + path if root.root.folder else root.prefix
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> FolderState:
         """Where the root of a document of this name is; what belongs to none counts as here. Raises `UnknownRoot`."""
         if not _NUMBERED.match(name) or name.startswith("0/"):
-            return State.HERE
+            return FolderState.HERE
         root = self._by_number.get(int(name.partition("/")[0]))
         if root is None:
             raise UnknownRoot(name)
@@ -226,7 +230,7 @@ class Places:
         """The scopes of names that a scope of ids stands for; of roots inside it those here, or all if `gone`."""
         found = dict.fromkeys((loose(scope), self.name(scope)))
         if scope.endswith("/"):
-            inner = (each for each in self.all if each.state is State.HERE or gone)
+            inner = (each for each in self.all if each.state is FolderState.HERE or gone)
             found |= dict.fromkeys(f"{each.root.number}/" for each in inner if each.prefix.startswith(scope))
         return list(found)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from multiprocessing import spawn
 from typing import Any, Final
 
-from embedmill.executors.processes.frames import Frame, Incoming, Kind, pack
+from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack
 from embedmill.executors.processes.worker import DUMP_SIGNAL
 
 _TAIL: Final = 16_384  # bytes of what a worker printed that are kept
@@ -68,7 +68,7 @@ class IsolatedEmbedder:
         self.socket, self.output, self.sentinel = ours, output, _sentinel(self._process.pid)
         self.socket.setblocking(False)
         os.set_blocking(output, False)
-        self.send(pack(Kind.FACTORY, facts={"threads": threads, "main": main}, body=factory))
+        self.send(pack(FrameKind.FACTORY, facts={"threads": threads, "main": main}, body=factory))
 
     @property
     def pid(self) -> int:

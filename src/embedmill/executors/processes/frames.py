@@ -25,7 +25,7 @@ _LARGEST_FACTS: Final = 64 << 20  # bytes; more than any worker has to say
 _LARGEST_BODY: Final = 4 << 30  # bytes; a body that claims more is no body
 
 
-class Kind(enum.IntEnum):
+class FrameKind(enum.IntEnum):
     """What a frame is."""
 
     FACTORY = 1  # to the worker: the pickled factory and what is needed to call it
@@ -43,13 +43,13 @@ class ProtocolError(Exception):
 class Frame:
     """One message."""
 
-    kind: Kind
+    kind: FrameKind
     number: int  # of the batch
     facts: Mapping[str, Any]
     body: memoryview
 
 
-def pack(kind: Kind, number: int = 0, facts: Mapping[str, Any] | None = None, body: bytes = b"") -> bytes:
+def pack(kind: FrameKind, number: int = 0, facts: Mapping[str, Any] | None = None, body: bytes = b"") -> bytes:
     """A frame as bytes."""
     told = json.dumps(facts or {}).encode()
     return _HEADER.pack(_MAGIC, kind, number, len(told), len(body)) + told + body
@@ -80,7 +80,7 @@ def _frame(kind: int, number: int, told: bytes, body: memoryview) -> Frame:
     try:
         facts = json.loads(told)
         if isinstance(facts, dict):
-            return Frame(Kind(kind), number, facts, body)
+            return Frame(FrameKind(kind), number, facts, body)
     except ValueError as error:
         raise ProtocolError(f"a frame that cannot be read: {error}") from error
     raise ProtocolError("a frame without facts")
@@ -91,7 +91,7 @@ def pack_batch(number: int, batch: Batch) -> bytes:
     texts = [text.encode("utf-8", "surrogatepass") for text in batch.texts]
     ids = [np.ascontiguousarray(tokens, "<i4").tobytes() for tokens in batch.ids]
     facts = {"tokens": [len(tokens) for tokens in batch.ids], "bytes": [len(text) for text in texts]}
-    return pack(Kind.BATCH, number, facts, b"".join([*ids, *texts]))
+    return pack(FrameKind.BATCH, number, facts, b"".join([*ids, *texts]))
 
 
 def read_batch(frame: Frame) -> Batch:
@@ -114,7 +114,7 @@ def pack_result(number: int, embedded: Embedded, retries: int) -> bytes:
     vectors = np.ascontiguousarray(embedded.vectors, "<f4")
     causes = [[row, cause.type, cause.message, cause.trace] for row, cause in embedded.causes.items()]
     facts = {"shape": vectors.shape, "causes": causes, "retries": retries}
-    return pack(Kind.RESULT, number, facts, vectors.tobytes())
+    return pack(FrameKind.RESULT, number, facts, vectors.tobytes())
 
 
 def read_result(frame: Frame, batch: Batch) -> tuple[Embedded, int]:

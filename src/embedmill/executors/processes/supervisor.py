@@ -18,7 +18,7 @@ from embedmill.core.vectors import Cause
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.deadlines import Deadlines
 from embedmill.executors.processes.events import Events
-from embedmill.executors.processes.frames import Frame, Kind, ProtocolError, pack_batch, read_result
+from embedmill.executors.processes.frames import Frame, FrameKind, ProtocolError, pack_batch, read_result
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.recovery import Attempt, Job
 from embedmill.executors.processes.slots import InFlight, Restart, Slot, Worker
@@ -244,15 +244,15 @@ class Supervisor:
 
     def _take(self, worker: Worker, frame: Frame) -> None:
         match frame.kind:
-            case Kind.RESULT if frame.number in worker.held:
+            case FrameKind.RESULT if frame.number in worker.held:
                 self._take_result(worker, frame)
-            case Kind.READY if not worker.ready:
+            case FrameKind.READY if not worker.ready:
                 self._take_ready(worker, frame)
-            case Kind.FAILED if not worker.ready:
+            case FrameKind.FAILED if not worker.ready:
                 self._take_failed(worker, frame)
-            case Kind.FAILED if frame.facts.get("type") == MODEL_FAILED:
+            case FrameKind.FAILED if frame.facts.get("type") == MODEL_FAILED:
                 self.group.replace(worker, "model failure")
-            case Kind.FAILED:
+            case FrameKind.FAILED:
                 self._take_unusable(worker, str(frame.facts.get("message")))
             case _:
                 raise ProtocolError(f"{frame.kind.name} was not expected")

@@ -25,7 +25,7 @@ from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Cause
 from embedmill.engine.bisect import bisect_failures
 from embedmill.executors.factory import Factory, loaded
-from embedmill.executors.processes.frames import Frame, Incoming, Kind, pack, pack_result, read_batch
+from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack, pack_result, read_batch
 
 DUMP_SIGNAL: Final = signal.SIGUSR1
 """Makes a worker print the stacks of all its threads, even where it hangs in native code."""
@@ -51,7 +51,7 @@ def main(descriptor: int, parent: int) -> NoReturn:
     except BaseException as error:  # a factory may do anything, sys.exit() included
         connection.sendall(_failed(error))
         os._exit(1)
-    connection.sendall(pack(Kind.READY, facts=ready))
+    connection.sendall(pack(FrameKind.READY, facts=ready))
     work: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     sending = threading.Lock()
     for number in range(embedder.concurrency):
@@ -97,7 +97,7 @@ def _load(frame: Frame) -> TokenEmbedder:
 
 def _failed(error: BaseException) -> bytes:
     cause = Cause.of(error)
-    return pack(Kind.FAILED, facts={"type": cause.type, "message": cause.message, "trace": cause.trace})
+    return pack(FrameKind.FAILED, facts={"type": cause.type, "message": cause.message, "trace": cause.trace})
 
 
 def _failures(embedder: TokenEmbedder) -> int:
@@ -116,7 +116,7 @@ def _embed(embedder: TokenEmbedder, work: Any, connection: socket.socket, sendin
             with sending:
                 connection.sendall(result)
                 if _failures(embedder) > failures:  # it has recovered, but this process has seen better days
-                    connection.sendall(pack(Kind.FAILED, facts={"type": MODEL_FAILED}))
+                    connection.sendall(pack(FrameKind.FAILED, facts={"type": MODEL_FAILED}))
     except ModelUnusable as error:
         with sending:
             connection.sendall(_failed(error))

@@ -233,7 +233,7 @@ def reading(place: Place, retry: Retry) -> Session:
     return Session(place, retry, place.open_reader(retry), lambda: place.reopen_reader(retry))
 
 
-class Run:
+class WriterRun:
     """The one writer of a store, from its opening to its end: each of its transactions happens exactly once.
 
     A transaction that was lost with its connection is made again; one whose COMMIT was done, though the

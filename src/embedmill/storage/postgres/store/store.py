@@ -21,7 +21,7 @@ from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.roots import PostgresRoots
-from embedmill.storage.postgres.store.session import Done, Place, Run, reading
+from embedmill.storage.postgres.store.session import Done, Place, WriterRun, reading
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import score_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
@@ -61,7 +61,7 @@ class PostgresStore:
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         with ExitStack() as stack:
             stack.callback(self._retry.close)
-            self._run = Run(self._place, self._retry, create=create) if write else None
+            self._run = WriterRun(self._place, self._retry, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
             self._reading = reading(self._place, self._retry)
@@ -297,7 +297,7 @@ class PostgresStore:
         self._closing.close()
 
     @property
-    def _writer(self) -> Run:
+    def _writer(self) -> WriterRun:
         if self._run is None:
             raise StoreError(f"store {self.url} was opened for reading")
         return self._run
