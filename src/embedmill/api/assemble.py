@@ -16,7 +16,7 @@ from embedmill.core.errors import SpaceMismatch, UsageError
 from embedmill.core.spaces import not_of, other_prompt
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.runtime import machine
-from embedmill.storage.registry import open_store, open_table
+from embedmill.storage.registry import is_server, open_store, open_table
 
 if TYPE_CHECKING:
     from embedmill.chunking.options import Chunking
@@ -55,7 +55,7 @@ def without_rests(chosen: Settings) -> Settings:
 
 def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
     """Raise `UsageError` where it is given and the store has no use for it."""
-    if options.get("db_timeout") is not None and chosen.store.startswith("sqlite:"):
+    if options.get("db_timeout") is not None and not is_server(chosen.store):
         raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")
 
 

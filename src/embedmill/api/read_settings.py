@@ -25,7 +25,7 @@ from embedmill.api.settings import (
 )
 from embedmill.core.checks import suggestion
 from embedmill.core.errors import UsageError
-from embedmill.storage.registry import DEFAULT_URL, has_schemas
+from embedmill.storage.registry import DEFAULT_URL, is_server
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def read_settings(
 
 def _check_use(given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raise `UsageError` for an option, as opposed to what serves many runs, that could not change anything."""
-    if "schema" in given and not has_schemas(found.get("store", DEFAULT_URL)):
+    if "schema" in given and not is_server(found.get("store", DEFAULT_URL)):
         raise UsageError("--schema is for PostgreSQL, not for an SQLite file: leave it out, or give another --store")
     if found.get("executor", "threads") == "threads":
         for name in ("max_memory_mb", "max_documents_per_worker"):

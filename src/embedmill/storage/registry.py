@@ -28,7 +28,7 @@ class StoreType:
     module: str  # imported when a URL is of this scheme; its `DRIVER` answers for it
     url: str = ""  # how a URL is written, where help is to say so
     aliases: Sequence[str] = ()  # other schemes that mean the same
-    has_schemas: bool = False  # whether --schema means something
+    is_server: bool = False  # then --schema and --db-timeout mean something
     extra: str = ""  # that has to be installed
     modules: Sequence[str] = ()  # which the extra brings
 
@@ -51,7 +51,7 @@ STORES: Final = (
         "embedmill.storage.postgres.driver",
         url="postgresql://USER@HOST/DATABASE",
         aliases=urls.ALIASES,
-        has_schemas=True,
+        is_server=True,
         extra="postgres",
         modules=("psycopg", "psycopg_pool"),
     ),
@@ -71,10 +71,10 @@ def extras() -> dict[str, Sequence[str]]:
     return {each.extra: each.modules for each in STORES if each.extra}
 
 
-def has_schemas(url: str) -> bool:
-    """Whether --schema means something for a store of this URL, or may: the URL is of no store that is known."""
+def is_server(url: str) -> bool:
+    """Whether a store of this URL is on a server: --schema and --db-timeout mean something, or may in one not known."""
     found = _type_of(url)
-    return found is None or found.has_schemas
+    return found is None or found.is_server
 
 
 def _type_of(url: str) -> StoreType | None:
