@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 
 
-class Outstanding:
+class OutstandingRows:
     """The rows that a run has claimed, and neither written nor failed yet, by tracking id. For several threads."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection, require_primary
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.pgvector import require_vector
-from embedmill.storage.postgres.table.outstanding import Outstanding
+from embedmill.storage.postgres.table.outstanding import OutstandingRows
 from embedmill.storage.postgres.table.privileges import check_rights
 from embedmill.storage.postgres.table.reader import PostgresTableReader
 from embedmill.storage.postgres.table.results import scalar, scalars
@@ -44,7 +44,7 @@ class PostgresTable(PostgresTableReader):
 
     _dimension = 0  # of the vectors, once the run has begun
     _triggers = False  # a change of the table may set off others
-    _outstanding: Outstanding  # the rows of the run
+    _outstanding: OutstandingRows  # the rows of the run
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
@@ -53,7 +53,7 @@ class PostgresTable(PostgresTableReader):
         `SpaceMismatch` where the column holds vectors of another space or dimension.
         """
         self._session.require_own()
-        self._outstanding = Outstanding()
+        self._outstanding = OutstandingRows()
         dimension = self._dimension = fingerprint.space.dimension
         check_dimension(self.spec, dimension, model)
         self._index.check(dimension)
