@@ -36,7 +36,7 @@ _GRACE: Final = "1s"
 """For the lock of another writer: the server takes a moment to notice that a client was killed."""
 
 
-class Place:
+class StoreLocation:
     """A schema of a database, and the connections to it."""
 
     def __init__(self, url: str, schema: str) -> None:
@@ -195,11 +195,13 @@ def _require_unicode(connection: Connection, url: str) -> None:
 class Session:
     """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
 
-    def __init__(self, place: Place, retry: Retry, connection: Connection, reopen: Callable[[], Connection]) -> None:
+    def __init__(
+        self, location: StoreLocation, retry: Retry, connection: Connection, reopen: Callable[[], Connection]
+    ) -> None:
         """`retry` tries again what passes by itself; `reopen` raises what psycopg raises."""
-        self._place = place
+        self._location = location
         self._retry = retry
-        self._retry.holders = place.holders
+        self._retry.holders = location.holders
         self._reopen = reopen
         self._using = threading.Lock()
         self._connection = connection
@@ -212,7 +214,7 @@ class Session:
         """
         with self._using:
             if self._closed:
-                raise StoreError(f"store {self._place.redacted} is closed")
+                raise StoreError(f"store {self._location.redacted} is closed")
             return self._retry(lambda: self._try(work, needless))
 
     def _try(self, work: Callable[[Connection], T], needless: bool) -> T:
@@ -228,9 +230,9 @@ class Session:
             self._connection.close()
 
 
-def reading(place: Place, retry: Retry) -> Session:
-    """A session that reads. Raises what `Place.open_reader` raises."""
-    return Session(place, retry, place.open_reader(retry), lambda: place.reopen_reader(retry))
+def reading(location: StoreLocation, retry: Retry) -> Session:
+    """A session that reads. Raises what `StoreLocation.open_reader` raises."""
+    return Session(location, retry, location.open_reader(retry), lambda: location.reopen_reader(retry))
 
 
 class WriterRun:
@@ -240,16 +242,16 @@ class WriterRun:
     answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
     """
 
-    def __init__(self, place: Place, retry: Retry, *, create: bool) -> None:
-        """Raises what `Place.open_writer` raises."""
-        self._place = place
+    def __init__(self, location: StoreLocation, retry: Retry, *, create: bool) -> None:
+        """Raises what `StoreLocation.open_writer` raises."""
+        self._location = location
         self._using = threading.Lock()
         self._attempted = 0  # transactions of this run, those that failed too: each is known by its number
         self._step = 0  # the last that is known to be done
         self._uncertain: dict[int, Done] = {}  # those that failed, and may be done all the same
         self.number = 0
-        connection = place.open_writer(retry, self._begin, create=create)
-        self._session = Session(place, retry, connection, lambda: place.reopen_writer(retry, self.number))
+        connection = location.open_writer(retry, self._begin, create=create)
+        self._session = Session(location, retry, connection, lambda: location.reopen_writer(retry, self.number))
 
     def _begin(self, connection: Connection) -> None:
         """Take a number; the lock is held."""
@@ -288,12 +290,14 @@ class WriterRun:
         try:
             return self._session(work, needless=needless)
         except UnicodeEncodeError as error:
-            raise StoreError(f"store {self._place.redacted}: not valid Unicode: {error.object!r}: rename it") from error
+            raise StoreError(
+                f"store {self._location.redacted}: not valid Unicode: {error.object!r}: rename it"
+            ) from error
 
     def _step_by(self, number: int, work: Callable[[Connection], int], db: Connection) -> int:
         run, step, answer = _row(db, "SELECT run, step, answer FROM writer FOR UPDATE")
         if run != self.number:
-            raise self._place.superseded()
+            raise self._location.superseded()
         if step == number:  # it was done, and only the answer got lost
             return int(answer)
         self._settle(step, answer)
@@ -309,7 +313,9 @@ class WriterRun:
             self._step = step
             done(answer)
         elif step != self._step:
-            raise StoreError(f"store {self._place.redacted}: another has written as run {self.number}: this is a bug")
+            raise StoreError(
+                f"store {self._location.redacted}: another has written as run {self.number}: this is a bug"
+            )
 
     def close(self) -> None:
         """Let the next run in; may be called twice."""

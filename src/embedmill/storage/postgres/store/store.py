@@ -21,7 +21,7 @@ from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.roots import PostgresRoots
-from embedmill.storage.postgres.store.session import Done, Place, WriterRun, reading
+from embedmill.storage.postgres.store.session import Done, StoreLocation, WriterRun, reading
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import score_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
@@ -54,17 +54,17 @@ class PostgresStore:
         db_timeout: float = DB_TIMEOUT,
     ) -> None:
         """`db_timeout`: seconds for which a lost connection is made anew."""
-        self._place = Place(url, schema)
+        self._location = StoreLocation(url, schema)
         self._retry = Retry(url, db_timeout)
-        self.url = self._place.redacted
+        self.url = self._location.redacted
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         with ExitStack() as stack:
             stack.callback(self._retry.close)
-            self._run = WriterRun(self._place, self._retry, create=create) if write else None
+            self._run = WriterRun(self._location, self._retry, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
-            self._reading = reading(self._place, self._retry)
+            self._reading = reading(self._location, self._retry)
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
@@ -289,7 +289,11 @@ class PostgresStore:
         """
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
-        with translate_errors(self._place.url), closing(self._place.open_reader(self._retry)) as db, db.transaction():
+        with (
+            translate_errors(self._location.url),
+            closing(self._location.open_reader(self._retry)) as db,
+            db.transaction(),
+        ):
             yield from problems(db, look, shown)
 
     def close(self) -> None:
