@@ -9,7 +9,7 @@ from psycopg import sql
 
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name
-from embedmill.storage.postgres.table.sql_parts import SqlParts, listed
+from embedmill.storage.postgres.table.sql_parts import SqlParts, filled, listed
 
 
 class MetricsStatements(SqlParts):
@@ -45,20 +45,28 @@ class MetricsStatements(SqlParts):
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
 
-    @computed_once
-    def write_metrics(self) -> sql.Composed:
-        """Write the metrics that are staged."""
-        return self._fill(_WRITE_METRICS)
+    write_metrics = filled("""
+        INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
+        SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
+        ON CONFLICT ({keys}) DO UPDATE SET
+            characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
+            text_hash = excluded.text_hash, text_digest = excluded.text_digest
+    """)
+    """Write the metrics that are staged."""
 
-    @computed_once
-    def count_frequencies(self) -> sql.Composed:
-        """Count, in one query, how often each text stands in the table."""
-        return self._fill(_FREQUENCIES)
+    count_frequencies = filled("""
+        UPDATE {metrics} m SET frequency = f.number
+        FROM (SELECT text_digest, count(*)::integer AS number FROM {metrics} GROUP BY text_digest) f
+        WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
+    """)
+    """Count, in one query, how often each text stands in the table."""
 
-    @computed_once
-    def remove_metrics(self) -> sql.Composed:
-        """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
-        return self._fill(_REMOVE_METRICS)
+    remove_metrics = filled("""
+        DELETE FROM {metrics} m
+        WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
+        AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_metrics}))
+    """)
+    """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
 
 
 _CREATE_METRICS: Final = """
@@ -81,23 +89,4 @@ WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
 
 _UNMEASURED_PAGE: Final = """
 ORDER BY {table_keys} LIMIT %(limit)s
-"""
-
-_WRITE_METRICS: Final = """
-INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
-SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
-ON CONFLICT ({keys}) DO UPDATE SET
-    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
-    text_hash = excluded.text_hash, text_digest = excluded.text_digest
-"""
-
-_FREQUENCIES: Final = """
-UPDATE {metrics} m SET frequency = f.number
-FROM (SELECT text_digest, count(*)::integer AS number FROM {metrics} GROUP BY text_digest) f
-WHERE f.text_digest = m.text_digest AND m.frequency IS DISTINCT FROM f.number
-"""
-
-_REMOVE_METRICS: Final = """
-DELETE FROM {metrics} m WHERE NOT EXISTS (SELECT FROM {table} t WHERE {table_is_metrics} AND t.{text} IS NOT NULL)
-AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_metrics}))
 """

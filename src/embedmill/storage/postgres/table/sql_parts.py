@@ -149,6 +149,11 @@ class SqlParts:
         }
 
 
+def filled(text: str) -> computed_once[sql.Composed]:
+    """A statement of a table, put together when it is first asked for."""
+    return computed_once(lambda parts: parts._fill(text))  # noqa: SLF001
+
+
 def decoded(content: str | bytes | None) -> str | None:
     """A row's text; None for what is none, in a database whose encoding is SQL_ASCII."""
     try:

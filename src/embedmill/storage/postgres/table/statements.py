@@ -12,7 +12,7 @@ from psycopg import sql
 
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.postgres.identifiers import Name
-from embedmill.storage.postgres.table.sql_parts import SqlParts
+from embedmill.storage.postgres.table.sql_parts import SqlParts, filled
 
 
 class Statements(SqlParts):
@@ -33,10 +33,11 @@ class Statements(SqlParts):
         """Put those in that a query gives."""
         return self._fill(_COPY_MARKS, carried=carried)
 
-    @computed_once
-    def print_all(self) -> sql.Composed:
-        """Take the prints of all vectors that were written, as they are now."""
-        return self._fill(_PRINT_ALL)
+    print_all = filled("""
+        UPDATE {marks} m SET print = {print} FROM {table} t
+        WHERE {table_is_mark} AND m.space IS NOT NULL AND m.print IS DISTINCT FROM {print}
+    """)
+    """Take the prints of all vectors that were written, as they are now."""
 
     @computed_once
     def create_staging(self) -> sql.Composed:
@@ -52,10 +53,21 @@ class Statements(SqlParts):
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_PAGE), place, self._fill(_CLAIM)])
 
-    @computed_once
-    def counts(self) -> sql.Composed:
-        """Rows with text, those that need a vector, without text, with a foreign vector to keep, failed, empty."""
-        return self._fill(_COUNTS)
+    # What this run has done already counts as left: so it was when the run began.
+    counts = filled("""
+        SELECT count(t.{text}),
+               count(*) FILTER (WHERE t.{text} IS NOT NULL
+                                AND ({needed} OR m.run = %(run)s OR (m.held AND m.run = ANY ({living})))),
+               count(*) FILTER (WHERE t.{text} IS NULL),
+               count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL
+                                AND NOT {needed}),
+               count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
+                                AND NOT (m.held AND m.run = ANY ({living}))),
+               count(*) FILTER (WHERE m.cause = %(empty)s AND m.run <> %(run)s AND NOT {needed}
+                                AND NOT (m.held AND m.run = ANY ({living})))
+        FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
+    """)
+    """Rows with text, those that need a vector, without text, with an unmanaged vector to keep, failed, empty."""
 
     @computed_once
     def count_rows(self) -> sql.Composed:
@@ -66,33 +78,30 @@ class Statements(SqlParts):
         parts = [self._fill("SELECT count({text}), count(*) - count({text}),"), filled, self._fill("FROM {table}")]
         return sql.SQL(" ").join(parts)
 
-    @computed_once
-    def other_space(self) -> sql.Composed:
-        """The space of some row whose vector, which is there, is of another than the one given."""
-        return self._fill(
-            "SELECT m.space FROM {marks} m JOIN {table} t ON {table_is_mark} "
-            "WHERE m.space <> %(space)s AND t.{vector} IS NOT NULL LIMIT 1"
-        )
+    other_space = filled(
+        "SELECT m.space FROM {marks} m JOIN {table} t ON {table_is_mark} "
+        "WHERE m.space <> %(space)s AND t.{vector} IS NOT NULL LIMIT 1"
+    )
+    """The space of some row whose vector, which is there, is of another than the one given."""
 
-    @computed_once
-    def sample(self) -> sql.Composed:
-        """The first texts, in the order of their keys."""
-        return self._fill(
-            "SELECT {content} FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s"
-        )
+    sample = filled("SELECT {content} FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s")
+    """The first texts, in the order of their keys."""
 
-    @computed_once
-    def sample_stored(self) -> sql.Composed:
-        """Rows whose vector is of their present text, at random; gives text, vector, keys."""
-        return self._fill(_SAMPLE_STORED)
-
-    @computed_once
-    def claimed_by_others(self) -> sql.Composed:
-        """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
-        return self._fill(
-            "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
-            "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"
+    # Marks are narrow: all of them are read, but only few of the table's rows.
+    sample_stored = filled("""
+        WITH chosen AS MATERIALIZED (
+            SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s
         )
+        SELECT {content}, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
+        WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
+    """)
+    """Rows whose vector is of their present text, at random; gives text, vector, keys."""
+
+    claimed_by_others = filled(
+        "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
+        "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"
+    )
+    """How many rows other runs have claimed, and not finished: living ones, or dead ones that left them to us."""
 
     # Writing
 
@@ -119,10 +128,10 @@ class Statements(SqlParts):
             for measured, skipping, rewritten in product((False, True), repeat=3)
         }
 
-    @computed_once
-    def held(self) -> sql.Composed:
-        """Which of these marks this run still holds."""
-        return self._fill(_HELD)
+    held = filled("""
+        SELECT id FROM {marks} WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
+    """)
+    """Which of these marks this run still holds."""
 
     def unchanged(self, *, skipping: bool = False) -> sql.Composed:
         """Rows that are held still, though their texts are the same; `skipping` locks them, and leaves out the rest."""
@@ -132,52 +141,54 @@ class Statements(SqlParts):
         """Rows whose vector `clear` would take; `skipping` locks them, and leaves out those that others have locked."""
         return self._fill(_TO_CLEAR + (_SKIPPING if skipping else ""))
 
-    @computed_once
-    def count_rewritten(self) -> sql.Composed:
-        """Rows that have another text than the one whose vector was written: triggers may have changed it."""
-        return self._fill(
-            "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} "
-            "WHERE m.id = ANY (%(ids)s::bigint[]) AND m.space IS NOT NULL "
-            "AND {hash} IS DISTINCT FROM m.hash"
-        )
+    count_rewritten = filled(
+        "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} "
+        "WHERE m.id = ANY (%(ids)s::bigint[]) AND m.space IS NOT NULL "
+        "AND {hash} IS DISTINCT FROM m.hash"
+    )
+    """Rows that have another text than the one whose vector was written: triggers may have changed it."""
 
-    @computed_once
-    def give_back(self) -> sql.Composed:
-        """Give up what is held but not among these marks."""
-        return self._fill("UPDATE {marks} SET held = false WHERE held AND run = %(run)s AND id <> ALL (%(kept)s)")
+    give_back = filled("UPDATE {marks} SET held = false WHERE held AND run = %(run)s AND id <> ALL (%(kept)s)")
+    """Give up what is held but not among these marks."""
 
-    @computed_once
-    def release(self) -> sql.Composed:
-        """Give up rows that are held still."""
-        return self._fill(_RELEASE)
+    release = filled("""
+        UPDATE {marks} SET held = false WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
+    """)
+    """Give up rows that are held still."""
 
-    @computed_once
-    def fail(self) -> sql.Composed:
-        """Put failures on record."""
-        return self._fill(_FAIL)
+    fail = filled("""
+        UPDATE {marks} m SET held = false, cause = f.cause, message = f.message, attempts = m.attempts + 1
+        FROM unnest(%(marks)s::bigint[], %(causes)s::text[], %(messages)s::text[]) AS f (id, cause, message)
+        WHERE m.id = f.id AND m.held AND m.run = %(run)s AND m.id <> ALL (%(locked)s::bigint[])
+    """)
+    """Put failures on record."""
 
-    @computed_once
-    def clear(self) -> sql.Composed:
-        """Take the vectors of rows that have no text, or that this run holds."""
-        return self._fill(_CLEAR)
+    clear = filled("""
+        UPDATE {table} t SET {vector} = NULL FROM {marks} m
+        WHERE {table_is_mark} AND {same_table} AND t.{vector} IS NOT NULL AND m.id = ANY (%(marks)s::bigint[])
+        AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
+    """)
+    """Take the vectors of rows that have no text, or that this run holds."""
 
-    @computed_once
-    def textless(self) -> sql.Composed:
-        """The marks of rows that nobody holds, and that have a vector though their text is NULL."""
-        return self._fill(_TEXTLESS)
+    textless = filled("""
+        SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
+        WHERE t.{text} IS NULL AND t.{vector} IS NOT NULL AND NOT (m.held AND m.run = ANY ({living}))
+    """)
+    """The marks of rows that nobody holds, and that have a vector though their text is NULL."""
 
-    @computed_once
-    def remove_marks(self) -> sql.Composed:
-        """Remove the marks of rows that are gone, or have no text any more; not of those that a policy may hide."""
-        return self._fill(_REMOVE_MARKS)
+    remove_marks = filled("""
+        DELETE FROM {marks} m
+        WHERE m.id <> ALL (%(locked)s::bigint[]) AND NOT (m.held AND m.run = ANY ({living}))
+        AND {same_table} AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
+        AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_mark}))
+    """)
+    """Remove the marks of rows that are gone, or have no text any more; not of those that a policy may hide."""
 
-    @computed_once
-    def failures(self) -> sql.Composed:
-        """All failures, in the order of their keys."""
-        return self._fill(
-            "SELECT m.cause, m.message, m.attempts, {keys_of_marks_as_text} FROM {marks} m "
-            "WHERE m.cause IS NOT NULL ORDER BY {keys_of_marks}"
-        )
+    failures = filled(
+        "SELECT m.cause, m.message, m.attempts, {keys_of_marks_as_text} FROM {marks} m "
+        "WHERE m.cause IS NOT NULL ORDER BY {keys_of_marks}"
+    )
+    """All failures, in the order of their keys."""
 
 
 def alone(claim: sql.Composed) -> sql.Composed:
@@ -218,11 +229,6 @@ CREATE TABLE IF NOT EXISTS {marks} (
 _COPY_MARKS: Final = """
 INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)
 SELECT {keys_of_marks}, m.hash, m.space, m.run, m.held, m.cause, m.message, m.attempts, m.print FROM {carried} m
-"""
-
-_PRINT_ALL: Final = """
-UPDATE {marks} m SET print = {print} FROM {table} t
-WHERE {table_is_mark} AND m.space IS NOT NULL AND m.print IS DISTINCT FROM {print}
 """
 
 _CREATE_STAGING: Final = """
@@ -271,27 +277,6 @@ _CLAIM: Final = """
     RETURNING m.id, {keys_of_marks}
 )
 SELECT c.id, p.size, p.text, {page_keys_as_text} FROM page p JOIN claimed c ON {claimed_is_page} ORDER BY {page_keys}
-"""
-
-# What this run has done already counts as left: so it was when the run began.
-_COUNTS: Final = """
-SELECT count(t.{text}),
-       count(*) FILTER (WHERE t.{text} IS NOT NULL
-                        AND ({needed} OR m.run = %(run)s OR (m.held AND m.run = ANY ({living})))),
-       count(*) FILTER (WHERE t.{text} IS NULL),
-       count(*) FILTER (WHERE t.{text} IS NOT NULL AND m.id IS NULL AND t.{vector} IS NOT NULL AND NOT {needed}),
-       count(*) FILTER (WHERE m.cause IS NOT NULL AND m.run <> %(run)s AND NOT {needed}
-                        AND NOT (m.held AND m.run = ANY ({living}))),
-       count(*) FILTER (WHERE m.cause = %(empty)s AND m.run <> %(run)s AND NOT {needed}
-                        AND NOT (m.held AND m.run = ANY ({living})))
-FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
-"""
-
-# Marks are narrow: all of them are read, but only few of the table's rows.
-_SAMPLE_STORED: Final = """
-WITH chosen AS MATERIALIZED (SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s)
-SELECT {content}, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
-WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
 """
 
 # The hash is looked at again: a row whose text has changed since it was claimed keeps what it has, and is claimed anew.
@@ -353,40 +338,8 @@ WHERE m.id = ANY (%(ids)s::bigint[]) AND m.held AND m.run = %(run)s AND {hash} =
 
 _SKIPPING: Final = "FOR NO KEY UPDATE OF t SKIP LOCKED"
 
-_HELD: Final = """
-SELECT id FROM {marks} WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
-"""
-
-_RELEASE: Final = """
-UPDATE {marks} SET held = false WHERE id = ANY (%(ids)s::bigint[]) AND held AND run = %(run)s
-"""
-
-_FAIL: Final = """
-UPDATE {marks} m SET held = false, cause = f.cause, message = f.message, attempts = m.attempts + 1
-FROM unnest(%(marks)s::bigint[], %(causes)s::text[], %(messages)s::text[]) AS f (id, cause, message)
-WHERE m.id = f.id AND m.held AND m.run = %(run)s AND m.id <> ALL (%(locked)s::bigint[])
-"""
-
 _TO_CLEAR: Final = """
 SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
 WHERE m.id = ANY (%(marks)s::bigint[]) AND t.{vector} IS NOT NULL
 AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
-"""
-
-_CLEAR: Final = """
-UPDATE {table} t SET {vector} = NULL FROM {marks} m
-WHERE {table_is_mark} AND {same_table} AND t.{vector} IS NOT NULL AND m.id = ANY (%(marks)s::bigint[])
-AND (t.{text} IS NULL OR (m.held AND m.run = %(run)s))
-"""
-
-_TEXTLESS: Final = """
-SELECT m.id FROM {marks} m JOIN {table} t ON {table_is_mark}
-WHERE t.{text} IS NULL AND t.{vector} IS NOT NULL AND NOT (m.held AND m.run = ANY ({living}))
-"""
-
-_REMOVE_MARKS: Final = """
-DELETE FROM {marks} m
-WHERE m.id <> ALL (%(locked)s::bigint[]) AND NOT (m.held AND m.run = ANY ({living}))
-AND {same_table} AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark} AND t.{text} IS NOT NULL)
-AND (NOT row_security_active(%(table_name)s) OR EXISTS (SELECT FROM {table} t WHERE {table_is_mark}))
 """

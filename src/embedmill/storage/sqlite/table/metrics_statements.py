@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
 from embedmill.storage.sqlite.files import quoted
-from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared
+from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared, filled
 
 
 class MeasuredRow(NamedTuple):
@@ -26,10 +26,8 @@ class MetricsStatements(SqlParts):
         columns = ", ".join(f"{quoted(key.name)} {declared(key)} NOT NULL" for key in self.spec.keys)
         return self.fill(_CREATE_METRICS, columns=columns)
 
-    @computed_once
-    def drop_metrics(self) -> str:
-        """Remove it."""
-        return self.fill("DROP TABLE {metrics}")
+    drop_metrics = filled("DROP TABLE {metrics}")
+    """Remove it."""
 
     def measured(self, after: Key | None) -> str:
         """A page of `MeasuredRow`."""
@@ -39,42 +37,42 @@ class MetricsStatements(SqlParts):
         """Write the metrics of a row by its key."""
         return self.fill(_MEASURE, given=self.given(key))
 
-    @computed_once
-    def metrics_page(self) -> str:
-        """A page of metrics: their number, and whether their row is gone or has no text any more."""
-        return self.fill(_METRICS_PAGE)
+    metrics_page = filled("""
+        SELECT m.{rowid}, {text} IS NULL FROM {metrics} AS m LEFT JOIN {table} AS t ON {table_is_metrics}
+        WHERE m.{rowid} > :after ORDER BY m.{rowid} LIMIT :limit
+    """)
+    """A page of metrics: their number, and whether their row is gone or has no text any more."""
 
-    @computed_once
-    def remove_metrics(self) -> str:
-        """Remove the metrics of a row that is gone, or has no text any more."""
-        return self.fill(_REMOVE_METRICS)
+    remove_metrics = filled("""
+        DELETE FROM {metrics} AS m WHERE m.{rowid} = :number
+        AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_metrics} AND {text} IS NOT NULL)
+    """)
+    """Remove the metrics of a row that is gone, or has no text any more."""
 
-    @computed_once
-    def count_again(self) -> str:
-        """See to it that texts are counted, even if not by this run."""
-        return self.fill(
-            "UPDATE {metrics} SET frequency = NULL WHERE {rowid} = (SELECT max(m.{rowid}) FROM {metrics} AS m)"
-        )
+    count_again = filled(
+        "UPDATE {metrics} SET frequency = NULL WHERE {rowid} = (SELECT max(m.{rowid}) FROM {metrics} AS m)"
+    )
+    """See to it that texts are counted, even if not by this run."""
 
-    @computed_once
-    def has_uncounted(self) -> str:
-        """Whether texts are to be counted."""
-        return self.fill("SELECT EXISTS (SELECT 1 FROM {metrics} AS m WHERE m.frequency IS NULL)")
+    has_uncounted = filled("SELECT EXISTS (SELECT 1 FROM {metrics} AS m WHERE m.frequency IS NULL)")
+    """Whether texts are to be counted."""
 
-    @computed_once
-    def count_texts(self) -> str:
-        """Count how often each text stands in a page of metrics."""
-        return self.fill(_COUNT_TEXTS)
+    count_texts = filled("""
+        INSERT INTO temp.embedmill_frequencies (digest, number)
+        SELECT m.text_digest, count(*) FROM {metrics} AS m WHERE m.{rowid} BETWEEN :first AND :last
+        GROUP BY m.text_digest
+        ON CONFLICT (digest) DO UPDATE SET number = number + excluded.number
+    """)
+    """Count how often each text stands in a page of metrics."""
 
-    @computed_once
-    def miscounted(self) -> str:
-        """The metrics of a page whose frequency is another than what was counted."""
-        return self.fill(_MISCOUNTED)
+    miscounted = filled("""
+        SELECT m.{rowid}, f.number FROM {metrics} AS m JOIN temp.embedmill_frequencies AS f ON f.digest = m.text_digest
+        WHERE m.{rowid} BETWEEN :first AND :last AND m.frequency IS NOT f.number
+    """)
+    """The metrics of a page whose frequency is another than what was counted."""
 
-    @computed_once
-    def write_frequency(self) -> str:
-        """Write a frequency."""
-        return self.fill("UPDATE {metrics} SET frequency = :frequency WHERE {rowid} = :number")
+    write_frequency = filled("UPDATE {metrics} SET frequency = :frequency WHERE {rowid} = :number")
+    """Write a frequency."""
 
     @computed_once
     def measure_mark(self) -> str:
@@ -127,25 +125,3 @@ VALUES ({given}, :characters, :words, :tokens, :hash, :digest)
 """
     + _NEW_METRICS
 )
-
-_METRICS_PAGE: Final = """
-SELECT m.{rowid}, {text} IS NULL FROM {metrics} AS m LEFT JOIN {table} AS t ON {table_is_metrics}
-WHERE m.{rowid} > :after ORDER BY m.{rowid} LIMIT :limit
-"""
-
-_REMOVE_METRICS: Final = """
-DELETE FROM {metrics} AS m WHERE m.{rowid} = :number
-AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_metrics} AND {text} IS NOT NULL)
-"""
-
-_COUNT_TEXTS: Final = """
-INSERT INTO temp.embedmill_frequencies (digest, number)
-SELECT m.text_digest, count(*) FROM {metrics} AS m WHERE m.{rowid} BETWEEN :first AND :last
-GROUP BY m.text_digest
-ON CONFLICT (digest) DO UPDATE SET number = number + excluded.number
-"""
-
-_MISCOUNTED: Final = """
-SELECT m.{rowid}, f.number FROM {metrics} AS m JOIN temp.embedmill_frequencies AS f ON f.digest = m.text_digest
-WHERE m.{rowid} BETWEEN :first AND :last AND m.frequency IS NOT f.number
-"""

@@ -110,3 +110,8 @@ class SqlParts:
     def behind(self, after: Key | None) -> str:
         """The condition for the rows behind a key."""
         return "" if after is None else f"AND ({self.names['ordered']}) > ({self.given(after)})"
+
+
+def filled(text: str) -> computed_once[str]:
+    """A statement of a table, put together when it is first asked for."""
+    return computed_once(lambda parts: parts.fill(text))

@@ -7,8 +7,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from embedmill.core.rows import Key
-from embedmill.runtime.computed import computed_once
-from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared
+from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared, filled
 
 
 class RowState(IntEnum):
@@ -93,10 +92,11 @@ class Statements(SqlParts):
         """Put a mark in, of a row that nobody holds."""
         return self.fill(_CARRY, given=self.given(key))
 
-    @computed_once
-    def unprinted(self) -> str:
-        """A page of marks whose vectors were written without a print: their ids, and the vectors."""
-        return self.fill(_UNPRINTED)
+    unprinted = filled("""
+        SELECT m.id, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+        WHERE m.id > :after AND m.space IS NOT NULL AND m.print IS NULL ORDER BY m.id LIMIT :limit
+    """)
+    """A page of marks whose vectors were written without a print: their ids, and the vectors."""
 
     def some_prints(self, *, at_random: bool) -> str:
         """Of some marks the vectors of the rows that have their keys, and the prints of those that were written.
@@ -105,29 +105,29 @@ class Statements(SqlParts):
         """
         return self.fill(_SOME_PRINTS, chosen="ORDER BY random()" if at_random else "")
 
-    @computed_once
-    def create_vector(self) -> str:
-        """Add the column for the vectors."""
-        return self.fill("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
+    create_vector = filled("ALTER TABLE {table} ADD COLUMN {filled} BLOB")
+    """Add the column for the vectors."""
 
     def values(self, after: Key | None) -> str:
         """A page of `ValueRow`."""
         return self.fill(_VALUES, behind=self.behind(after))
 
-    @computed_once
-    def count_unknown(self) -> str:
-        """Rows that cannot be told apart."""
-        return self.fill("SELECT count(*) FROM {table} AS t WHERE {unknown}")
+    count_unknown = filled("SELECT count(*) FROM {table} AS t WHERE {unknown}")
+    """Rows that cannot be told apart."""
 
-    @computed_once
-    def sample(self) -> str:
-        """The first contents, in the order of their keys."""
-        return self.fill(_SAMPLE)
+    sample = filled("""
+        SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
+    """)
+    """The first contents, in the order of their keys."""
 
-    @computed_once
-    def sample_stored(self) -> str:
-        """`StoredRow`, at random."""
-        return self.fill(_SAMPLE_STORED)
+    # Marks are narrow: all of them are read, but only few of the table's rows.
+    sample_stored = filled("""
+        SELECT {content}, m.hash, {vector}, {table_keys}
+        FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
+        CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+        WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
+    """)
+    """`StoredRow`, at random."""
 
     # Rows that need a vector
 
@@ -146,19 +146,25 @@ class Statements(SqlParts):
         """A page of `Standing` where no marks are known."""
         return self.fill(_BARE_STANDINGS, behind=self.behind(after), **_STATES)
 
-    @computed_once
-    def claim(self) -> str:
-        """Claim a row by the mark that was seen."""
-        return self.fill(_CLAIM)
+    # Only as the mark was seen: another run may have claimed the row since, and even have written it. What is known of
+    # a failure is kept, so that a text that kills its run is not tried again by the next.
+    claim = filled("""
+        UPDATE {marks} SET
+            run = :run, held = 1, space = NULL,
+            cause = CASE WHEN hash = :hash THEN cause END,
+            message = CASE WHEN hash = :hash THEN message END,
+            attempts = CASE WHEN hash = :hash THEN attempts ELSE 0 END,
+            hash = :hash
+        WHERE id = :mark AND held = :seen_held AND run = :seen_run AND hash = :seen_hash
+    """)
+    """Claim a row by the mark that was seen."""
 
     def claim_new(self, key: Key) -> str:
         """Claim a row that had no mark."""
         return self.fill(_CLAIM_NEW, given=self.given(key))
 
-    @computed_once
-    def holders(self) -> str:
-        """The other runs that hold rows, or did when they died."""
-        return self.fill("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
+    holders = filled("SELECT DISTINCT m.run FROM {marks} AS m WHERE m.held AND m.run <> :run")
+    """The other runs that hold rows, or did when they died."""
 
     def claimed_by_others(self, dead: Iterable[int]) -> str:
         """How many rows other living runs hold."""
@@ -166,48 +172,48 @@ class Statements(SqlParts):
 
     # Writing
 
-    @computed_once
-    def present(self) -> str:
-        """What a row that this run holds contains now; the hash of what was claimed."""
-        return self.fill(_PRESENT)
+    present = filled("""
+        SELECT {content}, m.hash FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
+        WHERE m.id = :mark AND m.held AND m.run = :run
+    """)
+    """What a row that this run holds contains now; the hash of what was claimed."""
 
-    @computed_once
-    def fill_vector(self) -> str:
-        """Write a vector."""
-        return self.fill(_FILL)
+    fill_vector = filled("""
+        UPDATE {table} AS t SET {filled} = :vector
+        WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
+    """)
+    """Write a vector."""
 
-    @computed_once
-    def stored(self) -> str:
-        """What a row contains, and its vector."""
-        return self.fill(_STORED)
+    stored = filled("""
+        SELECT {content}, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
+    """)
+    """What a row contains, and its vector."""
 
-    @computed_once
-    def settle(self) -> str:
-        """Note that a row is done."""
-        return self.fill(_SETTLE)
+    settle = filled("""
+        UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0, print = :print
+        WHERE id = :mark AND held AND run = :run
+    """)
+    """Note that a row is done."""
 
-    @computed_once
-    def release(self) -> str:
-        """Give a row back whose text has changed since it was claimed: it is claimed anew."""
-        return self.fill("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
+    release = filled("UPDATE {marks} SET held = 0 WHERE id = :mark AND held AND run = :run")
+    """Give a row back whose text has changed since it was claimed: it is claimed anew."""
 
-    @computed_once
-    def fail(self) -> str:
-        """Put a failure on record."""
-        return self.fill(_FAIL)
+    fail = filled("""
+        UPDATE {marks} SET held = 0, cause = :cause, message = :message, attempts = attempts + 1
+        WHERE id = :mark AND held AND run = :run
+    """)
+    """Put a failure on record."""
 
     def failures(self, after: Key | None) -> str:
         """A page of `FailureRow`, in the order of their keys."""
         place = f"AND ({self.names['keys_of_marks']}) > ({self.given(after)})" if after else ""
         return self.fill(_FAILURES, behind=place)
 
-    @computed_once
-    def other_space(self) -> str:
-        """The space of some row whose vector, which is there, is of another than the one given."""
-        return self.fill(
-            "SELECT m.space FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} "
-            "WHERE m.space <> :space AND {vector} IS NOT NULL LIMIT 1"
-        )
+    other_space = filled(
+        "SELECT m.space FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} "
+        "WHERE m.space <> :space AND {vector} IS NOT NULL LIMIT 1"
+    )
+    """The space of some row whose vector, which is there, is of another than the one given."""
 
     # The end
 
@@ -215,10 +221,12 @@ class Statements(SqlParts):
         """A page of marks that nobody holds; of each whether its row is gone, or has no text any more."""
         return self.fill(_TEXTLESS, dead=_list(dead))
 
-    @computed_once
-    def clear(self) -> str:
-        """Take the vector of a row that has no text, or that this run holds."""
-        return self.fill(_CLEAR)
+    clear = filled("""
+        UPDATE {table} AS t SET {filled} = NULL
+        WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {vector} IS NOT NULL
+        AND ({text} IS NULL OR EXISTS (SELECT 1 FROM {marks} AS m WHERE m.id = :mark AND m.held AND m.run = :run))
+    """)
+    """Take the vector of a row that has no text, or that this run holds."""
 
     def remove_mark(self, dead: Iterable[int]) -> str:
         """Remove the mark of a row that is gone, or has no text any more, if still nobody holds it."""
@@ -257,28 +265,11 @@ INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attemp
 VALUES ({given}, :hash, :space, :run, 0, :cause, :message, :attempts, :print) ON CONFLICT DO NOTHING
 """
 
-_UNPRINTED: Final = """
-SELECT m.id, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
-WHERE m.id > :after AND m.space IS NOT NULL AND m.print IS NULL ORDER BY m.id LIMIT :limit
-"""
-
 _SOME_PRINTS: Final = """
 SELECT {vector}, m.print
 FROM (SELECT id FROM {marks} WHERE print IS NOT NULL {chosen} LIMIT :limit) AS chosen
 CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
 WHERE typeof({vector}) = 'blob'
-"""
-
-_SAMPLE: Final = """
-SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
-"""
-
-# Marks are narrow: all of them are read, but only few of the table's rows.
-_SAMPLE_STORED: Final = """
-SELECT {content}, m.hash, {vector}, {table_keys}
-FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
-CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
-WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
 """
 
 _VALUES: Final = """
@@ -318,44 +309,8 @@ SELECT CASE WHEN {text} IS NULL THEN {WITHOUT_TEXT} WHEN {vector} IS NULL THEN {
 FROM {table} AS t {by_key} WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 
-# Only as the mark was seen: another run may have claimed the row since, and even have written it. What is known of a
-# failure is kept, so that a text that kills its run is not tried again by the next.
-_CLAIM: Final = """
-UPDATE {marks} SET
-    run = :run, held = 1, space = NULL,
-    cause = CASE WHEN hash = :hash THEN cause END,
-    message = CASE WHEN hash = :hash THEN message END,
-    attempts = CASE WHEN hash = :hash THEN attempts ELSE 0 END,
-    hash = :hash
-WHERE id = :mark AND held = :seen_held AND run = :seen_run AND hash = :seen_hash
-"""
-
 _CLAIM_NEW: Final = """
 INSERT INTO {marks} ({mark_keys}, hash, run, held) VALUES ({given}, :hash, :run, 1) ON CONFLICT DO NOTHING
-"""
-
-_PRESENT: Final = """
-SELECT {content}, m.hash FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
-WHERE m.id = :mark AND m.held AND m.run = :run
-"""
-
-_FILL: Final = """
-UPDATE {table} AS t SET {filled} = :vector
-WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark)
-"""
-
-_STORED: Final = """
-SELECT {content}, {vector} FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark} WHERE m.id = :mark
-"""
-
-_SETTLE: Final = """
-UPDATE {marks} SET held = 0, space = :space, cause = NULL, message = NULL, attempts = 0, print = :print
-WHERE id = :mark AND held AND run = :run
-"""
-
-_FAIL: Final = """
-UPDATE {marks} SET held = 0, cause = :cause, message = :message, attempts = attempts + 1
-WHERE id = :mark AND held AND run = :run
 """
 
 _FAILURES: Final = """
@@ -367,12 +322,6 @@ _TEXTLESS: Final = """
 SELECT m.id, {text} IS NULL
 FROM {marks} AS m LEFT JOIN {table} AS t ON {table_is_mark}
 WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead})) ORDER BY m.id LIMIT :limit
-"""
-
-_CLEAR: Final = """
-UPDATE {table} AS t SET {filled} = NULL
-WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark) AND {vector} IS NOT NULL
-AND ({text} IS NULL OR EXISTS (SELECT 1 FROM {marks} AS m WHERE m.id = :mark AND m.held AND m.run = :run))
 """
 
 _REMOVE_MARK: Final = """
