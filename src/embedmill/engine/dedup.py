@@ -2,42 +2,81 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from embedmill.core.interfaces.cache import VectorCache
+from embedmill.core.interfaces.store import Store
+from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.sink import HashedItem, Origin, Sink
 
 RECENT = 8192
 """Vectors of this run that are remembered for equal texts; those further back are in the cache or the store."""
 
-Known = Callable[[Sequence[bytes]], Mapping[bytes, Vector]]
-"""The vectors that are known of these hashes."""
-
 H = TypeVar("H", bound=HashedItem)
 
 
 class Deduplicator(Generic[H]):
-    """A sink around another one, which gives equal texts one vector; counts what comes of each item.
+    """A sink around another one, which gives equal texts one vector, known ones theirs; counts what comes of each item.
 
     Of equal items only the first is given to the model: what `accept` and `reject` are told of that, the sink is told
-    of all.
+    of all. `counts` has chunks, and of these embedded, cached, duplicates and failed, and tokens of the embedded ones.
     """
 
-    def __init__(self, sink: Sink[H], known: Known, counts: Counter[str], *, recent: int | None = RECENT) -> None:
-        """`recent` vectors are remembered, or all."""
+    def __init__(
+        self,
+        sink: Sink[H],
+        fingerprint: Fingerprint,
+        *,
+        cache: VectorCache | None = None,
+        store: Store | None = None,
+        counts: Counter[str] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        recent: int | None = RECENT,
+    ) -> None:
+        """Vectors that cache and store have of this fingerprint are known. Once `stopped`, no more is looked up.
+
+        So many `recent` vectors of this run are remembered; None: all.
+        """
+        self.fingerprint = fingerprint
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.seconds = {"lookup": 0.0, "embed": 0.0}
+        self.stopped = stopped
         self._sink = sink
-        self._known = known
-        self._counts = counts
         self._most_recent = recent
+        self._cache = cache
+        self._store = store
         self._waiting: dict[bytes, list[H]] = {}  # hash -> the item that is embedded, then its equals
         self._recent: OrderedDict[bytes, Vector] = OrderedDict()
         self._new: dict[bytes, Vector] = {}
 
+    def unknown(self, groups: Iterable[Sequence[H]]) -> Iterator[H]:
+        """The items that need the model; the sink gets the vectors of those that do not.
+
+        The next group is asked for when all of one are seen to.
+        """
+        for group in groups:
+            if self.stopped():
+                return
+            started = time.perf_counter()
+            known = self.lookup([item.hash for item in group])
+            self.seconds["lookup"] += time.perf_counter() - started
+            for item in group:
+                self.counts["chunks"] += 1
+                if self.admit(item, known):
+                    yield item
+
     def lookup(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
-        """What is known from before of texts that this run knows nothing of."""
-        return self._known([key for key in hashes if key not in self._recent and key not in self._waiting])
+        """What cache and store have of texts that this run knows nothing of."""
+        missing = [key for key in hashes if key not in self._recent and key not in self._waiting]
+        found = self._cache.get_many(missing, self.fingerprint) if self._cache and missing else {}
+        missing = [key for key in missing if key not in found]
+        if self._store and missing:
+            found |= self._store.vectors(missing, self.fingerprint.precision)
+        return found
 
     def admit(self, item: H, known: Mapping[bytes, Vector]) -> bool:
         """Take an item; True where it has to be embedded. `known` is what `lookup` has found for it."""
@@ -56,7 +95,7 @@ class Deduplicator(Generic[H]):
     def accept(self, item: H, vector: Vector, origin: Origin) -> None:
         """Give an item, and those equal to it, the model's vector."""
         vector = vector.copy()  # a row of its own: a view would keep the whole batch
-        self._counts["tokens"] += len(item.ids)
+        self.counts["tokens"] += len(item.ids)
         first, *equals = self._waiting.pop(item.hash)
         self._give(first, vector, origin)
         for same in equals:
@@ -68,7 +107,7 @@ class Deduplicator(Generic[H]):
     def reject(self, item: H, cause: Cause) -> None:
         """Let an item, and those equal to it, fail."""
         for same in self._waiting.pop(item.hash):
-            self._counts["failed"] += 1
+            self.counts["failed"] += 1
             self._sink.reject(same, cause)
 
     def take_new(self) -> Mapping[bytes, Vector]:
@@ -81,5 +120,5 @@ class Deduplicator(Generic[H]):
         return sum(len(equals) for equals in self._waiting.values())
 
     def _give(self, item: H, vector: Vector, origin: Origin) -> None:
-        self._counts[origin] += 1
+        self.counts[origin] += 1
         self._sink.accept(item, vector, origin)

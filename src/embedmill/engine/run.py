@@ -9,20 +9,16 @@ would pile up in memory.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from embedmill.core.interfaces.cache import VectorCache
-from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor
-from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Batch, Embedded, Vector
 from embedmill.engine.batching import PATIENCE, Outstanding, batches
-from embedmill.engine.dedup import RECENT, Deduplicator
+from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.sink import HashedItem, Item, Sink
 from embedmill.engine.validation import EmbeddingValidator
 
@@ -85,92 +81,42 @@ def embed_items(
         outstanding.check()
 
 
-class Run(Generic[H]):
-    """The embed loop over items of which some are known: to this run, the cache or the store."""
+def embed_unknown(
+    groups: Iterable[Sequence[H]],
+    items: Deduplicator[H],
+    executor: Executor,
+    *,
+    batch_size: int | None = None,
+    patience: int = PATIENCE,
+    on_batch: Callable[[], None] = _nothing,
+) -> None:
+    """Embed what is unknown of groups of items. Arguments and errors are those of `embed_items`.
 
-    def __init__(
-        self,
-        embedder: Embedder,
-        executor: Executor | None,
-        sink: Sink[H],
-        *,
-        cache: VectorCache | None = None,
-        store: Store | None = None,
-        keep: Callable[[Mapping[bytes, Vector]], None] = lambda _: None,
-        counts: Counter[str] | None = None,
-        stopped: Callable[[], bool] = _never,
-    ) -> None:
-        """Without an executor, for a dry run, what needs the model is accepted at once, with a vector of no numbers.
+    What has no vector after a stop is not counted: the next run does that.
+    """
 
-        `keep` is given new vectors, by hash, after each batch. `counts` has chunks, and of these embedded, cached,
-        duplicates and failed, and tokens of the embedded ones.
-        """
-        self._embedder = embedder
-        self._executor = executor
-        self._cache = cache
-        self._store = store
-        self._keep = keep
-        self._stopped = stopped
-        self.counts: Counter[str] = Counter() if counts is None else counts
-        self.seconds = {"lookup": 0.0, "embed": 0.0}
-        self._items = Deduplicator(sink, self._known, self.counts, recent=RECENT if executor else None)
+    def unknown() -> Iterator[H]:
+        for item in items.unknown(groups):
+            executor.start()  # to load the model while the first batch is gathered
+            yield item
 
-    def embed(
-        self,
-        groups: Iterable[Sequence[H]],
-        *,
-        batch_size: int | None = None,
-        patience: int = PATIENCE,
-        on_batch: Callable[[], None] = _nothing,
-    ) -> None:
-        """Embed groups of items; the next group is asked for when all of one are known, wait or are under way.
+    started = time.perf_counter()
+    embed_items(
+        unknown(),
+        executor.run,
+        items,
+        items.fingerprint.space,
+        batch_size=batch_size,
+        patience=patience,
+        stopped=items.stopped,
+        on_batch=on_batch,
+    )
+    items.seconds["embed"] += time.perf_counter() - started
+    items.counts["chunks"] -= items.unsettled()
 
-        Arguments and errors are those of `embed_items`. What has no vector after a stop is not counted.
-        """
-        if self._executor is None:
-            for item in self._unknown(groups, _nothing):
-                self._items.accept(item, _NO_VECTOR, "embedded")
-                self._items.take_new()  # and keep nothing
-            return
 
-        def batch_done() -> None:
-            if new := self._items.take_new():
-                self._keep(new)
-            on_batch()
-
-        started = time.perf_counter()
-        embed_items(
-            self._unknown(groups, self._executor.start),
-            self._executor.run,
-            self._items,
-            self._embedder.fingerprint.space,
-            batch_size=batch_size,
-            patience=patience,
-            stopped=self._stopped,
-            on_batch=batch_done,
-        )
-        self.seconds["embed"] += time.perf_counter() - started
-        self.counts["chunks"] -= self._items.unsettled()  # of a run that was stopped: the next one counts them
-
-    def _unknown(self, groups: Iterable[Sequence[H]], start: Callable[[], None]) -> Iterator[H]:
-        """The items that need the model, of which `start` is told; the sink gets the vectors of all others."""
-        for group in groups:
-            if self._stopped():
-                return
-            started = time.perf_counter()
-            known = self._items.lookup([item.hash for item in group])
-            self.seconds["lookup"] += time.perf_counter() - started
-            for item in group:
-                self.counts["chunks"] += 1
-                if self._items.admit(item, known):
-                    start()
-                    yield item
-
-    def _known(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
-        """The vectors that cache or store have of these hashes."""
-        fingerprint = self._embedder.fingerprint
-        found = self._cache.get_many(hashes, fingerprint) if self._cache and hashes else {}
-        missing = [key for key in hashes if key not in found]
-        if self._store and missing:
-            found |= self._store.vectors(missing, fingerprint.precision)
-        return found
+def count_unknown(groups: Iterable[Sequence[H]], items: Deduplicator[H]) -> None:
+    """Do as if the groups' items were embedded, for a dry run: what is unknown gets a vector of no numbers at once."""
+    for item in items.unknown(groups):
+        items.accept(item, _NO_VECTOR, "embedded")
+        items.take_new()  # and keep nothing

@@ -26,7 +26,8 @@ from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Cause
-from embedmill.engine.run import Run
+from embedmill.engine.dedup import Deduplicator
+from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.index.documents import OpenDocuments
 from embedmill.pipelines.index.reader import Event, Piece, Reader
@@ -101,17 +102,17 @@ class IncrementalIndexer:
             Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
         ):
-            run = self._embed(reader, events, writer, started, on_progress)
+            pieces = self._embed(reader, events, writer, started, on_progress)
         for folder in source.unlisted():
             cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
             self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
-        stages = run.seconds | {"search": 0.0}
+        stages = pieces.seconds | {"search": 0.0}
         deselected, removed, whole = self._finish(source, stages, list(missing) if prune else None)
         ended = time.perf_counter()
         return report(
             source,
             reader,
-            run.counts,
+            pieces.counts,
             self._embedder,
             self._executor,
             stages=reader.seconds | stages | {"write": writer.seconds},
@@ -132,27 +133,30 @@ class IncrementalIndexer:
         writer: Writer,
         started: float,
         on_progress: Callable[[Progress], None],
-    ) -> Run[Piece]:
+    ) -> Deduplicator[Piece]:
         """Take what was read through the model to the writer."""
         documents = OpenDocuments(writer, self._embedder.fingerprint.precision)
-        run = Run(
-            self._embedder,
-            self._executor,
+        pieces = Deduplicator(
             documents,
+            self._embedder.fingerprint,
             cache=self._cache,
             store=self._store,
-            keep=writer.keep,
             stopped=self._stopping.asked,
         )
 
         def tell() -> None:
             done = documents.finished, documents.finished_bytes
-            on_progress(progress(reader, run.counts, *done, self._executor, time.perf_counter() - started))
+            on_progress(progress(reader, pieces.counts, *done, self._executor, time.perf_counter() - started))
 
-        run.embed(documents.pieces(events, tell), batch_size=self._batch_size, on_batch=tell)
+        def on_batch() -> None:
+            writer.keep(pieces.take_new())
+            tell()
+
+        groups = documents.pieces(events, tell)
+        embed_unknown(groups, pieces, self._executor, batch_size=self._batch_size, on_batch=on_batch)
         if self._stopping.asked():
             documents.stage_unfinished()
-        return run
+        return pieces
 
     def _keep_deselected(self, source: Source) -> int:
         """Count as seen what is left out by an option alone; how many documents that are. A stop ends it."""

@@ -13,7 +13,8 @@ from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Cause, TokenIds, Vector
-from embedmill.engine.run import Run
+from embedmill.engine.dedup import Deduplicator
+from embedmill.engine.run import count_unknown
 from embedmill.engine.sink import Origin
 from embedmill.engine.throughput import seconds_for
 from embedmill.pipelines.index.reader import Piece, Reader, ReadWhole
@@ -44,7 +45,7 @@ def plan(
     started = time.perf_counter()
     reader = Reader(source, store, embedder, chunking or Chunking(embedder.max_tokens), force=force)
     sample = _Sample()
-    run = Run(embedder, None, sample, cache=cache, store=store)
+    items = Deduplicator(sample, embedder.fingerprint, cache=cache, store=store, recent=None)
     finished = finished_bytes = 0
 
     def pieces() -> Iterator[Sequence[Piece]]:
@@ -55,15 +56,15 @@ def plan(
             finished += len(whole)
             finished_bytes += sum(document.state.size for document in whole)
             seconds = time.perf_counter() - started
-            on_progress(progress(reader, run.counts, finished, finished_bytes, executor, seconds))
+            on_progress(progress(reader, items.counts, finished, finished_bytes, executor, seconds))
 
-    run.embed(pieces())
+    count_unknown(pieces(), items)
     seconds = time.perf_counter() - started
-    embedding = seconds_for(run.counts["tokens"], sample.texts, embedder, executor, batch_size)
+    embedding = seconds_for(items.counts["tokens"], sample.texts, embedder, executor, batch_size)
     return report(
         source,
         reader,
-        run.counts,
+        items.counts,
         embedder,
         executor,
         stages=reader.seconds,

@@ -16,7 +16,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.reports import IngestProgress, IngestReport
 from embedmill.core.rows import EMPTY_TEXT, LARGE_PAGE, Key, Row, shown
-from embedmill.core.vectors import Cause, Vector
-from embedmill.engine.run import Run
+from embedmill.core.vectors import Cause
+from embedmill.engine.dedup import Deduplicator
+from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping
 from embedmill.engine.unread import is_unread
 from embedmill.pipelines.ingest.metrics import measure_rows
@@ -200,17 +201,17 @@ class Ingestor:
         pages: Channel[Page] = Channel((self._width or NARROWEST).ahead)
         tuning = Tuning(pages, writers) if self._width is None else None
         reader = threading.Thread(target=self._read, args=[state, pages], name="embedmill-read", daemon=True)
-        run = Run(
-            self._embedder,
-            self._executor,
+        items = Deduplicator(
             writers,
+            self._embedder.fingerprint,
             cache=self._cache,
-            keep=self._keep,
             counts=state.counts,
             stopped=self._stopping.asked,
         )
 
         def on_batch() -> None:
+            if (new := items.take_new()) and self._cache is not None:
+                self._cache.put_many(new, self._embedder.fingerprint)
             state.tell()
             if tuning is not None:
                 tuning.adapt()
@@ -220,10 +221,15 @@ class Ingestor:
         try:
             # A text waits for others of its length for at most so many: that bounds what is held in memory.
             patience = self._batch * max(self._executor.workers, 2)
-            run.embed(
-                self._pieces(state, pages, writers), batch_size=self._batch_size, patience=patience, on_batch=on_batch
+            embed_unknown(
+                self._pieces(state, pages, writers),
+                items,
+                self._executor,
+                batch_size=self._batch_size,
+                patience=patience,
+                on_batch=on_batch,
             )
-            state.seconds["embed"] += run.seconds["embed"]
+            state.seconds["embed"] += items.seconds["embed"]
         finally:
             pages.fail(Closed())
             reader.join()
@@ -231,10 +237,6 @@ class Ingestor:
         writers.flush()
         if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
             state.tell()
-
-    def _keep(self, vectors: Mapping[bytes, Vector]) -> None:
-        if self._cache is not None:
-            self._cache.put_many(vectors, self._embedder.fingerprint)
 
     def _pieces(self, state: State, pages: Channel[Page], writers: Writers) -> Iterator[Sequence[RowPiece]]:
         """The rows to be embedded, page by page; the others fail."""
