@@ -43,50 +43,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives. Names are imported when they are first asked for, so that a command which needs
-# no model does not pay for importing one.
-_HOMES = {
-    "CacheError": "embedmill.core.errors",
-    "Chunk": "embedmill.core.documents",
-    "Document": "embedmill.core.documents",
-    "Embedder": "embedmill.core.interfaces.embedder",
-    "EmbedderPool": "embedmill.executors.processes.pool",
-    "EmbeddingError": "embedmill.core.errors",
-    "EmbeddingValidator": "embedmill.engine.validation",
-    "EmbedmillError": "embedmill.core.errors",
-    "Hit": "embedmill.core.documents",
-    "IncrementalIndexer": "embedmill.pipelines.index.indexer",
-    "IndexOptions": "embedmill.core.rows",
-    "IngestReport": "embedmill.core.reports",
-    "Limits": "embedmill.executors.processes.limits",
-    "MissingExtra": "embedmill.core.errors",
-    "ModelError": "embedmill.core.errors",
-    "ModelNotFound": "embedmill.core.errors",
-    "LimitReached": "embedmill.core.errors",
-    "ModelUnusable": "embedmill.core.errors",
-    "ParallelEmbeddingGenerator": "embedmill.api.parallel",
-    "PersistentCache": "embedmill.storage.cache.cache",
-    "Record": "embedmill.core.documents",
-    "Report": "embedmill.core.reports",
-    "RowsRefused": "embedmill.core.errors",
-    "Searcher": "embedmill.api.search",
-    "SourceError": "embedmill.core.errors",
-    "SpaceMismatch": "embedmill.core.errors",
-    "StoreBusy": "embedmill.core.errors",
-    "Stopped": "embedmill.core.errors",
-    "StoreError": "embedmill.core.errors",
-    "StoreNotFound": "embedmill.core.errors",
-    "TokenEmbedder": "embedmill.core.interfaces.embedder",
-    "UnsupportedModel": "embedmill.core.errors",
-    "UsageError": "embedmill.core.errors",
-    "forget": "embedmill.api.forget",
-    "index": "embedmill.api.index",
-    "ingest": "embedmill.api.ingest",
-    "load_embedder": "embedmill.api.embedders",
-    "retry_failed": "embedmill.api.retry",
-    "search": "embedmill.api.search",
-}
-
 __all__ = [
     "CacheError",
     "Chunk",
@@ -130,6 +86,33 @@ __all__ = [
     "search",
 ]
 
+# Where each public name lives that is no error. Names are imported when they are first asked for, so that a command
+# which needs no model does not pay for importing one.
+_HOMES = {
+    "Chunk": "embedmill.core.documents",
+    "Document": "embedmill.core.documents",
+    "Embedder": "embedmill.core.interfaces.embedder",
+    "EmbedderPool": "embedmill.executors.processes.pool",
+    "EmbeddingValidator": "embedmill.engine.validation",
+    "Hit": "embedmill.core.documents",
+    "IncrementalIndexer": "embedmill.pipelines.index.indexer",
+    "IndexOptions": "embedmill.core.rows",
+    "IngestReport": "embedmill.core.reports",
+    "Limits": "embedmill.executors.processes.limits",
+    "ParallelEmbeddingGenerator": "embedmill.api.parallel",
+    "PersistentCache": "embedmill.storage.cache.cache",
+    "Record": "embedmill.core.documents",
+    "Report": "embedmill.core.reports",
+    "Searcher": "embedmill.api.search",
+    "TokenEmbedder": "embedmill.core.interfaces.embedder",
+    "forget": "embedmill.api.forget",
+    "index": "embedmill.api.index",
+    "ingest": "embedmill.api.ingest",
+    "load_embedder": "embedmill.api.embedders",
+    "retry_failed": "embedmill.api.retry",
+    "search": "embedmill.api.search",
+}
+
 
 def __dir__() -> list[str]:
     return __all__
@@ -138,8 +121,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module 'embedmill' has no attribute {name!r}") from None
+    if name not in __all__:
+        raise AttributeError(f"module 'embedmill' has no attribute {name!r}")
+    home = _HOMES.get(name, "embedmill.core.errors")
     return getattr(import_module(home), name)

@@ -1,30 +1,25 @@
-"""From settings to the parts of a run: here names and URLs become models, stores and executors."""
+"""From settings to the parts of a run: here names become models, executors and caches."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from embedmill.api.embedders import hint_prompts, make_embedder, worker_factory
-from embedmill.api.settings import SearchOptions, Settings, StoreOptions
-from embedmill.core.checks import text_or_none
-from embedmill.core.errors import SpaceMismatch, UsageError
-from embedmill.core.spaces import not_of, other_prompt
+from embedmill.api.settings import Settings
+from embedmill.core.errors import UsageError
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.runtime import machine
-from embedmill.storage.registry import is_server, open_store, open_table
 
 if TYPE_CHECKING:
     from embedmill.chunking.options import Chunking
     from embedmill.core.documents import StoreStatus
     from embedmill.core.interfaces.cache import VectorCache
     from embedmill.core.interfaces.executor import Executor
-    from embedmill.core.interfaces.store import Store
-    from embedmill.core.interfaces.table import Table
     from embedmill.core.reports import Progress
     from embedmill.core.rows import Noted
     from embedmill.executors.pace import Pace
@@ -32,10 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEAST_ROOM: Final = 4  # tokens of a chunk beside its prompt
-
-LONGEST_TEXT: Final = 100_000
-"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
-for a longer one, which is rather a file than a row."""
 
 FilePath = str | os.PathLike[str]
 OnProgress = Callable[["Progress"], None]
@@ -51,45 +42,6 @@ def without_rests(chosen: Settings) -> Settings:
     if chosen.sleep:
         log.warning("the estimate does not count the rests of --sleep")
     return dataclasses.replace(chosen, sleep=0.0)
-
-
-def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
-    """Raise `UsageError` where it is given and the store has no use for it."""
-    if options.get("db_timeout") is not None and not is_server(chosen.store):
-        raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")
-
-
-def open_chosen_store(chosen: Settings, stack: ExitStack, *, write: bool, create: bool = True) -> Store:
-    """The store of these settings; `stack` closes it. Raises what `open_store` raises."""
-    store = open_store(chosen.store, write=write, create=create, schema=chosen.schema, db_timeout=chosen.db_timeout)
-    stack.callback(store.close)
-    return store
-
-
-def check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
-    """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
-    status, space = store.status(), embedder.fingerprint.space
-    if status.chunks and status.space != space.id:
-        if told := other_prompt(status.document_prompt, status.space, space):
-            raise SpaceMismatch(f"store {store.url} holds {told}, or give another --store")
-        whose = not_of(status.model, status.space, embedder.name, space.id)
-        raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
-
-
-@contextmanager
-def open_chosen_table(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
-    """A table of the chosen database; `options` are those of `embedmill.storage.registry.open_table`."""
-    if not isinstance(table, str) or not table.strip():
-        raise UsageError(f"table is {table!r}: give its name, as text")
-    text_or_none(text=options.get("text"), vector=options.get("vector"))
-    keys = options.get("id", ())
-    options |= {"id": [keys] if isinstance(keys, str) else list(keys)} if keys else {}
-    text_or_none(**{f"id {number}": name for number, name in enumerate(options.get("id", ()))})
-    opened = open_table(
-        chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
-    )
-    with closing(opened):
-        yield opened
 
 
 def embedder_of(chosen: Settings) -> OpenVINOEmbedder:

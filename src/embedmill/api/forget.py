@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Unpack
 
-from embedmill.api.assemble import FilePath, as_list, open_chosen_store, refuse_db_timeout
+from embedmill.api.assemble import FilePath, as_list
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions, check_options
+from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.interfaces.store import Store
 from embedmill.runtime.paths import both, file_id, quote_path
@@ -28,7 +29,7 @@ def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]
     if not given or "" in given:
         raise UsageError("a path is empty: give a file or folder, as `embedmill status --roots` lists them")
     with ExitStack() as stack:
-        store = open_chosen_store(chosen, stack, write=True, create=False)
+        store = stack.enter_context(closing(open_chosen_store(chosen, write=True, create=False)))
         scopes = {path: list(both(_as_stored(path, store))) for path in given}
         for path, found in scopes.items():
             if not store.holds(found):

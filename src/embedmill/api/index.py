@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Unpack
 
 from embedmill.api.assemble import (
@@ -16,15 +16,13 @@ from embedmill.api.assemble import (
     OnProgress,
     as_list,
     build_components,
-    check_space,
     embedder_of,
-    open_chosen_store,
-    refuse_db_timeout,
     with_prompts_of,
     without_rests,
 )
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import FileOptions, Settings, check_options, selecting
+from embedmill.api.stores import check_space, open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.runtime.paths import both
@@ -77,7 +75,9 @@ def index(
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
-            store = open_chosen_store(chosen, stack, write=not dry_run, create=not source.missing)
+            store = stack.enter_context(
+                closing(open_chosen_store(chosen, write=not dry_run, create=not source.missing))
+            )
         _check_missing(source.missing, store, chosen)
         if store is not None:
             chosen = with_prompts_of(store.status(), chosen, given)

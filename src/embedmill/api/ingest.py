@@ -8,16 +8,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Unpack
 
-from embedmill.api.assemble import (
-    LONGEST_TEXT,
-    build_components,
-    embedder_of,
-    open_chosen_table,
-    with_prompts_of,
-    without_rests,
-)
+from embedmill.api.assemble import build_components, embedder_of, with_prompts_of, without_rests
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
+from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable

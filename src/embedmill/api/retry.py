@@ -6,18 +6,11 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Unpack
 
-from embedmill.api.assemble import (
-    OnProgress,
-    build_components,
-    embedder_of,
-    open_chosen_store,
-    refuse_db_timeout,
-    with_prompts_of,
-)
+from embedmill.api.assemble import OnProgress, build_components, embedder_of, with_prompts_of
 from embedmill.api.index import files
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import (
@@ -28,6 +21,7 @@ from embedmill.api.settings import (
     check_options,
     known_settings,
 )
+from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.documents import Entry, StoreStatus
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Report
@@ -130,7 +124,7 @@ def retry_failed(
     with ExitStack() as stack:
         first = read_settings(options, FileOptions)
         refuse_db_timeout(options, first)
-        store = open_chosen_store(first, stack, write=True, create=False)
+        store = stack.enter_context(closing(open_chosen_store(first, write=True, create=False)))
         status = store.status()
         failed = store.failed_documents()
         reports = []

@@ -6,13 +6,13 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Unpack
 
-from embedmill.api.assemble import check_space, open_chosen_store, refuse_db_timeout
 from embedmill.api.embedders import load_embedder
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import SearchOptions, check_options
+from embedmill.api.stores import check_space, open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.vectors import Batch
@@ -46,7 +46,7 @@ class Searcher(Closing):
         self._process = os.getpid()
         self._opening = threading.Lock()
         with ExitStack() as stack:
-            self._store = open_chosen_store(self._chosen, stack, write=False)
+            self._store = stack.enter_context(closing(open_chosen_store(self._chosen, write=False)))
             status = self._store.status()
             if status.model is None:
                 raise StoreError(f"store {self._store.url} is empty: run `embedmill index` first")
@@ -110,7 +110,7 @@ class Searcher(Closing):
                 _LEFT.append((self._store, self._closing))
                 with ExitStack() as stack:
                     stack.callback(self._embedder.close)
-                    self._store = open_chosen_store(self._chosen, stack, write=False)
+                    self._store = stack.enter_context(closing(open_chosen_store(self._chosen, write=False)))
                     self._closing = stack.pop_all()
                 self._process = os.getpid()
 

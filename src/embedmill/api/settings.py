@@ -150,10 +150,7 @@ class Settings:
         variable="EMBED_BATCH_SIZE",
     )
     store: str = _setting(
-        DEFAULT_URL,
-        values.text,
-        f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.",
-        "URL",
+        DEFAULT_URL, values.text, f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.", "URL"
     )
     schema: str = _setting(
         DEFAULT_SCHEMA,
@@ -168,9 +165,7 @@ class Settings:
         "SECONDS",
     )
     cache: bool = _setting(
-        True,
-        values.switch,
-        "Whether to use the vectors that earlier runs of any store left. Default: yes.",
+        True, values.switch, "Whether to use the vectors that earlier runs of any store left. Default: yes."
     )
     chunk_tokens: int | None = _setting(
         None,
@@ -206,11 +201,7 @@ class Settings:
         selects=True,
     )
     max_file_size: int = _setting(  # bytes; most larger files are data or logs, not text to search
-        64 << 20,
-        values.size,
-        "Leave larger files out, as in 200M or 1G. Default: 64M.",
-        "SIZE",
-        selects=True,
+        64 << 20, values.size, "Leave larger files out, as in 200M or 1G. Default: 64M.", "SIZE", selects=True
     )
     encoding: str | None = _setting(
         None,

@@ -13,9 +13,9 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from embedmill.api.assemble import open_chosen_table
 from embedmill.api.embedders import native_precision
 from embedmill.api.settings import Settings
+from embedmill.api.stores import open_chosen_store, open_chosen_table
 from embedmill.core.documents import StoredChunk, StoreStatus
 from embedmill.core.errors import EmbedmillError, ModelUnusable
 from embedmill.core.reports import TableStatus
@@ -24,7 +24,6 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
-from embedmill.storage.registry import open_store
 
 T = TypeVar("T")
 
@@ -65,7 +64,7 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
     """
     problems = _Problems(say)
     chosen_chunks: _Reservoir[StoredChunk] = _Reservoir(sample)
-    with closing(open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)) as store:
+    with closing(open_chosen_store(chosen, write=False)) as store:
         for problem in store.verify(chosen_chunks.offer):
             problems.add(problem)
         verdict = Verdict(store.url, problems.count, None, None, 0, "")

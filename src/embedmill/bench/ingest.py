@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Unpack
 
-from embedmill.api.assemble import LONGEST_TEXT, build_components, open_chosen_table
+from embedmill.api.assemble import build_components
 from embedmill.api.ingest import chosen_width
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, check_options, names_of
+from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.executor import Stoppable

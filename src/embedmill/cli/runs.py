@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions
+from embedmill.api.stores import open_chosen_store
 from embedmill.cli import exit_codes, output
 from embedmill.cli.progress import AnyProgress, displayed
 from embedmill.cli.render import hints, summary, tables
@@ -18,7 +19,6 @@ from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import StopOnSignal
 from embedmill.core.reports import Report
 from embedmill.runtime.paths import quote_path
-from embedmill.storage.registry import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,9 +104,7 @@ def run_on_store(
 
     def first_failures() -> list[str]:
         chosen = read_settings(given, StoreOptions)
-        with closing(
-            open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
-        ) as opened:
+        with closing(open_chosen_store(chosen, write=False)) as opened:
             first = itertools.islice(opened.failures(), summary.FAILURES_SHOWN)
             return [summary.describe(failure) for failure in first]
 

@@ -88,11 +88,12 @@ def _standing_of(root: RootStatus) -> str:
 
 def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.api.read_settings import read_settings
+    from embedmill.api.stores import open_chosen_store
     from embedmill.cli.render.summary import describe
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
     from embedmill.core.errors import StoreError
-    from embedmill.storage.registry import list_tables, open_store, redact_url
+    from embedmill.storage.registry import list_tables, redact_url
     from embedmill.storage.vanished import name_vanished
 
     chosen = read_settings(given, StoreOptions)
@@ -101,9 +102,7 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     listed_roots: list[RootStatus] = []
     vanished: dict[str, int] = {}
     try:
-        with closing(
-            open_store(chosen.store, write=False, schema=chosen.schema, db_timeout=chosen.db_timeout)
-        ) as opened:
+        with closing(open_chosen_store(chosen, write=False)) as opened:
             url, held = output.masked(opened.url), opened.status()
             failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
             listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()

@@ -1,0 +1,59 @@
+"""From settings to stores and tables: here URLs become open databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from embedmill.api.settings import SearchOptions, Settings, StoreOptions
+from embedmill.core.checks import text_or_none
+from embedmill.core.errors import SpaceMismatch, UsageError
+from embedmill.core.spaces import not_of, other_prompt
+from embedmill.storage.registry import is_server, open_store, open_table
+
+if TYPE_CHECKING:
+    from embedmill.core.interfaces.store import Store
+    from embedmill.core.interfaces.table import Table
+    from embedmill.embedders.openvino import OpenVINOEmbedder
+
+LONGEST_TEXT: Final = 100_000
+"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
+for a longer one, which is rather a file than a row."""
+
+
+def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
+    """Raise `UsageError` where it is given and the store has no use for it."""
+    if options.get("db_timeout") is not None and not is_server(chosen.store):
+        raise UsageError("--db-timeout is for PostgreSQL: nothing in an SQLite store is waited for; leave it out")
+
+
+def open_chosen_store(chosen: Settings, *, write: bool, create: bool = True) -> Store:
+    """The store of these settings, to be closed. Raises what `open_store` raises."""
+    return open_store(chosen.store, write=write, create=create, schema=chosen.schema, db_timeout=chosen.db_timeout)
+
+
+def check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
+    """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
+    status, space = store.status(), embedder.fingerprint.space
+    if status.chunks and status.space != space.id:
+        if told := other_prompt(status.document_prompt, status.space, space):
+            raise SpaceMismatch(f"store {store.url} holds {told}, or give another --store")
+        whose = not_of(status.model, status.space, embedder.name, space.id)
+        raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
+
+
+@contextmanager
+def open_chosen_table(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
+    """A table of the chosen database; `options` are those of `embedmill.storage.registry.open_table`."""
+    if not isinstance(table, str) or not table.strip():
+        raise UsageError(f"table is {table!r}: give its name, as text")
+    text_or_none(text=options.get("text"), vector=options.get("vector"))
+    keys = options.get("id", ())
+    options |= {"id": [keys] if isinstance(keys, str) else list(keys)} if keys else {}
+    text_or_none(**{f"id {number}": name for number, name in enumerate(options.get("id", ()))})
+    opened = open_table(
+        chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
+    )
+    with closing(opened):
+        yield opened
