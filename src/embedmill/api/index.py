@@ -62,8 +62,6 @@ def index(
     Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
     before an error stays.
     """
-    from embedmill.pipelines.index.indexer import IncrementalIndexer
-
     check_options(index, options, FileOptions)
     switches(dry_run=dry_run, prune=prune, force=force)
     if prune and dry_run:
@@ -75,9 +73,8 @@ def index(
         given = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
-            store = stack.enter_context(
-                closing(open_chosen_store(chosen, write=not dry_run, create=not source.missing))
-            )
+            opened = open_chosen_store(chosen, write=not dry_run, create=not source.missing)
+            store = stack.enter_context(closing(opened))
         _check_missing(source.missing, store, chosen)
         if store is not None:
             chosen = with_prompts_of(store.status(), chosen, given)
@@ -85,10 +82,7 @@ def index(
         if dry_run:
             return _planned(source, store, components, chosen, options, force=force, on_progress=on_progress)
         assert store is not None
-        embedder, executor, cache, chunking = components
-        indexer = IncrementalIndexer(
-            store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
-        )
+        indexer = make_indexer(store, components, chosen)
         on_start(indexer)
         report = indexer.run(
             source,
@@ -101,6 +95,14 @@ def index(
         _name_unmatched(source, options)
         name_vanished(report.vanished, options)
         return report
+
+
+def make_indexer(store: Store, components: Components, chosen: Settings) -> IncrementalIndexer:
+    """What brings the store up to date."""
+    from embedmill.pipelines.index.indexer import IncrementalIndexer
+
+    embedder, executor, cache, chunking = components
+    return IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size)
 
 
 def _planned(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Unpack
 
 from embedmill.api.assemble import OnProgress, build_components, embedder_of, with_prompts_of
-from embedmill.api.index import files
+from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import (
     DocumentOptions,
@@ -156,10 +156,7 @@ def _retry(
 ) -> Report:
     """Embed the failed documents again that share their settings."""
     chosen = with_prompts_of(status, chosen, embedder_of(chosen))
-    embedder, executor, cache, chunking = build_components(chosen, stack)
-    indexer = IncrementalIndexer(
-        store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size
-    )
+    indexer = make_indexer(store, build_components(chosen, stack), chosen)
     on_start(indexer)
     source: FileSource | _NoDocuments = _NoDocuments()
     if group.documents:
