@@ -103,3 +103,15 @@ def test_the_page_where_to_change_what_names_what_is_there() -> None:
     assert len(named) > 40
     root = PACKAGE.parents[1]
     assert not [each for each in named if not ((PACKAGE / each).exists() or (root / each).exists())]
+
+
+def test_stores_know_nothing_of_one_another() -> None:
+    """A kind of store is a folder with a driver; import-linter knows only those that it names."""
+    kinds = {
+        path.parts[1] for path in FILES if path.parts[0] == "storage" and path.name == "driver.py" and path.parts[2:]
+    }
+    assert {"memory", "postgres", "sqlite"} <= kinds
+    for path in FILES:
+        if path.parts[0] == "storage" and path.parts[1] in kinds:
+            others = kinds - {path.parts[1]}
+            assert not [each for each in imports(path) if each.split(".")[2:3] and each.split(".")[2] in others], path

@@ -23,8 +23,8 @@ from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Batch, Embedded
 from embedmill.executors.threads import ThreadExecutor
+from embedmill.pipelines.index.dry_run import plan
 from embedmill.pipelines.index.indexer import IncrementalIndexer
-from embedmill.pipelines.index.plan import plan
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.cache.cache import PersistentCache
 from embedmill.storage.registry import open_store

@@ -23,7 +23,7 @@ from embedmill.core.interfaces.table import Table
 from embedmill.core.rows import Counts, Row, RowFailure, shown
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
-from embedmill.pipelines.ingest.plan import estimate
+from embedmill.pipelines.ingest.dry_run import estimate
 from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, run, texts

@@ -115,7 +115,7 @@ def _planned(
     force: bool,
     on_progress: OnProgress,
 ) -> Report:
-    from embedmill.pipelines.index.plan import plan
+    from embedmill.pipelines.index.dry_run import plan
 
     embedder, executor, cache, chunking = components
     if store is not None:

@@ -19,9 +19,9 @@ from embedmill.core.reports import IngestProgress, IngestReport, TableStatus
 from embedmill.core.rows import IndexOptions, Noted, RowFailure
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
+from embedmill.pipelines.ingest.dry_run import estimate
 from embedmill.pipelines.ingest.ingestor import BATCH, Ingestor
 from embedmill.pipelines.ingest.metrics import Encode, MetricsRun
-from embedmill.pipelines.ingest.plan import estimate
 from embedmill.pipelines.ingest.width import NARROWEST, WIDEST, Width
 from embedmill.runtime import machine
 

@@ -1,4 +1,4 @@
-"""What comes after the transformer: pooling, dense layers, normalisation."""
+"""What a model's files say of what follows the transformer: pooling, dense layers, normalising (see `graph`)."""
 
 from __future__ import annotations
 
