@@ -26,6 +26,12 @@ def shell(tmp_path: Path, database: str) -> Shell:
     return tables.shell(tmp_path, database)
 
 
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+    "AND pid <> pg_backend_pid()"
+)
+
+
 def kill(process: subprocess.Popen[str], database: str, chance: random.Random) -> None:
     """Kill a run while it begins, or while it writes."""
     if chance.random() < 0.3:
@@ -35,6 +41,7 @@ def kill(process: subprocess.Popen[str], database: str, chance: random.Random) -
         until(lambda: filled(database) >= wanted or process.poll() is not None)
     process.kill()
     process.communicate()
+    until(lambda: ask(database, _OTHERS) == [(0,)])  # what the server has been sent it still does
 
 
 @pytest.mark.timeout(600)

@@ -527,7 +527,7 @@ def test_a_document_that_kills_its_converter_fails_alone(number: signal.Signals,
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedmill.pipelines.index.indexer.TO_FINISH", 0.1)
+    monkeypatch.setattr("embedmill.engine.stopping.TO_FINISH", 0.1)
     (tmp_path / "files").mkdir()
     (tmp_path / "files/a.html").write_text(HTML)
     embedder = small_embedder()
