@@ -114,6 +114,11 @@ class Searcher(Closing):
                     self._closing = stack.pop_all()
                 self._process = os.getpid()
 
+    def close_store(self) -> None:
+        """Release the store alone, where the process ends now: to free the model would take longer than that."""
+        if os.getpid() == self._process:
+            self._store.close()
+
     def close(self) -> None:
         """Release store and model; may be called twice."""
         if os.getpid() == self._process:

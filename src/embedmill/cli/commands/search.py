@@ -64,13 +64,16 @@ def search(
     from embedmill.cli.render import hits as render
 
     options.tell_store(given, quiet=quiet)
-    with Searcher(
+    searcher = Searcher(
         given.get("store"),
         schema=given.get("schema"),
         model=given.get("model"),
         query_prompt=given.get("query_prompt"),
-    ) as searcher:
+    )
+    try:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
+    finally:
+        searcher.close_store()
     if as_json:
         output.emit({"query": query, "hits": [render.json_object(hit) for hit in hits]})
     elif hits:
