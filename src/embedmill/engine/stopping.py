@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from embedmill.core.interfaces.executor import TO_FINISH
@@ -22,11 +24,16 @@ class Stopping:
         self._parts = [part for part in parts if part is not None]
         self._event = threading.Event()
 
-    def add(self, part: _Finishes) -> None:
-        """One more part of the run."""
-        self._parts.append(part)
+    @contextmanager
+    def also(self, part: _Finishes) -> Iterator[None]:
+        """Within this context the run has one part more."""
+        self._parts = [*self._parts, part]
         if self._event.is_set():
             part.finish_within(TO_FINISH)
+        try:
+            yield
+        finally:
+            self._parts = [each for each in self._parts if each is not part]
 
     def stop(self) -> None:
         """End the run; from any thread, or a signal handler."""

@@ -68,17 +68,20 @@ def describe(failure: Failure) -> str:
     return masked(f"{where}: {failure.cause.type}: {cause}")
 
 
+def outcomes(report: Report) -> list[tuple[int, str]]:
+    """What became of texts, each with how many there were."""
+    return [
+        (report.embedded, "to embed" if report.dry_run else "embedded"),
+        (report.cached, "cached"),
+        (report.duplicates, "the same as another"),
+        (report.failed, "failed"),
+        (report.truncated, "truncated"),
+        (report.unknown, "unknown to the model"),
+    ]
+
+
 def _details(report: Report) -> str:
-    chunks = amounts(
-        [
-            (report.embedded, "to embed" if report.dry_run else "embedded"),
-            (report.cached, "cached"),
-            (report.duplicates, "the same as another"),
-            (report.failed, "failed"),
-            (report.truncated, "truncated"),
-            (report.unknown, "unknown to the model"),
-        ]
-    )
+    chunks = amounts(outcomes(report))
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
     documents += [f"{report.removed:,} removed"] if report.removed else []
     return table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embedmill.cli.output import masked, one_line
-from embedmill.cli.render.summary import replaced, skipped, workers_of
+from embedmill.cli.render.summary import outcomes, replaced, skipped, workers_of
 from embedmill.cli.render.wording import amounts, counted, in_time, prompts, table
 from embedmill.core.reports import IngestReport, TableStatus
 from embedmill.core.rows import UNMANAGED, RowFailure
@@ -18,12 +18,7 @@ def summary(report: IngestReport) -> str:
     """The report of a run, or of what one would do."""
     rows = amounts(
         [
-            (report.embedded, "to embed" if report.dry_run else "embedded"),
-            (report.cached, "cached"),
-            (report.duplicates, "the same as another"),
-            (report.failed, "failed"),
-            (report.truncated, "truncated"),
-            (report.unknown, "unknown to the model"),
+            *outcomes(report),
             (report.changed, "changed meanwhile"),
             (report.unchanged, "unchanged"),
             (report.removed, "gone"),

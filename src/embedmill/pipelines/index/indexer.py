@@ -93,21 +93,21 @@ class IncrementalIndexer:
         `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
         """
         started = time.perf_counter()
-        self._stopping.add(source)
-        self._store.bind(self._embedder.fingerprint, self._embedder.name)
-        if remember is not None:
-            self._store.register(source.scopes, remember)
-        reader = Reader(source, self._store, self._embedder, self._chunking, again=again, force=force)
-        with (
-            Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
-            prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
-        ):
-            pieces = self._embed(reader, events, writer, started, on_progress)
-        for folder in source.unlisted():
-            cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
-            self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
-        stages = pieces.seconds | {"search": 0.0}
-        deselected, removed, whole = self._finish(source, stages, list(missing) if prune else None)
+        with self._stopping.also(source):
+            self._store.bind(self._embedder.fingerprint, self._embedder.name)
+            if remember is not None:
+                self._store.register(source.scopes, remember)
+            reader = Reader(source, self._store, self._embedder, self._chunking, again=again, force=force)
+            with (
+                Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
+                prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
+            ):
+                pieces = self._embed(reader, events, writer, started, on_progress)
+            for folder in source.unlisted():
+                cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
+                self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
+            stages = pieces.seconds | {"search": 0.0}
+            deselected, removed, whole = self._finish(source, stages, list(missing) if prune else None)
         ended = time.perf_counter()
         return report(
             source,
