@@ -15,9 +15,9 @@ import psycopg
 
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.table import Table
-from embedmill.core.reports import IngestReport
 from embedmill.core.rows import Filled, Key, Row
 from embedmill.core.spaces import Fingerprint
+from embedmill.core.table_reports import IngestReport
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor

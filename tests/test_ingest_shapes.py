@@ -153,6 +153,7 @@ def test_rows_and_what_is_known_of_them_meet_through_indexes(database: str, kind
         table.bind(embedder.fingerprint, embedder.name)
         (row, *_) = table.claim(None, 1)
         parameters = table._parameters | {"limit": 10, "key1": row.key[0]}
+        table._session.write(lambda each: each.once(table._statements.create_staging))
         for query in table._statements.claim(after=True), table._statements.fill(measured=False):
             explain = sql.SQL("EXPLAIN ") + query
             plan = table._session.write(lambda each, explain=explain: each.execute(explain, parameters).fetchall())

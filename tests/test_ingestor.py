@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from embedmill.api.embedders import load_embedder
-from embedmill.core.reports import IngestProgress
 from embedmill.core.rows import Filled, Key, Row
+from embedmill.core.table_reports import IngestProgress
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from embedmill.core.errors import SpaceMismatch
-from embedmill.core.reports import TableStatus
 from embedmill.core.rows import Counts
+from embedmill.core.table_reports import TableStatus
 from embedmill.storage.postgres import migrate as schema
 from embedmill.storage.registry import list_tables
 from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, run, space_of, texts

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from embedmill.core.interfaces.embedder import Embedder, TokenEmbedder
-    from embedmill.core.reports import IngestReport, Report
+    from embedmill.core.reports import Report
     from embedmill.core.rows import IndexOptions
+    from embedmill.core.table_reports import IngestReport
     from embedmill.engine.validation import EmbeddingValidator
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
@@ -97,7 +98,7 @@ _HOMES = {
     "Hit": "embedmill.core.documents",
     "IncrementalIndexer": "embedmill.pipelines.index.indexer",
     "IndexOptions": "embedmill.core.rows",
-    "IngestReport": "embedmill.core.reports",
+    "IngestReport": "embedmill.core.table_reports",
     "Limits": "embedmill.executors.processes.limits",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
     "PersistentCache": "embedmill.storage.cache.cache",

@@ -57,21 +57,24 @@ def embedder_of(chosen: Settings) -> OpenVINOEmbedder:
     )
 
 
-def with_prompts_of(noted: StoreStatus | Noted, chosen: Settings, embedder: OpenVINOEmbedder) -> Settings:
+def with_prompts_of(
+    noted: StoreStatus | Noted, chosen: Settings, embedder: OpenVINOEmbedder
+) -> tuple[Settings, OpenVINOEmbedder]:
     """The settings with the prompts that are noted, if they are of this model's vectors and none were given.
 
-    `embedder` is that of the settings as they are.
+    `embedder` is that of the settings as they are; that of the settings as they become comes with them.
     """
     space = embedder.fingerprint.space
     if chosen.document_prompt is None and noted.document_prompt:
         space = dataclasses.replace(space, prompt=noted.document_prompt)
     if space.id != noted.space:
-        return chosen
-    return dataclasses.replace(
+        return chosen, embedder
+    prompted = dataclasses.replace(
         chosen,
         document_prompt=space.prompt or None,
         query_prompt=chosen.query_prompt or noted.query_prompt or None,
     )
+    return prompted, embedder if prompted == chosen else embedder_of(prompted)
 
 
 class Components(NamedTuple):
@@ -83,15 +86,16 @@ class Components(NamedTuple):
     chunking: Chunking
 
 
-def build_components(chosen: Settings, stack: ExitStack, *, quiet: bool = False) -> Components:
-    """What a run of these settings embeds with; `stack` closes it.
+def build_components(
+    chosen: Settings, embedder: OpenVINOEmbedder, stack: ExitStack, *, quiet: bool = False
+) -> Components:
+    """What a run of these settings, with their embedder, embeds with; `stack` closes it.
 
     `quiet` does not say where there are fewer workers than asked for.
     """
     from embedmill.chunking.options import Chunking
     from embedmill.storage.cache.cache import PersistentCache
 
-    embedder = embedder_of(chosen)
     if chosen.executor == "threads" and (chosen.workers or 0) > embedder.workers and not quiet:
         log.warning(
             "workers is %d: this process has %s, so that so many calls of the model run at once, and no more",

@@ -70,15 +70,15 @@ def index(
     refuse_db_timeout(options, chosen)
     source = files(as_list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
-        given = embedder_of(chosen)  # its errors come before a store is made
+        embedder = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
             opened = open_chosen_store(chosen, write=not dry_run, create=not source.missing)
             store = stack.enter_context(closing(opened))
         _check_missing(source.missing, store, chosen)
         if store is not None:
-            chosen = with_prompts_of(store.status(), chosen, given)
-        components = build_components(without_rests(chosen) if dry_run else chosen, stack)
+            chosen, embedder = with_prompts_of(store.status(), chosen, embedder)
+        components = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         if dry_run:
             return _planned(source, store, components, chosen, options, force=force, on_progress=on_progress)
         assert store is not None

@@ -15,8 +15,8 @@ from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
-from embedmill.core.reports import IngestProgress, IngestReport, TableStatus
 from embedmill.core.rows import IndexOptions, Noted, RowFailure
+from embedmill.core.table_reports import IngestProgress, IngestReport, TableStatus
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
 from embedmill.pipelines.ingest.dry_run import estimate
@@ -73,8 +73,9 @@ def ingest(
     chosen = read_settings(options, RunOptions)
     columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
     with open_chosen_table(table, chosen, longest=max_text, **columns) as opened, ExitStack() as stack:
-        chosen = _as_noted(opened.noted(), chosen, with_model=again and options.get("model") is None)
-        embedder, executor, cache, _ = build_components(without_rests(chosen) if dry_run else chosen, stack)
+        with_model = again and options.get("model") is None
+        chosen, embedder = _as_noted(opened.noted(), chosen, with_model=with_model)
+        _, executor, cache, _ = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         if dry_run:
             return estimate(opened, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
         ingestor = Ingestor(
@@ -93,8 +94,8 @@ def ingest(
         return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)
 
 
-def _as_noted(noted: Noted, chosen: Settings, *, with_model: bool) -> Settings:
-    """The settings with the prompts, and the model, that the table was filled with."""
+def _as_noted(noted: Noted, chosen: Settings, *, with_model: bool) -> tuple[Settings, OpenVINOEmbedder]:
+    """The settings with the prompts, and the model, that the table was filled with, and their embedder."""
     if with_model and noted.model:
         chosen = replace(chosen, model=noted.model)
     return with_prompts_of(noted, chosen, embedder_of(chosen))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -138,13 +137,17 @@ def _of_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_file(path: Path, wanted: Collection[str]) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        content = path.read_bytes()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    import tomllib
+
+    try:
+        values = tomllib.loads(content.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
     found = {}
     for key, value in values.items():
         name = key.replace("-", "_")

@@ -155,8 +155,8 @@ def _retry(
     on_start: Callable[[IncrementalIndexer], None],
 ) -> Report:
     """Embed the failed documents again that share their settings."""
-    chosen = with_prompts_of(status, chosen, embedder_of(chosen))
-    indexer = make_indexer(store, build_components(chosen, stack), chosen)
+    chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
+    indexer = make_indexer(store, build_components(chosen, embedder, stack), chosen)
     on_start(indexer)
     source: FileSource | _NoDocuments = _NoDocuments()
     if group.documents:

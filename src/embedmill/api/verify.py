@@ -18,8 +18,8 @@ from embedmill.api.settings import Settings
 from embedmill.api.stores import open_chosen_store, open_chosen_table
 from embedmill.core.documents import StoredChunk, StoreStatus
 from embedmill.core.errors import EmbedmillError, ModelUnusable
-from embedmill.core.reports import TableStatus
 from embedmill.core.rows import shown
+from embedmill.core.table_reports import TableStatus
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list
 from embedmill.executors.threads import ThreadExecutor

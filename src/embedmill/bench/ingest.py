@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Unpack
 
-from embedmill.api.assemble import build_components
+from embedmill.api.assemble import build_components, embedder_of
 from embedmill.api.ingest import chosen_width
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, check_options, names_of
@@ -15,8 +15,8 @@ from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.executor import Stoppable
-from embedmill.core.reports import IngestReport
 from embedmill.core.rows import IndexOptions
+from embedmill.core.table_reports import IngestReport
 from embedmill.engine.lists import embed_list
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.storage.driver import ScratchTable
@@ -143,7 +143,7 @@ def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> Inges
     if stop.asked:
         return None
     with ExitStack() as stack:
-        embedder, executor, _, _ = build_components(chosen, stack, quiet=True)
+        embedder, executor, _, _ = build_components(chosen, embedder_of(chosen), stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
         table = stack.enter_context(open_chosen_table(copy.name, place, create=True, index=IndexOptions("none")))
         embed_list(["a"] * executor.workers, embedder.fingerprint.space, embedder.encode, executor.run, batch_size=1)

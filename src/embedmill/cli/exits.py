@@ -29,7 +29,7 @@ def _run(arguments: Sequence[str]) -> int:
 
     wrong_command_line = BadParameter.__mro__[2]  # the base of all: older versions of typer take it from click
     try:
-        result = command().main(list(arguments), prog_name="embedmill", standalone_mode=False)
+        result = command(*arguments[:1]).main(list(arguments), prog_name="embedmill", standalone_mode=False)
     except EmbedmillError as error:
         output.complain(f"error: {error}", error)
         return USAGE if isinstance(error, UsageError) else ERROR

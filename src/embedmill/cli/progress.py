@@ -9,11 +9,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
-from embedmill.core.reports import IngestProgress, Progress
+from embedmill.core.reports import Progress
+
+if TYPE_CHECKING:
+    from embedmill.core.table_reports import IngestProgress
 
 SHOWN_AFTER: Final = 0.5  # seconds before anything is shown: most runs over an unchanged tree have ended by then
 REDRAWN: Final = 0.2  # seconds from one state of the bar to the next
@@ -25,7 +28,7 @@ _SAMPLES_APART: Final = 0.5  # seconds
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
-AnyProgress = Progress | IngestProgress
+AnyProgress = Union[Progress, "IngestProgress"]
 
 
 class Listing:
@@ -43,7 +46,7 @@ class Listing:
 
     def total(self, progress: AnyProgress) -> int | None:
         """What the run's amount will be in the end; None while that is not known."""
-        return progress.total if isinstance(progress, IngestProgress) else self.bytes
+        return self.bytes if progress.total is None else progress.total
 
     def _add_up(self, source: Source) -> None:
         # The run itself meets the same errors and says so; without a total no share is shown.
@@ -83,7 +86,7 @@ class Speed:
 
 def words(progress: AnyProgress, speed: Speed) -> str:
     """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
-    if isinstance(progress, IngestProgress) and progress.doing:
+    if progress.doing:
         return progress.doing
     parts = [progress.counts]
     rate = speed.per_second()
@@ -98,14 +101,14 @@ def words(progress: AnyProgress, speed: Speed) -> str:
 
 def share(progress: AnyProgress, total: int | None) -> float | None:
     """How much is done, from 0 to 1; None while the total is not known."""
-    if isinstance(progress, IngestProgress) and progress.doing:
+    if progress.doing:
         return progress.share
     return None if not total else min(progress.amount / total, 1.0)
 
 
 def left(progress: AnyProgress, total: int | None, speed: Speed) -> float | None:
     """Seconds until all is done; None where that cannot be told."""
-    if not total or (isinstance(progress, IngestProgress) and progress.doing):
+    if not total or progress.doing:
         return None
     return speed.seconds_for(max(total - progress.amount, 0))
 

@@ -14,7 +14,7 @@ from embedmill.api.settings import StoreOptions
 from embedmill.api.stores import open_chosen_store
 from embedmill.cli import exit_codes, output
 from embedmill.cli.progress import AnyProgress, displayed
-from embedmill.cli.render import hints, summary, tables
+from embedmill.cli.render import hints, summary
 from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import StopOnSignal
 from embedmill.core.reports import Report
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from embedmill.core.interfaces.source import Source
-    from embedmill.core.reports import IngestReport
+    from embedmill.core.table_reports import IngestReport
 
 AnyReport = TypeVar("AnyReport", bound=Report)
 
@@ -134,6 +134,7 @@ def run_on_table(
     Of the options given `about` are those about the table, `given` the settings.
     """
     from embedmill.api.ingest import table_failures
+    from embedmill.cli.render import tables
 
     def first_failures() -> list[str]:
         found = itertools.islice(table_failures(table, vector=about.get("vector"), **given), summary.FAILURES_SHOWN)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol
 
-from embedmill.core.reports import TableStatus
 from embedmill.core.rows import Counts, Noted
+from embedmill.core.table_reports import TableStatus
 from embedmill.runtime.closing import Closing
 from embedmill.storage.catalog import CatalogEntry
 

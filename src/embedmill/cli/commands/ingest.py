@@ -14,8 +14,8 @@ from embedmill.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from embedmill.core.reports import IngestReport
     from embedmill.core.rows import IndexOptions
+    from embedmill.core.table_reports import IngestReport
 
 
 _OF_METRICS: Final = frozenset(

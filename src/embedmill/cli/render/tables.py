@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.render.summary import outcomes, replaced, skipped, workers_of
 from embedmill.cli.render.wording import amounts, counted, in_time, prompts, table
-from embedmill.core.reports import IngestReport, TableStatus
 from embedmill.core.rows import UNMANAGED, RowFailure
+from embedmill.core.table_reports import IngestReport, TableStatus
 from embedmill.storage.catalog import ListedTable
 
 _REMEDY = " (--overwrite embeds those too)"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from embedmill.core.reports import TableStatus
 from embedmill.core.rows import Counts, Filled, Key, Metrics, Noted, Row, RowFailure, Stored
 from embedmill.core.spaces import Fingerprint
+from embedmill.core.table_reports import TableStatus
 from embedmill.core.vectors import Cause
 
 

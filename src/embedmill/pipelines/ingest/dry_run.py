@@ -9,7 +9,7 @@ from typing import Final
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
-from embedmill.core.reports import IngestReport
+from embedmill.core.table_reports import IngestReport
 from embedmill.engine.throughput import seconds_for
 from embedmill.pipelines.ingest.report import table_report
 

@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import Stopped
 from embedmill.core.interfaces.table import Table
-from embedmill.core.reports import IngestProgress, IngestReport
 from embedmill.core.rows import LARGE_PAGE, Counts, Key, Metrics
+from embedmill.core.table_reports import IngestProgress, IngestReport
 from embedmill.core.vectors import TokenIds
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.ingest.report import table_report

@@ -8,8 +8,8 @@ from typing import Any
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
-from embedmill.core.reports import IngestReport
 from embedmill.core.rows import EMPTY, UNMANAGED, Counts
+from embedmill.core.table_reports import IngestReport
 from embedmill.engine.unread import warn_of_documents
 from embedmill.pipelines.reports import of_embedding
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from embedmill.core.errors import EmbedmillError, RowsRefused
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
-from embedmill.core.reports import IngestProgress
 from embedmill.core.rows import Counts, Filled, Metrics, Row
+from embedmill.core.table_reports import IngestProgress
 from embedmill.core.vectors import Cause, TokenIds, Vector
 from embedmill.engine.sink import Origin
 from embedmill.pipelines.ingest.width import NARROWEST, Waits, Width, next_width

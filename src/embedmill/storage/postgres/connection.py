@@ -37,6 +37,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     pooled = False
     """Whether the session may be another in each transaction."""
     _local: Mapping[str, str] = {}
+    _done: frozenset[str] = frozenset()
 
     def settle(self, **settings: str) -> None:
         """Set these for as long as the connection lasts; in autocommit mode."""
@@ -58,6 +59,19 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if begins and self._local:
                 _set(self, self._local, local=True)
             yield transaction
+
+    def once(self, statement: sql.Composed) -> None:
+        """Execute it, unless that was done on this connection before; for sessions that are ours."""
+        text = statement.as_string(self)
+        if text not in self._done:
+            self.execute(statement)
+            self._done |= {text}
+
+    def prepared(self, statement: str) -> sql.Composed:
+        """What executes the statement, which the server parses and plans once; for sessions that are ours."""
+        name = sql.Identifier(f"embedmill_{hash(statement):x}")
+        self.once(sql.SQL("PREPARE {} AS {}").format(name, sql.SQL(statement)))
+        return sql.SQL("EXECUTE {}").format(name)
 
     def take(self) -> None:
         """The session is ours, pooler or no: what was settled holds in it from now on."""

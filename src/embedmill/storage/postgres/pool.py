@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -30,10 +30,8 @@ class Pool(Closing):
     where it is needed, as psycopg raises it.
     """
 
-    def __init__(
-        self, url: str, most: int, prepare: Callable[[Connection], object], timeout: float, **settings: str
-    ) -> None:
-        """`prepare` is called with each new connection, in autocommit mode; `settings` are of its session."""
+    def __init__(self, url: str, most: int, timeout: float, **settings: str) -> None:
+        """`settings` are of each connection's session."""
         self._failed: psycopg.Error | None = None
         self._said = threading.Event()
         self._renewing = threading.Lock()
@@ -41,7 +39,6 @@ class Pool(Closing):
         def configured(connection: Connection) -> None:
             try:
                 configure(connection, url, **settings)
-                prepare(connection)
             except psycopg.Error as error:
                 self._failed = error
                 raise

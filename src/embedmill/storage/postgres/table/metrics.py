@@ -164,7 +164,7 @@ class PostgresMetrics:
             for key, digest, each in rows:
                 copy.write_row((*key, digest, each.characters, each.words, each.tokens, each.digest))
 
-        self._session.stage(copying, send, self._statements.write_metrics, {})
+        self._session.stage(self._statements.create_measured, copying, send, self._statements.write_metrics, {})
 
     def finish(self) -> None:
         """Count how often each text stands in the table; forget rows that are gone."""

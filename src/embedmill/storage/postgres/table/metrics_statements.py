@@ -45,6 +45,11 @@ class MetricsStatements(SqlParts):
         place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
         return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
 
+    @computed_once
+    def create_measured(self) -> sql.Composed:
+        """Where a connection puts the metrics that it is about to write; emptied by each commit."""
+        return self._fill(_CREATE_MEASURED, columns=listed("{} text", self._mark_keys))
+
     write_metrics = filled("""
         INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
         SELECT {given_keys}, s.characters, s.words, s.tokens, s.hash, s.digest FROM {measured} s
@@ -80,6 +85,12 @@ CREATE TABLE IF NOT EXISTS {metrics} (
     text_digest bytea   NOT NULL,
     PRIMARY KEY ({keys})
 )
+"""
+
+_CREATE_MEASURED: Final = """
+CREATE TEMP TABLE embedmill_measured (
+    {columns}, hash bytea, characters integer, words integer, tokens integer, digest bytea
+) ON COMMIT DELETE ROWS
 """
 
 _UNMEASURED: Final = """

@@ -67,9 +67,7 @@ class PostgresTableReader(TableReader):
             "again": False,
             "empty": EMPTY_TEXT,
         }
-        self._session = TableSession(
-            url, db_timeout, lambda connection: connection.execute(self._statements.create_staging, {})
-        )
+        self._session = TableSession(url, db_timeout)
         try:
             self.spec = self._session.read(
                 lambda connection: find(

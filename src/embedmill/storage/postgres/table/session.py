@@ -64,7 +64,7 @@ class TableSession(Closing):
     lost; then, and for other reasons at once, `StoreError` is raised. Safe to use from several threads.
     """
 
-    def __init__(self, url: str, timeout: float, prepare_writer: Callable[[Connection], object]) -> None:
+    def __init__(self, url: str, timeout: float) -> None:
         self._url = url
         self.retry = Retry(url, timeout)
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
@@ -73,7 +73,7 @@ class TableSession(Closing):
         self._met_locks = -math.inf  # when a row was last found locked
         self._closed = False
         self._reader = connect(url, **_READING, **self._timeout)
-        self._writers = Pool(url, MOST_WRITERS, prepare_writer, timeout, **_WRITING, **self._timeout)
+        self._writers = Pool(url, MOST_WRITERS, timeout, **_WRITING, **self._timeout)
 
     def read(
         self, work: Callable[[Connection], T], again: Callable[[], object] = lambda: None, *, needless: bool = False
@@ -110,6 +110,7 @@ class TableSession(Closing):
 
     def stage(
         self,
+        staging: sql.Composed,
         copying: sql.Composed,
         send: Callable[[psycopg.Copy], None],
         statement: sql.Composed,
@@ -119,6 +120,7 @@ class TableSession(Closing):
     ) -> tuple[int, bool]:
         """Copy rows somewhere and execute a statement over them, in one transaction; gives how many rows that took.
 
+        `staging` creates the temporary table that they are copied to, which each commit empties.
         `skipping` is the same statement, but leaves out rows that others have locked: it is taken where these are
         locked for longer than a moment, which is told too. Statement and COMMIT are one message, so that nobody waits
         for rows that a run which stands still, or is cut off, has just written.
@@ -130,10 +132,12 @@ class TableSession(Closing):
                 self.retry.use(connection),
                 psycopg.ClientCursor(connection) as cursor,
             ):
+                connection.once(staging)
+                execute = connection.prepared(cursor.mogrify(statement, parameters))
                 cursor.execute(begin)
                 with cursor.copy(copying) as copy:
                     send(copy)
-                return cursor.execute(sql.SQL("{}; COMMIT").format(statement), parameters).rowcount
+                return cursor.execute(sql.SQL("{}; COMMIT").format(execute)).rowcount
 
         def attempt() -> tuple[int, bool]:
             if skipping is None:

@@ -42,9 +42,8 @@ class Statements(SqlParts):
     @computed_once
     def create_staging(self) -> sql.Composed:
         """Where a connection puts what it is about to write; emptied by each commit."""
-        keys = sql.SQL(", ").join(sql.SQL("{} text").format(name) for name in self._mark_keys)
         kind = Name(self.spec.extension, self.spec.kind) if self.spec.vector else sql.SQL("bytea")
-        return sql.SQL(_CREATE_STAGING).format(kind=kind, keys=keys)
+        return sql.SQL(_CREATE_STAGING).format(kind=kind)
 
     # Rows that need a vector
 
@@ -234,9 +233,6 @@ SELECT {keys_of_marks}, m.hash, m.space, m.run, m.held, m.cause, m.message, m.at
 _CREATE_STAGING: Final = """
 CREATE TEMP TABLE embedmill_staging (
     mark bigint, vector {kind}, characters integer, words integer, tokens integer, digest bytea
-) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE embedmill_measured (
-    {keys}, hash bytea, characters integer, words integer, tokens integer, digest bytea
 ) ON COMMIT DELETE ROWS
 """
 

@@ -164,7 +164,12 @@ class PostgresTable(PostgresTableReader):
         )
         try:
             written, skipped = self._session.stage(
-                copying, lambda copy: copy.write(buffer), fill, self._parameters, skipping=free
+                self._statements.create_staging,
+                copying,
+                lambda copy: copy.write(buffer),
+                fill,
+                self._parameters,
+                skipping=free,
             )
         except StoreError as error:
             refusal = as_refusal(error.__cause__)
