@@ -29,6 +29,7 @@ from embedmill.core.rows import Filled
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.models import locate
 from embedmill.runtime import machine
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.table import PostgresTable
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # their server and their proxy
@@ -127,7 +128,7 @@ def _writing(arguments: Namespace, server: servers.Server) -> Found:
 def _by_embedmill(url: str, vectors: Any) -> float:
     """Rows are claimed before the clock runs, as they are while the model computes."""
     space = Space("weights", "tokenizer", "mean", True, "", 256, _DIMENSION)
-    with PostgresTable(url, "sentences", longest=1000) as opened:
+    with PostgresTable(url, "sentences", TableRequest()) as opened:
         opened.bind(Fingerprint(space, "f32"), "model")
         pages, after = [], None
         while page := opened.claim(after, _TOGETHER):

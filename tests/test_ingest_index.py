@@ -18,6 +18,7 @@ from cli_runs import Shell
 from embedmill.core.errors import UsageError
 from embedmill.core.rows import IndexOptions
 from embedmill.core.spaces import Fingerprint, Space
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.table import PostgresTable
 from tables import Within, ask, complete, make, terminal
 from waiting import until
@@ -172,7 +173,7 @@ def test_more_dimensions_than_an_index_takes(
         weights="w", tokenizer="t", pooling="mean", normalize=True, prompt="", max_tokens=9, dimension=dimension
     )
     for method in "auto", "none", "hnsw":
-        with closing(PostgresTable(database, "sentences", longest=9, index=IndexOptions(method))) as table:
+        with closing(PostgresTable(database, "sentences", TableRequest(index=IndexOptions(method)))) as table:
             caplog.clear()
             if message and method == "hnsw":
                 with pytest.raises(UsageError, match=message):

@@ -12,6 +12,7 @@ from psycopg import sql
 
 import tables
 from cli_runs import Shell
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.table import PostgresTable
 from servers import Server
 from tables import Within, ask, complete, filled, make, name_of, refused, vectors
@@ -148,7 +149,7 @@ def test_rows_and_what_is_known_of_them_meet_through_indexes(database: str, kind
     """Whatever their collation: else each page would read all that is known, and a run take the square of the rows."""
     ask(database, 'CREATE SCHEMA app; CREATE DOMAIN app.code AS varchar COLLATE "POSIX"')
     make(database, 3, columns=f"id {kind} PRIMARY KEY, text text")
-    with PostgresTable(database, "sentences", longest=1000) as table:
+    with PostgresTable(database, "sentences", TableRequest()) as table:
         embedder = small_embedder()
         table.bind(embedder.fingerprint, embedder.name)
         (row, *_) = table.claim(None, 1)

@@ -16,6 +16,7 @@ from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.pipelines.ingest.width import Width
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.table import PostgresTable
 from troubled import SMALL_MODEL
 
@@ -26,7 +27,7 @@ class Watched(PostgresTable):
     """A table that may be slow, and counts the rows that are claimed and neither written nor failed."""
 
     def __init__(self, url: str, *, reading: float = 0, writing: float = 0) -> None:
-        super().__init__(url, "sentences", create=True, longest=1000)
+        super().__init__(url, "sentences", TableRequest(create=True))
         self._reading_takes, self._writing_takes = reading, writing
         self._counting = threading.Lock()
         self.in_flight = self.most = self.writing = self.most_writing = 0

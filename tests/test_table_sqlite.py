@@ -21,6 +21,7 @@ import pytest
 from cli_runs import Shell, obey_permissions
 from embedmill.core.errors import SpaceMismatch, Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import IndexOptions, shown
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.registry import open_store
 from embedmill.storage.sqlite.table import SqliteTable
 from store_samples import DIMENSION, fingerprint, vector
@@ -66,7 +67,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
             _at(tmp_path / name).open()
     for url in ("sqlite:", "sqlite::memory:"):
         with pytest.raises(UsageError, match="names no file"):
-            SqliteTable(url, "docs", longest=9, db_timeout=10.0)
+            SqliteTable(url, "docs", TableRequest())
 
 
 def test_a_damaged_file_says_so(place: SqlitePlace) -> None:

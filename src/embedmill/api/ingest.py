@@ -11,7 +11,7 @@ from typing import Unpack
 from embedmill.api.assemble import build_components, embedder_of, with_prompts_of, without_rests
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
-from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
+from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
@@ -24,6 +24,7 @@ from embedmill.pipelines.ingest.ingestor import BATCH, Ingestor
 from embedmill.pipelines.ingest.metrics import Encode, MetricsRun
 from embedmill.pipelines.ingest.width import NARROWEST, WIDEST, Width
 from embedmill.runtime import machine
+from embedmill.storage.driver import LONGEST_TEXT
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,7 @@ def ingest(
     chosen = read_settings(options, RunOptions)
     columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
     with open_chosen_table(table, chosen, longest=max_text, **columns) as opened, ExitStack() as stack:
-        with_model = again and options.get("model") is None
-        chosen, embedder = _as_noted(opened.noted(), chosen, with_model=with_model)
+        chosen, embedder = _as_noted(opened.noted(), chosen, with_model=again and options.get("model") is None)
         _, executor, cache, _ = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         if dry_run:
             return estimate(opened, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)

@@ -16,7 +16,7 @@ from embedmill.api import setting_values as values
 from embedmill.api.presets import PRESETS
 from embedmill.core.checks import suggestion
 from embedmill.core.errors import UsageError
-from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.registry import DEFAULT_URL, known_urls
 
 T = TypeVar("T")

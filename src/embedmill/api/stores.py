@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.checks import text_or_none
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
     from embedmill.embedders.openvino import OpenVINOEmbedder
-
-LONGEST_TEXT: Final = 100_000
-"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
-for a longer one, which is rather a file than a row."""
 
 
 def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
@@ -44,7 +40,7 @@ def check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
 
 
 @contextmanager
-def open_chosen_table(table: str, chosen: Settings, *, longest: int = LONGEST_TEXT, **options: Any) -> Iterator[Table]:
+def open_chosen_table(table: str, chosen: Settings, **options: Any) -> Iterator[Table]:
     """A table of the chosen database; `options` are those of `embedmill.storage.registry.open_table`."""
     if not isinstance(table, str) or not table.strip():
         raise UsageError(f"table is {table!r}: give its name, as text")
@@ -52,8 +48,7 @@ def open_chosen_table(table: str, chosen: Settings, *, longest: int = LONGEST_TE
     keys = options.get("id", ())
     options |= {"id": [keys] if isinstance(keys, str) else list(keys)} if keys else {}
     text_or_none(**{f"id {number}": name for number, name in enumerate(options.get("id", ()))})
-    opened = open_table(
-        chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, longest=longest, **options
-    )
-    with closing(opened):
+    with closing(
+        open_table(chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, **options)
+    ) as opened:
         yield opened

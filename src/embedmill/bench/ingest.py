@@ -11,7 +11,7 @@ from embedmill.api.assemble import build_components, embedder_of
 from embedmill.api.ingest import chosen_width
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, check_options, names_of
-from embedmill.api.stores import LONGEST_TEXT, open_chosen_table
+from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.executor import Stoppable
@@ -19,7 +19,7 @@ from embedmill.core.rows import IndexOptions
 from embedmill.core.table_reports import IngestReport
 from embedmill.engine.lists import embed_list
 from embedmill.pipelines.ingest.ingestor import Ingestor
-from embedmill.storage.driver import ScratchTable
+from embedmill.storage.driver import LONGEST_TEXT, ScratchTable
 from embedmill.storage.registry import scratch_table
 
 ROWS: Final = 1000

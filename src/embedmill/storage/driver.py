@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
+    from embedmill.core.rows import IndexOptions
     from embedmill.storage.catalog import ListedTable
     from embedmill.storage.rooted import Backend
+
+DEFAULT_SCHEMA: Final = "embedmill"
+"""Where embedmill's own tables lie in a PostgreSQL database."""
+
+DB_TIMEOUT: Final = 60.0
+"""Seconds that a lost connection or a lock is borne; a server's restart takes some ten, a failover some thirty."""
+
+LONGEST_TEXT: Final = 100_000
+"""Characters of a row's text: some eighty times what the default model reads. A vector of its beginning would not stand
+for a longer one, which is rather a file than a row."""
 
 SCRATCH: Final = "texts"
 """The name of a scratch table, which has the columns ``id`` and ``text``."""
@@ -23,6 +34,22 @@ class ScratchTable:
     url: str
     name: str
     schema: str  # for what embedmill notes
+
+
+@dataclass(frozen=True, slots=True)
+class TableRequest:
+    """What is asked of a table, as commands have it; columns that are not given are chosen."""
+
+    id: Sequence[str] = ()  # the columns that tell rows apart
+    text: str | None = None  # the column that is read
+    vector: str | None = None  # the column that is filled
+    create: bool = False  # that column, where it is not there
+    halfvec: bool = False  # it holds, or is to hold, numbers of 16 bits
+    schema: str = DEFAULT_SCHEMA  # of what embedmill notes, where there are schemas
+    longest: int = LONGEST_TEXT  # texts of more characters fail, and are not read
+    db_timeout: float = DB_TIMEOUT
+    index: IndexOptions | None = None
+    metrics_only: bool = False  # then no column of vectors is needed
 
 
 class Driver(Protocol):
@@ -48,7 +75,7 @@ class Driver(Protocol):
 class TableDriver(Driver, Protocol):
     """A kind of store whose databases may also have tables to fill."""
 
-    def open_table(self, url: str, name: str, **options: Any) -> Table:
+    def open_table(self, url: str, name: str, asked: TableRequest) -> Table:
         """Find a table and choose its columns; see `embedmill.storage.registry.open_table`."""
 
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:

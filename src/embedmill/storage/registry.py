@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.core.errors import UsageError
-from embedmill.storage.driver import Driver, ScratchTable, TableDriver
-from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, urls
+from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA, Driver, ScratchTable, TableDriver, TableRequest
+from embedmill.storage.postgres import urls
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.store import Store
@@ -154,12 +154,10 @@ def redact_url(url: str) -> str:
 def open_table(url: str, name: str, **options: Any) -> Table:
     """Find a table in a database, and choose its columns; changes nothing yet.
 
-    `options` are those of the table's class (`embedmill.storage.postgres.table.PostgresTable`,
-    `embedmill.storage.sqlite.table.SqliteTable`). Raises `UsageError` for a URL
-    that no database knows and for a table or column that is not there, does not fit or is not clear; `StoreError` where
-    the database cannot be used.
+    `options` are the fields of a `TableRequest`. Raises `UsageError` for a URL that no database knows and for a table
+    or column that is not there, does not fit or is not clear; `StoreError` where the database cannot be used.
     """
-    return _table_driver(url).open_table(url, name, **options)
+    return _table_driver(url).open_table(url, name, TableRequest(**options))
 
 
 def list_tables(url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from embedmill.storage.driver import ScratchTable, TableDriver
-from embedmill.storage.postgres import DEFAULT_SCHEMA, urls
+from embedmill.storage.driver import ScratchTable, TableDriver, TableRequest
+from embedmill.storage.postgres import urls
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
@@ -34,12 +35,12 @@ class PostgresDriver(TableDriver):
 
         return redact_url(urls.split_schema(url)[0])
 
-    def open_table(self, url: str, name: str, *, schema: str = DEFAULT_SCHEMA, **options: Any) -> Table:
+    def open_table(self, url: str, name: str, asked: TableRequest) -> Table:
         """See `TableDriver`."""
         from embedmill.storage.postgres.table import PostgresTable
 
-        url, schema = urls.split_schema(url, schema)
-        return PostgresTable(url, name, schema=schema, **options)
+        url, schema = urls.split_schema(url, asked.schema)
+        return PostgresTable(url, name, replace(asked, schema=schema))
 
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""

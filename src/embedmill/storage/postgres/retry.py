@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from embedmill.core.errors import Stopped, StoreError
-from embedmill.storage.postgres import DB_TIMEOUT
+from embedmill.storage.driver import DB_TIMEOUT
 from embedmill.storage.postgres.connection import Connection, cut, dial, full, redact_url, translated
 
 import psycopg  # isort: skip - after the module that says what to install

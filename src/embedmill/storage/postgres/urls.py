@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from embedmill.core.errors import UsageError
-from embedmill.storage.postgres import DEFAULT_SCHEMA
+from embedmill.storage.driver import DEFAULT_SCHEMA
 
 _DRIVERS: Final = ("psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "asyncpg", "pg8000", "aiopg")
 """Those that SQLAlchemy's URLs name behind a plus sign."""

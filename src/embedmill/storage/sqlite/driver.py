@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from embedmill.core.errors import StoreBusy, StoreError, UsageError
-from embedmill.storage.driver import SCRATCH, ScratchTable, TableDriver
+from embedmill.storage.driver import SCRATCH, ScratchTable, TableDriver, TableRequest
 from embedmill.storage.sqlite.files import path_of
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class SqliteDriver(TableDriver):
         path = path_of(url)
         return str(damaged(path, found)) if (found := damage(path)) else ""
 
-    def open_table(self, url: str, name: str, **options: Any) -> Table:
+    def open_table(self, url: str, name: str, asked: TableRequest) -> Table:
         """See `TableDriver`."""
         from embedmill.storage.sqlite.table import SqliteTable
 
-        return SqliteTable(url, name, **options)
+        return SqliteTable(url, name, asked)
 
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""

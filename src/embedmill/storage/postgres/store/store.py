@@ -13,7 +13,7 @@ from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replac
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
-from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.postgres.connection import Connection, translate_errors
 from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.retry import Retry

@@ -10,6 +10,7 @@ from embedmill.core.errors import UsageError
 from embedmill.core.spaces import Fingerprint
 from embedmill.storage.catalog import CatalogEntry, ListedTable
 from embedmill.storage.columns import shown
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
@@ -144,7 +145,7 @@ class Catalog:
     def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> CatalogEntry | None:
         """What is known of the table and column of these names; None where that is nothing."""
         try:
-            spec = table_spec.find(connection, url, shown([schema, table]), vector=vector)
+            spec = table_spec.find(connection, url, shown([schema, table]), TableRequest(vector=vector))
             known = self.find(connection, url, spec)
         except (UsageError, errors.InsufficientPrivilege):  # no table to fill, or none to look at
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
-from embedmill.storage.postgres import DB_TIMEOUT, DEFAULT_SCHEMA, blocking
+from embedmill.storage.driver import TableRequest
+from embedmill.storage.postgres import blocking
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection, connect, redact_url, translate_errors
 from embedmill.storage.postgres.identifiers import Name
@@ -40,47 +41,18 @@ class PostgresTableReader(TableReader):
 
     spec: TableSpec
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        id: Sequence[str] = (),  # noqa: A002 - as the option
-        text: str | None = None,
-        vector: str | None = None,
-        create: bool = False,
-        halfvec: bool = False,
-        schema: str = DEFAULT_SCHEMA,
-        longest: int,
-        db_timeout: float = DB_TIMEOUT,
-        index: IndexOptions | None = None,
-        metrics_only: bool = False,
-    ) -> None:
-        """Find the table; changes nothing yet. Texts of more than `longest` characters are not read."""
-        self._index_options = index or IndexOptions()
+    def __init__(self, url: str, name: str, asked: TableRequest) -> None:
+        """Find the table; changes nothing yet."""
+        self._index_options = asked.index or IndexOptions()
         self._dsn = url
-        self._longest = longest
-        self._catalog = Catalog(schemas.check_name(schema))
-        self._parameters: dict[str, Any] = {
-            "overwrite": False,
-            "redone_from": 0,
-            "again": False,
-            "empty": EMPTY_TEXT,
-        }
-        self._session = TableSession(url, db_timeout)
+        self._longest = asked.longest
+        self._catalog = Catalog(schemas.check_name(asked.schema))
+        self._parameters: dict[str, Any] = {"overwrite": False, "redone_from": 0, "again": False, "empty": EMPTY_TEXT}
+        self._session = TableSession(url, asked.db_timeout)
         try:
             self.spec = self._session.read(
                 lambda connection: find(
-                    connection,
-                    url,
-                    name,
-                    noted=lambda spec: self._catalog.find(connection, url, spec),
-                    keys=id,
-                    text=text,
-                    vector=vector,
-                    create=create,
-                    halfvec=halfvec,
-                    needs_vector=not metrics_only,
+                    connection, url, name, asked, lambda spec: self._catalog.find(connection, url, spec)
                 )
             )
             if self._catalog.owns(self.spec):

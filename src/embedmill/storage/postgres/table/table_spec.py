@@ -10,6 +10,7 @@ from embedmill.core.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, redact_url
 from embedmill.storage.postgres.identifiers import Name
@@ -77,14 +78,8 @@ def find(
     connection: Connection,
     url: str,
     name: str,
-    *,
+    asked: TableRequest,
     noted: Callable[[TableSpec], CatalogEntry | None] = lambda spec: None,
-    keys: Sequence[str] = (),
-    text: str | None = None,
-    vector: str | None = None,
-    create: bool = False,
-    halfvec: bool = False,
-    needs_vector: bool = True,
 ) -> TableSpec:
     """Find the table and choose its columns; changes nothing.
 
@@ -98,8 +93,8 @@ def find(
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
     columns = _columns(connection, oid)
     column: Column | str = ""
-    with naming.optional(needs_vector):
-        column = naming.choose_vector(columns, vector, title, create=create, kinds=_KINDS)
+    with naming.optional(not asked.metrics_only):
+        column = naming.choose_vector(columns, asked.vector, title, create=asked.create, kinds=_KINDS)
     spec = TableSpec(
         oid=oid,
         schema=schema,
@@ -109,7 +104,7 @@ def find(
         key_operators=(),
         text="",
         vector=column if isinstance(column, str) else column.name,
-        kind="halfvec" if halfvec else "vector",
+        kind="halfvec" if asked.halfvec else "vector",
         dimension=None,
         extension=find_vector(connection) or "",
         partitioned=relation == "p",
@@ -118,11 +113,11 @@ def find(
         raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
     )
     if isinstance(column, Column):
-        spec = _with_vector(connection, spec, column, halfvec=halfvec)
+        spec = _with_vector(connection, spec, column, halfvec=asked.halfvec)
     before = noted(spec)
     unique = connection.execute(_UNIQUE, [oid]).fetchall()
-    chosen_keys = naming.choose_key(columns, unique, keys, before, title)
-    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, text, before), title)
+    chosen_keys = naming.choose_key(columns, unique, asked.id, before, title)
+    chosen_text = naming.choose_text(columns, chosen_keys, naming.meant_text(columns, asked.text, before), title)
     types = full_types(connection, oid, chosen_keys)
     spec = replace(
         spec,
@@ -131,7 +126,7 @@ def find(
         key_operators=tuple(operators for _, operators in types.values()),
         text=chosen_text.name,
     )
-    return spec if needs_vector else replace(spec, vector="", number=0, missing=True, extension="")
+    return replace(spec, vector="", number=0, missing=True, extension="") if asked.metrics_only else spec
 
 
 def _with_vector(connection: Connection, spec: TableSpec, column: Column, *, halfvec: bool) -> TableSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from embedmill.core.errors import UsageError
@@ -11,6 +11,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.sqlite.files import path_of
 from embedmill.storage.sqlite.table import catalog, runs, vectors
 from embedmill.storage.sqlite.table.carrying import CARRIED, carry
@@ -36,44 +37,20 @@ class SqliteTableReader(TableReader):
 
     spec: TableSpec
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        id: Sequence[str] = (),  # noqa: A002 - as the option
-        text: str | None = None,
-        vector: str | None = None,
-        create: bool = False,
-        halfvec: bool = False,
-        schema: str = "",  # there are none here
-        longest: int,
-        db_timeout: float,
-        index: IndexOptions | None = None,
-        metrics_only: bool = False,
-    ) -> None:
-        """Find the table; changes nothing yet. Texts of more than `longest` characters fail."""
-        if halfvec:
+    def __init__(self, url: str, name: str, asked: TableRequest) -> None:
+        """Find the table; changes nothing yet."""
+        if asked.halfvec:
             raise UsageError("--halfvec is for PostgreSQL: an SQLite table holds numbers of 32 bits; leave it out")
-        _check_index(index or IndexOptions())
-        self._longest = longest
+        _check_index(asked.index or IndexOptions())
+        self._longest = asked.longest
         self._parameters: dict[str, Any] = {"run": 0, "space": None}
         self._overwrite = self._again = False
         self._redone_from = catalog.NO_RUN  # the first run of the overwriting that this one is part of
-        self._database = Database(path_of(url), db_timeout)
+        self._database = Database(path_of(url), asked.db_timeout)
         try:
             with self._database.reading() as db:
-                self.spec = find(
-                    db,
-                    self.url,
-                    name,
-                    noted=lambda spec: catalog.find(db, self._database.path, spec),
-                    keys=id,
-                    text=text,
-                    vector=vector,
-                    create=create,
-                    needs_vector=not metrics_only,
-                )
+                path = self._database.path
+                self.spec = find(db, self.url, name, asked, lambda spec: catalog.find(db, path, spec))
         except BaseException:
             self._database.close()
             raise

@@ -12,6 +12,7 @@ from embedmill.core.errors import UsageError
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
+from embedmill.storage.driver import TableRequest
 from embedmill.storage.sqlite.files import quoted
 
 KIND: Final = "BLOB or float[N]"
@@ -71,13 +72,8 @@ def find(
     db: sqlite3.Connection,
     where: str,
     name: str,
-    *,
-    noted: Callable[[TableSpec], CatalogEntry | None] = lambda spec: None,
-    keys: Sequence[str] = (),
-    text: str | None = None,
-    vector: str | None = None,
-    create: bool = False,
-    needs_vector: bool = True,
+    asked: TableRequest,
+    noted: Callable[[TableSpec], CatalogEntry | None],
 ) -> TableSpec:
     """Find the table and choose its columns; `where` is the database, for people.
 
@@ -89,22 +85,22 @@ def find(
     table = _table(db, where, name)
     title = naming.shown([table])
     found = _columns(db, table)
-    wanted = _spelled(found, vector if vector is not None else naming.VECTOR_NAME)
-    columns = [column.described(text, wanted) for column in found]
-    given = wanted if vector is not None or wanted in [column.name for column in columns] else None
+    wanted = _spelled(found, naming.VECTOR_NAME if asked.vector is None else asked.vector)
+    columns = [column.described(asked.text, wanted) for column in found]
+    given = wanted if asked.vector is not None or wanted in [column.name for column in columns] else None
     filled: Column | str = ""
-    with naming.optional(needs_vector):
-        filled = naming.choose_vector(columns, given, title, create=create, kinds=KIND)
+    with naming.optional(not asked.metrics_only):
+        filled = naming.choose_vector(columns, given, title, create=asked.create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
     before = noted(TableSpec(table, (), "", False, "", vector_name, False, isinstance(filled, str)))
-    text = naming.meant_text(columns, text, before)
+    text = naming.meant_text(columns, asked.text, before)
     columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
-    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], keys, before, title)
+    chosen = naming.choose_key(columns, [(each.primary, each.names) for each in unique], asked.id, before, title)
     by = next(each for each in unique if each.names == chosen)
     _check_collations(db, by, title)
     chosen_text = naming.choose_text(columns, chosen, text, title).name
-    if not needs_vector:
+    if asked.metrics_only:
         filled = vector_name = ""
     if vector_name in (chosen_text, *chosen):
         raise UsageError(f"--vector: {title}.{vector_name} is the text, or a part of the key: name another column")
@@ -116,7 +112,7 @@ def find(
         text=chosen_text,
         vector=vector_name,
         vector_not_null=isinstance(filled, Column) and filled.not_null,
-        missing=needs_vector and isinstance(filled, str),
+        missing=isinstance(filled, str) and not asked.metrics_only,
         dimension=_dimension(filled.type) if isinstance(filled, Column) else None,
     )
 
