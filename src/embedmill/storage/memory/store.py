@@ -2,31 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final, TypeVar
 
 import numpy as np
 
 from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
-from embedmill.core.spaces import Fingerprint
-from embedmill.core.vectors import Vector
+from embedmill.core.spaces import Fingerprint, Space
+from embedmill.core.vectors import Vector, Vectors
 from embedmill.storage.integrity import Held, check_binding, check_chunks
-from embedmill.storage.memory.contents import Contents, Version, inside
-from embedmill.storage.memory.roots import MemoryRoots
-from embedmill.storage.roots import Anchor
+from embedmill.storage.rooted import Rearrangement
+from embedmill.storage.roots import Anchor, Root
 from embedmill.storage.scores import Block, nearest, score_of
 from embedmill.storage.space_checks import check_shape, finite, mismatch
 
-_STORES: Final[dict[str, Contents]] = {}  # of this process, by URL
+K = TypeVar("K")
+V = TypeVar("V")
 
 _PAGE: Final = 1000  # names given out at once
 
 
+@dataclass(eq=False, slots=True)
+class Version:
+    """A document's rows; `state` is None as long as they are staged."""
+
+    precision: str
+    records: list[Record]
+    state: DocumentState | None = None
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a store holds, shared by all who have it open, by the documents' names. To be used under its lock."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    has_writer: bool = False
+    bound: tuple[Space, str] | None = None  # with the model's name
+    documents: dict[str, Version] = field(default_factory=dict)  # in the order in which they were stored
+    staged: list[tuple[str, Version]] = field(default_factory=list)
+    failures: dict[tuple[str, int], Failure] = field(default_factory=dict)  # by document and index
+    roots: dict[int, Root] = field(default_factory=dict)
+    last_root: int = 0
+    given: dict[str, str] = field(default_factory=dict)
+    rows: tuple[list[tuple[str, str, Record]], Vectors] | None = None  # see `matrix`; None after a change
+
+    def names(self) -> set[str]:
+        """Those of documents, and of what could not be read."""
+        return self.documents.keys() | {name for name, _ in self.failures}
+
+    def check(self, records: Sequence[Record], before: Sequence[Record], url: str) -> None:
+        """Raise `StoreError`, or `ValueError`, where these cannot be stored behind those `before`."""
+        if records and self.bound is None:
+            raise StoreError("the store is not bound to a model: call bind first")
+        dimension = self.bound[0].dimension if self.bound else 0
+        for record in records:
+            if record.vector.shape != (dimension,):
+                raise ValueError(
+                    f"a vector of shape {record.vector.shape} in a store of dimension {dimension}: this is a bug"
+                )
+        if len({each.chunk.index for each in (*before, *records)}) < len(before) + len(records):
+            raise StoreError(f"store {url}: a document has two chunks of one index")
+
+    def fail(self, document: str, failures: Sequence[Failure], before: Mapping[tuple[str, int], Failure]) -> None:
+        """Put failures on record, each with one attempt more than `before`."""
+        for failure in failures:
+            key = document, failure.index
+            attempts = before[key].attempts if key in before else 0
+            self.failures[key] = replace(failure, attempts=attempts + 1)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove documents and their failures."""
+        self.documents = {name: version for name, version in self.documents.items() if name not in names}
+        self.failures = {key: failure for key, failure in self.failures.items() if key[0] not in names}
+        self.rows = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Give the names of one scope to another."""
+
+        def renamed(name: str) -> str:
+            return new + name[len(old) :] if _inside(name, [old]) else name
+
+        self.documents = _with_keys(self.documents, renamed)
+        self.failures = _with_keys(self.failures, lambda key: (renamed(key[0]), key[1]))
+        self.given = _with_keys(self.given, renamed)
+        self.staged = [(renamed(name), version) for name, version in self.staged]
+        self.rows = None
+
+    def matrix(self) -> tuple[list[tuple[str, str, Record]], Vectors]:
+        """The rows of all documents, with names and precisions, those stored earlier first; ``(n, dimension)``."""
+        if self.rows is None:
+            rows = [(name, held.precision, record) for name, held in self.documents.items() for record in held.records]
+            self.rows = rows, np.array([record.vector for *_, record in rows], np.float32)
+        return self.rows
+
+
+_STORES: Final[dict[str, Contents]] = {}  # of this process, by URL
+
+
 class MemoryStore:
-    """The backend of a store (see `embedmill.storage.rooted`) that all who open the same URL share."""
+    """The backend of a store (see `embedmill.storage.rooted`) that all who open the same URL share; and its roots."""
 
     anchor: Anchor | None = None  # it lies in no folder
 
@@ -35,11 +113,10 @@ class MemoryStore:
         self.writable = write
         if url not in _STORES and not (write and create):
             raise StoreNotFound(f"no store at {url}: run `embedmill index` first, in this process")
-        self._contents = _STORES.setdefault(url, Contents(url))
+        self._contents = _STORES.setdefault(url, Contents())
         self._open = True
         self._seen: set[str] = set()
         self._staged: dict[str, Version] = {}  # by this run
-        self.roots = MemoryRoots(self._reading, self._writing)
         with self._contents.lock:
             if write and self._contents.has_writer:
                 raise StoreBusy(f"another run is writing to the store {url}: wait until it has ended")
@@ -49,9 +126,10 @@ class MemoryStore:
         """See `Store`, as for what follows."""
         space = fingerprint.space
         with self._writing() as held:
+            versions = (*held.documents.values(), *(version for _, version in held.staged))
             if held.bound is not None and held.bound[0].id == space.id:
                 model = held.bound[1]
-            elif held.bound is not None and any(each.records for each in (*held.documents.values(), *held.staged)):
+            elif held.bound is not None and any(version.records for version in versions):
                 before, name = held.bound
                 raise mismatch(self.url, name, before.id, asdict(before), space, model)
             held.bound = space, model
@@ -59,21 +137,22 @@ class MemoryStore:
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:  # noqa: D102
         with self._reading() as held:
             found = {name: held.documents[name].state for name in ids if name in held.documents}
-        return {name: state for name, state in found.items() if state is not None}
+        return {name: replace(state, id=name) for name, state in found.items() if state is not None}
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:  # noqa: D102
         wanted = set(hashes)
         with self._reading() as held:
-            versions = [each for each in (*held.documents.values(), *held.staged) if each.precision == precision]
-            return {row.hash: row.vector for each in versions for row in each.records if row.hash in wanted}
+            versions = (*held.documents.values(), *(version for _, version in held.staged))
+            records = [row for each in versions if each.precision == precision for row in each.records]
+        return {record.hash: record.vector for record in records if record.hash in wanted}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:  # noqa: D102
         with self._writing() as held:
-            version = self._staged.get(document, Version(document, precision, []))
-            held.check(records, version.records)
+            version = self._staged.get(document, Version(precision, []))
+            held.check(records, version.records, self.url)
             if document not in self._staged:
                 self._staged[document] = version
-                held.staged.append(version)
+                held.staged.append((document, version))
             version.records += records
             self._seen.add(document)
 
@@ -81,22 +160,23 @@ class MemoryStore:
         latest = {new.state.id: new for new in replacements}
         with self._writing() as held:
             for name, new in latest.items():
-                staged = self._staged.get(name)
-                if staged is not None and staged.precision != new.precision:
+                staged = self._staged.get(name, Version(new.precision, []))
+                if staged.precision != new.precision:
                     raise ValueError(f"{name} was staged in another precision: this is a bug")
-                held.check(new.records, staged.records if staged else ())
-            held.staged = [version for version in held.staged if version.name not in latest]
+                held.check(new.records, staged.records, self.url)
+            before = held.failures
+            held.remove(latest)
+            held.staged = [(name, version) for name, version in held.staged if name not in latest]
             for name, new in latest.items():
-                before = {key: failure for key, failure in held.failures.items() if key[0] == name}
-                held.remove([name])
-                parts = self._staged.pop(name).records if name in self._staged else []
-                held.documents[name] = Version(name, new.precision, [*parts, *new.records], new.state)
-                held.fail(new.failures, before)
+                version = held.documents[name] = self._staged.pop(name, Version(new.precision, []))
+                version.records += new.records
+                version.state = new.state
+                held.fail(name, new.failures, before)
             self._seen.update(latest)
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:  # noqa: D102
         with self._writing() as held:
-            held.fail([replace(failure, document=document) for failure in failures], held.failures)
+            held.fail(document, failures, held.failures)
             self._seen.add(document)
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
@@ -116,11 +196,11 @@ class MemoryStore:
         with self._writing() as held:
             gone = self._unseen(held, scopes, keep)
             held.remove(gone)
-            own = {id(version) for version in self._staged.values()}
+            own = self._staged.values()
             held.staged = [
-                each
-                for each in held.staged
-                if id(each) in own or not inside(each.name, scopes) or inside(each.name, keep)
+                (name, version)
+                for name, version in held.staged
+                if version in own or not _inside(name, scopes) or _inside(name, keep)
             ]
             return len(gone)
 
@@ -131,12 +211,12 @@ class MemoryStore:
             yield gone[first : first + _PAGE]
 
     def _unseen(self, held: Contents, scopes: Sequence[str], keep: Sequence[str]) -> set[str]:
-        return {name for name in held.names() - self._seen if inside(name, scopes) and not inside(name, keep)}
+        return {name for name in held.names() - self._seen if _inside(name, scopes) and not _inside(name, keep)}
 
     def failures(self) -> Iterator[Failure]:  # noqa: D102
         with self._reading() as held:
             found = sorted(held.failures.items(), key=lambda each: each[0])
-        yield from (failure for _, failure in found)
+        yield from (replace(failure, document=name) for (name, _), failure in found)
 
     def failed_documents(self) -> list[str]:  # noqa: D102
         with self._reading() as held:
@@ -152,9 +232,9 @@ class MemoryStore:
                 failures=len(held.failures),
                 model=model,
                 space=space.id if space else None,
-                precision=tuple(sorted({version.precision for version, _ in rows})),
+                precision=tuple(sorted({precision for _, precision, _ in rows})),
                 dimension=space.dimension if space else None,
-                bytes=sum(row.vector.nbytes + len(row.chunk.text) for _, row in rows),
+                bytes=sum(row.vector.nbytes + len(row.chunk.text) for *_, row in rows),
                 document_prompt=space.prompt if space else None,
                 query_prompt=space.query_prompt if space else None,
             )
@@ -170,10 +250,14 @@ class MemoryStore:
             (rows, vectors), score = held.matrix(), score_of(asdict(held.bound[0]))
         if not rows:
             return []
-        fit = None if fits is None else {name for name in {version.name for version, _ in rows} if fits(name)}
-        mask = None if fit is None else np.array([version.name in fit for version, _ in rows])
+        fit = None if fits is None else {name for name in {name for name, *_ in rows} if fits(name)}
+        mask = None if fit is None else np.array([name in fit for name, *_ in rows])
         ids, scores = nearest([Block(np.arange(len(rows)), vectors, mask)], query, k, score)
-        return [_hit(rows[row], value) for row, value in zip(ids.tolist(), scores.tolist(), strict=True)]
+        found = [(rows[row][0], rows[row][2].chunk, value) for row, value in zip(ids, scores.tolist(), strict=True)]
+        return [
+            Hit(name, c.index, c.start, c.end, c.line, c.end_line, value, c.text, c.context, c.page)
+            for name, c, value in found
+        ]
 
     def prepare_search(self) -> None:  # noqa: D102
         with self._reading() as held:
@@ -188,9 +272,8 @@ class MemoryStore:
         fields, dimension = (asdict(space), space.dimension) if space else (None, None)
         yield from check_binding(space.id if space else None, fields, dimension, bool(rows))
         chunks = (
-            Held(shown(version.name), c.index, row.hash, c.context, c.text, row.vector, version.precision)
-            for version, row in rows
-            for c in (row.chunk,)
+            Held(shown(name), row.chunk.index, row.hash, row.chunk.context, row.chunk.text, row.vector, precision)
+            for name, precision, row in rows
         )
         yield from check_chunks(chunks, dimension, bool(space and space.normalize), look)
 
@@ -199,6 +282,64 @@ class MemoryStore:
             if self._open and self.writable:
                 self._contents.has_writer = False
             self._open = False
+
+    # Roots: see `embedmill.storage.rooted.RootRows`
+
+    @property
+    def roots(self) -> MemoryStore:  # noqa: D102
+        return self
+
+    def all(self) -> list[Root]:  # noqa: D102
+        with self._reading() as held:
+            return list(held.roots.values())
+
+    def given(self) -> dict[str, str]:  # noqa: D102
+        with self._reading() as held:
+            return dict(held.given)
+
+    def add(self, root: Root) -> int:  # noqa: D102
+        with self._writing() as held:
+            held.last_root += 1
+            held.roots[held.last_root] = replace(root, number=held.last_root)
+            return held.last_root
+
+    def rearrange(self, changes: Rearrangement) -> None:  # noqa: D102
+        with self._writing() as held:
+            for scope in changes.ungiven:
+                held.given.pop(scope, None)
+            for old, new in changes.renamed:
+                held.rename(old, new)
+            for number in changes.dropped:
+                held.roots.pop(number, None)
+            dropped = [f"{number}/" for number in changes.dropped]
+            held.given = {scope: text for scope, text in held.given.items() if not _inside(scope, dropped)}
+            held.roots.update({root.number: root for root in changes.updated})
+            held.given.update(changes.given)
+
+    def remove(self, scopes: Sequence[str]) -> int:  # noqa: D102
+        with self._writing() as held:
+            gone = {name for name in held.names() if _inside(name, scopes)}
+            removed = len(gone & held.documents.keys())
+            held.remove(gone)
+            held.staged = [(name, version) for name, version in held.staged if not _inside(name, scopes)]
+            return removed
+
+    def count(self, scope: str) -> int:  # noqa: D102
+        with self._reading() as held:
+            return sum(_inside(name, [scope]) for name in held.names())
+
+    def sample(self, scope: str, limit: int) -> list[tuple[str, int]]:  # noqa: D102
+        with self._reading() as held:
+            states = {name: version.state for name, version in held.documents.items() if _inside(name, [scope])}
+        found = sorted((name, state.size) for name, state in states.items() if state is not None)
+        return found if len(found) <= limit else found[: limit // 2] + found[-(limit // 2) :]
+
+    def rootless(self) -> None:
+        """No older version has written here."""
+
+    def folders(self) -> set[str]:
+        """As `rootless`."""
+        return set()
 
     @contextmanager
     def _reading(self) -> Iterator[Contents]:
@@ -215,6 +356,12 @@ class MemoryStore:
             yield held
 
 
-def _hit(found: tuple[Version, Record], score: float) -> Hit:
-    name, c = found[0].name, found[1].chunk
-    return Hit(name, c.index, c.start, c.end, c.line, c.end_line, score, c.text, c.context, c.page)
+def _inside(name: str, scopes: Sequence[str]) -> bool:
+    """Whether a name is one of these, or lies in one that ends in "/"."""
+    return any(name == scope or (scope.endswith("/") and name.startswith(scope)) for scope in scopes)
+
+
+def _with_keys(table: Mapping[K, V], renamed: Callable[[K], K]) -> dict[K, V]:
+    """The table with other keys. Of two entries that would have one key the one that has it stays."""
+    names = {key: renamed(key) for key in table}
+    return {names[key]: value for key, value in table.items() if names[key] == key or names[key] not in table}
