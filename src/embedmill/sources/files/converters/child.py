@@ -22,11 +22,9 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 from embedmill.sources.files.converters.result import Converted, NeedsPassword, Unconvertible
-from embedmill.sources.files.decoding import Decoded, decoded
 from embedmill.sources.files.skips import LeftOut
 
 IDLE: Final = 10.0  # seconds
@@ -57,14 +55,14 @@ def main(descriptor: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
     sys.setrecursionlimit(_DEEPEST)
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
-    with socket.socket(fileno=descriptor) as parent:
+    with socket.socket(fileno=descriptor) as parent, parent.makefile("rb") as requests:
         while select.select([parent], [], [], IDLE)[0]:
-            header = _received(parent, HEADER.size)
-            if header is None:
+            header = requests.read(HEADER.size)
+            if len(header) < HEADER.size:
                 return
             facts_size, size = HEADER.unpack(header)
-            facts, data = _received(parent, facts_size), _received(parent, size)
-            if facts is None or data is None:
+            facts, data = requests.read(facts_size), requests.read(size)
+            if len(facts) + len(data) < facts_size + size:
                 return
             answer, text = _answer(json.loads(facts)["suffix"], data)
             packed = json.dumps(answer).encode()
@@ -79,16 +77,6 @@ def _end_with_parent(descriptor: int) -> None:
     poll.register(descriptor, select.POLLRDHUP)
     poll.poll()
     os._exit(0)
-
-
-def _received(parent: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = parent.recv(min(size - len(data), 1 << 20))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
 
 
 def _answer(suffix: str, data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -132,39 +120,20 @@ def _converter(suffix: str) -> Callable[[bytes], Converted]:
     """The libraries are imported when they are needed: all of them take half a second."""
     match suffix:
         case ".pdf":
-            from embedmill.sources.files.converters import pdf
-
-            return pdf.convert
+            from embedmill.sources.files.converters.pdf import convert
         case ".docx":
-            from embedmill.sources.files.converters import word
-
-            return word.convert
+            from embedmill.sources.files.converters.word import convert
         case ".pptx":
-            from embedmill.sources.files.converters import slides
-
-            return slides.convert
+            from embedmill.sources.files.converters.slides import convert
         case ".rtf":
-            from embedmill.sources.files.converters import rtf
-
-            return rtf.convert
-        case ".eml" | ".emlx" | ".mht" | ".mhtml":
-            from embedmill.sources.files.converters import mail
-
-            return mail.convert
+            from embedmill.sources.files.converters.rtf import convert
         case ".mbox" | ".mbx":
-            from embedmill.sources.files.converters import mail
-
-            return mail.convert_box
+            from embedmill.sources.files.converters.mail import convert_box as convert
+        case ".eml" | ".emlx" | ".mht" | ".mhtml":
+            from embedmill.sources.files.converters.mail import convert
         case _:
-            return _page
-
-
-def _page(data: bytes) -> Converted:
-    from embedmill.sources.files.converters import html
-
-    text = html.decoded(data)
-    found = decoded(data) if text is None else Decoded(text)
-    return replace(html.convert(found.text), guessed=found.guessed)
+            from embedmill.sources.files.converters.html import convert
+    return convert
 
 
 def _check_container(suffix: str, data: bytes) -> None:

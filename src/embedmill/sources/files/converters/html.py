@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from bs4 import BeautifulSoup, Tag
@@ -11,6 +12,7 @@ from markdownify import MarkdownConverter
 
 from embedmill.sources.files.converters.markdown import INDENT, cell_text, marked
 from embedmill.sources.files.converters.result import Converted
+from embedmill.sources.files.decoding import Decoded, decoded
 
 _MARK: Final = "\ue000"  # of private use, and nowhere else while a page is converted
 _NO_BLOCKS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "li", "pre", "code"})
@@ -43,7 +45,24 @@ _SEVERAL_BYTES: Final = frozenset({"gb18030", "cp932", "cp949", "big5hkscs", "eu
 _PROVES_UTF8: Final = 8  # characters beyond ASCII: two or three of them may be GBK that happens to fit
 
 
-def decoded(data: bytes) -> str | None:
+def convert(data: bytes) -> Converted:
+    """A page: its title and description, then its body."""
+    text = _text_as_declared(data)
+    page = decoded(data) if text is None else Decoded(text)
+    soup = parsed(page.text)
+    head = []
+    title = soup.head.title if soup.head is not None and soup.head.title is not None else soup.title
+    if title is not None and title.find_parent("svg") is None and (words := _words(title.get_text())):
+        head.append(f"# {words}")
+    for meta in soup.find_all("meta"):
+        name = str(meta.get("name") or meta.get("property") or "").lower()
+        if name in ("description", "og:description") and (words := _words(str(meta.get("content") or ""))):
+            head.append(words)
+            break
+    return Converted("\n\n".join([*head, markdown(soup)]).strip("\n"), guessed=page.guessed)
+
+
+def _text_as_declared(data: bytes) -> str | None:
     """The page's text by a byte order mark, as UTF-8 where it is, or by what it declares; None where that is wrong.
 
     As browsers do it (https://html.spec.whatwg.org/#determining-the-character-encoding), but for a page that is UTF-8
@@ -51,26 +70,22 @@ def decoded(data: bytes) -> str | None:
     """
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return None  # as of any text
-    encoding = declared(data)
+    encoding = _declared(data)
     if encoding is None or encoding == "utf-8":
         return None
-    try:
+    with suppress(UnicodeDecodeError):
         text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
         beyond = len(text) - len(text.encode("ascii", "ignore"))
         if beyond and (encoding not in _SEVERAL_BYTES or beyond >= _PROVES_UTF8):
             return text
-    try:
+    with suppress(UnicodeDecodeError):
         return data.decode(encoding)
-    except UnicodeDecodeError:
-        # Five bytes that Windows' encodings leave free do not make it another; of the others it is wrong.
-        text = data.decode(encoding, "replace")
-        return text if encoding not in _SEVERAL_BYTES and text.count("\ufffd") <= len(text) // 100 else None
+    # Five bytes that Windows' encodings leave free do not make it another; of the others it is wrong.
+    text = data.decode(encoding, "replace")
+    return text if encoding not in _SEVERAL_BYTES and text.count("\ufffd") <= len(text) // 100 else None
 
 
-def declared(data: bytes) -> str | None:
+def _declared(data: bytes) -> str | None:
     """Python's name of the encoding that the page says it is in; None where it says none that is known."""
     head = _COMMENT.sub(b"", data[: 4 * _WITHIN])[:_WITHIN]
     found = _XML.match(head)
@@ -100,21 +115,6 @@ def _codec(label: bytes) -> str | None:
     if info.name in _NOT_IN_PAGES or not getattr(info, "_is_text_encoding", True):
         return None
     return _AS_BROWSERS.get(info.name, info.name)
-
-
-def convert(page: str) -> Converted:
-    """A page: its title and description, then its body."""
-    soup = parsed(page)
-    head = []
-    title = soup.head.title if soup.head is not None and soup.head.title is not None else soup.title
-    if title is not None and title.find_parent("svg") is None and (words := _words(title.get_text())):
-        head.append(f"# {words}")
-    for meta in soup.find_all("meta"):
-        name = str(meta.get("name") or meta.get("property") or "").lower()
-        if name in ("description", "og:description") and (words := _words(str(meta.get("content") or ""))):
-            head.append(words)
-            break
-    return Converted("\n\n".join([*head, markdown(soup)]).strip("\n"))
 
 
 def parsed(page: str) -> BeautifulSoup:

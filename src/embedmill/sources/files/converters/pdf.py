@@ -8,15 +8,17 @@ from __future__ import annotations
 import ctypes
 import io
 import re
+import signal
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from embedmill.sources.files.converters.limits import TooSlow, within
 from embedmill.sources.files.converters.markdown import plain, table
 from embedmill.sources.files.converters.result import Converted, NeedsPassword
 
@@ -160,6 +162,26 @@ def _as_table(rows: list[list[Box | None]], cells: dict[tuple[int, int], list[st
     )
 
 
+class _TooSlow(Exception):
+    """More processor time has gone than was allowed."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise `_TooSlow` inside after so many seconds of processor time. Only for the main thread of the process."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 class _Tables:
     """Finds tables by their rules, with ``pdfplumber``, on the pages that have any."""
 
@@ -177,11 +199,9 @@ class _Tables:
             return []
         started = time.process_time()
         try:
-            with within(min(_SECONDS_A_PAGE, self._seconds)):
+            with _within(min(_SECONDS_A_PAGE, self._seconds)):
                 return self._found(page, number)
-        except TooSlow:
-            return []
-        except Exception:  # whatever it does not understand of a page that PDFium reads
+        except Exception:  # `_TooSlow`, and whatever it does not understand of a page that PDFium reads
             return []
         finally:
             self._seconds -= time.process_time() - started
@@ -200,7 +220,7 @@ class _Tables:
 
         found = []
         for each in looked_at.find_tables():
-            rows = [[None if cell is None else cell for cell in row.cells] for row in each.rows]
+            rows = [row.cells for row in each.rows]
             if len(rows) > 1 and max(map(len, rows)) > 1:
                 found.append((box(each.bbox), [[box(cell) if cell else None for cell in row] for row in rows]))
         looked_at.close()

@@ -6,7 +6,6 @@ import atexit
 import json
 import math
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import spawn
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from embedmill.sources.files.converters.child import HEADER, MEMORY
 
@@ -29,9 +28,11 @@ _SILENT: Final = 1_800.0
 for one that waits for ever."""
 
 _LOOKED_AFTER: Final = 0.2  # seconds until it is seen that a run is to end
-
+_AT_ONCE: Final = 1 << 20  # bytes
 _SIZE_LIMIT: Final = 1 << 30  # bytes of an answer: more is a mistake
 
+Given = TypeVar("Given")
+Got = TypeVar("Got")
 
 Until = Callable[[], float]
 """The time, by `time.monotonic`, at which a conversion is given up."""
@@ -58,19 +59,15 @@ class Process:
         if self._owner not in (0, os.getpid()):
             self._forget()
         with self._lock:
-            # It may have ended of idleness just now, and then a fresh one takes the document.
-            fresh = self._start()
-            try:
-                return self._exchange(suffix, data, until)
-            except (EOFError, ConnectionError):
-                code = self._end()
-            if not fresh and code == 0:
-                self._start()
+            while True:
+                fresh = self._start()
                 try:
                     return self._exchange(suffix, data, until)
                 except (EOFError, ConnectionError):
                     code = self._end()
-            raise Died(_words(code))
+                # It may have ended of idleness just now, and then a fresh one takes the document.
+                if fresh or code != 0:
+                    raise Died(_words(code))
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -99,7 +96,7 @@ class Process:
             except BaseException:
                 ours.close()
                 raise
-        ours.setblocking(False)
+        ours.settimeout(_LOOKED_AFTER)
         self._socket, self._owner = ours, os.getpid()
         threading.Thread(target=self._process.wait, name="embedmill-convert", daemon=True).start()  # no zombie stays
         return True
@@ -107,44 +104,36 @@ class Process:
     def _exchange(self, suffix: str, data: bytes, until: Until) -> tuple[dict[str, Any], str]:
         facts = json.dumps({"suffix": suffix}).encode()
         given_up = time.monotonic() + _SILENT
+        ours = self._socket
+        assert ours is not None
 
-        def wait(event: int) -> None:
-            """Until the socket is ready; `until` may change meanwhile, by a signal."""
-            assert self._socket is not None
-            poll = select.poll()
-            poll.register(self._socket, event)
-            while not poll.poll(_LOOKED_AFTER * 1000):
+        def patiently(call: Callable[[Given], Got], given: Given) -> Got:
+            """Call it until it does not time out; `until` may change meanwhile, by a signal."""
+            while True:
+                with suppress(TimeoutError):
+                    return call(given)
                 if time.monotonic() > min(until(), given_up):
                     self._end()
                     raise Died("it was given up, since it took too long")
 
-        self._send(HEADER.pack(len(facts), len(data)) + facts, wait)
-        self._send(data, wait)
-        facts_size, size = HEADER.unpack(self._received(HEADER.size, wait))
-        if facts_size + size > _SIZE_LIMIT:
-            raise EOFError
-        answer: dict[str, Any] = json.loads(self._received(facts_size, wait))
-        return answer, self._received(size, wait).decode("utf-8", "replace")
-
-    def _send(self, data: bytes, wait: Callable[[int], None]) -> None:
-        assert self._socket is not None
-        left = memoryview(data)
-        while left:
-            wait(select.POLLOUT)
-            with suppress(BlockingIOError):
-                left = left[self._socket.send(left[: 1 << 20]) :]
-
-    def _received(self, size: int, wait: Callable[[int], None]) -> bytes:
-        assert self._socket is not None
-        data = bytearray()
-        while len(data) < size:
-            wait(select.POLLIN)
-            with suppress(BlockingIOError):
-                part = self._socket.recv(min(size - len(data), 1 << 20))
+        def received(size: int) -> bytes:
+            whole = bytearray()
+            while len(whole) < size:
+                part = patiently(ours.recv, min(size - len(whole), _AT_ONCE))
                 if not part:
                     raise EOFError
-                data += part
-        return bytes(data)
+                whole += part
+            return bytes(whole)
+
+        for part in (HEADER.pack(len(facts), len(data)) + facts, data):
+            left = memoryview(part)
+            while left:
+                left = left[patiently(ours.send, left[:_AT_ONCE]) :]
+        facts_size, size = HEADER.unpack(received(HEADER.size))
+        if facts_size + size > _SIZE_LIMIT:
+            raise EOFError
+        answer: dict[str, Any] = json.loads(received(facts_size))
+        return answer, received(size).decode("utf-8", "replace")
 
     def _end(self) -> int:
         """Close what belongs to the process, and give its exit code."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Converted:
     paged: bool = False  # a form feed stands before each page but the first
     markdown: bool = True
     guessed: str = ""  # the encoding, where that was guessed
-    notes: Sequence[str] = field(default_factory=tuple)  # what people ought to know of it, a line each
+    notes: Sequence[str] = ()  # what people ought to know of it, a line each
 
 
 class Unconvertible(Exception):
