@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("embedmill")
 
+_PAGES = ("bs4", "lxml", "markdownify")
 _MODULES = {
-    ".docx": ("mammoth", "bs4", "lxml", "markdownify"),
-    ".htm": ("bs4", "lxml", "markdownify"),
-    ".html": ("bs4", "lxml", "markdownify"),
+    ".docx": ("mammoth", *_PAGES),
     ".pdf": ("pypdfium2",),
     ".pptx": ("pptx",),
     ".rtf": ("striprtf",),
-    ".xhtml": ("bs4", "lxml", "markdownify"),
+    **dict.fromkeys(HTML_SUFFIXES, _PAGES),
 }
 assert _MODULES.keys() == DOCUMENT_SUFFIXES
 
@@ -83,17 +82,13 @@ def read_text(
     return Text(text, kind_of(name, text), guessed=guessed)
 
 
+@cache
 def convertible(suffix: str) -> bool:
     """Whether documents of this format can be converted; where not, says once what to install."""
-    if all(map(_installed, _MODULES[suffix])):
-        return True
-    _say_what_to_install()
-    return False
-
-
-@cache
-def _installed(module: str) -> bool:
-    return find_spec(module) is not None
+    installed = all(find_spec(module) is not None for module in _MODULES[suffix])
+    if not installed:
+        _say_what_to_install()
+    return installed
 
 
 @cache

@@ -51,7 +51,7 @@ _SMALLEST: Final = 2_000  # characters; a smaller file does no harm
 _LONG_LINE: Final = 500
 _IN_LONG_LINES: Final = 0.8
 _MOST_SPACE: Final = (
-    0.12  # of minified code 2 to 6 % are white space, of prose 16 %, of code as it is written 20 and more
+    0.12  # of minified code 2 to 6 % are white space, of prose 16, of code as it is written 20 and more
 )
 
 _TABLES: Final = frozenset({".csv", ".dat", ".psv", ".tab", ".tsv"})

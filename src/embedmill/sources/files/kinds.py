@@ -18,60 +18,52 @@ NOTEBOOK_SUFFIXES = frozenset({".ipynb"})
 
 MARKDOWN_SUFFIXES = frozenset({".markdown", ".md", ".mdown", ".mdx", ".mkd", ".qmd", ".rmd"})
 
-# fmt: off
-CODE_SUFFIXES = frozenset({
-    # programs
-    ".adb", ".ads", ".asm", ".bas", ".bash", ".bat", ".bzl", ".c", ".cc", ".cjs", ".clj", ".cljc",
-    ".cljs", ".cmake", ".cmd", ".coffee", ".cpp", ".cr", ".cs", ".cu", ".cuh", ".cxx", ".d", ".dart",
-    ".el", ".elm", ".erl", ".ex", ".exs", ".f", ".f03", ".f08", ".f90", ".f95", ".fish", ".for", ".fs",
-    ".fsi", ".fsx", ".glsl", ".go", ".gradle", ".groovy", ".h", ".hh", ".hlsl", ".hpp", ".hrl", ".hs",
-    ".hxx", ".inl", ".ipp", ".java", ".jl", ".js", ".jsx", ".kt", ".kts", ".lean", ".lisp", ".lua",
-    ".m", ".metal", ".mjs", ".mk", ".ml", ".mli", ".mm", ".mts", ".nim", ".nix", ".odin", ".pas",
-    ".php", ".pl", ".pm", ".pro", ".ps1", ".psm1", ".py", ".pyi", ".pyx", ".r", ".rb", ".rkt", ".rs",
-    ".s", ".scala", ".scm", ".sh", ".sol", ".sql", ".sv", ".svelte", ".swift", ".tcl", ".ts", ".tsx",
-    ".v", ".vala", ".vb", ".vhd", ".vhdl", ".vim", ".vue", ".wat", ".wgsl", ".zig", ".zsh",
-    # the languages around them: structure by lines and indentation, not by sentences
-    ".avsc", ".bib", ".cfg", ".conf", ".css", ".dockerfile", ".editorconfig", ".gql", ".graphql",
-    ".hcl", ".ini", ".ipynb", ".json", ".json5", ".jsonc", ".jsonl", ".less", ".ndjson", ".plist",
-    ".properties", ".proto", ".sass", ".scss", ".tf", ".tfvars", ".thrift", ".toml", ".xml", ".xsd",
-    ".xsl", ".xslt", ".yaml", ".yml",
-})
 
-CODE_NAMES = frozenset({
-    "brewfile", "build", "build.bazel", "cmakelists.txt", "containerfile", "dockerfile", "gemfile",
-    "gnumakefile", "jenkinsfile", "justfile", "makefile", "podfile", "procfile", "rakefile",
-    "sconscript", "sconstruct", "vagrantfile", "workspace",
-})
-
-BINARY_SUFFIXES = frozenset({
-    # Only what is never text. The content decides on the rest when it is read.
-    # pictures, sound, film, fonts
-    ".aac", ".avi", ".avif", ".bmp", ".eot", ".flac", ".gif", ".heic", ".icns", ".ico", ".jpeg", ".jpg",
-    ".jxl", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".ogg", ".opus", ".otf",
-    ".png", ".psd", ".tif", ".tiff", ".ttf", ".wav", ".webm", ".webp", ".wmv", ".woff", ".woff2",
-    # archives, packages, disks
-    ".7z", ".apk", ".bz2", ".deb", ".dmg", ".egg", ".gz", ".iso", ".jar", ".lz4", ".msi", ".qcow2",
-    ".rar", ".rpm", ".tar", ".tbz", ".tgz", ".txz", ".vmdk", ".war", ".whl", ".xz", ".zip", ".zst",
-    # programs and what compilers leave
-    ".class", ".dll", ".dylib", ".exe", ".ko", ".o", ".pyc", ".pyd", ".pyo", ".so", ".wasm",
-    # office formats that are not converted
-    ".doc", ".epub", ".odp", ".ods", ".odt", ".ppt", ".xls", ".xlsb", ".xlsm", ".xlsx",
-    # data, databases, models
-    ".arrow", ".db", ".feather", ".gguf", ".h5", ".hdf5", ".npy", ".npz", ".onnx", ".orc", ".parquet",
-    ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".sqlite", ".sqlite3", ".tflite",
-})
-# fmt: on
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-_LOCK_FILES: Final = frozenset({
-    ".package-lock.json", ".pnp.cjs", ".pnp.js", ".pnp.loader.mjs", ".terraform.lock.hcl", "bun.lock", "cargo.lock",
-    "cartfile.resolved", "chart.lock", "composer.lock", "conan.lock", "conda-lock.yaml", "conda-lock.yml", "deno.lock",
-    "flake.lock", "gemfile.lock", "glide.lock", "go.sum", "go.work.sum", "gopkg.lock", "gradle.lockfile", "mix.lock",
-    "module.bazel.lock", "npm-shrinkwrap.json", "package-lock.json", "package.resolved", "packages.lock.json",
-    "paket.lock", "pdm.lock", "pipfile.lock", "pixi.lock", "pnpm-lock.yaml", "podfile.lock", "poetry.lock",
-    "pubspec.lock", "pylock.toml", "rebar.lock", "shard.lock", "shrinkwrap.yaml", "stack.yaml.lock", "symfony.lock",
-    "uv.lock", "yarn.lock",
-})  # fmt: skip
+def _suffixes(text: str) -> frozenset[str]:
+    return frozenset(f".{suffix}" for suffix in text.split())
+
+
+_PROGRAMS: Final = _suffixes("""
+    adb ads asm bas bash bat bzl c cc cjs clj cljc cljs cmake cmd coffee cpp cr cs cu cuh cxx d dart el elm erl
+    ex exs f f03 f08 f90 f95 fish for fs fsi fsx glsl go gradle groovy h hh hlsl hpp hrl hs hxx inl ipp java jl
+    js jsx kt kts lean lisp lua m metal mjs mk ml mli mm mts nim nix odin pas php pl pm pro ps1 psm1 py pyi pyx
+    r rb rkt rs s scala scm sh sol sql sv svelte swift tcl ts tsx v vala vb vhd vhdl vim vue wat wgsl zig zsh
+""")
+# The languages around them: structure by lines and indentation, not by sentences.
+_AROUND_PROGRAMS: Final = _suffixes("""
+    avsc bib cfg conf css dockerfile editorconfig gql graphql hcl ini ipynb json json5 jsonc jsonl less ndjson
+    plist properties proto sass scss tf tfvars thrift toml xml xsd xsl xslt yaml yml
+""")
+CODE_SUFFIXES = _PROGRAMS | _AROUND_PROGRAMS
+
+CODE_NAMES = _words("""
+    brewfile build build.bazel cmakelists.txt containerfile dockerfile gemfile gnumakefile jenkinsfile justfile
+    makefile podfile procfile rakefile sconscript sconstruct vagrantfile workspace
+""")
+
+# Only what is never text. The content decides on the rest when it is read. Pictures, sound, film and fonts; archives,
+# packages and disks; programs and what compilers leave; office formats that are not converted; data and models.
+BINARY_SUFFIXES = _suffixes("""
+    aac avi avif bmp eot flac gif heic icns ico jpeg jpg jxl m4a m4v mkv mov mp3 mp4 mpeg mpg ogg opus otf png
+    psd tif tiff ttf wav webm webp wmv woff woff2
+    7z apk bz2 deb dmg egg gz iso jar lz4 msi qcow2 rar rpm tar tbz tgz txz vmdk war whl xz zip zst
+    class dll dylib exe ko o pyc pyd pyo so wasm
+    doc epub odp ods odt ppt xls xlsb xlsm xlsx
+    arrow db feather gguf h5 hdf5 npy npz onnx orc parquet pickle pkl pt pth safetensors sqlite sqlite3 tflite
+""")
+
+_LOCK_FILES: Final = _words("""
+    .package-lock.json .pnp.cjs .pnp.js .pnp.loader.mjs .terraform.lock.hcl bun.lock cargo.lock
+    cartfile.resolved chart.lock composer.lock conan.lock conda-lock.yaml conda-lock.yml deno.lock flake.lock
+    gemfile.lock glide.lock go.sum go.work.sum gopkg.lock gradle.lockfile mix.lock module.bazel.lock
+    npm-shrinkwrap.json package-lock.json package.resolved packages.lock.json paket.lock pdm.lock pipfile.lock
+    pixi.lock pnpm-lock.yaml podfile.lock poetry.lock pubspec.lock pylock.toml rebar.lock shard.lock
+    shrinkwrap.yaml stack.yaml.lock symfony.lock uv.lock yarn.lock
+""")
 
 _GENERATED_NAMES: Final = re.compile(
     r"""[^/]*[.-]min\.(?:js|mjs|cjs|css)

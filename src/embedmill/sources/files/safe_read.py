@@ -8,8 +8,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from embedmill.core.errors import LimitReached
 from embedmill.sources.files.skips import LeftOut, Skip
 
 _READS = 4  # the first one, and three more while somebody is writing
@@ -22,6 +23,19 @@ _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY)  # a folder that may be passed t
 _FOLDER = _PATH_ONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # opening a pipe must not wait
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # ELOOP: a link stands there now
+
+
+_REMEDIES: Final = {
+    errno.EMFILE: "this process may open no more files: raise the limit (ulimit -n), or take fewer workers",
+    errno.ENFILE: "this machine may open no more files: end other programs, or raise the limit (fs.file-max)",
+    errno.ENOMEM: "memory is too short to read: free some, or raise the limit",
+}
+
+
+def check_limits(error: OSError) -> None:
+    """Raise `LimitReached` where the machine is at its end, which is no fault of the file."""
+    if error.errno in _REMEDIES:
+        raise LimitReached(_REMEDIES[error.errno]) from error
 
 
 @contextmanager

@@ -37,13 +37,9 @@ class Selection:
         self._all = Patterns.of_folders(chain.from_iterable(by_pattern.values()))
         self._unmatched = {pattern: Patterns.of_folders(rules) for pattern, rules in by_pattern.items()}
         self._places = dict.fromkeys(by_pattern, bases if folder else ())
-        self._takes = all(pattern.startswith("!") for pattern in by_pattern)
-        self._of_folder = functools.lru_cache(_FOLDERS)(self._verdict_of_folder)
-
-    @property
-    def takes_all_others(self) -> bool:
+        self.takes_all_others = all(pattern.startswith("!") for pattern in by_pattern)
         """Whether nothing but exceptions is named, so that all else is meant."""
-        return self._takes
+        self._of_folder = functools.lru_cache(_FOLDERS)(self._verdict_of_folder)
 
     def takes(self, path: str) -> bool:
         """Whether the patterns select a file, by its own name or by that of a folder that it is in."""
@@ -56,7 +52,7 @@ class Selection:
 
     def _verdict_of_folder(self, path: str) -> bool | None:
         """What is meant for what is in a folder; None where a "!" keeps all of it out, as in git."""
-        taken: bool = self._takes
+        taken: bool = self.takes_all_others
         end = 0
         while end < len(path):
             end = path.find("/", end + 1) % (len(path) + 1)
@@ -71,13 +67,8 @@ class Selection:
 
         `path` is absolute and does not end in "/".
         """
-        if self._unmatched:
-            matched = [
-                pattern
-                for pattern, rules in self._unmatched.items()
-                if rules.verdict(path, is_folder=is_folder) is not None
-            ]
-            for pattern in matched:
+        for pattern, rules in list(self._unmatched.items()):
+            if rules.verdict(path, is_folder=is_folder) is not None:
                 del self._unmatched[pattern]
         return self._all.verdict(path, is_folder=is_folder)
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from embedmill.core.documents import Document, Entry
@@ -26,8 +27,7 @@ from embedmill.sources.files.kinds import (
     is_office_lock,
     suffix_of,
 )
-from embedmill.sources.files.limits import check_limits
-from embedmill.sources.files.safe_read import inode_of, open_beneath, read_whole
+from embedmill.sources.files.safe_read import check_limits, inode_of, open_beneath, read_whole
 from embedmill.sources.files.selection import Selection
 from embedmill.sources.files.skips import LeftOut, Skip
 from embedmill.sources.files.walk import Only, Walk
@@ -40,6 +40,7 @@ hand-written programs stay below 10 MB, what is above are dumps and logs."""
 
 _WORTH_A_LOOK = 64 << 10  # bytes: a smaller file that turns out to be binary does not matter to the progress
 _LOOKED_AT = 8000  # bytes
+_GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class FileSource:
@@ -144,9 +145,8 @@ class FileSource:
         path = file_path(entry.id)
         if suffix_of(path) in DOCUMENT_SUFFIXES | MAIL_SUFFIXES:
             return True
-        root = self._root_of(path)
         try:
-            with open_beneath(root, path[len(as_folder(root)) :].split("/")) as descriptor:
+            with self._opened(path) as descriptor:
                 decode(os.read(descriptor, _LOOKED_AT), self._encoding)
         except (LeftOut, OSError):
             return False
@@ -199,7 +199,7 @@ class FileSource:
 
     def _walk(self, root: str) -> Walk:
         return Walk(
-            root,
+            as_folder(root),
             include=self._include.get(root),
             exclude=self._exclude.get(root),
             hidden=self._hidden,
@@ -252,26 +252,23 @@ class FileSource:
 
     def _read(self, entry: Entry) -> Document:
         path = file_path(entry.id)
-        root = self._root_of(path)
-        parts = path[len(as_folder(root)) :].split("/")
-        if {"", ".", ".."}.intersection(parts):
-            raise SourceError(f"{quote_path(entry.id)}: not the id of a file")
+        name = path.rpartition("/")[2]
         try:
-            with open_beneath(root, parts) as descriptor:
+            with self._opened(path) as descriptor:
                 content, times = read_whole(descriptor, self._max_bytes)
         except OSError as error:
             check_limits(error)
             raise SourceError(
                 f"{quote_path(entry.id)}: cannot be read ({_reason(error)}): correct that, or use --exclude"
             ) from error
-        found = read_text(content, parts[-1], entry.id, lambda: self._until, self._encoding)
+        found = read_text(content, name, entry.id, lambda: self._until, self._encoding)
         if found.guessed:
             log.info("%s: read as %s, which is guessed", quote_path(entry.id), found.guessed)
         if found.only_pictures:
             self._skip(Skip.WITHOUT_TEXT, path)
         from embedmill.sources.files.generated import why_generated  # not needed where nothing has changed
 
-        reason = None if found.converted else why_generated(parts[-1], found.text, found.kind)
+        reason = None if found.converted else why_generated(name, found.text, found.kind)
         if reason is not None:
             if not self._generated and path not in self._given:
                 self._found_generated.add(entry.id)
@@ -289,6 +286,14 @@ class FileSource:
             ctime_ns=times.ctime_ns,
             inode=times.inode,
         )
+
+    def _opened(self, path: str) -> AbstractContextManager[int]:
+        """A descriptor of the file (see `open_beneath`)."""
+        root = self._root_of(path)
+        parts = path[len(as_folder(root)) :].split("/")
+        if {"", ".", ".."}.intersection(parts):
+            raise SourceError(f"{quote_path(file_id(path))}: not the id of a file")
+        return open_beneath(root, parts)
 
     def _root_of(self, path: str) -> str:
         """The given folder that the path lies in; the folder of a file that is itself given."""
@@ -336,10 +341,8 @@ def _split(
 def _is_missing(path: str | os.PathLike[str]) -> bool:
     try:
         os.stat(path)  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError) as error:
+        return isinstance(error, _GONE)
     return False
 
 
@@ -352,15 +355,11 @@ def _found(path: str | os.PathLike[str]) -> tuple[str, bool]:
         if stat.S_ISDIR(mode):
             with os.scandir(as_folder(real) + "."):
                 return real, True
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceError(
-            f"{quote_path(file_id(name))}: {_reason(error)}: give one that is there; what a store has of one that is "
-            "gone goes with `embedmill forget`"
-        ) from error
     except (OSError, ValueError) as error:
-        raise SourceError(
-            f"{quote_path(file_id(name))}: {_reason(error)}: give a file or folder that can be read"
-        ) from error
+        advice = "give a file or folder that can be read"
+        if isinstance(error, _GONE):
+            advice = "give one that is there; what a store has of one that is gone goes with `embedmill forget`"
+        raise SourceError(f"{quote_path(file_id(name))}: {_reason(error)}: {advice}") from error
     if not stat.S_ISREG(mode):
         raise SourceError(f"{quote_path(file_id(name))}: give a file or folder, not a pipe or device")
     return real, False

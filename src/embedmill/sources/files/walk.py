@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
 from embedmill.runtime.paths import as_folder
 from embedmill.sources.files.gitignore import Patterns
-from embedmill.sources.files.limits import check_limits
-from embedmill.sources.files.safe_read import open_beneath
+from embedmill.sources.files.safe_read import check_limits, open_beneath
 from embedmill.sources.files.selection import Selection
 from embedmill.sources.files.skips import LeftOut, Skip
 
@@ -29,11 +28,14 @@ _MEANINGFUL = frozenset({".git", _GIT_IGNORE, _OWN_IGNORE, _ENVIRONMENT_MARK, _C
 _SMALL = 1 << 20  # bytes; an ignore file that is longer is a mistake, or meant to keep us busy
 
 
+Ignored = tuple[Patterns, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: str  # ends in "/"
-    own: tuple[Patterns, ...]  # of .embedmillignore files, the nearest first
-    git: tuple[Patterns, ...]  # of .gitignore files, the nearest first, then .git/info/exclude
+    own: Ignored  # of .embedmillignore files, the nearest first
+    git: Ignored  # of .gitignore files, the nearest first, then .git/info/exclude
     included: bool  # what --include says of this folder's files, where it says nothing of them by themselves
 
 
@@ -58,6 +60,7 @@ def _folders_above(path: str) -> Iterator[str]:
         yield path
 
 
+@dataclass(frozen=True, slots=True)
 class Walk:
     """Lists the selected files below one given folder.
 
@@ -66,38 +69,21 @@ class Walk:
     everybody gets the same files.
     """
 
-    def __init__(
-        self,
-        root: str,
-        *,
-        include: Selection | None = None,
-        exclude: Selection | None = None,
-        hidden: bool = False,
-        given: Collection[str] = (),
-        only: Only | None = None,
-        skip: Callable[[Skip, str], None],
-        unlisted: Callable[[str], None],
-    ) -> None:
-        """`root` and the paths in `given`, which are listed in their own place, are real paths.
-
-        `only` limits the walk. `skip` is told each reason with the path, `unlisted` each folder (ending in "/") that
-        cannot be listed.
-        """
-        self._root = as_folder(root)
-        self._include = include
-        self._exclude = exclude
-        self._hidden = hidden
-        self._given = given
-        self._only = only
-        self._skip = skip
-        self._unlisted = unlisted
+    root: str  # a real path, ending in "/"
+    include: Selection | None
+    exclude: Selection | None
+    hidden: bool
+    given: Collection[str]  # real paths, which are listed in their own place
+    only: Only | None  # limits the walk
+    skip: Callable[[Skip, str], None]  # is told each reason with the path
+    unlisted: Callable[[str], None]  # is told each folder (ending in "/") that cannot be listed
 
     def files(self) -> Iterator[os.DirEntry[str]]:
         """The selected regular files: a folder's own by name, then those of its folders by name.
 
         Holds the names in one folder, and those of the folders that are still to come, in memory.
         """
-        pending = [_above(self._root, included=self._include is None or self._include.takes_all_others)]
+        pending = [_above(self.root, included=self.include is None or self.include.takes_all_others)]
         while pending:
             folder = pending.pop()
             try:
@@ -105,43 +91,44 @@ class Walk:
             except OSError as error:
                 check_limits(error)
                 gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-                if gone and folder.path != self._root:
-                    self._skip(Skip.VANISHED, folder.path)
+                if gone and folder.path != self.root:
+                    self.skip(Skip.VANISHED, folder.path)
                 else:  # not even the root's absence means that nobody wants its documents any more
-                    self._skip(Skip.UNREADABLE_FOLDER, folder.path)
-                    self._unlisted(folder.path)
+                    self.skip(Skip.UNREADABLE_FOLDER, folder.path)
+                    self.unlisted(folder.path)
                 continue
             marks = {entry.name: entry for entry in entries if entry.name in _MEANINGFUL}
-            if folder.path != self._root and _belongs_to_a_tool(marks):
-                self._skip(Skip.TOOL_FOLDER, folder.path)
+            if folder.path != self.root and _belongs_to_a_tool(marks):
+                self.skip(Skip.TOOL_FOLDER, folder.path)
                 continue
-            folder = _with_ignore_files(folder, marks)
+            own, git = _ignore_files(folder.path, folder.own, folder.git, marks)
+            folder = _Folder(folder.path, own, git, folder.included)
             inner: list[_Folder] = []
             for entry in entries:
-                if entry.path in self._given or (self._only is not None and not self._only.takes(entry.path)):
+                if entry.path in self.given or (self.only is not None and not self.only.takes(entry.path)):
                     continue
                 is_folder = entry.is_dir(follow_symlinks=False)
                 reason, included = self._verdict(folder, entry, is_folder)
                 if reason is not None:
-                    self._skip(reason, entry.path)
+                    self.skip(reason, entry.path)
                 elif is_folder:
-                    inner.append(_Folder(entry.path + "/", folder.own, folder.git, included))
+                    inner.append(_Folder(entry.path + "/", own, git, included))
                 else:
                     yield entry
             pending.extend(reversed(inner))
 
     def deselects(self, path: str) -> bool:
         """Whether an option alone keeps a file below the root out: `exclude`, `include`, or that it is hidden."""
-        included = self._include is None or self._include.takes_all_others
-        end = len(self._root) - 1
+        included = self.include is None or self.include.takes_all_others
+        end = len(self.root) - 1
         while end >= 0:
             end = path.find("/", end + 1)
             part, is_folder = (path, False) if end < 0 else (path[:end], True)
-            if part.rpartition("/")[2].startswith(".") and not self._hidden:
+            if part.rpartition("/")[2].startswith(".") and not self.hidden:
                 return True
-            if self._exclude and self._exclude.verdict(part, is_folder=is_folder):
+            if self.exclude and self.exclude.verdict(part, is_folder=is_folder):
                 return True
-            verdict = self._include.verdict(part, is_folder=is_folder) if self._include else None
+            verdict = self.include.verdict(part, is_folder=is_folder) if self.include else None
             if verdict is False and is_folder:
                 return True
             included = included if verdict is None else verdict
@@ -151,7 +138,7 @@ class Walk:
         """Why the entry is left out for what it is."""
         if is_folder and entry.name in TOOL_FOLDERS:
             return Skip.TOOL_FOLDER
-        if entry.name.startswith(".") and not self._hidden:
+        if entry.name.startswith(".") and not self.hidden:
             return Skip.HIDDEN
         if entry.is_symlink():
             return self._link(entry.path)
@@ -165,18 +152,15 @@ class Walk:
             target = os.path.realpath(path, strict=True)
         except OSError:  # leads nowhere, in a circle, or where this user may not go
             return Skip.BROKEN_LINK
-        return Skip.LINK if as_folder(target).startswith(self._root) else Skip.LINK_OUTSIDE
+        return Skip.LINK if as_folder(target).startswith(self.root) else Skip.LINK_OUTSIDE
 
     def _verdict(self, folder: _Folder, entry: os.DirEntry[str], is_folder: bool) -> tuple[Skip | None, bool]:
         """Why the entry is left out, if it is, and what --include says of it or of the folder it is in."""
-        excluded = self._exclude and self._exclude.verdict(entry.path, is_folder=is_folder)
-        verdict = self._include.verdict(entry.path, is_folder=is_folder) if self._include else None
+        excluded = self.exclude and self.exclude.verdict(entry.path, is_folder=is_folder)
+        verdict = self.include.verdict(entry.path, is_folder=is_folder) if self.include else None
         included = folder.included if verdict is None else verdict
-        reason = self._kept_out(entry, is_folder)
-        if reason is None and excluded:
-            reason = Skip.EXCLUDED
-        if reason is None:
-            reason = _ignored(folder, entry.path, is_folder)
+        reason = self._kept_out(entry, is_folder) or (Skip.EXCLUDED if excluded else None)
+        reason = reason or _ignored(folder, entry.path, is_folder)
         # Into a folder that no pattern names it is looked; "!" means it and all in it, as in git.
         if reason is None and (verdict is False if is_folder else not included):
             reason = Skip.NOT_INCLUDED
@@ -207,16 +191,15 @@ def _belongs_to_a_tool(marks: Mapping[str, os.DirEntry[str]]) -> bool:
     return mark is not None and _small_file(mark.path).startswith(_CACHE_SIGNATURE)
 
 
-def _with_ignore_files(folder: _Folder, marks: Collection[str]) -> _Folder:
-    """The folder with its own ignore files' patterns before those from above."""
-    own, git = folder.own, folder.git
+def _ignore_files(folder: str, own: Ignored, git: Ignored, marks: Collection[str]) -> tuple[Ignored, Ignored]:
+    """The patterns of the folder's own ignore files before those from above."""
     if ".git" in marks:
-        git = _patterns(_exclude_file(folder.path), folder.path)
+        git = _patterns(_exclude_file(folder), folder)
     if _GIT_IGNORE in marks:
-        git = _patterns(folder.path + _GIT_IGNORE, folder.path) + git
+        git = _patterns(folder + _GIT_IGNORE, folder) + git
     if _OWN_IGNORE in marks:
-        own = _patterns(folder.path + _OWN_IGNORE, folder.path) + own
-    return _Folder(folder.path, own, git, folder.included)
+        own = _patterns(folder + _OWN_IGNORE, folder) + own
+    return own, git
 
 
 def _above(root: str, *, included: bool) -> _Folder:
@@ -228,15 +211,15 @@ def _above(root: str, *, included: bool) -> _Folder:
             return _Folder(root, (), (), included)
         folder = as_folder(os.path.dirname(folder[:-1]))  # noqa: PTH120
         above.append(folder)
-    result = _Folder(root, (), (), included)
+    own: Ignored = ()
+    git: Ignored = ()
     for folder in reversed(above):
         marks = [name for name in _MEANINGFUL if os.path.lexists(folder + name)]
-        upper = _with_ignore_files(replace(result, path=folder), marks)
-        result = replace(upper, path=root)
-    return result
+        own, git = _ignore_files(folder, own, git, marks)
+    return _Folder(root, own, git, included)
 
 
-def _patterns(path: str, folder: str) -> tuple[Patterns, ...]:
+def _patterns(path: str, folder: str) -> Ignored:
     """The ignore file's patterns; none where it is not there or has none."""
     # As in git: a byte order mark does not count, "\r" before "\n" neither, and no link is followed.
     lines = os.fsdecode(_small_file(path).removeprefix(b"\xef\xbb\xbf")).split("\n")
