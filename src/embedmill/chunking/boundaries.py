@@ -16,6 +16,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from embedmill.core.documents import Kind
 
@@ -67,10 +68,7 @@ _MARK = Level(re.compile(r"""[^\w\s'"(\[{<]"""))
 # Code: a line that closes or carries on something belongs to what comes before it. Comments and decorators
 # stand right above a definition, so that the blank line before them is the place to cut.
 _OPENER = r"(?!\#(?:el|endif)|(?:else|elif|elsif|except|finally|catch|end)\b)[^\s)}\]]"
-_TOP = Level(
-    re.compile(rf"\n(?:[ \t\r]*+|[)}}\]][^\n]{{0,80}}+)\n(?=(?P<indent>){_OPENER})"),
-    _outermost,
-)
+_TOP = Level(re.compile(rf"\n(?:[ \t\r]*+|[)}}\]][^\n]{{0,80}}+)\n(?=(?P<indent>){_OPENER})"), _outermost)
 _BLANK_LINE = Level(re.compile(rf"\n[ \t\r]*+\n(?=(?P<indent>[ \t]*+){_OPENER})"), _outermost)
 _CODE_LINE = Level(re.compile(rf"\n(?=(?P<indent>[ \t]*+){_OPENER})"), _outermost)
 
@@ -124,10 +122,8 @@ def _between_graphemes(text: str, start: int, low: int, high: int, end: int) -> 
     size = 8  # enough to tell places apart, in base64 as in DNA
     least = min(text[place : place + size] for place in range(low, high + 1))
     chosen = text.rfind(least, low, high + size)
-    for place in range(chosen, max(start, chosen - _LONGEST_GRAPHEME), -1):
-        if not _joins(text, place):
-            return place
-    for place in range(chosen + 1, min(end, chosen + _LONGEST_GRAPHEME)):
+    before = range(chosen, max(start, chosen - _LONGEST_GRAPHEME), -1)
+    for place in chain(before, range(chosen + 1, min(end, chosen + _LONGEST_GRAPHEME))):
         if not _joins(text, place):
             return place
     return end if end - start < _LONGEST_GRAPHEME else chosen
@@ -162,5 +158,4 @@ def _joins(text: str, place: int) -> bool:
 
 
 def _ends_within_flag(before: str) -> bool:
-    letters = len(before) - len(before.rstrip(_FLAG_LETTERS))
-    return letters % 2 == 1
+    return (len(before) - len(before.rstrip(_FLAG_LETTERS))) % 2 == 1

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from embedmill.chunking.boundaries import LEVELS
@@ -101,11 +102,7 @@ def chunk(
 def _pieces(text: str, kind: Kind, max_tokens: int, apart: Sequence[Run]) -> Iterator[_Piece]:
     """The document cut by estimate. What is measured later never moves these boundaries."""
     for passage in _passages(text, kind, max_tokens):
-
-        def size(start: int, end: int, budget: float = passage.budget) -> int:
-            return room(text, start, end, budget)
-
-        stretch = passage.stretch
+        size, stretch = partial(room, text, tokens=passage.budget), passage.stretch
         for part_start, part_end in without(stretch.start, stretch.end, apart):
             for start, end in cut(text, stretch, part_start, part_end, size):
                 yield _Piece(start, end, passage.context(start), passage)

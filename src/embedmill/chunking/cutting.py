@@ -14,29 +14,9 @@ _NOT_SPACE = re.compile(r"\S")
 _DEEPEST_INDENT = 256  # characters; what is deeper is no indentation
 
 
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Stretches of text in order, not overlapping, that are better not cut: fenced blocks of code."""
-
-    starts: array[int] = field(default_factory=lambda: array("Q"))
-    ends: array[int] = field(default_factory=lambda: array("Q"))
-
-    def append(self, start: int, end: int) -> None:
-        """Add one behind the others."""
-        self.starts.append(start)
-        self.ends.append(end)
-
-    def extend(self, spans: Spans) -> None:
-        """Add those of another stretch of text, further on."""
-        self.starts.extend(spans.starts)
-        self.ends.extend(spans.ends)
-
-    def around(self, place: int) -> tuple[int, int] | None:
-        """The span that a cut at this place would part."""
-        index = bisect_left(self.starts, place) - 1
-        if index < 0 or self.ends[index] <= place:
-            return None
-        return self.starts[index], self.ends[index]
+def no_spans() -> array[int]:
+    """No stretches of text that are better not cut: start and end of each will follow, in order, not overlapping."""
+    return array("Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +27,7 @@ class Stretch:
     end: int
     levels: Sequence[Level]
     keep_indent: bool = False  # a piece that begins a line begins with the line's indentation
-    spans: Spans = field(default_factory=Spans)
+    spans: array[int] = field(default_factory=no_spans)  # that are better not cut: fenced blocks of code
 
 
 def first_ink(text: str, start: int, end: int) -> int:
@@ -88,18 +68,23 @@ def cut(
 def _next_boundary(text: str, stretch: Stretch, ink: int, end: int, size: int) -> int:
     low = ink + max(1, size // 2)
     high = max(low, min(ink + size, end - size // 4))  # a last piece is no scrap
-    spans = stretch.spans
-    if not spans.starts:
+    if not stretch.spans:
         return boundary(text, ink, low, high, end, stretch.levels)
 
     def whole(place: int) -> bool:
-        span = spans.around(place)
+        span = _around(stretch.spans, place)
         return span is not None and span[0] > ink + size // 8 and span[1] - span[0] <= size
 
     if whole(high):
-        high = spans.around(high)[0]  # type: ignore[index]  # it is within one
+        high = _around(stretch.spans, high)[0]  # type: ignore[index]  # it is within one
         low = min(low, high)
     return boundary(text, ink, low, high, end, stretch.levels, whole)
+
+
+def _around(spans: array[int], place: int) -> tuple[int, int] | None:
+    """The span that a cut at this place would part."""
+    index = bisect_left(spans, place)
+    return (spans[index - 1], spans[index]) if index % 2 and spans[index] > place else None
 
 
 def _line_start(text: str, start: int, ink: int) -> int:

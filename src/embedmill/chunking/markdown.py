@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from embedmill.chunking.cutting import Spans, first_ink
+from embedmill.chunking.cutting import first_ink, no_spans
 from embedmill.chunking.estimate import estimate, estimate_short, shortened
 
 _LINE = r"""(?P<line>[ ]{0,3})
@@ -25,57 +26,40 @@ _LONGEST_TITLE = 200  # characters; what comes after them does not become contex
 _TINY = 6  # a section below a sixth of a chunk's room goes together with the next
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Section:
     """From one heading to the next, of whatever level."""
 
     start: int
-    end: int
+    heading_end: int  # of the heading's last line
     level: int  # 1 to 6; 0 for what comes before the first heading
-    above: tuple[str, ...]  # titles of the headings above, outermost first
-    within: tuple[str, ...]  # the same and its own
-    bare: bool  # a heading and nothing else
-    fences: Spans
-
-
-@dataclass(slots=True)
-class _Heading:
-    start: int
-    end: int  # of its last line
-    level: int
     title: str
+    above: tuple[str, ...] = ()  # titles of the headings above, outermost first
+    fences: array[int] = field(default_factory=no_spans)
+    end: int = 0  # known when the section has been read, as the next is
+    bare: bool = False  # a heading and nothing else
 
-
-@dataclass(slots=True)
-class _Open:
-    """The section that is being read."""
-
-    heading: _Heading
-    above: tuple[str, ...]
-    fences: Spans = field(default_factory=Spans)
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The titles above and its own."""
+        return (*self.above, self.title) if self.title else self.above
 
     @property
     def done(self) -> int:
         """Where its heading or its last fence ends: the lines before are no part of a heading below them."""
-        return max(self.heading.end, self.fences.ends[-1] if self.fences.ends else 0)
+        return max(self.heading_end, self.fences[-1] if self.fences else 0)
 
-    def close(self, text: str, end: int) -> Section:
-        heading = self.heading
-        return Section(
-            heading.start,
-            end,
-            heading.level,
-            self.above,
-            (*self.above, heading.title) if heading.title else self.above,
-            heading.level > 0 and first_ink(text, heading.end, end) == end,
-            self.fences,
-        )
+    def ended(self, text: str, end: int) -> Section:
+        """The section, which has been read to its end."""
+        self.end = end
+        self.bare = self.level > 0 and first_ink(text, self.heading_end, end) == end
+        return self
 
 
 def sections(text: str) -> Iterator[Section]:
     """The document's sections in order; together they are the whole text."""
-    path: list[tuple[int, str]] = []
-    section = _Open(_Heading(0, 0, 0, ""), ())
+    path: list[Section] = []
+    section = Section(0, 0, 0, "")
     fence, fence_start = "", 0
     raw_end = 0  # of a comment or another block of raw HTML: what looks like a heading or a fence in it is neither
     unclosed: set[str] = set()
@@ -84,22 +68,23 @@ def sections(text: str) -> Iterator[Section]:
             continue
         if fence:
             if (line["fence"] or "").startswith(fence) and not line["info"].strip():
-                section.fences.append(fence_start, min(len(text), line.end() + 1))
+                section.fences.extend((fence_start, min(len(text), line.end() + 1)))
                 fence = ""
         elif line["fence"]:
             fence, fence_start = line["fence"], line.start("line")
         elif line["raw"]:
             raw_end = _raw_end(text, line, unclosed)
         elif heading := _heading(text, line, max(section.done, raw_end)):
-            if heading.start > section.heading.start:
-                yield section.close(text, heading.start)
-            while path and path[-1][0] >= heading.level:
+            if heading.start > section.start:
+                yield section.ended(text, heading.start)
+            while path and path[-1].level >= heading.level:
                 path.pop()
-            section = _Open(heading, tuple(title for _, title in path if title))
-            path.append((heading.level, heading.title))
+            heading.above = tuple(each.title for each in path if each.title)
+            path.append(heading)
+            section = heading
     if fence:
-        section.fences.append(fence_start, len(text))  # one that nothing closes goes on to the end
-    yield section.close(text, len(text))
+        section.fences.extend((fence_start, len(text)))  # one that nothing closes goes on to the end
+    yield section.ended(text, len(text))
 
 
 def _lines(text: str) -> Iterator[re.Match[str]]:
@@ -132,10 +117,10 @@ def _raw_end(text: str, line: re.Match[str], unclosed: set[str]) -> int:
     return len(text) if end < 0 else end
 
 
-def _heading(text: str, line: re.Match[str], done: int) -> _Heading | None:
-    """The heading that this line makes; what ends at `done` is no part of it."""
+def _heading(text: str, line: re.Match[str], done: int) -> Section | None:
+    """The section whose heading this line makes; what ends at `done` is no part of it."""
     if line["atx"]:
-        return _Heading(line.start("line"), line.end(), len(line["atx"]), _title(line["title"]))
+        return Section(line.start("line"), line.end(), len(line["atx"]), _title(line["title"]))
     start = text.rfind("\n", 0, line.start()) + 1
     title = text[start : min(line.start(), start + _LONGEST_TITLE)]
     above = text[max(0, start - 64) : max(0, start - 1)].rstrip(" \t\r")
@@ -143,7 +128,7 @@ def _heading(text: str, line: re.Match[str], done: int) -> _Heading | None:
         return None
     if above and not above.endswith("\n"):
         return None  # the last line of a paragraph: more likely a rule than a heading of several lines
-    return _Heading(start, line.end(), 1 if line["setext"][0] == "=" else 2, _title(title))
+    return Section(start, line.end(), 1 if line["setext"][0] == "=" else 2, _title(title))
 
 
 def _title(line: str) -> str:
