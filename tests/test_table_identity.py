@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
 
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.rows import Counts
 from embedmill.core.table_reports import TableStatus
 from embedmill.storage.postgres import migrate as schema
+from embedmill.storage.postgres.connection import connect
 from embedmill.storage.registry import list_tables
 from table_places import MODEL, Place, PostgresPlace, SqlitePlace, made_by, run, space_of, texts
 
@@ -363,7 +363,7 @@ def make_old(place: Place) -> None:
     """Bring what is noted into the form of the version before."""
     if isinstance(place, PostgresPlace):
         place.execute("ALTER SCHEMA embedmill RENAME TO newer")
-        with tempfile.TemporaryDirectory() as folder, psycopg.connect(place.url, autocommit=True) as connection:
+        with tempfile.TemporaryDirectory() as folder, connect(place.url) as connection:
             for script in sorted(schema.MIGRATIONS.glob("000[123]_*.sql")):
                 shutil.copy(script, folder)
             schema.migrate(connection, place.url, "embedmill", "public", Path(folder))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from embedmill.core.errors import MissingExtra, StoreError, UsageError
 from embedmill.storage.postgres import urls
@@ -23,9 +23,15 @@ try:
     import psycopg
     import psycopg_pool  # noqa: F401 - used elsewhere
     from psycopg import Transaction, conninfo, errors, pq, sql
+    from psycopg.abc import Params
     from psycopg.pq import TransactionStatus
+    from psycopg.rows import args_row, scalar_row
 except ImportError as error:
     raise MissingExtra("PostgreSQL", "postgres") from error
+
+T = TypeVar("T")
+
+Query = str | sql.SQL | sql.Composed
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -59,6 +65,18 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if begins and self._local:
                 _set(self, self._local, local=True)
             yield transaction
+
+    def scalar(self, query: Query, parameters: Params | None = None) -> Any:
+        """The first value of the first row; None where there is no row."""
+        return self.cursor(row_factory=scalar_row).execute(query, parameters).fetchone()
+
+    def scalars(self, query: Query, parameters: Params | None = None) -> list[Any]:
+        """The first value of each row."""
+        return self.cursor(row_factory=scalar_row).execute(query, parameters).fetchall()
+
+    def records(self, make: Callable[..., T], query: Query, parameters: Params | None = None) -> list[T]:
+        """What `make` makes of each row, whose columns are its arguments."""
+        return self.cursor(row_factory=args_row(make)).execute(query, parameters).fetchall()
 
     def once(self, statement: sql.Composed) -> None:
         """Execute it, unless that was done on this connection before; for sessions that are ours."""
@@ -216,11 +234,8 @@ def configure(connection: Connection, url: str, **settings: str) -> None:
     wanted = _SETTINGS | settings
     calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
     own = [connection.info.backend_pid, url in _POOLS_SESSIONS]
-    found = connection.execute(
-        f"SELECT {calls}, {_NO_LIMIT.format(False)} WHERE pg_backend_pid() = %s OR %s",
-        [*(each for pair in wanted.items() for each in pair), *own],
-    ).fetchone()
-    if found is None:
+    query = f"SELECT true, {calls}, {_NO_LIMIT.format(False)} WHERE pg_backend_pid() = %s OR %s"
+    if not connection.scalar(query, [*(each for pair in wanted.items() for each in pair), *own]):
         connection.pooled = True
         connection.settle(**wanted)
 
@@ -254,7 +269,7 @@ _ANSWER: Final = 10.0  # seconds that a pooler has to lend us a second session
 
 
 def _served_by(connection: Connection) -> int:
-    return int((connection.execute("SELECT pg_backend_pid()").fetchone() or (0,))[0])
+    return int(connection.scalar("SELECT pg_backend_pid()"))
 
 
 def _lent_to_another(url: str, process: int) -> bool:

@@ -32,9 +32,7 @@ def attempts(connection: Connection, rows: int, dimension: int, *, kind: str = "
     Gives how many workers there are at most. The graph's whole memory is asked for, `m` links on each of two layers
     among them: with less the build takes many times as long.
     """
-    (now,) = connection.execute(
-        "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'"
-    ).fetchone() or (0,)
+    now = connection.scalar("SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'")
     needed = rows * (_NUMBER[kind] * dimension + 2 * m * 16 + 128)
     memory = min(max(int(1.2 * needed), now), max(_MOST_MEMORY, now))
     for workers in (_WORKERS, 0):

@@ -58,16 +58,16 @@ def version(connection: Connection, schema: str, url: str, *, newest: int | None
     Raises `StoreError` where it is above `newest`.
     """
     newest = len(_scripts(MIGRATIONS)) if newest is None else newest
-    if connection.execute(_THERE, [schema]).fetchone() is None:
+    if not connection.scalar(_THERE, [schema]):
         return 0
     query = sql.SQL("SELECT coalesce(max(number), 0) FROM {}").format(sql.Identifier(schema, "migrations"))
-    (number,) = connection.execute(query).fetchone() or (0,)
+    number = int(connection.scalar(query))
     if number > newest:
         raise StoreError(
             f"{redact_url(url)}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
             f"{newest}): upgrade embedmill"
         )
-    return int(number)
+    return number
 
 
 # Not to_regclass: within a transaction that may go by what the session knew before it waited for another to create it.
@@ -99,20 +99,19 @@ _CREATED: Final = re.compile(r"^CREATE (?:UNLOGGED )?(?:TABLE|SEQUENCE) (\w+)", 
 
 def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Path]) -> None:
     names = [name for script in scripts for name in _CREATED.findall(script.read_text("utf-8"))]
-    taken = connection.execute(
+    taken = connection.scalars(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY c.relname",
         [schema, names],
-    ).fetchall()
+    )
     if taken:
         raise StoreError(
-            f"{redact_url(url)}: schema {schema} has {', '.join(name for (name,) in taken)} of somebody else's: give "
-            "another --schema"
+            f"{redact_url(url)}: schema {schema} has {', '.join(taken)} of somebody else's: give another --schema"
         )
     try:
         with connection.transaction():
             # Not IF NOT EXISTS alone: who may not create a schema may still own this one.
-            if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+            if not connection.scalar("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]):
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             connection.execute(
                 sql.SQL("CREATE TABLE {} (number integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())").format(

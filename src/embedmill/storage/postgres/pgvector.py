@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from embedmill.core.errors import StoreError
 from embedmill.storage.postgres.connection import Connection, redact_url
 
@@ -39,10 +37,7 @@ def require_vector(connection: Connection, url: str) -> str:
 
 def find_vector(connection: Connection) -> str | None:
     """The schema that pgvector's types lie in; None where there is no such extension."""
-    found = connection.execute(_VECTOR).fetchone()
-    return None if found is None else str(found[0])
-
-
-_VECTOR: Final = """
-    SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
-"""
+    found: str | None = connection.scalar(
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+    )
+    return found

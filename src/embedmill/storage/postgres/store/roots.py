@@ -68,15 +68,8 @@ class PostgresRoots:
 
     def add(self, root: Root) -> int:
         """Keep a new root; returns its number."""
-
-        def work(db: Connection) -> int:
-            row = db.execute(
-                "INSERT INTO roots (path, folder, machine, host) VALUES (%s, %s, %s, %s) RETURNING id", _values(root)
-            ).fetchone()
-            assert row is not None
-            return int(row[0])
-
-        return self._write(work)
+        query = "INSERT INTO roots (path, folder, machine, host) VALUES (%s, %s, %s, %s) RETURNING id"
+        return self._write(lambda db: int(db.scalar(query, _values(root))))
 
     def rearrange(self, changes: Rearrangement) -> None:
         """Make these changes, all of them or none."""
@@ -99,9 +92,7 @@ class PostgresRoots:
 
     def count(self, scope: str) -> int:
         """How many documents, or failures to read one, a scope has."""
-        found = self._reading(lambda db: db.execute(_COUNT, _scope(scope)).fetchone())
-        assert found is not None
-        return int(found[0])
+        return int(self._reading(lambda db: db.scalar(_COUNT, _scope(scope))))
 
     def sample(self, scope: str, limit: int) -> list[tuple[str, int]]:
         """Names and sizes of some documents of a scope, its first and its last."""
@@ -111,8 +102,8 @@ class PostgresRoots:
 
     def rootless(self) -> str | None:
         """The host that wrote the store with a version that knew no roots; None where none did."""
-        found = self._reading(lambda db: db.execute("SELECT host FROM rootless").fetchone())
-        return None if found is None else found[0] or ""
+        found: str | None = self._reading(lambda db: db.scalar("SELECT coalesce(host, '') FROM rootless"))
+        return found
 
     def folders(self) -> set[str]:
         """The folders of all documents and failures that belong to no root."""

@@ -51,7 +51,7 @@ def bound(db: Connection) -> Bound | None:
 
 def has_chunks(db: Connection) -> bool:
     """Whether there is any vector, staged ones included."""
-    return bool(_one(db, "SELECT EXISTS (SELECT FROM chunks)"))
+    return bool(db.scalar("SELECT EXISTS (SELECT FROM chunks)"))
 
 
 def bind(db: Connection, space: Space, model: str) -> None:
@@ -78,7 +78,7 @@ def note_fields(db: Connection, space: Space) -> None:
 def begin_staged(db: Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
     query = "INSERT INTO documents (name, precision, complete) VALUES (%s, %s, false) RETURNING id"
-    return int(_one(db, query, [text.write(name), precision]))
+    return int(db.scalar(query, [text.write(name), precision]))
 
 
 def complete(db: Connection, replacements: Sequence[Replacement], staged: Sequence[int | None]) -> list[int]:
@@ -247,7 +247,7 @@ def mark_seen(db: Connection, run: int, names: Iterable[str]) -> None:
 
 def saw_all(db: Connection, run: int) -> bool:
     """Whether all that the run has noted is still there: a server that crashes forgets it."""
-    return bool(_one(db, "SELECT EXISTS (SELECT FROM seen WHERE run = %s AND name = '')", [run]))
+    return bool(db.scalar("SELECT EXISTS (SELECT FROM seen WHERE run = %s AND name = '')", [run]))
 
 
 def unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], after: str) -> list[str]:
@@ -259,7 +259,7 @@ def unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str],
 def remove_unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], staged: Iterable[int]) -> int:
     """Remove what the scopes hold unseen, and all staged versions but these; how many documents went."""
     values = _ranges(scopes, keep)
-    gone = _one(db, _REMOVE, [*values, run])
+    gone = db.scalar(_REMOVE, [*values, run])
     db.execute(_REMOVE_STAGED, [*values, list(staged)])
     return int(gone)
 
@@ -312,9 +312,3 @@ def name_range(scope: str) -> tuple[str, str]:
     """The names of a scope as ``low <= name < high``: all that begin with "folder/", or the one name."""
     low = text.write(scope)
     return (low, low[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (low, low + "\1")
-
-
-def _one(db: Connection, query: str, values: Sequence[Any] = ()) -> Any:
-    row = db.execute(query, values).fetchone()
-    assert row is not None
-    return row[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from embedmill.core.documents import Hit
 from embedmill.core.vectors import Vector
@@ -62,18 +62,18 @@ def search(
 
 def is_indexed(db: Connection, score: Score) -> bool:
     """Whether there is an index that searches by this score can use."""
-    return _can_index(db) and bool(_row(db, _INDEX, [_OPERATORS[score][1]])[0])
+    return _can_index(db) and bool(db.scalar(_INDEX, [_OPERATORS[score][1]]))
 
 
 def _can_index(db: Connection) -> bool:
     """Whether this pgvector can go on with an index until enough rows fit, which it does from 0.8 on."""
-    (version,) = _row(db, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    version = db.scalar("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     return tuple(int(part) for part in version.split(".")[:2]) >= (0, 8)
 
 
 def build_index(db: Connection, dimension: int, score: Score) -> bool:
     """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
-    (chunks,) = _row(db, "SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
+    chunks = db.scalar("SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
     few = chunks <= hnsw.WORTH_IT
     if few or dimension > hnsw.MOST_DIMENSIONS["vector"] or not _can_index(db) or is_indexed(db, score):
         return False
@@ -166,9 +166,3 @@ def _set(db: Connection, **settings: str) -> None:
     """Settings for the rest of the transaction."""
     for name, value in settings.items():
         db.execute("SELECT set_config(%s, %s, true)", [name, value])
-
-
-def _row(db: Connection, query: str, values: Sequence[Any] | None = None) -> tuple[Any, ...]:
-    row = db.execute(query, values).fetchone()
-    assert row is not None
-    return row

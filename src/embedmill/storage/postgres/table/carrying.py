@@ -14,7 +14,6 @@ from psycopg import sql
 
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
-from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.sql_parts import SqlParts
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
@@ -83,28 +82,28 @@ class Evidence:
         there = [number for number in numbers if self._is_there(connection, number)]
         if not there or not self.spec.vector or self.spec.missing:
             return {}
-        prints = scalars(connection, self._of(there[0]).prints, {})
+        prints = connection.scalars(self._of(there[0]).prints, {})
         if not prints:
             return {}
-        return {number: scalar(connection, self._of(number).known, {"prints": prints}) for number in there}
+        return {number: connection.scalar(self._of(number).known, {"prints": prints}) for number in there}
 
     def fits(self, connection: Connection, number: int) -> bool:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-        (fitting,) = records(connection, _Compared, self._of(number).fitting, {})
+        (fitting,) = connection.records(_Compared, self._of(number).fitting, {})
         return bool(fitting.found and fitting.found == fitting.same)
 
     def has_texts(self, connection: Connection, number: int) -> bool:
         """Whether most of the table's texts were embedded for this entry, as far as some of them tell."""
         if not self.spec.text or self.spec.missing or not self._is_there(connection, number):
             return False
-        (texts,) = records(connection, _Compared, self._of(number).known_texts, {})
+        (texts,) = connection.records(_Compared, self._of(number).known_texts, {})
         return bool(texts.same and 2 * texts.same >= texts.found)
 
     def is_replaced(self, connection: Connection, number: int) -> bool:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
         if self.spec.missing or not self._is_there(connection, number):
             return False
-        (fitting,) = records(connection, _Compared, self._of(number).first_fitting, {})
+        (fitting,) = connection.records(_Compared, self._of(number).first_fitting, {})
         return bool(fitting.found and not fitting.same)
 
     def _of(self, number: int) -> Carrying:
@@ -115,7 +114,7 @@ class Evidence:
         query = """
             SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(marks)s) AND attname = 'print')
             AND has_table_privilege(to_regclass(%(marks)s), 'SELECT')"""  # of other tables they may be other users'
-        return bool(scalar(connection, query, {"marks": plain(self.marks(number))}))
+        return bool(connection.scalar(query, {"marks": plain(self.marks(number))}))
 
 
 # A row may be found in several ways: the mark of its present text says most.

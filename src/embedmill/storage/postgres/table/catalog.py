@@ -16,7 +16,6 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
 from embedmill.storage.postgres.table import identity, plans, table_spec
 from embedmill.storage.postgres.table.carrying import Carrying, Evidence
-from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.statements import Statements
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
@@ -96,7 +95,7 @@ class Catalog:
         query = sql.SQL("SELECT true FROM {} m WHERE m.space = %s LIMIT 1").format(
             self.marks_of(connection, spec, found)
         )
-        return found if scalar(connection, query, [found.space]) else found.without_vectors()
+        return found if connection.scalar(query, [found.space]) else found.without_vectors()
 
     def _find(self, connection: Connection, spec: TableSpec, *, by_name: bool) -> CatalogEntry | None:
         there = identity.entries(connection, self._tables, by_name=by_name)
@@ -112,7 +111,7 @@ class Catalog:
         connection.settle(**plans.WHOLE)
         _read_whole(connection)
         query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
-        keys = found.keys if {*found.keys} <= {*scalars(connection, query, [spec.oid])} else None
+        keys = found.keys if {*found.keys} <= {*connection.scalars(query, [spec.oid])} else None
         # An older version has not noted what would tell: most likely it has only been renamed.
         guessed = keys is None and not found.prints and len(found.keys) == len(spec.keys)
         marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
@@ -186,7 +185,7 @@ class Catalog:
         if found.space != space:
             marks = self.marks_of(connection, spec, found)
             query = Statements(spec, marks, self.marks(found.id)).other_space
-            other = scalar(connection, query, {"space": space})
+            other = connection.scalar(query, {"space": space})
             if other is not None:
                 raise found.mismatch(f"{spec.title}.{spec.vector}", other, model, fingerprint.space)
 
@@ -200,19 +199,19 @@ class Catalog:
     def overwrite_from(self, connection: Connection, number: int, run: int) -> int:
         """The first run of an overwriting that this one begins, or goes on with."""
         query = sql.SQL("UPDATE {} SET overwriting = coalesce(overwriting, %s) WHERE id = %s RETURNING overwriting")
-        return int(scalar(connection, query.format(self._tables), [run, number]))
+        return int(connection.scalar(query.format(self._tables), [run, number]))
 
     def next_run(self, connection: Connection) -> int:
         """A number for a new run."""
         query = sql.SQL("SELECT nextval({}::regclass)").format(
             sql.Literal(sql.Identifier(self.schema, "runs").as_string(connection))
         )
-        return int(scalar(connection, query))
+        return int(connection.scalar(query))
 
     def lock(self, connection: Connection) -> int:
         """The first half of the key of the advisory locks that runs hold; the second is their number."""
         query = "SELECT hashtext(%s)::bigint & 2147483647"
-        return int(scalar(connection, query, [f"embedmill runs {self.schema}"]))
+        return int(connection.scalar(query, [f"embedmill runs {self.schema}"]))
 
     def _entry(self, connection: Connection, spec: TableSpec) -> CatalogEntry:
         """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
@@ -228,7 +227,7 @@ class Catalog:
             connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
         self._note(connection, spec, number)
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
-        (noted,) = records(connection, CatalogEntry, query.format(self._tables), [number])
+        (noted,) = connection.records(CatalogEntry, query.format(self._tables), [number])
         return replace(noted, before=found.before if found is not None and found.own else None)
 
     def _new(self, connection: Connection, spec: TableSpec) -> int:
@@ -238,14 +237,14 @@ class Catalog:
         ).format(self._tables)
         values = [spec.schema, spec.name, spec.vector, spec.kind, spec.text]
         keys = [list(spec.keys), list(spec.key_types)]
-        return int(scalar(connection, query, [*values, *keys]))
+        return int(connection.scalar(query, [*values, *keys]))
 
     def _note(self, connection: Connection, spec: TableSpec, number: int) -> None:
         """Note what the table is known by, and the present names of all others that are."""
         marks, tables = self.marks(number), self._tables
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
         if (
-            scalar(connection, query, [number]) != spec.kind
+            connection.scalar(query, [number]) != spec.kind
         ):  # noted by an older version, or the vectors have been given another precision
             _read_whole(connection)
             connection.execute(Statements(spec, marks, marks).print_all, {})
@@ -284,10 +283,10 @@ class Catalog:
 
     def _has_prints(self, connection: Connection, number: int) -> bool:
         query = "SELECT true FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'print'"
-        return bool(scalar(connection, query, [plain(self.marks(number))]))
+        return bool(connection.scalar(query, [plain(self.marks(number))]))
 
     def _is_there(self, connection: Connection, number: int) -> bool:
-        return scalar(connection, "SELECT to_regclass(%s)", [plain(self.marks(number))]) is not None
+        return connection.scalar("SELECT to_regclass(%s)", [plain(self.marks(number))]) is not None
 
 
 def _read_whole(connection: Connection) -> None:

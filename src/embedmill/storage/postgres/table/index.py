@@ -17,7 +17,6 @@ from embedmill.storage.postgres import hnsw
 from embedmill.storage.postgres.blocking import BRIEFLY, sessions
 from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
 from embedmill.storage.postgres.retry import Retry
-from embedmill.storage.postgres.table.results import records, scalar
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -78,7 +77,7 @@ class VectorIndex:
     def hint(self, connection: Connection) -> None:
         """Say where dropping an index before the load would be faster, by what the server thinks of its size."""
         query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
-        rows = scalar(connection, query, [self._spec.table.as_string(connection)])
+        rows = connection.scalar(query, [self._spec.table.as_string(connection)])
         for index in self.existing(connection):
             if index.valid and rows > hnsw.WORTH_IT:
                 log.warning(
@@ -103,7 +102,7 @@ class VectorIndex:
                                AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
                ORDER BY c.relname"""
         values = [self._spec.vector, self._spec.table.as_string(connection), _OF_THE_SERVER]
-        return records(connection, _existing, query, values)
+        return connection.records(_existing, query, values)
 
     def finish(self, *, first_fill: bool, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         """Build the index if it is wanted and not there; what became of it, in a few words ("" for nothing).
@@ -167,7 +166,7 @@ class VectorIndex:
         """
         key = self._spec.lock(f"index {sql.Identifier(self._spec.vector).as_string(None)}")
         query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
-        while not scalar(connection, query, [key]):
+        while not connection.scalar(query, [key]):
             show("waiting for the index that another run builds", None)
             if stopped():
                 return False
@@ -176,7 +175,7 @@ class VectorIndex:
 
     def _rows(self, connection: Connection) -> int:
         query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._spec.vector), self._spec.rows)
-        return int(scalar(connection, query))
+        return int(connection.scalar(query))
 
     def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         name = _free_name(connection, self._spec)
@@ -250,7 +249,7 @@ def _free_name(connection: Connection, spec: TableSpec) -> str:
         query = """
             SELECT true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relname = %s AND n.nspname = %s"""
-        if not scalar(connection, query, [name, spec.schema]):
+        if not connection.scalar(query, [name, spec.schema]):
             return name
     raise StoreError(f"{spec.title}: there are a thousand indexes of the name {spec.name}_{spec.vector}_hnsw")
 
@@ -297,7 +296,7 @@ def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Ite
                 while not ended.wait(_LOOK_EVERY):
                     if stopped():
                         connection.execute("SELECT pg_cancel_backend(%s)", [pid])
-                    for progress in records(connection, _Progress, _PROGRESS, [pid]):
+                    for progress in connection.records(_Progress, _PROGRESS, [pid]):
                         holders = progress.waits_for
                         before = before if holders else time.monotonic()
                         if holders and time.monotonic() > before + _SAY_AFTER:

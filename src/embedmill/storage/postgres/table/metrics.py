@@ -13,7 +13,6 @@ from embedmill.storage import columns as naming
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, reason, redact_url, require_primary
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
-from embedmill.storage.postgres.table.results import records, scalar, scalars
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import MEASURED, decoded, place
 from embedmill.storage.postgres.table.table_spec import full_types
@@ -56,7 +55,7 @@ class PostgresMetrics:
         oid = _oid(connection, self._table)
         if oid is not None:
             query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
-            naming.check_metrics_table(scalars(connection, query, [oid]), self._spec.metrics_title)
+            naming.check_metrics_table(connection.scalars(query, [oid]), self._spec.metrics_title)
         return oid
 
     def prepare(self) -> None:
@@ -83,7 +82,7 @@ class PostgresMetrics:
             self._give_key(connection, oid)
         name = self._table.as_string(connection)
         query = "SELECT bool_and(has_table_privilege(%s, name)) FROM unnest(%s::text[]) name"
-        if not scalar(connection, query, [name, _RIGHTS]):
+        if not connection.scalar(query, [name, _RIGHTS]):
             raise self._may_not(connection, "write", f"{', '.join(_RIGHTS)} ON {{table}}")
 
     def _follow(self, connection: Connection) -> bool:
@@ -108,7 +107,7 @@ class PostgresMetrics:
 
     def _give_key(self, connection: Connection, oid: int) -> None:
         """Give it the key that the table has now. What was measured is kept where that is easy, else measured again."""
-        types = full_types(connection, oid, scalars(connection, _KEY, [oid]))
+        types = full_types(connection, oid, connection.scalars(_KEY, [oid]))
         old = {name: kind for name, (kind, _) in types.items()}
         new = dict(zip(self._spec.keys, self._spec.key_types, strict=True))
         if list(old.items()) == list(new.items()):
@@ -148,7 +147,9 @@ class PostgresMetrics:
         while True:
             query = self._statements.missing(after=after is not None)
             values = {"limit": limit} | place(after)
-            rows = self._session.read(partial(records, make=_text_row, query=query, parameters=values), needless=True)
+            rows = self._session.read(
+                partial(Connection.records, make=_text_row, query=query, parameters=values), needless=True
+            )
             found = [(row.key, row.text) for row in rows if row.text is not None]
             if found or len(rows) < limit:
                 return found
@@ -184,7 +185,7 @@ class PostgresMetrics:
 
 
 def _oid(connection: Connection, table: sql.Identifier) -> int | None:
-    oid: int | None = scalar(connection, "SELECT to_regclass(%s)::oid", [table.as_string(connection)])
+    oid: int | None = connection.scalar("SELECT to_regclass(%s)::oid", [table.as_string(connection)])
     return oid
 
 

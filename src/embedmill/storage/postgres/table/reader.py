@@ -22,7 +22,6 @@ from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import PostgresMetrics
 from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
-from embedmill.storage.postgres.table.results import records, scalars
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import decoded
 from embedmill.storage.postgres.table.statements import Statements
@@ -79,13 +78,13 @@ class PostgresTableReader(TableReader):
         """How the table stood when the run began, or stands where none has; reads all of it."""
         known = self._known() is not None
         make, query = (Counts, self._statements.counts) if known else (_bare_counts, self._statements.count_rows)
-        (counts,) = self._session.read_detached(lambda db: records(db, make, query, self._parameters))
+        (counts,) = self._session.read_detached(lambda db: db.records(make, query, self._parameters))
         return counts
 
     def sample(self, limit: int) -> list[str]:
         """Its first texts, in the order of their keys."""
         query = self._statements.sample
-        contents = self._session.read(lambda db: scalars(db, query, {"limit": limit}))
+        contents = self._session.read(lambda db: db.scalars(query, {"limit": limit}))
         return [text for content in contents if (text := decoded(content)) is not None]
 
     def sample_stored(self, limit: int) -> list[Stored]:
@@ -94,7 +93,7 @@ class PostgresTableReader(TableReader):
             return []
         values = self._parameters | {"limit": limit, "longest": self._longest}
         query = self._statements.sample_stored
-        found = self._session.read_detached(lambda db: records(db, _stored, query, values))
+        found = self._session.read_detached(lambda db: db.records(_stored, query, values))
         return [row for row in found if row is not None]
 
     def failures(self) -> Iterator[RowFailure]:

@@ -21,7 +21,6 @@ from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.table.outstanding import OutstandingRows
 from embedmill.storage.postgres.table.privileges import check_rights
 from embedmill.storage.postgres.table.reader import PostgresTableReader
-from embedmill.storage.postgres.table.results import scalar, scalars
 from embedmill.storage.postgres.table.row_errors import as_refusal
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import alone
@@ -131,7 +130,7 @@ class PostgresTable(PostgresTableReader):
     def claimed_by_others(self) -> int:
         """How many rows other runs have claimed, and not finished: dead ones have left theirs to this run."""
         query = self._statements.claimed_by_others
-        return int(self._session.read(lambda db: scalar(db, query, self._parameters), needless=True))
+        return int(self._session.read(lambda db: db.scalar(query, self._parameters), needless=True))
 
     # Writing: from several threads
 
@@ -185,7 +184,7 @@ class PostgresTable(PostgresTableReader):
         if self._triggers:
             values = self._parameters | {"ids": marks}
             query = self._statements.count_rewritten
-            changed += int(self._session.write(lambda db: scalar(db, query, values)))
+            changed += int(self._session.write(lambda db: db.scalar(query, values)))
         self._outstanding.settle(marks)
         return changed
 
@@ -198,7 +197,7 @@ class PostgresTable(PostgresTableReader):
 
         def look(connection: Connection) -> tuple[set[int], set[int]]:
             held, unchanged, free = (
-                set[int](scalars(connection, query, values))
+                set[int](connection.scalars(query, values))
                 for query in (
                     self._statements.held,
                     self._statements.unchanged(),
@@ -256,7 +255,7 @@ class PostgresTable(PostgresTableReader):
             return set()
         values = self._parameters | {"marks": marks}
         all_, free = (
-            set[int](scalars(connection, self._statements.to_clear(skipping=skips), values)) for skips in (False, True)
+            set[int](connection.scalars(self._statements.to_clear(skipping=skips), values)) for skips in (False, True)
         )
         return all_ - free
 
@@ -286,7 +285,7 @@ class PostgresTable(PostgresTableReader):
         """Forget rows that are gone; take the vectors of those whose text is NULL now. Returns how many rows went."""
 
         def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
-            textless = scalars(connection, self._statements.textless, self._parameters)
+            textless = connection.scalars(self._statements.textless, self._parameters)
             locked = self._locked_among(connection, textless)
             kept = self._clear(connection, [mark for mark in textless if mark not in locked])
             values = {"locked": list(locked)}

@@ -15,7 +15,6 @@ from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection, redact_url
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.pgvector import find_vector
-from embedmill.storage.postgres.table.results import records, scalar
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -153,7 +152,7 @@ def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
 
 def check_unchanged(connection: Connection, spec: TableSpec) -> None:
     """Raise `StoreError` where the table is another, or the column of another type, since it was found."""
-    oid = scalar(connection, "SELECT to_regclass(%s)::oid", [spec.table.as_string(connection)])
+    oid = connection.scalar("SELECT to_regclass(%s)::oid", [spec.table.as_string(connection)])
     if oid != spec.oid:
         raise StoreError(f"{spec.title} was renamed or made anew while it was filled: run again")
     vector = _vector_type(connection, spec.oid, spec.vector)
@@ -166,7 +165,7 @@ def has_triggers(connection: Connection, spec: TableSpec) -> bool:
     query = """
         SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND (tgrelid = %(oid)s
                        OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid))))"""
-    return bool(scalar(connection, query, {"oid": spec.oid}))
+    return bool(connection.scalar(query, {"oid": spec.oid}))
 
 
 def create_column(connection: Connection, url: str, spec: TableSpec, dimension: int) -> TableSpec:
@@ -291,7 +290,7 @@ def _vector_type(connection: Connection, oid: int, column: str) -> _VectorColumn
     query = """
         SELECT t.typname, CASE WHEN a.atttypmod > 0 THEN a.atttypmod END, a.attnum
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attname = %s"""
-    found = records(connection, _VectorColumn, query, [oid, column])
+    found = connection.records(_VectorColumn, query, [oid, column])
     if not found:
         raise StoreError(f"column {column} is gone: run again")
     return found[0]
