@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
-from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.store import PostgresStore, text
 from embedmill.storage.registry import open_store
 from proxy import Proxy
@@ -295,7 +295,7 @@ def test_a_store_that_is_stopped_waits_for_no_connection(database: str) -> None:
 
 def test_nothing_long_is_done_in_a_store_that_is_stopped(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No index is built, nothing removed; what is under way is cancelled, and what the next run is to do is left."""
-    monkeypatch.setattr(hnsw, "WORTH_IT", 100)
+    monkeypatch.setattr(pgvector, "INDEX_WORTH_IT", 100)
     with closing(bound(database)) as store:
         store.replace([replacement("/a", [f"{number}" for number in range(101)])])
     for use in (lambda: store.prepare_search(), lambda: store.remove_unseen(["/"])):

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from embedmill.core.documents import Chunk, Record, Replacement, text_hash
 from embedmill.sources.files.selection import Selection
-from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.store import PostgresStore
 from embedmill.storage.postgres.store import search as nearest
 from servers import Server, ask
@@ -69,7 +69,7 @@ def test_an_index_is_built_after_a_run_and_once(large: tuple[str, list[Replaceme
 def test_a_reader_builds_no_index_nor_a_small_store(database: str) -> None:
     with closing(PostgresStore(database)) as store:
         store.bind(fingerprint(), "model")
-        store.replace([replacement("/a", [f"{number}" for number in range(hnsw.WORTH_IT)])])
+        store.replace([replacement("/a", [f"{number}" for number in range(pgvector.INDEX_WORTH_IT)])])
         store.prepare_search()
         assert indexes(database) == []
         store.replace([replacement("/b", ["one more"])])
@@ -81,7 +81,7 @@ def test_a_reader_builds_no_index_nor_a_small_store(database: str) -> None:
 
 
 def test_an_index_serves_the_similarity_of_the_model(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hnsw, "WORTH_IT", 20)
+    monkeypatch.setattr(pgvector, "INDEX_WORTH_IT", 20)
     documents = many(3, 20, 32)
     for similarity, normalize, expected in (
         ("cosine", True, "vector_ip_ops"),
@@ -168,13 +168,13 @@ def test_too_many_dimensions_for_an_index_stay_exact(database: str) -> None:
         store.prepare_search()
         assert store.search(item.records[0].vector, 1)[0].score == pytest.approx(1)
         assert list(store.verify()) == []
-        assert hnsw.MOST_DIMENSIONS["vector"] < 2100
+        assert pgvector.MOST_INDEXED["vector"] < 2100
 
 
 def test_an_index_does_not_keep_an_emptied_store_from_another_model(database: str) -> None:
     with closing(PostgresStore(database)) as store:
         store.bind(fingerprint(), "model")
-        store.replace([replacement("/a", [f"{number}" for number in range(hnsw.WORTH_IT + 1)])])
+        store.replace([replacement("/a", [f"{number}" for number in range(pgvector.INDEX_WORTH_IT + 1)])])
         store.prepare_search()
     with closing(PostgresStore(database)) as store:
         assert store.remove_unseen(["/a"]) == 1

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from embedmill.core.errors import Stopped, StoreError
+from embedmill.core.errors import RowsRefused, Stopped, StoreError
 from embedmill.storage.driver import DB_TIMEOUT
-from embedmill.storage.postgres.connection import Connection, cut, dial, full, redact_url, translated
+from embedmill.storage.postgres.connection import Connection, cut, dial, full, reason, redact_url, translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors  # isort: skip
@@ -53,6 +53,24 @@ def is_transient(error: BaseException) -> bool:
         return False
     # What the client's library finds has no code: the connection is lost or cannot be made.
     return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] == "08"
+
+
+_REFUSED: Final = ("22", "23", "44", "P0")
+"""Classes of errors that one row may cause for all of its batch: data, constraints, views' checks, triggers."""
+
+_SERVER: Final = ("", "08", "53", "57", "58", "XX")
+"""Of errors of the server as a whole: connections, resources, administrators, the system, mistakes of its own."""
+
+
+def as_refusal(cause: BaseException | None) -> RowsRefused | None:
+    """The server's error as one of single rows; None where it is not."""
+    if not isinstance(cause, psycopg.Error) or is_transient(cause):
+        return None
+    kind = (cause.sqlstate or "")[:2]
+    # A trigger may raise any code, or fail of a mistake of its own: then the server tells the place.
+    if kind in _REFUSED or (cause.diag.context and kind not in _SERVER):
+        return RowsRefused(reason(cause))
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

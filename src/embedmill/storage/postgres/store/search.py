@@ -8,7 +8,7 @@ from typing import Final
 
 from embedmill.core.documents import Hit
 from embedmill.core.vectors import Vector
-from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import text_of
 from embedmill.storage.postgres.store import text
@@ -74,16 +74,16 @@ def _can_index(db: Connection) -> bool:
 def build_index(db: Connection, dimension: int, score: Score) -> bool:
     """Build the index where it pays and is not there yet; returns whether that was done. `db` is in a transaction."""
     chunks = db.scalar("SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete")
-    few = chunks <= hnsw.WORTH_IT
-    if few or dimension > hnsw.MOST_DIMENSIONS["vector"] or not _can_index(db) or is_indexed(db, score):
+    few = chunks <= pgvector.INDEX_WORTH_IT
+    if few or dimension > pgvector.MOST_INDEXED["vector"] or not _can_index(db) or is_indexed(db, score):
         return False
-    for _ in hnsw.attempts(db, int(chunks), dimension):
+    for _ in pgvector.index_attempts(db, int(chunks), dimension):
         try:
             with db.transaction():
                 db.execute("DROP INDEX IF EXISTS chunks_by_vector")  # one for another score
                 db.execute(f"CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector {_OPERATORS[score][1]})")
                 db.execute("ANALYZE documents, chunks")
-        except hnsw.TOO_LITTLE_MEMORY as error:
+        except pgvector.TOO_LITTLE_MEMORY as error:
             reason = error
         else:
             return True
@@ -93,7 +93,7 @@ def build_index(db: Connection, dimension: int, score: Score) -> bool:
 
 def _configure(db: Connection, k: int) -> None:
     # Strict order goes on with the index until k rows fit, best first.
-    _set(db, **{"hnsw.ef_search": str(min(1000, max(40, 2 * k))), "hnsw.iterative_scan": "strict_order"})
+    _set(db, **{"pgvector.ef_search": str(min(1000, max(40, 2 * k))), "pgvector.iterative_scan": "strict_order"})
 
 
 def _fitting(db: Connection, fits: Callable[[str], bool]) -> tuple[list[int], int]:

@@ -14,8 +14,9 @@ from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
-from embedmill.storage.postgres.table import identity, plans, table_spec
+from embedmill.storage.postgres.table import identity, table_spec
 from embedmill.storage.postgres.table.carrying import Carrying, Evidence
+from embedmill.storage.postgres.table.session import IN_ORDER, WHOLE
 from embedmill.storage.postgres.table.statements import Statements
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
@@ -108,7 +109,7 @@ class Catalog:
         """
         if found.fits:
             return self.marks(found.id)
-        connection.settle(**plans.WHOLE)
+        connection.settle(**WHOLE)
         _read_whole(connection)
         query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
         keys = found.keys if {*found.keys} <= {*connection.scalars(query, [spec.oid])} else None
@@ -174,7 +175,7 @@ class Catalog:
                     [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
                 )
                 found = replace(found, space=space.id, model=model)
-        connection.settle(**plans.IN_ORDER)  # the marks fit from now on
+        connection.settle(**IN_ORDER)  # the marks fit from now on
         return found
 
     def check(
@@ -294,5 +295,5 @@ def _read_whole(connection: Connection) -> None:
     if connection.info.transaction_status is TransactionStatus.INTRANS:
         connection.execute(
             "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-            [list(plans.WHOLE), list(plans.WHOLE.values())],
+            [list(WHOLE), list(WHOLE.values())],
         )

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.rows import DISTANCES, IndexOptions
-from embedmill.storage.postgres import hnsw
+from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.blocking import BRIEFLY, sessions
 from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
 from embedmill.storage.postgres.retry import Retry
@@ -58,12 +58,12 @@ class VectorIndex:
 
     def check(self, dimension: int) -> None:
         """Say before the work what could not be built after it; raises `UsageError` where it was asked for."""
-        most = hnsw.MOST_DIMENSIONS[self._spec.kind]
+        most = pgvector.MOST_INDEXED[self._spec.kind]
         if dimension <= most or self._options.method == "none":
             return
         remedy = (
-            f"give --halfvec with --create (up to {hnsw.MOST_DIMENSIONS['halfvec']:,})"
-            if self._spec.kind == "vector" and dimension <= hnsw.MOST_DIMENSIONS["halfvec"]
+            f"give --halfvec with --create (up to {pgvector.MOST_INDEXED['halfvec']:,})"
+            if self._spec.kind == "vector" and dimension <= pgvector.MOST_INDEXED["halfvec"]
             else "take a model with fewer"
         )
         message = (
@@ -79,7 +79,7 @@ class VectorIndex:
         query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
         rows = connection.scalar(query, [self._spec.table.as_string(connection)])
         for index in self.existing(connection):
-            if index.valid and rows > hnsw.WORTH_IT:
+            if index.valid and rows > pgvector.INDEX_WORTH_IT:
                 log.warning(
                     "%s %s slows this load down, some five times per row: DROP INDEX %s first, and --index hnsw builds "
                     "it anew at the end",
@@ -140,9 +140,9 @@ class VectorIndex:
             return f"{index.method} {index.name} was there, kept"
         with self._retry.use(connection, needless=True):
             rows = self._rows(connection)
-        if not explicit and rows <= hnsw.WORTH_IT:
+        if not explicit and rows <= pgvector.INDEX_WORTH_IT:
             return ""
-        if dimension > hnsw.MOST_DIMENSIONS[self._spec.kind]:
+        if dimension > pgvector.MOST_INDEXED[self._spec.kind]:
             return f"none: {dimension:,} dimensions are too many for hnsw"
         if self._spec.dimension is None:
             log.warning(
@@ -191,14 +191,14 @@ class VectorIndex:
             sql.Literal(self._options.m),
             sql.Literal(self._options.ef_construction),
         )
-        for workers in hnsw.attempts(connection, rows, dimension, kind=self._spec.kind, m=self._options.m):
+        for workers in pgvector.index_attempts(connection, rows, dimension, kind=self._spec.kind, m=self._options.m):
             try:
                 with _watched(self._url, connection.info.backend_pid, show, stopped):
                     if self._spec.partitioned:
                         self._locked(connection, statement)
                     else:
                         connection.execute(statement)
-            except hnsw.TOO_LITTLE_MEMORY:
+            except pgvector.TOO_LITTLE_MEMORY:
                 self._drop(connection, name)
                 if not workers:
                     raise

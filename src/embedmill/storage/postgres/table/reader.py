@@ -20,8 +20,7 @@ from embedmill.storage.postgres.connection import Connection, connect, redact_ur
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
-from embedmill.storage.postgres.table.metrics import PostgresMetrics
-from embedmill.storage.postgres.table.metrics_statements import MetricsStatements
+from embedmill.storage.postgres.table.metrics import MetricsStatements, PostgresMetrics
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import decoded
 from embedmill.storage.postgres.table.statements import Statements

@@ -14,13 +14,38 @@ from embedmill.runtime.closing import Closing
 from embedmill.storage.postgres.connection import LOCK_TIMEOUT, Connection, connect, full, require_session
 from embedmill.storage.postgres.pool import Pool
 from embedmill.storage.postgres.retry import Retry
-from embedmill.storage.postgres.table import plans
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
 from psycopg.abc import Params  # isort: skip
 
 T = TypeVar("T")
+
+# How the server's planner is to look up a table's rows.
+_ROW_BY_ROW: Final = {
+    # Pages and batches are looked up row by row through the key's index, however old the statistics of a table are
+    # that is just being filled. Compiling such small queries would take longer than they do.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_nestloop": "on",
+    "jit": "off",
+}
+
+IN_ORDER: Final = _ROW_BY_ROW | {"enable_sort": "off"}
+"""Of the keys, a page after the other."""
+
+WHOLE: Final = {
+    # What compares all rows with all marks by values that no index has: row by row that would take minutes for some ten
+    # thousand, and the planner, which knows nothing of marks that were just written, may choose that if it can.
+    "enable_hashjoin": "on",
+    "enable_mergejoin": "on",
+    "enable_seqscan": "on",
+    "enable_bitmapscan": "on",
+    "enable_sort": "on",
+    "enable_nestloop": "off",
+}
 
 _OURS: Final = {
     # What is read after a lock is what was there when it was taken.
@@ -29,17 +54,9 @@ _OURS: Final = {
     # for longer: it has to begin that transaction anew.
     "idle_in_transaction_session_timeout": "15s",
 }
-_WRITING: Final = _OURS | plans.ROW_BY_ROW
-_READING: Final = (
-    _OURS
-    | plans.IN_ORDER
-    | {
-        # Keys are read as text and given back: a time must survive that.
-        "DateStyle": "ISO",
-        "IntervalStyle": "postgres",
-    }
-)
-
+_WRITING: Final = _OURS | _ROW_BY_ROW
+# Keys are read as text and given back: a time must survive that.
+_READING: Final = _OURS | IN_ORDER | {"DateStyle": "ISO", "IntervalStyle": "postgres"}
 
 _LOST: Final = ("08", "57")
 """Classes of errors that come with a lost connection: of connections themselves, and what administrators do."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,17 @@ from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection, require_primary
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.pgvector import require_vector
-from embedmill.storage.postgres.table.outstanding import OutstandingRows
-from embedmill.storage.postgres.table.privileges import check_rights
+from embedmill.storage.postgres.retry import as_refusal
 from embedmill.storage.postgres.table.reader import PostgresTableReader
-from embedmill.storage.postgres.table.row_errors import as_refusal
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import alone
-from embedmill.storage.postgres.table.table_spec import check_dimension, check_unchanged, create_column, has_triggers
+from embedmill.storage.postgres.table.table_spec import (
+    check_dimension,
+    check_rights,
+    check_unchanged,
+    create_column,
+    has_triggers,
+)
 from embedmill.storage.stale import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -32,6 +37,42 @@ from psycopg import sql  # isort: skip
 from psycopg.rows import args_row  # isort: skip
 
 log = logging.getLogger(__name__)
+
+
+class OutstandingRows:
+    """The rows that a run has claimed, and neither written nor failed yet, by tracking id. For several threads."""
+
+    def __init__(self) -> None:
+        self._using = threading.Lock()
+        self._claimed: set[int] = set()
+        self._left: set[int] = set()  # as they were, since others have locked them
+
+    def add(self, ids: Iterable[int]) -> None:
+        """These have been claimed."""
+        with self._using:
+            self._claimed.update(ids)
+
+    def all(self) -> list[int]:
+        """All of them."""
+        with self._using:
+            return list(self._claimed)
+
+    def leave(self, ids: set[int]) -> None:
+        """These have been left as they were, since others have locked them: they stay claimed."""
+        with self._using:
+            self._left |= ids
+
+    def settle(self, ids: Iterable[int]) -> None:
+        """These have been written, have failed or were given up, but for those that were left."""
+        with self._using:
+            self._claimed.difference_update(set(ids) - self._left)
+
+    def take_left(self, ids: Iterable[int]) -> set[int]:
+        """Those of these that were left; each is told once."""
+        with self._using:
+            left = self._left.intersection(ids)
+            self._left -= left
+        return left
 
 
 class PostgresTable(PostgresTableReader):

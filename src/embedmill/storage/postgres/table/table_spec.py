@@ -18,8 +18,7 @@ from embedmill.storage.postgres.pgvector import find_vector
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
-MOST_DIMENSIONS: Final = {"vector": 16_000, "halfvec": 16_000}
-"""That pgvector's types can hold (its README)."""
+_MOST_DIMENSIONS: Final = 16_000  # that pgvector's types can hold (its README)
 
 _KINDS: Final = "vector or halfvec"
 
@@ -146,8 +145,42 @@ def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
             f"{spec.title}.{spec.vector} has {spec.dimension:,} dimensions, the vectors of {model} have "
             f"{dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
         )
-    if dimension > MOST_DIMENSIONS[spec.kind]:
-        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {MOST_DIMENSIONS[spec.kind]:,}")
+    if dimension > _MOST_DIMENSIONS:
+        raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {_MOST_DIMENSIONS:,}")
+
+
+def check_rights(connection: Connection, url: str, spec: TableSpec) -> None:
+    """Raise `StoreError` where this user may not read or fill the table; it says what would grant that.
+
+    Found out before the work instead of in the midst of it.
+    """
+    read = list(dict.fromkeys([*spec.keys, spec.text, spec.vector]))
+    unread, written, temporary, user, database = connection.execute(
+        """SELECT ARRAY(SELECT name FROM unnest(%(read)s::text[]) name
+                        WHERE NOT has_column_privilege(%(table)s::regclass, name, 'SELECT')),
+                  has_column_privilege(%(table)s::regclass, %(vector)s, 'UPDATE'),
+                  has_database_privilege(current_database(), 'TEMP'), current_user, current_database()""",
+        {"read": read, "vector": spec.vector, "table": spec.table.as_string(connection)},
+    ).fetchone() or ([], True, True, "", "")
+    lacking = []
+    if unread:
+        lacking.append(sql.SQL("SELECT ({})").format(sql.SQL(", ").join(map(sql.Identifier, unread))))
+    if not written:
+        lacking.append(sql.SQL("UPDATE ({})").format(sql.Identifier(spec.vector)))
+    to = sql.Identifier(user)
+    if lacking:
+        grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(lacking), spec.table, to)
+        what = "read" if unread else "write"
+        raise StoreError(
+            f"{redact_url(url)}: this user may not {what} {', '.join(unread or [spec.vector])} of {spec.title}: "
+            f"let its owner run {grant.as_string(connection)}"
+        )
+    if not temporary:
+        grant = sql.SQL("GRANT TEMP ON DATABASE {} TO {}").format(sql.Identifier(database), to)
+        raise StoreError(
+            f"{redact_url(url)}: this user may not create temporary tables, which vectors are written through: let an "
+            f"administrator run {grant.as_string(connection)}"
+        )
 
 
 def check_unchanged(connection: Connection, spec: TableSpec) -> None:
