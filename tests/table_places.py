@@ -21,8 +21,7 @@ from embedmill.core.table_reports import IngestReport
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.ingestor import Ingestor
-from embedmill.pipelines.ingest.metrics import measure_rows
-from embedmill.pipelines.ingest.text_metrics import measure
+from embedmill.pipelines.ingest.metrics import measure, measure_rows
 from embedmill.pipelines.ingest.width import Width
 from embedmill.storage.registry import open_table
 from store_samples import DIMENSION, fingerprint, vector

@@ -26,7 +26,7 @@ from cli_runs import Shell
 from embedmill.cli.output import masked, one_line, without_password
 from embedmill.cli.progress import Bar, Lines, Listing, Speed, clock
 from embedmill.cli.render import hints
-from embedmill.cli.render.snippets import clipped, in_one_line, snippet
+from embedmill.cli.render.hits import clipped, in_one_line, snippet
 from embedmill.cli.render.wording import counted, in_bytes, in_time, place, table
 from embedmill.core.documents import Document, Entry
 from embedmill.core.reports import Progress

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedmill.core.rows import DIGEST_SIZE
-from embedmill.pipelines.ingest.text_metrics import measure, normalised
+from embedmill.pipelines.ingest.metrics import measure, normalised
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from embedmill.api.assemble import bounded_workers
 from embedmill.api.embedders import load_embedder, worker_factory
 from embedmill.api.read_settings import read_settings
-from embedmill.core.checks import one_of, whole_number
-from embedmill.core.interfaces.embedder import TASKS, Task
+from embedmill.core.checks import whole_number
+from embedmill.core.interfaces.embedder import Task
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Vector, Vectors
 from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each
@@ -93,9 +92,9 @@ class ParallelEmbeddingGenerator(Closing):
         those of `generate`; where `on_failure` is given it is told of each text that has no vector, counted from 0,
         and why, and its vector is NaN.
         """
-        one_of("task", task, TASKS)
-        embed = functools.partial(self.generate, task=task)
-        return embed_each(texts, embed, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
+        return embed_each(
+            texts, self.generate, task=task, at_once=at_once, on_progress=on_progress, on_failure=on_failure
+        )
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; empty before the first call that needed workers."""

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from embedmill.api.presets import PRESETS
 from embedmill.api.project import CONFIG_FILE, project_above
 from embedmill.api.setting_values import unescaped
 from embedmill.api.settings import (
     LARGEST_BATCH,
     PREFIX,
+    PRESETS,
     SETTINGS,
     VARIABLES,
     Settings,

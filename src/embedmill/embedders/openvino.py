@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -192,9 +191,7 @@ class OpenVINOEmbedder(Closing):
         those of `embed`; where `on_failure` is given it is told of each text that has no vector, counted from 0, and
         why, and its vector is NaN.
         """
-        one_of("task", task, TASKS)
-        embed = functools.partial(self.embed, task=task)
-        return embed_each(texts, embed, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
+        return embed_each(texts, self.embed, task=task, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
 
     def _run(self, calls: Iterable[Batch]) -> Iterator[Embedded]:
         def embedded(batch: Batch) -> Embedded:

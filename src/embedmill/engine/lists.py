@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import EmbeddingError
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
+from embedmill.core.interfaces.executor import Executor
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
 from embedmill.engine.run import RunBatches, embed_items
@@ -77,45 +79,43 @@ def embed_all(
 
 def embed_each(
     texts: Iterable[str],
-    embed: Callable[[list[str]], Vectors],
+    embed: Callable[..., Vectors],
     *,
+    task: Task,
     at_once: int,
     on_progress: OnProgress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Iterator[Vector]:
     """The vectors of texts without end, ``(dimension,)`` each, in their order, in bounded memory.
 
-    `embed` is called with at most `at_once` texts, of 4 million characters together, or one that is longer. Raises
-    what it raises, with the text's number in all; where `on_failure` is given it is told of texts that fail, whose
-    vectors are NaN. Raises `TypeError` for what gives no texts, and `UsageError` for an `at_once` below 1.
+    `embed` is called with the task and at most `at_once` texts, of 4 million characters together, or one that is
+    longer. Raises what it raises, with the text's number in all; where `on_failure` is given it is told of texts that
+    fail, whose vectors are NaN. Raises `TypeError` for what gives no texts, and `UsageError` for a task that there is
+    not, and an `at_once` below 1.
     """
+    one_of("task", task, TASKS)
     if isinstance(texts, str | bytes | Mapping | Set):
         raise TypeError(f"expected texts, got a {type(texts).__name__}: put a single text into a list")
     whole_number("at_once", at_once)
-    return _each(iter(texts), embed, at_once, on_progress, on_failure)
+    windows = _windows(iter(texts), at_once)
 
+    def each() -> Iterator[Vector]:
+        first = 0
+        for window in windows:
+            try:
+                vectors = embed(window, task=task)
+            except EmbeddingError as error:
+                if on_failure is None:
+                    raise _failed(len(window), error.vectors, error.causes, first) from error
+                vectors = error.vectors
+                for row, cause in sorted(error.causes.items()):
+                    on_failure(first + row, cause)
+            first += len(window)
+            if on_progress is not None:
+                on_progress(first)
+            yield from vectors
 
-def _each(
-    texts: Iterator[str],
-    embed: Callable[[list[str]], Vectors],
-    at_once: int,
-    on_progress: OnProgress | None,
-    on_failure: OnFailure | None,
-) -> Iterator[Vector]:
-    first = 0
-    for window in _windows(texts, at_once):
-        try:
-            vectors = embed(window)
-        except EmbeddingError as error:
-            if on_failure is None:
-                raise _failed(len(window), error.vectors, error.causes, first) from error
-            vectors = error.vectors
-            for row, cause in sorted(error.causes.items()):
-                on_failure(first + row, cause)
-        first += len(window)
-        if on_progress is not None:
-            on_progress(first)
-        yield from vectors
+    return each()
 
 
 def _windows(texts: Iterator[str], at_once: int) -> Iterator[list[str]]:
@@ -198,3 +198,26 @@ def embed_list(
 
     embed_items(items(), run, array, space, batch_size=batch_size, on_batch=on_batch)
     return array.vectors, array.causes
+
+
+def seconds_for(
+    tokens: int,
+    sample: Sequence[tuple[str, TokenIds]],
+    embedder: TokenEmbedder,
+    executor: Executor,
+    batch_size: int | None = None,
+) -> float:
+    """How long embedding so many tokens will take, from embedding the sample; loading the model counts too.
+
+    `batch_size` limits the texts of a batch; by default its tokens alone do.
+    """
+    if not sample:
+        return 0.0
+    items = [ListedText(row, text, ids) for row, (text, ids) in enumerate(sample)]
+    loading = time.perf_counter()
+    embedder.load()
+    started = time.perf_counter()
+    space = embedder.fingerprint.space
+    embed_items(items, executor.run, Array(len(items), space.dimension), space, batch_size=batch_size)
+    speed = sum(len(item.ids) for item in items) / (time.perf_counter() - started)
+    return started - loading + tokens / speed

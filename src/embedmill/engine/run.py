@@ -31,14 +31,6 @@ RunBatches = Callable[[Iterable[Batch]], Iterable[Embedded]]
 _NO_VECTOR: Vector = np.empty(0, np.float32)
 
 
-def _never() -> bool:
-    return False
-
-
-def _nothing() -> None:
-    pass
-
-
 def embed_items(
     items: Iterable[I],
     run: RunBatches,
@@ -47,8 +39,8 @@ def embed_items(
     *,
     batch_size: int | None = None,
     patience: int = PATIENCE,
-    stopped: Callable[[], bool] = _never,
-    on_batch: Callable[[], None] = _nothing,
+    stopped: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> None:
     """Embed the items in batches of nearly one length; the sink accepts each sound vector and rejects all others.
 
@@ -88,7 +80,7 @@ def embed_unknown(
     *,
     batch_size: int | None = None,
     patience: int = PATIENCE,
-    on_batch: Callable[[], None] = _nothing,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> None:
     """Embed what is unknown of groups of items. Arguments and errors are those of `embed_items`.
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from embedmill.api.settings import FileOptions
 from embedmill.cli import options, parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def register(commands: typer.Typer) -> None:

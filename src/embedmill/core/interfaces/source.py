@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from embedmill.core.documents import (
-    Document,
-    Entry,
-)
+from embedmill.core.documents import Document, Entry
 
 
 class Source(Protocol):

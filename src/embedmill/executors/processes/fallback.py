@@ -12,9 +12,9 @@ from typing import Final
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.engine.bisect import bisect_failures
-from embedmill.executors.factory import Factory, loaded
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.recovery import Job
+from embedmill.executors.processes.worker import Factory, loaded
 
 _TICK: Final = 0.1  # seconds between looks at the clock
 _LOOK_EVERY: Final = 0.05  # seconds, while a call may not begin yet

@@ -1,11 +1,14 @@
-"""What a pool allows its workers."""
+"""What a pool allows its workers, and how long a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embedmill.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedmill.executors.processes.slots import InFlight, Worker
 
 _LEAST: Final = 1e-3  # seconds, or times
 
@@ -51,3 +54,35 @@ def _check(name: str, value: object, kind: type, least: float, remedy: str, *, o
     fitting = isinstance(value, int | kind) and not isinstance(value, bool)
     if not fitting or not value >= least:  # type: ignore[operator]  # false for NaN, too
         raise UsageError(f"{name} is {value!r}: {remedy}")
+
+
+class Deadlines:
+    """Predicts how long a batch takes from those that were finished, and tells what takes far longer."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tokens, self._seconds = 0, 0.0  # of all calls
+        self._slowest = 0.0  # seconds of a call
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Take note of a batch that was finished."""
+        self._tokens += tokens
+        self._seconds += seconds
+        self._slowest = max(self._slowest, seconds)
+
+    def late(self, worker: Worker, now: float) -> InFlight | None:
+        """What a worker will have been at for too long by then, if anything."""
+        for held in worker.held.values():
+            tokens = held.attempt.batch.tokens
+            if held.since is not None and now - held.since > self._allowed(tokens, alone=worker.alone):
+                return held
+        return None
+
+    def _allowed(self, tokens: int, *, alone: bool) -> float:
+        """Seconds for a batch of so many tokens."""
+        allowed = self._limits.deadline_seconds
+        if not self._tokens:
+            return allowed
+        if alone:  # a worker's first call may be slow, and here it often is the first
+            allowed = min(allowed, self._limits.retry_seconds + self._slowest)
+        return allowed + self._limits.deadline_factor * tokens * self._seconds / self._tokens

@@ -17,7 +17,6 @@ from typing import Any, Final, ParamSpec
 from embedmill.core.errors import UsageError
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
-from embedmill.executors.factory import Factory
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.fallback import Fallback
 from embedmill.executors.processes.inflight import Abandoned, BatchQueue
@@ -25,7 +24,7 @@ from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.recovery import Job
 from embedmill.executors.processes.slots import Restart
 from embedmill.executors.processes.supervisor import Supervisor, divided
-from embedmill.executors.processes.worker import IMPORTING
+from embedmill.executors.processes.worker import IMPORTING, Factory
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing
 

@@ -16,10 +16,9 @@ from typing import Any, Final
 from embedmill.core import errors
 from embedmill.core.vectors import Cause
 from embedmill.executors.pace import Pace
-from embedmill.executors.processes.deadlines import Deadlines
 from embedmill.executors.processes.events import Events
 from embedmill.executors.processes.frames import Frame, FrameKind, ProtocolError, pack_batch, read_result
-from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.limits import Deadlines, Limits
 from embedmill.executors.processes.recovery import Attempt, Job
 from embedmill.executors.processes.slots import InFlight, Restart, Slot, Worker
 from embedmill.executors.processes.worker import MODEL_FAILED

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import spawn
 from typing import Any, Final, NoReturn
 
@@ -24,8 +24,10 @@ from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Cause
 from embedmill.engine.bisect import bisect_failures
-from embedmill.executors.factory import Factory, loaded
 from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack, pack_result, read_batch
+
+Factory = Callable[[int], TokenEmbedder]
+"""Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
 
 DUMP_SIGNAL: Final = signal.SIGUSR1
 """Makes a worker print the stacks of all its threads, even where it hangs in native code."""
@@ -93,6 +95,17 @@ def _load(frame: Frame) -> TokenEmbedder:
         del os.environ[IMPORTING]
     factory: Factory = pickle.loads(frame.body)  # noqa: S301 - the parent's own, over a private socket
     return loaded(factory, frame.facts["threads"])
+
+
+def loaded(factory: Factory, threads: int) -> TokenEmbedder:
+    """An embedder that is ready. Raises what the factory raises, and `ValueError` where no work can be given to it."""
+    embedder = factory(threads)
+    embedder.load()
+    for name in ("dimension", "concurrency"):
+        value = getattr(embedder, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"the embedder's {name} is {value!r}: expected a whole number from 1 up")
+    return embedder
 
 
 def _failed(error: BaseException) -> bytes:

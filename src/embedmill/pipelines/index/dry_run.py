@@ -14,9 +14,9 @@ from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Cause, TokenIds, Vector
 from embedmill.engine.dedup import Deduplicator
+from embedmill.engine.lists import seconds_for
 from embedmill.engine.run import count_unknown
 from embedmill.engine.sink import Origin
-from embedmill.engine.throughput import seconds_for
 from embedmill.pipelines.index.reader import Piece, Reader, ReadWhole
 from embedmill.pipelines.index.report import progress, report
 

@@ -10,7 +10,7 @@ from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
 from embedmill.core.table_reports import IngestReport
-from embedmill.engine.throughput import seconds_for
+from embedmill.engine.lists import seconds_for
 from embedmill.pipelines.ingest.report import table_report
 
 _SAMPLE: Final = 500  # texts that are embedded to learn the machine's speed: a few seconds on two cores

@@ -33,9 +33,8 @@ from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping
 from embedmill.engine.unread import is_unread
-from embedmill.pipelines.ingest.metrics import measure_rows
+from embedmill.pipelines.ingest.metrics import measure, measure_rows
 from embedmill.pipelines.ingest.report import table_report
-from embedmill.pipelines.ingest.text_metrics import measure
 from embedmill.pipelines.ingest.width import NARROWEST, Width
 from embedmill.pipelines.ingest.writers import RowPiece, State, Tuning, Writers
 from embedmill.runtime.channel import Channel, Closed

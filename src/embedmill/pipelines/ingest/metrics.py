@@ -1,8 +1,10 @@
-"""The metrics of rows that have none, or those of an older text."""
+"""What is counted of a row's text, and the rows that have no such metrics, or those of an older text."""
 
 from __future__ import annotations
 
+import hashlib
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,22 +13,31 @@ from typing import Final, TypeVar
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import Stopped
 from embedmill.core.interfaces.table import Table
-from embedmill.core.rows import LARGE_PAGE, Counts, Key, Metrics
+from embedmill.core.rows import DIGEST_SIZE, LARGE_PAGE, Counts, Key, Metrics
 from embedmill.core.table_reports import IngestProgress, IngestReport
 from embedmill.core.vectors import TokenIds
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.ingest.report import table_report
-from embedmill.pipelines.ingest.text_metrics import measure
 from embedmill.runtime.streams import ordered, prefetch
 
 _FIRST_PAGE: Final = 250  # rows
 _LARGEST_PAGE: Final = 4000
 _WRITERS: Final = 2
 
-
 T = TypeVar("T")
 
 Encode = Callable[..., Sequence[TokenIds]]
+
+
+def normalised(text: str) -> str:
+    """The text in one form for all spellings that read alike: NFKC, case folded, white space as single blanks."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def measure(text: str, tokens: int | None) -> Metrics:
+    """Count a text; `tokens` is what the model's tokenizer makes of it, special tokens included."""
+    digest = hashlib.blake2b(normalised(text).encode("utf-8", "replace"), digest_size=DIGEST_SIZE).digest()
+    return Metrics(len(text), len(text.split()), tokens, digest)
 
 
 def measure_rows(
