@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from embedmill.api.setting_values import prompt
 from embedmill.api.settings import DEVICES, PRECISIONS
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import UsageError
+from embedmill.core.interfaces.embedder import Task
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
 from embedmill.models.families import Prompts, known_prompts
@@ -71,7 +73,10 @@ def make_embedder(
             whole_number(name, number, 1, machine.most_workers())
     for name, text in (("document_prompt", document_prompt), ("query_prompt", query_prompt)):
         if text is not None:
-            _check_prompt(name, text)
+            try:
+                prompt(text)
+            except ValueError as error:
+                raise UsageError(f"{name} is {text!r}: {error}") from None
     files = locate(model)
     embedder = OpenVINOEmbedder(
         files.name,
@@ -81,24 +86,18 @@ def make_embedder(
         threads=threads,
     )
     if document_prompt is not None:
-        _check_room("document_prompt", embedder, embedder.encode([""], truncate=False)[0].size)
+        _check_room("document", embedder)
     if query_prompt is not None:
-        _check_room("query_prompt", embedder, embedder.encode([""], task="query", truncate=False)[0].size)
+        _check_room("query", embedder)
     return embedder
 
 
-def _check_prompt(name: str, text: object) -> None:
-    try:
-        prompt(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is {text!r}: {error}") from None
-
-
-def _check_room(name: str, embedder: OpenVINOEmbedder, tokens: int) -> None:
+def _check_room(task: Task, embedder: OpenVINOEmbedder) -> None:
+    tokens = embedder.encode([""], task=task, truncate=False)[0].size
     if tokens >= embedder.max_tokens:
         raise UsageError(
-            f"{name} has {tokens:,} tokens, and {embedder.name} reads {embedder.max_tokens:,} in all: nothing is left "
-            "for the text; give a shorter one"
+            f"{task}_prompt has {tokens:,} tokens, and {embedder.name} reads {embedder.max_tokens:,} in all: nothing "
+            "is left for the text; give a shorter one"
         )
 
 
@@ -132,18 +131,14 @@ def worker_factory(
 
     The model is looked for here, so that no worker has to.
     """
-    exact = native_precision() if precision == "auto" else precision
-    return functools.partial(_worker_embedder, str(locate(model).folder), exact, document_prompt, query_prompt)
-
-
-def _worker_embedder(
-    folder: str, precision: str, document_prompt: str | None, query_prompt: str | None, threads: int
-) -> OpenVINOEmbedder:
-    return make_embedder(
-        folder,
-        precision=precision,
-        streams=threads,
-        threads=threads,
+    return functools.partial(
+        _worker_embedder,
+        str(locate(model).folder),
+        precision=native_precision() if precision == "auto" else precision,
         document_prompt=document_prompt,
         query_prompt=query_prompt,
     )
+
+
+def _worker_embedder(folder: str, threads: int, **how: Any) -> OpenVINOEmbedder:
+    return make_embedder(folder, streams=threads, threads=threads, **how)

@@ -80,7 +80,9 @@ def index(
             chosen, embedder = with_prompts_of(store.status(), chosen, embedder)
         components = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         if dry_run:
-            return _planned(source, store, components, chosen, options, force=force, on_progress=on_progress)
+            report = _planned(source, store, components, chosen, force=force, on_progress=on_progress)
+            _name_unmatched(source, options)
+            return report
         assert store is not None
         indexer = make_indexer(store, components, chosen)
         on_start(indexer)
@@ -108,31 +110,28 @@ def make_indexer(store: Store, components: Components, chosen: Settings) -> Incr
 def _planned(
     source: FileSource,
     store: Store | None,
-    components: Components,
+    parts: Components,
     chosen: Settings,
-    options: FileOptions,
     *,
     force: bool,
     on_progress: OnProgress,
 ) -> Report:
     from embedmill.pipelines.index.dry_run import plan
 
-    embedder, executor, cache, chunking = components
     if store is not None:
-        check_space(store, embedder)
+        check_space(store, parts.embedder)
     planned = plan(
         source,
         store,
-        embedder,
-        executor,
+        parts.embedder,
+        parts.executor,
         url=store.url if store else redact_url(chosen.store),
-        cache=cache,
-        chunking=chunking,
+        cache=parts.cache,
+        chunking=parts.chunking,
         batch_size=chosen.batch_size,
         force=force,
         on_progress=on_progress,
     )
-    _name_unmatched(source, options)
     return dataclasses.replace(planned, missing=tuple(source.missing))
 
 

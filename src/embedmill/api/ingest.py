@@ -6,16 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
-from embedmill.api.assemble import build_components, embedder_of, with_prompts_of, without_rests
+from embedmill.api.assemble import Components, build_components, embedder_of, with_prompts_of, without_rests
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
 from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
-from embedmill.core.rows import IndexOptions, Noted, RowFailure
+from embedmill.core.interfaces.table import Table
+from embedmill.core.rows import IndexOptions, RowFailure
 from embedmill.core.table_reports import IngestProgress, IngestReport, TableStatus
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
@@ -74,31 +75,27 @@ def ingest(
     chosen = read_settings(options, RunOptions)
     columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
     with open_chosen_table(table, chosen, longest=max_text, **columns) as opened, ExitStack() as stack:
-        chosen, embedder = _as_noted(opened.noted(), chosen, with_model=again and options.get("model") is None)
-        _, executor, cache, _ = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
+        noted = opened.noted()
+        if again and options.get("model") is None and noted.model:
+            chosen = replace(chosen, model=noted.model)
+        chosen, embedder = with_prompts_of(noted, chosen, embedder_of(chosen))
+        parts = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
+        which = {"overwrite": overwrite, "again": again}
         if dry_run:
-            return estimate(opened, embedder, executor, overwrite=overwrite, again=again, batch_size=chosen.batch_size)
-        ingestor = Ingestor(
-            opened,
-            embedder,
-            executor,
-            cache=cache,
-            batch=batch,
-            batch_size=chosen.batch_size,
-            width=chosen_width(chosen),
-            truncate=truncate,
-            metrics=metrics,
-            lock_patience=chosen.db_timeout,
-        )
+            return estimate(opened, embedder, parts.executor, batch_size=chosen.batch_size, **which)
+        ingestor = make_ingestor(opened, parts, chosen, batch=batch, truncate=truncate, metrics=metrics)
         on_start(ingestor)
-        return ingestor.run(overwrite=overwrite, again=again, on_progress=on_progress)
+        return ingestor.run(on_progress=on_progress, **which)
 
 
-def _as_noted(noted: Noted, chosen: Settings, *, with_model: bool) -> tuple[Settings, OpenVINOEmbedder]:
-    """The settings with the prompts, and the model, that the table was filled with, and their embedder."""
-    if with_model and noted.model:
-        chosen = replace(chosen, model=noted.model)
-    return with_prompts_of(noted, chosen, embedder_of(chosen))
+def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any) -> Ingestor:
+    """What fills the table; `how` are further arguments of `Ingestor`."""
+    width = None  # as it is measured to be best
+    if chosen.workers:
+        ahead = min(max(chosen.workers, NARROWEST.ahead), machine.most_workers())
+        width = Width(ahead, min(chosen.workers, WIDEST.writers))
+    how |= {"cache": parts.cache, "batch_size": chosen.batch_size, "width": width, "lock_patience": chosen.db_timeout}
+    return Ingestor(table, parts.embedder, parts.executor, **how)
 
 
 def _check_column(max_text: int, create: bool, halfvec: bool, index: IndexOptions | None) -> None:
@@ -137,26 +134,14 @@ def measure(
 
 def table_status(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> TableStatus:
     """How a table stands that has been ingested: ``embedmill status TABLE``."""
-    with open_chosen_table(table, _where(options), vector=vector) as opened:
+    with open_chosen_table(table, read_settings(options, StoreOptions), vector=vector) as opened:
         return opened.status()
 
 
 def table_failures(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> Iterator[RowFailure]:
     """The rows that have failed, in the order of their keys."""
-    with open_chosen_table(table, _where(options), vector=vector) as opened:
+    with open_chosen_table(table, read_settings(options, StoreOptions), vector=vector) as opened:
         yield from opened.failures()
-
-
-def _where(options: StoreOptions) -> Settings:
-    return read_settings(options, StoreOptions)
-
-
-def chosen_width(chosen: Settings) -> Width | None:
-    """As wide as the user says; None for as it is measured to be best."""
-    if not chosen.workers:
-        return None
-    ahead = min(max(chosen.workers, NARROWEST.ahead), machine.most_workers())
-    return Width(ahead, min(chosen.workers, WIDEST.writers))
 
 
 def _tokenizer(chosen: Settings) -> Encode | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Unpack
 
 from embedmill.api.assemble import build_components, embedder_of
-from embedmill.api.ingest import chosen_width
+from embedmill.api.ingest import make_ingestor
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import RunOptions, Settings, check_options, names_of
 from embedmill.api.stores import open_chosen_table
@@ -18,7 +18,6 @@ from embedmill.core.interfaces.executor import Stoppable
 from embedmill.core.rows import IndexOptions
 from embedmill.core.table_reports import IngestReport
 from embedmill.engine.lists import embed_list
-from embedmill.pipelines.ingest.ingestor import Ingestor
 from embedmill.storage.driver import LONGEST_TEXT, ScratchTable
 from embedmill.storage.registry import scratch_table
 
@@ -143,13 +142,12 @@ def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> Inges
     if stop.asked:
         return None
     with ExitStack() as stack:
-        embedder, executor, _, _ = build_components(chosen, embedder_of(chosen), stack, quiet=True)
+        parts = build_components(chosen, embedder_of(chosen), stack, quiet=True)
         place = replace(chosen, store=copy.url, schema=copy.schema)
         table = stack.enter_context(open_chosen_table(copy.name, place, create=True, index=IndexOptions("none")))
+        embedder, executor = parts.embedder, parts.executor
         embed_list(["a"] * executor.workers, embedder.fingerprint.space, embedder.encode, executor.run, batch_size=1)
-        ingestor = Ingestor(
-            table, embedder, executor, batch=batch, batch_size=chosen.batch_size, width=chosen_width(chosen)
-        )
+        ingestor = make_ingestor(table, parts, chosen, batch=batch)
         stop.watch(ingestor)
         return ingestor.run()
 
