@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embedmill.cli import exit_codes, exits
-from embedmill.storage.sqlite.store.damage import misfits
+from embedmill.storage.sqlite.store.database import misfits
 
 WRONG = {"text": "wrong", "blob": b"\xff\x00\x01"}
 

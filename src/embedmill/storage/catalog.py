@@ -1,15 +1,15 @@
-"""What a database knows of a table that has been filled before."""
+"""What a database knows of the vectors that it holds: those of a store, and those of a table that was filled before."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.rows import Noted
-from embedmill.core.spaces import Space, not_of, other_prompt
+from embedmill.core.spaces import OF_QUERIES, Space, not_of, other_prompt
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,7 @@ class CatalogEntry:
 
     def noted(self) -> Noted:
         """What is known of its vectors."""
-        prompts = [(self.fields or {}).get(name) for name in ("prompt", "query_prompt")]
-        document, query = (prompt if isinstance(prompt, str) else None for prompt in prompts)
-        return Noted(self.model, self.space, document, query)
+        return Noted(self.model, self.space, *prompts_of(self.fields or {}))
 
     def without_vectors(self) -> CatalogEntry:
         """The entry where none of its vectors is in the table any more."""
@@ -67,3 +65,21 @@ class ListedTable:
     model: str | None
     space: str | None  # of the vectors
     filled: bool  # whether a run has come to its end
+
+
+def store_mismatch(
+    store: str, held: str, held_space: str, fields: Mapping[str, Any], space: Space, model: str
+) -> SpaceMismatch:
+    """The error of a store whose vectors are of the model `held`, in the space of these fields."""
+    stored = {name: value for name, value in asdict(space).items() if name not in OF_QUERIES}
+    differing = [name for name, value in stored.items() if fields.get(name) != value]
+    if told := other_prompt(fields.get("prompt"), held_space, space):
+        return SpaceMismatch(f"store {store} holds {told}, or give another --store")
+    whose = not_of(held, held_space, model, space.id, f", with other {', '.join(differing)}")
+    return SpaceMismatch(f"store {store} holds {whose}: give another --store and index into that")
+
+
+def prompts_of(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The prompts for documents and queries among the fields of a space; None where they are not known."""
+    document, query = fields.get("prompt"), fields.get("query_prompt")
+    return document if isinstance(document, str) else None, query if isinstance(query, str) else None

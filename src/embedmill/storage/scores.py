@@ -41,6 +41,20 @@ def score_rows(vectors: NDArray[np.float32], query: Vector, score: Score) -> NDA
     return np.asarray(products, np.float32)
 
 
+def finite(vector: Vector) -> Vector:
+    """A query's vector, contiguous; raises `ValueError` where a number is not finite."""
+    query = np.ascontiguousarray(vector, np.float32)
+    if not np.isfinite(query).all():
+        raise ValueError("the query's vector is not finite")
+    return query
+
+
+def check_shape(query: Vector, dimension: int) -> None:
+    """Raise `ValueError` for a query's vector that is not of the store's dimension."""
+    if query.shape != (dimension,):
+        raise ValueError(f"the query's vector has shape {query.shape}, the store's have ({dimension},)")
+
+
 class Block(NamedTuple):
     """Some rows to score."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from embedmill.core.rows import Counts, Noted
 from embedmill.core.table_reports import TableStatus
 from embedmill.runtime.closing import Closing
 from embedmill.storage.catalog import CatalogEntry
+
+log = logging.getLogger(__name__)
 
 
 class Spec(Protocol):
@@ -90,3 +94,9 @@ class TableReader(Closing):
             document_prompt=noted.document_prompt,
             query_prompt=noted.query_prompt,
         )
+
+
+def warn_of_kept(table: str, refusals: Sequence[Exception]) -> None:
+    """Tell of the rows whose vectors stay, by why the database refused to take them; nothing where there are none."""
+    if refusals:
+        log.warning("%s: vectors of older texts stay, since they may not be taken: %s", table, refusals[-1])

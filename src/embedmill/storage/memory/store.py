@@ -14,11 +14,11 @@ from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replac
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Vector, Vectors
+from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.integrity import Held, check_binding, check_chunks
 from embedmill.storage.rooted import Rearrangement
 from embedmill.storage.roots import Anchor, Root
-from embedmill.storage.scores import Block, nearest, score_of
-from embedmill.storage.space_checks import check_shape, finite, mismatch
+from embedmill.storage.scores import Block, check_shape, finite, nearest, score_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -131,7 +131,7 @@ class MemoryStore:
                 model = held.bound[1]
             elif held.bound is not None and any(version.records for version in versions):
                 before, name = held.bound
-                raise mismatch(self.url, name, before.id, asdict(before), space, model)
+                raise store_mismatch(self.url, name, before.id, asdict(before), space, model)
             held.bound = space, model
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:  # noqa: D102

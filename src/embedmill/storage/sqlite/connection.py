@@ -1,4 +1,4 @@
-"""Connections to SQLite files: how long they wait, their transactions, and their errors in embedmill's words."""
+"""SQLite files, and connections to them: how long they wait, their transactions, their errors in embedmill's words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from embedmill.core.errors import Stopped, StoreBusy, StoreError
+from embedmill.core.errors import Stopped, StoreBusy, StoreError, UsageError
+
+APPLICATION_ID: Final = 0x656D6D6C
+"""In the header of a store of embedmill's, "emml": tells it from any other SQLite file."""
+
+MAGIC: Final = b"SQLite format 3\0"
+"""What every SQLite file begins with that is not empty."""
 
 _WAIT: Final = 0.25  # seconds that SQLite itself waits for a lock
 
@@ -26,6 +32,34 @@ REMEDIES: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_PERM: ": check the permissions of the file and its folder",
 }
 """By primary result code: what to do, wherever the file lies and whatever it is for."""
+
+
+def path_of(url: str) -> Path:
+    """The file that a URL such as ``sqlite:PATH`` names. Raises `UsageError` where it names none."""
+    path = Path(url.partition(":")[2])
+    if not path.name or path.name == ":memory:":
+        raise UsageError(f"{url} names no file: give sqlite:PATH")
+    return path.expanduser()
+
+
+def starts_otherwise(path: Path) -> bool:
+    """Whether a file is there, holds something, and is no SQLite file: SQLite itself complains of such late.
+
+    Raises `StoreError` where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}: check the path and the permissions") from error
+    return magic not in (b"", MAGIC)
+
+
+def quoted(name: str) -> str:
+    """A name as an identifier in SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 class Connection(sqlite3.Connection):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedmill.core.errors import StoreBusy, StoreError, UsageError
 from embedmill.storage.driver import SCRATCH, ScratchTable, TableDriver, TableRequest
-from embedmill.storage.sqlite.files import path_of
+from embedmill.storage.sqlite.connection import path_of
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.table import Table
@@ -35,8 +35,7 @@ class SqliteDriver(TableDriver):
 
     def find_damage(self, url: str) -> str:
         """See `Driver`."""
-        from embedmill.storage.sqlite.store.damage import damage
-        from embedmill.storage.sqlite.store.database import damaged
+        from embedmill.storage.sqlite.store.database import damage, damaged
 
         path = path_of(url)
         return str(damaged(path, found)) if (found := damage(path)) else ""

@@ -13,6 +13,7 @@ from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replac
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
+from embedmill.storage.catalog import prompts_of, store_mismatch
 from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.postgres.connection import Connection, translate_errors
 from embedmill.storage.postgres.copy_format import read_vector
@@ -23,8 +24,7 @@ from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.roots import PostgresRoots
 from embedmill.storage.postgres.store.session import Done, StoreLocation, WriterRun, reading
 from embedmill.storage.roots import Anchor
-from embedmill.storage.scores import score_of
-from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
+from embedmill.storage.scores import check_shape, finite, score_of
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class PostgresStore:
             held = rows.bound(db)
             if held is None or held.space != space.id:
                 if held is not None and rows.has_chunks(db):
-                    raise mismatch(self.url, held.model, held.space, held.fields, space, model)
+                    raise store_mismatch(self.url, held.model, held.space, held.fields, space, model)
                 rows.bind(db, space, model)
             elif held.fields != asdict(space):
                 rows.note_fields(db, space)

@@ -30,7 +30,7 @@ from embedmill.storage.postgres.table.table_spec import (
     create_column,
     has_triggers,
 )
-from embedmill.storage.stale import warn_of_kept
+from embedmill.storage.table_reader import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import sql  # isort: skip

@@ -1,17 +1,19 @@
-"""An SQLite file that is a store: opening it, bringing its schema up to date, telling its errors."""
+"""An SQLite file that is a store: its lock, opening it, bringing its schema up to date, its errors, what is damaged."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from embedmill.core.errors import StoreError, StoreNotFound
+from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
+from embedmill.runtime.locks import acquire, release
 from embedmill.storage.sqlite import connection as connecting
-from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect
-from embedmill.storage.sqlite.files import APPLICATION_ID, starts_otherwise
-from embedmill.storage.sqlite.store.damage import RAISED, damage
+from embedmill.storage.sqlite.connection import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,6 +30,14 @@ Measured with 40,000 rows in pages of 4,096 / 8,192 / 16,384 bytes:
 """
 
 
+_RAISED: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, struct.error)
+"""What Python raises over a value of another type, or length, than the one expected."""
+
+_TYPES: Final = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
+
+_FACTS: Final = {"generation": "blob", "space": "text", "fields": "text", "dimension": "integer", "model": "text"}
+
+
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
     """Raise whatever SQLite raises as a `StoreError` that names the file; so too what damaged values lead to."""
@@ -36,7 +46,7 @@ def translate_errors(path: Path) -> Iterator[None]:
             yield
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
-    except RAISED as error:
+    except _RAISED as error:
         if not (found := damage(path)):
             raise
         raise damaged(path, found) from error
@@ -175,3 +185,74 @@ def _connect_reader(path: Path) -> Connection:
         else:
             break
     return connection
+
+
+class WriterLock:
+    """Held from construction to `release`, or until the process dies: the kernel lets go of it.
+
+    The file itself stays. Removing it would let two runs hold "the" lock, each on a file of its own.
+    """
+
+    def __init__(self, store: Path) -> None:
+        path = store.with_name(store.name + ".lock")
+        try:
+            self._file = path.open("ab+", buffering=0)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}: check the permissions") from error
+        try:
+            acquire(self._file.fileno())
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read(20).decode("ascii", "replace").strip()
+            self._file.close()
+            process = f"process {holder}" if holder else "another process"
+            raise StoreBusy(f"{process} is writing to the store {store}: wait until it has ended") from error
+        with suppress(OSError):  # a full disk: the lock holds without the pid, which is for people
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n".encode("ascii"))
+
+    def release(self) -> None:
+        """Let the next run in; may be called twice."""
+        if not self._file.closed:
+            release(self._file.fileno())
+        self._file.close()
+
+
+def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
+    """The columns that hold values of another type than the schema says, a line each; `but`: a table to pass over."""
+    tables = db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    for (table,) in tables:
+        if table == but:
+            continue
+        for _, column, declared, required, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
+            kind = _TYPES.get(declared.upper())
+            if kind is None:
+                continue
+            allowed = f"'{kind}'" if required else f"'{kind}', 'null'"
+            fits = f'typeof("{column}") IN ({allowed})'
+            query = f'SELECT count(*) FROM "{table}" WHERE NOT ({fits})'  # noqa: S608 - the schema's own names
+            (wrong,) = db.execute(query).fetchone()
+            if wrong:
+                yield f"{wrong:,} rows of table {table} have a {column} that is no {kind}"
+    for key, kind in _FACTS.items():
+        for (held,) in db.execute("SELECT typeof(value) FROM meta WHERE key = ?", (key,)).fetchall():
+            if held != kind:
+                yield f"the {key} that the store is bound to is no {kind}"
+
+
+def _lengths(db: sqlite3.Connection) -> Iterator[str]:
+    query = "SELECT count(*) FROM vectors WHERE length(vector) <> 4 * (SELECT value FROM meta WHERE key = 'dimension')"
+    (wrong,) = db.execute(query).fetchone()
+    if wrong:
+        yield f"{wrong:,} vectors are not as long as the store's have to be"
+
+
+def damage(path: Path) -> str:
+    """The first of these in a file; "" where there is none, or that cannot be told."""
+    try:
+        with closing(connect(path, "mode=ro", timeout=5.0)) as db:
+            return next(misfits(db), "") or next(_lengths(db), "")
+    except sqlite3.Error:
+        return ""

@@ -1,4 +1,4 @@
-"""Exact search over what a store shows, as one snapshot of it does."""
+"""Exact search over what a store shows, as one snapshot of it does: the nearest chunks with their texts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from embedmill.core.documents import Hit
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
-from embedmill.storage.scores import Block, Ids, Mask, NotFinite, Score, nearest
+from embedmill.storage.scores import Block, Ids, Mask, NotFinite, Score, nearest, score_rows
 from embedmill.storage.sqlite.store.matrix import (
     Copy,
     DamagedMatrix,
@@ -24,6 +25,7 @@ from embedmill.storage.sqlite.store.matrix import (
     open_matrix,
     write_matrix,
 )
+from embedmill.storage.sqlite.store.rows import select
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,14 @@ _ROWS: Final = """
     ORDER BY d.id, c.idx
 """
 
+_SCORE_TOLERANCE: Final = 1e-4
+"""Sums of a few hundred float32 products in another order differ by some 1e-6."""
+
+_CHUNKS: Final = """
+    SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page
+    FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
+    WHERE c.id IN ({})
+"""
 
 Ranges = Sequence[tuple[int, int]]
 """Ids of documents, first and last, with nothing between them that is not meant."""
@@ -77,10 +87,30 @@ class ExactSearch:
         self._view: _View | None = None
         self._cannot_write = False
 
-    def nearest(
-        self, connection: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None = None
-    ) -> list[tuple[int, float]]:
-        """Chunk ids with their scores, best first; only of these documents (in ascending order), if given."""
+    def hits(
+        self, connection: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None
+    ) -> list[Hit]:
+        """The nearest chunks, of these documents (in ascending order) where they are given, best first.
+
+        They are scored again by the store's own vectors. Raises `DamagedMatrix` where the two scores do not agree.
+        """
+        scores = self._nearest(connection, query, k, score, documents)
+        # All of them: a cursor left half-way by an error would outlive the snapshot.
+        found = list(select(connection, _CHUNKS, scores))
+        known: dict[int, Hit] = {}
+        for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
+            own = float(score_rows(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
+            if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
+                raise DamagedMatrix("a score is not that of the stored vector")
+            known[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
+        if len(known) != len(scores):
+            raise DamagedMatrix("it has rows that the store has not")
+        return [known[chunk] for chunk in scores]
+
+    def _nearest(
+        self, connection: sqlite3.Connection, query: Vector, k: int, score: Score, documents: Ids | None
+    ) -> dict[int, float]:
+        """Chunk ids with their scores, best first."""
         view = self.prepare(connection, len(query))
         strays = _read(connection, view.strays, len(query)) if view.held is None else view.held
         blocks = (_only(documents, owners, block) for owners, block in strays)
@@ -88,7 +118,7 @@ class ExactSearch:
             ids, scores = nearest(chain(_of_matrix(view, documents), blocks), query, k, score)
         except NotFinite as error:
             raise DamagedMatrix(str(error)) from error
-        return list(zip(ids.tolist(), scores.tolist(), strict=True))
+        return dict(zip(ids.tolist(), scores.tolist(), strict=True))
 
     def prepare(
         self, connection: sqlite3.Connection, dimension: int, go_on: Callable[[], object] = lambda: None

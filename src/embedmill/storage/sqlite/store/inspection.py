@@ -15,7 +15,7 @@ from embedmill.core.vectors import Vector
 from embedmill.storage.integrity import MISCOUNTED, Held, check_binding, check_chunks, check_counts
 from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.store import rows
-from embedmill.storage.sqlite.store.damage import misfits
+from embedmill.storage.sqlite.store.database import misfits
 from embedmill.storage.sqlite.store.exact import disagreements
 
 _CHUNKS = """

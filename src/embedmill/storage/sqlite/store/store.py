@@ -18,12 +18,13 @@ from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replac
 from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
+from embedmill.storage.catalog import prompts_of, store_mismatch
 from embedmill.storage.roots import Anchor
-from embedmill.storage.scores import score_of
-from embedmill.storage.space_checks import check_shape, finite, mismatch, prompts_of
+from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import rows, unseen
 from embedmill.storage.sqlite.store.database import (
+    WriterLock,
     damaged,
     open_reader,
     open_writer,
@@ -32,10 +33,8 @@ from embedmill.storage.sqlite.store.database import (
 )
 from embedmill.storage.sqlite.store.exact import ExactSearch
 from embedmill.storage.sqlite.store.inspection import problems
-from embedmill.storage.sqlite.store.lock import WriterLock
 from embedmill.storage.sqlite.store.matrix import DamagedMatrix
 from embedmill.storage.sqlite.store.roots import SqliteRoots
-from embedmill.storage.sqlite.store.search import hits
 
 
 def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +110,7 @@ class SqliteStore:
                 rows.mark_changed(db)
             else:
                 held = json.loads(bound["fields"])
-                raise mismatch(str(self.path), bound["model"], bound["space"], held, space, model)
+                raise store_mismatch(str(self.path), bound["model"], bound["space"], held, space, model)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -290,7 +289,7 @@ class SqliteStore:
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
                 documents = np.array([number for number, name in named if fits(name)], np.int64)
             try:
-                return hits(db, self._search, query, k, score, documents)
+                return self._search.hits(db, query, k, score, documents)
             except DamagedMatrix as error:
                 log.warning("%s is damaged (%s): it is made anew", self._search.path, error)
                 removed = False
@@ -298,7 +297,7 @@ class SqliteStore:
                     self._search.discard()
                     removed = True
                 with suppress(DamagedMatrix):
-                    return hits(db, self._search, query, k, score, documents)
+                    return self._search.hits(db, query, k, score, documents)
         if removed:  # then it is not the matrix
             raise damaged(self.path, "it has vectors that are not finite: `embedmill verify` names them")
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")

@@ -14,8 +14,15 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import LARGE_PAGE, Key
-from embedmill.storage.sqlite.connection import REMEDIES, Connection, code, connect, translate_errors
-from embedmill.storage.sqlite.files import APPLICATION_ID, starts_otherwise
+from embedmill.storage.sqlite.connection import (
+    APPLICATION_ID,
+    REMEDIES,
+    Connection,
+    code,
+    connect,
+    starts_otherwise,
+    translate_errors,
+)
 from embedmill.storage.sqlite.table.sql_parts import bound
 
 PAGE: Final = 1000

@@ -11,7 +11,7 @@ from typing import Any, Final
 from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
 from embedmill.storage import columns as naming
-from embedmill.storage.sqlite.files import quoted
+from embedmill.storage.sqlite.connection import quoted
 from embedmill.storage.sqlite.table.contents import digest, is_text
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
 from embedmill.storage.sqlite.table.metrics_statements import (

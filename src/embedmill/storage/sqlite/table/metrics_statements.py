@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
-from embedmill.storage.sqlite.files import quoted
+from embedmill.storage.sqlite.connection import quoted
 from embedmill.storage.sqlite.table.sql_parts import SqlParts, declared, filled
 
 

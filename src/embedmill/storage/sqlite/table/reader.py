@@ -12,10 +12,17 @@ from embedmill.core.vectors import Cause
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.driver import TableRequest
-from embedmill.storage.sqlite.files import path_of
-from embedmill.storage.sqlite.table import catalog, runs, vectors
+from embedmill.storage.sqlite.connection import path_of
+from embedmill.storage.sqlite.table import catalog, runs
 from embedmill.storage.sqlite.table.carrying import CARRIED, carry
-from embedmill.storage.sqlite.table.contents import digest, is_text
+from embedmill.storage.sqlite.table.contents import (
+    check_dimension,
+    check_vectors,
+    decode,
+    digest,
+    first_vector,
+    is_text,
+)
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.metrics import SqliteMetrics
@@ -63,9 +70,9 @@ class SqliteTableReader(TableReader):
 
     def check(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False) -> None:
         """Raise what `bind` would raise for vectors of this space; changes nothing."""
-        vectors.check_declared(self.spec, fingerprint.space.dimension, model)
+        check_dimension(self.spec, fingerprint.space.dimension, model)
         if not overwrite:
-            vectors.check(self._database, self._statements, fingerprint.space.dimension, model)
+            check_vectors(self._database, self._statements, fingerprint.space.dimension, model)
             known = self._known()
             if known is not None:
                 with self._database.reading() as db:
@@ -129,7 +136,7 @@ class SqliteTableReader(TableReader):
             return []
         found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
         stored = [
-            Stored(key_of(row), row.content, vectors.decode(row.vector))
+            Stored(key_of(row), row.content, decode(row.vector))
             for row in named(StoredRow, found)
             if digest(row.content) == row.hash
             and is_text(row.content)
@@ -147,7 +154,7 @@ class SqliteTableReader(TableReader):
                 yield RowFailure(shown(key_of(row)), Cause(row.cause, row.message), row.attempts)
 
     def _stored_dimension(self) -> int | None:
-        kind, size = vectors.first(self._database, self._statements)
+        kind, size = first_vector(self._database, self._statements)
         return self.spec.dimension or (size // 4 if kind == "blob" else None)
 
     def _index_names(self) -> str:

@@ -15,8 +15,8 @@ from embedmill.core.rows import Filled, Key, Row
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.storage.sqlite.connection import code
-from embedmill.storage.sqlite.table import catalog, runs, vectors
-from embedmill.storage.sqlite.table.contents import digest, print_of, unfit
+from embedmill.storage.sqlite.table import catalog, runs
+from embedmill.storage.sqlite.table.contents import digest, encode, print_of, unfit
 from embedmill.storage.sqlite.table.database import PAGE, key_of, named
 from embedmill.storage.sqlite.table.identity import Schema, version
 from embedmill.storage.sqlite.table.identity import marks as marks_of
@@ -24,7 +24,7 @@ from embedmill.storage.sqlite.table.reader import SqliteTableReader
 from embedmill.storage.sqlite.table.sql_parts import bound
 from embedmill.storage.sqlite.table.statements import Standing
 from embedmill.storage.sqlite.table.table_spec import column_names, folded, has_triggers
-from embedmill.storage.stale import warn_of_kept
+from embedmill.storage.table_reader import warn_of_kept
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class SqliteTable(SqliteTableReader):
         present = self._database.fetch(statements.present, values)  # none: the row is gone, or no longer ours
         fresh = any(content is not None and digest(content) == claimed for content, claimed in present)
         if fresh:
-            blob = vectors.encode(filled.vector)
+            blob = encode(filled.vector)
             if db.execute(statements.fill_vector, {"mark": filled.row.tracking_id, "vector": blob}).rowcount != 1:
                 raise RowsRefused(_KEPT_OUT)
             if triggers:  # which may have changed all of it
