@@ -22,7 +22,7 @@ COMMANDS: Final = (
     "bench",
     "cache",
 )
-"""In the order of the help. Each is registered by the module of its name."""
+"""In the order of the help. Each stands in the module of its name."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -48,12 +48,12 @@ def _embedmill(
 
 def command(first: str = "") -> Any:
     """The parser with all commands, or with the one that the first word names: to make them all takes its time."""
+    words = [name.replace("-", "_") for name in ([first] if first in COMMANDS else COMMANDS)]
     app = parser.group(
+        *(getattr(import_module(f"embedmill.cli.commands.{word}"), word) for word in words),
         name="embedmill",
         help="Turn files into vectors in your own database, and search them by meaning.",
         epilog="\b\nExamples:\n  embedmill index docs src\n  embedmill search 'how are passwords stored'",
     )
     app.callback(invoke_without_command=True)(_embedmill)
-    for name in [first] if first in COMMANDS else COMMANDS:
-        import_module(f"embedmill.cli.commands.{name.replace('-', '_')}").register(app)
     return parser.build(app)

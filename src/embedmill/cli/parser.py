@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_type_hints
 
 import typer
 from typer.main import get_command
@@ -21,8 +21,6 @@ from embedmill.cli.options import Given, given, option
 from embedmill.core.errors import UsageError
 
 HELP = ["-h", "--help"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
     "as_json": (
@@ -46,27 +44,34 @@ _COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
 """The options that all commands have: type and default."""
 
 
-def group(**options: Any) -> typer.Typer:
-    """A set of commands."""
-    return typer.Typer(
+class Command(NamedTuple):
+    """A function that is a command of its name."""
+
+    function: Callable[..., int]
+    epilog: str
+
+
+def command(*examples: str, notes: str = "") -> Callable[[Callable[..., int]], Command]:
+    """Make a function a command; its help ends with the examples, then the notes."""
+    # "\b" keeps the lines of a paragraph as they are.
+    parts = ["\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples), notes]
+    return lambda function: Command(function, "\n\n".join(part for part in parts if part))
+
+
+def group(*commands: Command | typer.Typer, **options: Any) -> typer.Typer:
+    """A set of commands and groups."""
+    made = typer.Typer(
         rich_markup_mode=None,  # rich would cost its import before the first word of help
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": HELP},
         **options,
     )
-
-
-def add(commands: typer.Typer, *examples: str, notes: str = "", name: str | None = None) -> Callable[[F], F]:
-    """Make a function a command of the group; its help ends with the examples, then the notes."""
-    # "\b" keeps the lines of a paragraph as they are.
-    parts = ["\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples), notes]
-    command = commands.command(name, epilog="\n\n".join(part for part in parts if part))
-
-    def register(function: F) -> F:
-        command(_expanded(function))
-        return function
-
-    return register
+    for each in commands:
+        if isinstance(each, Command):
+            made.command(epilog=each.epilog)(_expanded(each.function))
+        else:
+            made.add_typer(each)
+    return made
 
 
 def _expanded(function: Callable[..., int]) -> Callable[..., int]:

@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     from embedmill.bench.ingest import Bench, Tried
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the commands."""
-    group = parser.group(help="Measure this machine, this model and this database.")
-    parser.add(
-        group,
-        "embedmill bench ingest sentences --store postgresql://localhost/app",
-        "embedmill bench ingest sentences --batch 100 --max-workers 4 --rows 5000",
-        notes="--store, --model, --precision and --executor are also read from the environment (EMBEDMILL_STORE) and "
-        "from ./embedmill.toml.",
-    )(ingest)
-    commands.add_typer(group, name="bench")
-
-
 Table = Annotated[
     str | None,
     typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
@@ -49,6 +36,12 @@ Rows = Annotated[
 ]
 
 
+@parser.command(
+    "embedmill bench ingest sentences --store postgresql://localhost/app",
+    "embedmill bench ingest sentences --batch 100 --max-workers 4 --rows 5000",
+    notes="--store, --model, --precision and --executor are also read from the environment (EMBEDMILL_STORE) and "
+    "from ./embedmill.toml.",
+)
 def ingest(
     *,
     table: Table = None,
@@ -80,7 +73,7 @@ def ingest(
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
     with StopOnSignal() as stopping:
-        bench = bench_ingest(
+        found = bench_ingest(
             table,
             batch=options.whole_number(batch, "--batch"),
             max_workers=options.whole_number(max_workers, "--max-workers"),
@@ -92,19 +85,22 @@ def ingest(
             **given,
         )
     if as_json:
-        output.emit(bench.to_dict())
-    elif bench.tried:
-        output.say(_table(bench))
+        output.emit(found.to_dict())
+    elif found.tried:
+        output.say(_table(found))
         line = hints.command(
-            *("ingest", bench.table, bench.best.batch, "--workers", bench.best.workers),
+            *("ingest", found.table, found.best.batch, "--workers", found.best.workers),
             given={**given, "id": key, "text": text},
             kept=("id", "text", "model", "precision", "executor", "store"),
         )
         output.say(f"best: {line}")
-    if bench.interrupted:
+    if found.interrupted:
         output.complain("interrupted: the copy is removed")
         return exit_codes.INTERRUPTED
     return exit_codes.DONE
+
+
+bench = parser.group(ingest, name="bench", help="Measure this machine, this model and this database.")
 
 
 def _table(bench: Bench) -> str:

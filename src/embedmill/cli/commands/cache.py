@@ -17,25 +17,13 @@ if TYPE_CHECKING:
 _AGE = re.compile(r"(\d{1,6})\s*([dw]?)")
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the commands."""
-    cache = parser.group(
-        name="cache",
-        help="Look after the vectors that all runs share.",
-        no_args_is_help=True,
-    )
-    parser.add(cache, "embedmill cache stats", "embedmill cache stats --json")(stats)
-    parser.add(cache, "embedmill cache prune --max-size 500M", "embedmill cache prune --older-than 30d")(prune)
-    parser.add(cache, "embedmill cache clear", "embedmill cache clear --yes")(clear)
-    commands.add_typer(cache)
-
-
+@parser.command("embedmill cache stats", "embedmill cache stats --json")
 def stats(*, as_json: bool) -> int:
     """Show what the cache holds, and where."""
     from embedmill.cli.render.wording import in_bytes, table
 
-    with _opened() as cache:
-        held = cache.stats()
+    with _opened() as opened:
+        held = opened.stats()
     if as_json:
         output.emit(
             {
@@ -57,6 +45,7 @@ def stats(*, as_json: bool) -> int:
     return exit_codes.DONE
 
 
+@parser.command("embedmill cache prune --max-size 500M", "embedmill cache prune --older-than 30d")
 def prune(
     *,
     max_size: Annotated[
@@ -75,12 +64,13 @@ def prune(
         raise UsageError("nothing to prune by: give --max-size or --older-than")
     most = None if max_size is None else _size(max_size)
     days = None if older_than is None else _days(older_than)
-    with _opened() as cache:
-        removed = cache.prune(max_bytes=most, days=days)
-        _tell(removed, cache.stats().bytes, as_json=as_json, quiet=quiet)
+    with _opened() as opened:
+        removed = opened.prune(max_bytes=most, days=days)
+        _tell(removed, opened.stats().bytes, as_json=as_json, quiet=quiet)
     return exit_codes.DONE
 
 
+@parser.command("embedmill cache clear", "embedmill cache clear --yes")
 def clear(
     *,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
@@ -91,13 +81,18 @@ def clear(
 
     Stores and models are left alone.
     """
-    with _opened() as cache:
-        if not yes and not _agreed(f"Remove {cache.stats().entries:,} vectors from {cache.path}?"):
+    with _opened() as opened:
+        if not yes and not _agreed(f"Remove {opened.stats().entries:,} vectors from {opened.path}?"):
             output.complain("nothing was removed")
             return exit_codes.ERROR
-        removed = cache.clear()
-        _tell(removed, cache.stats().bytes, as_json=as_json, quiet=quiet)
+        removed = opened.clear()
+        _tell(removed, opened.stats().bytes, as_json=as_json, quiet=quiet)
     return exit_codes.DONE
+
+
+cache = parser.group(
+    *(stats, prune, clear), name="cache", help="Look after the vectors that all runs share.", no_args_is_help=True
+)
 
 
 def _opened() -> PersistentCache:

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import EmbedmillError
@@ -33,17 +31,12 @@ _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
 _OFFLINE: Final = ("EMBEDMILL_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill doctor",
-        "embedmill doctor --model BAAI/bge-small-en-v1.5",
-        "embedmill doctor --json",
-        notes=options.SETTINGS_NOTE,
-    )(doctor)
-
-
+@parser.command(
+    "embedmill doctor",
+    "embedmill doctor --model BAAI/bge-small-en-v1.5",
+    "embedmill doctor --json",
+    notes=options.SETTINGS_NOTE,
+)
 def doctor(
     *,
     given: Annotated[RunOptions, options.Given("model", "precision", "workers")],

@@ -10,18 +10,13 @@ from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill forget old-notes",
-        "embedmill forget src/drafts notes.md --store sqlite:notes.db",
-        "embedmill forget box:/data --store postgresql://ada@localhost/app",
-        notes="What is still there comes back with the next run that is given it. Vectors stay in the cache. "
-        + options.STORE_NOTE,
-    )(forget)
-
-
+@parser.command(
+    "embedmill forget old-notes",
+    "embedmill forget src/drafts notes.md --store sqlite:notes.db",
+    "embedmill forget box:/data --store postgresql://ada@localhost/app",
+    notes="What is still there comes back with the next run that is given it. Vectors stay in the cache. "
+    + options.STORE_NOTE,
+)
 def forget(
     *,
     paths: Annotated[

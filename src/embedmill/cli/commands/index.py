@@ -11,20 +11,15 @@ from embedmill.api.settings import FileOptions
 from embedmill.cli import options, parser
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill index docs src",
-        "embedmill index . --include '*.md' --exclude drafts/",
-        "embedmill index . --exclude drafts/ --prune",
-        "embedmill index ~/notes --store sqlite:notes.db --dry-run",
-        "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
-        "embedmill index corpus --executor processes --workers 4",
-        notes=options.SETTINGS_NOTE,
-    )(index)
-
-
+@parser.command(
+    "embedmill index docs src",
+    "embedmill index . --include '*.md' --exclude drafts/",
+    "embedmill index . --exclude drafts/ --prune",
+    "embedmill index ~/notes --store sqlite:notes.db --dry-run",
+    "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
+    "embedmill index corpus --executor processes --workers 4",
+    notes=options.SETTINGS_NOTE,
+)
 def index(
     *,
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.", show_default=False)],

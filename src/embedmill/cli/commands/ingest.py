@@ -36,18 +36,6 @@ _OF_METRICS: Final = frozenset(
 """What ``--metrics-only`` has a use for, beside what every command has."""
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill ingest sentences --store postgresql://localhost/app --create",
-        "embedmill ingest app.sentences 100 --store postgresql://ada@db/app --workers 4",
-        "embedmill ingest sentences --store sqlite:app.db --text body --vector body_vector",
-        "embedmill ingest sentences --metrics-only",
-        notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
-    )(ingest)
-
-
 Table = Annotated[
     str | None,
     typer.Argument(
@@ -107,6 +95,13 @@ MetricsOnly = Annotated[
 ]
 
 
+@parser.command(
+    "embedmill ingest sentences --store postgresql://localhost/app --create",
+    "embedmill ingest app.sentences 100 --store postgresql://ada@db/app --workers 4",
+    "embedmill ingest sentences --store sqlite:app.db --text body --vector body_vector",
+    "embedmill ingest sentences --metrics-only",
+    notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
+)
 def ingest(
     *,
     context: typer.Context,

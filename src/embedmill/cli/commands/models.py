@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from embedmill.cli import exit_codes, output, parser
 
 if TYPE_CHECKING:
     from embedmill.models import ModelFiles
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill models",
-        "embedmill models --json",
-        notes="Any other model is named as on the hub (BAAI/bge-small-en-v1.5) and fetched when it is first used, or "
-        "given as a folder. Covered architectures are run from their safetensors, others from ONNX or OpenVINO files.",
-    )(models)
-
-
+@parser.command(
+    "embedmill models",
+    "embedmill models --json",
+    notes="Any other model is named as on the hub (BAAI/bge-small-en-v1.5) and fetched when it is first used, or "
+    "given as a folder. Covered architectures are run from their safetensors, others from ONNX or OpenVINO files.",
+)
 def models(*, as_json: bool, quiet: bool) -> int:
     """List the models on this machine.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from embedmill.api.settings import DocumentOptions
 from embedmill.cli import options, parser
 from embedmill.cli.render import hints
@@ -16,18 +14,12 @@ if TYPE_CHECKING:
     from embedmill.core.reports import Report
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill retry-failed",
-        "embedmill retry-failed --store sqlite:notes.db --json",
-        "embedmill retry-failed sentences --store postgresql://localhost/app",
-        notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
-        name="retry-failed",
-    )(retry_failed)
-
-
+@parser.command(
+    "embedmill retry-failed",
+    "embedmill retry-failed --store sqlite:notes.db --json",
+    "embedmill retry-failed sentences --store postgresql://localhost/app",
+    notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
+)
 def retry_failed(
     *,
     table: options.FilledTable = None,

@@ -14,19 +14,14 @@ from embedmill.core.errors import UsageError
 _LONGEST: Final = 1_000_000  # bytes of a query on standard input
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill search 'how are passwords stored'",
-        "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
-        "git log -1 --format=%B | embedmill search -",
-        "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
-        notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
-        "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
-    )(search)
-
-
+@parser.command(
+    "embedmill search 'how are passwords stored'",
+    "embedmill search 'retry after a timeout' -k 3 --glob 'src/**/*.py'",
+    "git log -1 --format=%B | embedmill search -",
+    "embedmill search 'opening hours' --json | jq -r '.hits[].document'",
+    notes="A terminal gets each hit with some of its lines; a pipe one line a hit, path:line: score text. "
+    "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml.",
+)
 def search(
     *,
     query: Annotated[

@@ -21,19 +21,14 @@ if TYPE_CHECKING:
     from embedmill.core.rows import RowFailure
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill status",
-        "embedmill status --failures",
-        "embedmill status --roots",
-        "embedmill status --store sqlite:notes.db --json",
-        "embedmill status sentences --store postgresql://localhost/app",
-        notes=options.STORE_NOTE,
-    )(status)
-
-
+@parser.command(
+    "embedmill status",
+    "embedmill status --failures",
+    "embedmill status --roots",
+    "embedmill status --store sqlite:notes.db --json",
+    "embedmill status sentences --store postgresql://localhost/app",
+    notes=options.STORE_NOTE,
+)
 def status(
     *,
     name: options.FilledTable = None,

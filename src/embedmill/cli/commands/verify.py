@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from embedmill.api.settings import RunOptions, StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.cli.render import hints
@@ -19,19 +17,14 @@ _LISTED: Final = 1000
 """Problems that the JSON object lists; it counts all."""
 
 
-def register(commands: typer.Typer) -> None:
-    """Add the command."""
-    parser.add(
-        commands,
-        "embedmill verify",
-        "embedmill verify --store sqlite:notes.db --json",
-        "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
-        "embedmill verify sentences --store postgresql://ada@localhost/app",
-        notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
-        + options.STORE_NOTE,
-    )(verify)
-
-
+@parser.command(
+    "embedmill verify",
+    "embedmill verify --store sqlite:notes.db --json",
+    "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
+    "embedmill verify sentences --store postgresql://ada@localhost/app",
+    notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
+    + options.STORE_NOTE,
+)
 def verify(
     *,
     name: options.FilledTable = None,
