@@ -33,6 +33,11 @@ def option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002
     return typer.Option(*names, help=help, show_default=False, **more)
 
 
+def argument(metavar: str, help: str) -> Any:  # noqa: A002
+    """The same for an argument."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
+
+
 STORE_MODEL: Final = option(
     "--model",
     metavar="NAME|FOLDER",
@@ -49,11 +54,7 @@ WORKERS_OR_AUTO: Final = option(
     help="Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
     "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
 )
-DATABASE: Final = option(
-    "--store",
-    metavar="URL",
-    help=f"The database that has the table: {known_urls()}.",
-)
+DATABASE: Final = option("--store", metavar="URL", help=f"The database that has the table: {known_urls()}.")
 NOTES_SCHEMA: Final = option(
     "--schema",
     metavar="NAME",
@@ -65,10 +66,7 @@ EITHER_SCHEMA: Final = option(
     metavar="NAME",
     help="Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill.",
 )
-FilledTable = Annotated[
-    str | None,
-    typer.Argument(metavar="TABLE", help="A table that ingest has filled. Default: the store.", show_default=False),
-]
+FilledTable = Annotated[str | None, argument("TABLE", "A table that ingest has filled. Default: the store.")]
 FilledVector = Annotated[
     str | None,
     option(
@@ -106,13 +104,9 @@ Truncate = Annotated[
     ),
 ]
 MaxText = Annotated[
-    str | None,
-    option("--max-text", metavar="N", help="Texts of rows that have more characters fail. Default: 100000."),
+    str | None, option("--max-text", metavar="N", help="Texts of rows that have more characters fail. Default: 100000.")
 ]
-DryRun = Annotated[
-    bool,
-    option("--dry-run", help="Say what would be done and how long it would take; store nothing."),
-]
+DryRun = Annotated[bool, option("--dry-run", help="Say what would be done and how long it would take; store nothing.")]
 Prune = Annotated[
     bool,
     option(
@@ -166,12 +160,12 @@ def store_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in StoreOptions.__annotations__}
 
 
-def tell_store(given: Mapping[str, Any], *, quiet: bool) -> None:
+def tell_store(given: Mapping[str, Any]) -> None:
     """Say which store is used where none is named and it lies in a folder above."""
     from embedmill.api.project import project_above
     from embedmill.api.read_settings import read_settings
 
-    if not quiet and (folder := project_above(given)) is not None:
+    if not output.quiet() and (folder := project_above(given)) is not None:
         from embedmill.storage.registry import redact_url
 
         url = redact_url(read_settings(store_options(given), StoreOptions).store)

@@ -50,6 +50,11 @@ def configure(*, quiet: bool, verbose: int) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+def quiet() -> bool:
+    """Whether ``-q`` was given."""
+    return not log.isEnabledFor(logging.WARNING)
+
+
 def verbose() -> bool:
     """Whether ``-v`` was given."""
     return log.isEnabledFor(logging.INFO)

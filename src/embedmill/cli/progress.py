@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol, TextIO, Union
+from typing import TYPE_CHECKING, Final, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
@@ -120,8 +120,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Display(Protocol):
-    """Something that shows the progress of one run."""
+class Display:
+    """Shows the progress of one run; this one shows nothing."""
 
     def show(self, progress: AnyProgress) -> None:
         """Show this state, or leave it out where the last one is recent."""
@@ -130,17 +130,7 @@ class Display(Protocol):
         """Show no more."""
 
 
-class Nothing:
-    """Shows nothing."""
-
-    def show(self, progress: AnyProgress) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class _OnStream:
+class _OnStream(Display):
     """What is written to a stream; that nobody reads it does not stop the run."""
 
     def __init__(self, stream: TextIO, listing: Listing) -> None:
@@ -181,9 +171,6 @@ class Lines(_OnStream):
         text, part, remaining = self._facts(progress)
         shown = [text] if part is None else [text, f"{part:.0%}", remaining]
         self._write(", ".join(filter(None, shown)) + "\n")
-
-    def close(self) -> None:
-        """Do nothing: lines stay."""
 
 
 class Bar(_OnStream):
@@ -227,14 +214,13 @@ class Bar(_OnStream):
 
 
 @contextmanager
-def displayed(stream: TextIO | None, source: Source | None, *, quiet: bool) -> Iterator[Display]:
-    """Show a run on `stream`: a bar where people look on, else lines, or nothing if `quiet`.
+def displayed(stream: TextIO | None, source: Source | None) -> Iterator[Display]:
+    """Show a run on `stream`: a bar where people look on, else lines, or nothing where there is none.
 
     `source` is listed for the total that progress is measured by; None where that is not known.
     """
-    display: Display
-    if quiet or stream is None:
-        display = Nothing()
+    if stream is None:
+        display = Display()
     elif stream.isatty() and os.environ.get("TERM") != "dumb":
         display = Bar(stream, Listing(source))
     else:

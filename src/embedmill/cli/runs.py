@@ -6,7 +6,6 @@ import itertools
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedmill.api.read_settings import read_settings
@@ -29,38 +28,24 @@ if TYPE_CHECKING:
 AnyReport = TypeVar("AnyReport", bound=Report)
 
 
-@dataclass(frozen=True, slots=True)
-class NextCommands:
-    """What to run where something has failed."""
-
-    again: str  # tries it once more; "" where that has just been done
-    listed: str  # shows all of it
-
-
-def next_commands(given: Mapping[str, Any], *words: str, retrying: bool) -> NextCommands:
-    """The commands for a store, or for the table that `words` names; `given` are the options of this one."""
-    return NextCommands(
-        "" if retrying else hints.command("retry-failed", *words, given=given, kept=(*hints.WHERE, *hints.HOW)),
-        hints.command("status", *words, "--failures", given=given),
-    )
-
-
 def run(
     job: Callable[..., AnyReport],
     source: Source | None,
-    *,
+    *words: str,
+    given: Mapping[str, Any],
     summarise: Callable[[AnyReport], str],
     first_failures: Callable[[], list[str]],
-    next_commands: NextCommands,
+    retrying: bool,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Do the job, which fills a store or a table, with progress and signals; report on it and give the exit code.
 
-    `source` is listed for the total that progress is measured by; None where that is not needed. `summarise` makes
-    the report for people; `first_failures` looks for a line for each.
+    `source` is listed for the total that progress is measured by; None where that is not needed. `words` name the
+    table, and `given` are the options of this command, as far as they hold for those that may follow it: what has
+    failed is tried once more by `retry-failed`, unless that is what was done (`retrying`). `summarise` makes the report
+    for people; `first_failures` looks for a line for each.
     """
-    with StopOnSignal() as stopping, displayed(sys.stderr, source, quiet=quiet) as display:
+    with StopOnSignal() as stopping, displayed(None if output.quiet() else sys.stderr, source) as display:
 
         def show(progress: AnyProgress) -> None:
             stopping.repeat()
@@ -69,7 +54,7 @@ def run(
         report = job(on_progress=show, on_start=stopping.watch)
     if as_json:
         output.emit(report.to_dict() | {"store": output.masked(report.store)})
-    elif not quiet:
+    elif not output.quiet():
         output.say(summarise(report))
         if output.verbose() and report.worker_stats:
             output.say(summary.workers(report))
@@ -85,9 +70,12 @@ def run(
         output.complain(f"error: {counted(locked, 'locked row')} left: the same command embeds them")
     if report.dry_run or not report.failures:
         return exit_codes.SOME_FAILED if report.missing or locked else exit_codes.DONE
-    if not as_json and not quiet:
-        output.say(summary.failed(first_failures(), report.failures, again=next_commands.again))
-    output.complain(f"error: {counted(report.failures, 'failure')} left: see {next_commands.listed}")
+    if not as_json and not output.quiet():
+        kept = (*hints.WHERE, *hints.HOW)
+        again = "" if retrying else hints.command("retry-failed", *words, given=given, kept=kept)
+        output.say(summary.failed(first_failures(), report.failures, again=again))
+    listed = hints.command("status", *words, "--failures", given=given)
+    output.complain(f"error: {counted(report.failures, 'failure')} left: see {listed}")
     return exit_codes.SOME_FAILED
 
 
@@ -98,7 +86,6 @@ def run_on_store(
     *,
     retrying: bool = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """`run` a job that fills the store which the options `given` and the other settings name."""
 
@@ -111,11 +98,11 @@ def run_on_store(
     return run(
         job,
         source,
+        given=given,
         summarise=summary.of_files,
         first_failures=first_failures,
-        next_commands=next_commands(given, retrying=retrying),
+        retrying=retrying,
         as_json=as_json,
-        quiet=quiet,
     )
 
 
@@ -127,7 +114,6 @@ def run_on_table(
     *,
     retrying: bool = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Do the job, which fills a table; report on it and give the exit code.
 
@@ -143,9 +129,10 @@ def run_on_table(
     return run(
         job,
         None,
+        table,
+        given={**given, **about},
         summarise=tables.summary,
         first_failures=first_failures,
-        next_commands=next_commands({**given, **about}, table, retrying=retrying),
+        retrying=retrying,
         as_json=as_json,
-        quiet=quiet,
     )

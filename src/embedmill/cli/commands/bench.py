@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 
@@ -14,21 +12,15 @@ if TYPE_CHECKING:
     from embedmill.bench.ingest import Bench, Tried
 
 
-Table = Annotated[
-    str | None,
-    typer.Argument(metavar="TABLE", help="The table to be filled, as in app.sentences.", show_default=False),
-]
+Table = Annotated[str | None, options.argument("TABLE", "The table to be filled, as in app.sentences.")]
 Batch = Annotated[
     str,
     options.option(
-        "--batch",
-        metavar="N",
-        help="Rows claimed and written at once; four times as many are tried, too. Default: 50.",
+        "--batch", metavar="N", help="Rows claimed and written at once; four times as many are tried, too. Default: 50."
     ),
 ]
 MaxWorkers = Annotated[
-    str,
-    options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8."),
+    str, options.option("--max-workers", metavar="N", help="Try 1, 2, 4 ... up to so many workers. Default: 8.")
 ]
 Rows = Annotated[
     str,
@@ -50,12 +42,8 @@ def ingest(
     rows: Rows = "1000",
     key: options.Key = None,
     text: options.Text = None,
-    given: Annotated[
-        RunOptions,
-        options.Given("model", "precision", "executor", "store", store=options.DATABASE),
-    ],
+    given: Annotated[RunOptions, options.Given("model", "precision", "executor", "store", store=options.DATABASE)],
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Find the workers and the batch that fill a table soonest.
 
@@ -69,7 +57,7 @@ def ingest(
     from embedmill.cli.signals import StopOnSignal
 
     def show(tried: Tried) -> None:
-        if not quiet and not as_json and output.is_terminal(sys.stderr):
+        if not output.quiet() and not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
     with StopOnSignal() as stopping:

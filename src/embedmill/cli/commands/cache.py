@@ -57,7 +57,6 @@ def prune(
         typer.Option("--older-than", metavar="AGE", help="Remove what was not used for so long, as in 30d or 4w."),
     ] = None,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Remove vectors not used for long."""
     if max_size is None and older_than is None:
@@ -66,17 +65,12 @@ def prune(
     days = None if older_than is None else _days(older_than)
     with _opened() as opened:
         removed = opened.prune(max_bytes=most, days=days)
-        _tell(removed, opened.stats().bytes, as_json=as_json, quiet=quiet)
+        _tell(removed, opened.stats().bytes, as_json=as_json)
     return exit_codes.DONE
 
 
 @parser.command("embedmill cache clear", "embedmill cache clear --yes")
-def clear(
-    *,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def clear(*, yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False, as_json: bool) -> int:
     """Remove all vectors from the cache.
 
     Stores and models are left alone.
@@ -86,7 +80,7 @@ def clear(
             output.complain("nothing was removed")
             return exit_codes.ERROR
         removed = opened.clear()
-        _tell(removed, opened.stats().bytes, as_json=as_json, quiet=quiet)
+        _tell(removed, opened.stats().bytes, as_json=as_json)
     return exit_codes.DONE
 
 
@@ -101,12 +95,12 @@ def _opened() -> PersistentCache:
     return PersistentCache()
 
 
-def _tell(removed: int, left: int, *, as_json: bool, quiet: bool) -> None:
+def _tell(removed: int, left: int, *, as_json: bool) -> None:
     from embedmill.cli.render.wording import counted, in_bytes
 
     if as_json:
         output.emit({"removed": removed, "bytes": left})
-    elif not quiet:
+    elif not output.quiet():
         output.say(f"{counted(removed, 'vector')} removed, {in_bytes(left)} left")
 
 

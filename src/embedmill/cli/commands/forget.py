@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
 
@@ -21,15 +19,13 @@ def forget(
     *,
     paths: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PATH",
-            help="Files and folders, gone or not; those of another machine as `embedmill status --roots` shows them.",
-            show_default=False,
+        options.argument(
+            "PATH",
+            "Files and folders, gone or not; those of another machine as `embedmill status --roots` shows them.",
         ),
     ],
     given: StoreOptions,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Take files and folders out of a store.
 
@@ -39,10 +35,10 @@ def forget(
     from embedmill.api.forget import forget as forgotten
     from embedmill.cli.render.wording import counted
 
-    options.tell_store(given, quiet=quiet)
+    options.tell_store(given)
     removed = forgotten(paths, **given)
     if as_json:
         output.emit({"removed": removed})
-    elif not quiet:
+    elif not output.quiet():
         output.say(f"{counted(removed, 'document')} taken out of the store")
     return exit_codes.DONE

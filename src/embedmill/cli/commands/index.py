@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-import typer
-
 from embedmill.api.settings import FileOptions
 from embedmill.cli import options, parser
 
@@ -22,13 +20,12 @@ from embedmill.cli import options, parser
 )
 def index(
     *,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.", show_default=False)],
+    paths: Annotated[list[str], options.argument("PATH", "Files and folders.")],
     given: FileOptions,
     prune: options.Prune = False,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Bring a store up to date with files.
 
@@ -40,9 +37,9 @@ def index(
     from embedmill.api.read_settings import read_settings
     from embedmill.cli.runs import run_on_store
 
-    options.tell_store(given, quiet=quiet)
+    options.tell_store(given)
     chosen = read_settings(given, FileOptions)
     # A second one, for the total: the run's own counts what it leaves out.
     source = api.files(paths, chosen, least=0 if prune else 1)
     job = partial(api.index, paths, dry_run=dry_run, prune=prune, force=force, **given)
-    return run_on_store(job, source, given, as_json=as_json, quiet=quiet)
+    return run_on_store(job, source, given, as_json=as_json)

@@ -37,15 +37,9 @@ _OF_METRICS: Final = frozenset(
 
 
 Table = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TABLE", help="The table, as in sentences, app.sentences or 'app.\"My Table\"'.", show_default=False
-    ),
+    str | None, options.argument("TABLE", "The table, as in sentences, app.sentences or 'app.\"My Table\"'.")
 ]
-Batch = Annotated[
-    str | None,
-    typer.Argument(metavar="BATCH", help="Rows claimed and written at once. Default: 500.", show_default=False),
-]
+Batch = Annotated[str | None, options.argument("BATCH", "Rows claimed and written at once. Default: 500.")]
 Vector = Annotated[
     str | None,
     options.option(
@@ -55,16 +49,13 @@ Vector = Annotated[
     ),
 ]
 Create = Annotated[
-    bool,
-    options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing."),
+    bool, options.option("--create", help="Add the column for the vectors, of the model's dimension, if it is missing.")
 ]
 Halfvec = Annotated[
-    bool,
-    options.option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL)."),
+    bool, options.option("--halfvec", help="With --create: numbers of 16 bits, which take half the space (PostgreSQL).")
 ]
 Overwrite = Annotated[
-    bool,
-    options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have."),
+    bool, options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have.")
 ]
 Index = Annotated[
     str | None,
@@ -122,12 +113,10 @@ def ingest(
     truncate: options.Truncate = None,
     max_text: options.MaxText = None,
     given: Annotated[
-        RunOptions,
-        options.Given(workers=options.WORKERS_OR_AUTO, store=options.DATABASE, schema=options.NOTES_SCHEMA),
+        RunOptions, options.Given(workers=options.WORKERS_OR_AUTO, store=options.DATABASE, schema=options.NOTES_SCHEMA)
     ],
     dry_run: options.DryRun = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Put a vector beside each text of a table.
 
@@ -152,7 +141,7 @@ def ingest(
         column: dict[str, Any] = {"vector": vector, "create": create, "halfvec": halfvec, "overwrite": overwrite}
         built = _index_options(index, m, ef_construction, distance)
         job = partial(ingestion.ingest, table, index=built, dry_run=dry_run, **rows, **column, **taken, **given)
-    return run_on_table(job, table, options.given(vector=vector) | taken, given, as_json=as_json, quiet=quiet)
+    return run_on_table(job, table, options.given(vector=vector) | taken, given, as_json=as_json)
 
 
 def _index_options(

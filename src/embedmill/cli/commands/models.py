@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     notes="Any other model is named as on the hub (BAAI/bge-small-en-v1.5) and fetched when it is first used, or "
     "given as a folder. Covered architectures are run from their safetensors, others from ONNX or OpenVINO files.",
 )
-def models(*, as_json: bool, quiet: bool) -> int:
+def models(*, as_json: bool) -> int:
     """List the models on this machine.
 
     Those that can be used without a network, each from where it would be taken.
@@ -42,7 +42,7 @@ def models(*, as_json: bool, quiet: bool) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         output.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if DEFAULT_MODEL not in {model["name"] for model in found} and not quiet:
+    if DEFAULT_MODEL not in {model["name"] for model in found} and not output.quiet():
         output.complain(f"the default, {DEFAULT_MODEL}, is not here yet: it is fetched when it is first used")
     return exit_codes.DONE
 

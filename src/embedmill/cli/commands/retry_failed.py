@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from embedmill.api.settings import DocumentOptions
-from embedmill.cli import options, parser
+from embedmill.cli import options, output, parser
 from embedmill.cli.render import hints
 from embedmill.core.errors import UsageError
 
@@ -30,7 +30,6 @@ def retry_failed(
     given: Annotated[DocumentOptions, options.Given(model=options.NOTED_MODEL, schema=options.EITHER_SCHEMA)],
     force: options.Force = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Try again what could not be read or embedded.
 
@@ -50,9 +49,9 @@ def retry_failed(
         if force:
             raise UsageError("--force is for files: of a table, every row that has failed is read")
         again = partial(ingest, table, again=True, **about, **options.given(**given))
-        return run_on_table(again, table, about, given, retrying=True, as_json=as_json, quiet=quiet)
+        return run_on_table(again, table, about, given, retrying=True, as_json=as_json)
     options.check_store(about)
-    options.tell_store(given, quiet=quiet)
+    options.tell_store(given)
     documents = 0
 
     def job(**watching: Any) -> Report:
@@ -61,7 +60,7 @@ def retry_failed(
         documents = report.documents
         return report
 
-    code = run_on_store(job, None, given, retrying=True, as_json=as_json, quiet=quiet)
-    if not documents and not quiet:
+    code = run_on_store(job, None, given, retrying=True, as_json=as_json)
+    if not documents and not output.quiet():
         hints.tell_tables("retry-failed", given)
     return code

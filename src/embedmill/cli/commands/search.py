@@ -25,12 +25,9 @@ _LONGEST: Final = 1_000_000  # bytes of a query on standard input
 def search(
     *,
     query: Annotated[
-        str,
-        typer.Argument(metavar="QUERY", help="What to look for, in your own words; - reads it from standard input."),
+        str, options.argument("QUERY", "What to look for, in your own words; - reads it from standard input.")
     ],
-    limit: Annotated[
-        str, typer.Option("-k", "--limit", metavar="N", help="Most hits to show. Default: 10.", show_default=False)
-    ] = "10",
+    limit: Annotated[str, options.option("-k", "--limit", metavar="N", help="Most hits to show. Default: 10.")] = "10",
     glob: Annotated[
         list[str] | None,
         options.option(
@@ -41,12 +38,10 @@ def search(
         ),
     ] = None,
     exact: Annotated[
-        bool,
-        typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster."),
+        bool, typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster.")
     ] = False,
     given: Annotated[RunOptions, options.Given("model", "query_prompt", "store", "schema", model=options.STORE_MODEL)],
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Find what is nearest in meaning to a query."""
     query = _read() if query == "-" else _valid(query)
@@ -58,12 +53,9 @@ def search(
     from embedmill.api.search import Searcher
     from embedmill.cli.render import hits as render
 
-    options.tell_store(given, quiet=quiet)
+    options.tell_store(given)
     searcher = Searcher(
-        given.get("store"),
-        schema=given.get("schema"),
-        model=given.get("model"),
-        query_prompt=given.get("query_prompt"),
+        given.get("store"), schema=given.get("schema"), model=given.get("model"), query_prompt=given.get("query_prompt")
     )
     try:
         hits = searcher.search(query, k=count, glob=glob or None, exact=exact)
@@ -73,7 +65,7 @@ def search(
         output.emit({"query": query, "hits": [render.json_object(hit) for hit in hits]})
     elif hits:
         output.say(render.for_people(hits, query) if output.is_terminal(sys.stdout) else render.for_pipes(hits))
-    elif not quiet:
+    elif not output.quiet():
         output.complain("nothing found")
     return exit_codes.DONE
 

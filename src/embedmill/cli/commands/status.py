@@ -39,7 +39,6 @@ def status(
     ] = False,
     roots: Annotated[bool, typer.Option("--roots", help="List what was given, where it is, and whether.")] = False,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Show what a store holds, or how a table stands.
 
@@ -59,7 +58,7 @@ def status(
         output.say(table([(output.one_line(quote_path(each.path)), _standing_of(each)) for each in standing.roots]))
     for failure, described in standing.failed:
         output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
-    if not quiet:
+    if not output.quiet():
         for hint in standing.hints:
             output.complain(hint)
     return exit_codes.DONE

@@ -30,8 +30,7 @@ def verify(
     name: options.FilledTable = None,
     vector: options.FilledVector = None,
     given: Annotated[
-        RunOptions,
-        options.Given("store", "schema", "model", schema=options.EITHER_SCHEMA, model=options.NOTED_MODEL),
+        RunOptions, options.Given("store", "schema", "model", schema=options.EITHER_SCHEMA, model=options.NOTED_MODEL)
     ],
     sample: Annotated[
         str,
@@ -42,7 +41,6 @@ def verify(
         ),
     ] = "64",
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Check that a store or table is sound.
 
@@ -68,7 +66,7 @@ def verify(
     chosen = read_settings(place, StoreOptions)
     listed: list[str] = []
     if name is None:
-        options.tell_store(place, quiet=quiet)
+        options.tell_store(place)
 
     def say(problem: str) -> None:
         if not as_json:
@@ -80,15 +78,13 @@ def verify(
         verdict = verify_store(chosen, say, sample=number, model=model)
     else:
         verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
-    code = _tell(verdict, name, listed, place, as_json=as_json, quiet=quiet)
-    if verdict.documents == 0 and not quiet:
+    code = _tell(verdict, name, listed, place, as_json=as_json)
+    if verdict.documents == 0 and not output.quiet():
         hints.tell_tables("verify", place)
     return code
 
 
-def _tell(
-    verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool, quiet: bool
-) -> int:
+def _tell(verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool) -> int:
     from embedmill.cli.render.wording import counted
     from embedmill.storage.vanished import name_vanished
 
@@ -98,7 +94,7 @@ def _tell(
         facts |= {"vanished": verdict.vanished} if table is None and not number else {}
         again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
         output.emit(facts | ({"table": table} if table else {}) | again)
-    elif not number and not quiet:
+    elif not number and not output.quiet():
         what = f"{counted(verdict.chunks or 0, 'chunk')} in {url}"
         if table is None:
             what = f"{counted(verdict.documents or 0, 'document')}, {what}"
