@@ -48,7 +48,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def settle(self, **settings: str) -> None:
         """Set these for as long as the connection lasts; in autocommit mode."""
         if not self.pooled:
-            _set(self, settings, local=False)
+            self.execute(*_setting(settings, local=False))
             return
         if "default_transaction_isolation" in settings:
             self.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -63,8 +63,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         begins = self.info.transaction_status == TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as transaction:
             if begins and self._local:
-                _set(self, self._local, local=True)
+                self.execute(*_setting(self._local, local=True))
             yield transaction
+
+    def set_local(self, **settings: str) -> None:
+        """Set these for the rest of the transaction."""
+        calls, values = _calls(settings, local=True)
+        self.execute(f"SELECT {calls}", values)
 
     def scalar(self, query: Query, parameters: Params | None = None) -> Any:
         """The first value of the first row; None where there is no row."""
@@ -95,14 +100,18 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """The session is ours, pooler or no: what was settled holds in it from now on."""
         self.pooled = False
         settings, self._local = self._local, {}
-        _set(self, settings, local=False)
+        self.execute(*_setting(settings, local=False))
 
 
-def _set(connection: Connection, settings: Mapping[str, str], *, local: bool) -> None:
+def _setting(settings: Mapping[str, str], *, local: bool) -> tuple[str, list[str]]:
+    """A query that sets these, and its values; gives true."""
+    calls, values = _calls(settings, local=local)
+    return f"SELECT true, {calls}, {_NO_LIMIT.format(local)}", values
+
+
+def _calls(settings: Mapping[str, str], *, local: bool) -> tuple[str, list[str]]:
     calls = ", ".join([f"set_config(%s, %s, {local})"] * len(settings))
-    connection.execute(
-        f"SELECT {calls}, {_NO_LIMIT.format(local)}", [each for pair in settings.items() for each in pair]
-    )
+    return calls, [each for pair in settings.items() for each in pair]
 
 
 _OF_SESSIONS: Final = (
@@ -163,12 +172,19 @@ def dial(url: str, given_up: Callable[[], bool] = lambda: False, /, **settings: 
     A server that does not answer is waited for until `given_up`.
     """
     connection = _opened(parameters(url), given_up)
-    try:
+    with closed_on_error(connection):
         configure(connection, url, **settings)
+    return connection
+
+
+@contextmanager
+def closed_on_error(connection: Connection) -> Iterator[None]:
+    """Closes the connection where what is done with it in this context fails."""
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 def _opened(parameters: str, given_up: Callable[[], bool]) -> Connection:
@@ -232,10 +248,9 @@ def configure(connection: Connection, url: str, **settings: str) -> None:
     nothing is set that others might find.
     """
     wanted = _SETTINGS | settings
-    calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
+    query, values = _setting(wanted, local=False)
     own = [connection.info.backend_pid, url in _POOLS_SESSIONS]
-    query = f"SELECT true, {calls}, {_NO_LIMIT.format(False)} WHERE pg_backend_pid() = %s OR %s"
-    if not connection.scalar(query, [*(each for pair in wanted.items() for each in pair), *own]):
+    if not connection.scalar(f"{query} WHERE pg_backend_pid() = %s OR %s", [*values, *own]):
         connection.pooled = True
         connection.settle(**wanted)
 

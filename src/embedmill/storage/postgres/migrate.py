@@ -47,7 +47,7 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
                 _create(connection, url, schema, scripts)
             path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
             connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # searches go on
+            connection.set_local(lock_timeout=BRIEFLY)  # searches go on
             connection.execute(script.read_bytes())
             connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
 

@@ -16,7 +16,16 @@ from typing import Final, TypeVar
 
 from embedmill.core.errors import RowsRefused, Stopped, StoreError
 from embedmill.storage.driver import DB_TIMEOUT
-from embedmill.storage.postgres.connection import Connection, cut, dial, full, reason, redact_url, translated
+from embedmill.storage.postgres.connection import (
+    Connection,
+    closed_on_error,
+    cut,
+    dial,
+    full,
+    reason,
+    redact_url,
+    translated,
+)
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors  # isort: skip
@@ -144,9 +153,12 @@ class Retry:
             with self._using:
                 self._uses.discard(use)
 
-    def dial(self, **settings: str) -> Connection:
-        """A new connection; no longer waited for than `finish_within` says. Raises what psycopg raises."""
-        return dial(self._url, lambda: time.monotonic() >= self._end, **settings)
+    def dial(self, prepare: Callable[[Connection], object] = lambda _: None, /, **settings: str) -> Connection:
+        """A new connection, prepared; no longer waited for than `finish_within` says. Raises what psycopg raises."""
+        connection = dial(self._url, lambda: time.monotonic() >= self._end, **settings)
+        with closed_on_error(connection), self.use(connection):
+            prepare(connection)
+        return connection
 
     def close(self) -> None:
         """Nothing is under way any more."""

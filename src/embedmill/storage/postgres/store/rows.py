@@ -56,7 +56,7 @@ def has_chunks(db: Connection) -> bool:
 
 def bind(db: Connection, space: Space, model: str) -> None:
     """Bind the store, which has no chunks. Searches are not made to wait behind it for long."""
-    db.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+    db.set_local(lock_timeout=BRIEFLY)
     db.execute("DROP INDEX IF EXISTS chunks_by_vector")  # of another dimension, or of what is gone
     db.execute(f"ALTER TABLE chunks ALTER COLUMN vector TYPE vector({int(space.dimension)})")
     # In its row as long as it fits there: a scan of 20,000 vectors of 768 numbers took 18 ms so, and 54 ms where the

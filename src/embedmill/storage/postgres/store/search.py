@@ -93,7 +93,7 @@ def build_index(db: Connection, dimension: int, score: Score) -> bool:
 
 def _configure(db: Connection, k: int) -> None:
     # Strict order goes on with the index until k rows fit, best first.
-    _set(db, **{"pgvector.ef_search": str(min(1000, max(40, 2 * k))), "pgvector.iterative_scan": "strict_order"})
+    db.set_local(**{"hnsw.ef_search": str(min(1000, max(40, 2 * k))), "hnsw.iterative_scan": "strict_order"})
 
 
 def _fitting(db: Connection, fits: Callable[[str], bool]) -> tuple[list[int], int]:
@@ -160,9 +160,3 @@ def _nearest(
         )
         for name, index, start, end, line, end_line, found, words, context, page in db.execute(statement, values)
     ]
-
-
-def _set(db: Connection, **settings: str) -> None:
-    """Settings for the rest of the transaction."""
-    for name, value in settings.items():
-        db.execute("SELECT set_config(%s, %s, true)", [name, value])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from embedmill.core.errors import StoreBusy, StoreError
@@ -39,13 +38,15 @@ _GRACE: Final = "1s"
 class StoreLocation:
     """A schema of a database, and the connections to it."""
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, retry: Retry) -> None:
+        """`retry` tries again what passes by itself."""
         self.url = url
         self.schema = schemas.check_name(schema)
+        self.retry = retry
         self.redacted = redact_url(url)
         self._extension = ""  # the schema of pgvector's types, known once one of the two below has connected
 
-    def open_reader(self, retry: Retry) -> Connection:
+    def open_reader(self) -> Connection:
         """A connection that can only read, and sees one state in each transaction.
 
         Raises `StoreNotFound` where there is no store, `StoreError` for one that this version cannot read.
@@ -57,41 +58,38 @@ class StoreLocation:
                 self._extension = require_vector(connection, self.url)
             self._reading(connection)
 
-        return self._open(retry, prepare, default_transaction_read_only="on")
+        return self._open(prepare, default_transaction_read_only="on")
 
-    def _open(self, retry: Retry, prepare: Callable[[Connection], object], **settings: str) -> Connection:
+    def _open(self, prepare: Callable[[Connection], object], **settings: str) -> Connection:
         """A new connection, prepared. A server that is not there is told at once; what is lost then is made anew."""
         reached = False
 
-        def attempt() -> Connection:
+        def prepare_reached(connection: Connection) -> None:
             nonlocal reached
+            reached = True
+            prepare(connection)
+
+        def attempt() -> Connection:
             try:
-                connection = retry.dial(**settings)
+                return self.retry.dial(prepare_reached, **settings)
             except psycopg.Error as error:
                 # One that cannot be made has no code, and comes with the attempt; one that is lost then does not.
                 lost = error.pgconn is None and "server closed the connection" in str(error)
                 if reached or lost or error.sqlstate:
                     raise
                 raise translated(error, self.url) from error
-            reached = True
-            with _closed_on_error(connection), retry.use(connection):
-                prepare(connection)
-            return connection
 
-        return retry(attempt)
+        return self.retry(attempt)
 
-    def reopen_reader(self, retry: Retry) -> Connection:
+    def reopen_reader(self) -> Connection:
         """The same after the connection was lost; raises what psycopg raises."""
-        connection = retry.dial(default_transaction_read_only="on")
-        with _closed_on_error(connection), retry.use(connection):
-            self._reading(connection)
-        return connection
+        return self.retry.dial(self._reading, default_transaction_read_only="on")
 
     def _reading(self, connection: Connection) -> None:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         self._enter(connection)
 
-    def open_writer(self, retry: Retry, begin: Callable[[Connection], object], *, create: bool) -> Connection:
+    def open_writer(self, begin: Callable[[Connection], object], *, create: bool) -> Connection:
         """A connection that holds the lock of the store's writer, and has begun; the schema is brought up to date.
 
         Raises `StoreBusy` where another holds it; without `create`, `StoreNotFound` where there is no store.
@@ -100,7 +98,7 @@ class StoreLocation:
         def prepare(connection: Connection) -> None:
             require_session(connection, self.url)
             require_primary(connection, self.url)
-            _require_unicode(connection, self.url)
+            self._require_unicode(connection)
             if not create and not schemas.version(connection, self.schema, self.url):
                 schemas.require(connection, self.url, self.schema)
             self._take_over(connection)
@@ -109,22 +107,23 @@ class StoreLocation:
             self._writing(connection)
             begin(connection)
 
-        return self._open(retry, prepare)
+        return self._open(prepare)
 
-    def reopen_writer(self, retry: Retry, run: int) -> Connection:
+    def reopen_writer(self, run: int) -> Connection:
         """The same after the connection was lost, for the run of this number; raises what psycopg raises.
 
         The server may take a while to see that the old connection is dead. Raises `StoreBusy` where another run has
         begun meanwhile.
         """
-        connection = retry.dial()
-        with _closed_on_error(connection), retry.use(connection):
+
+        def prepare(connection: Connection) -> None:
             self._writing(connection)
             (current,) = _row(connection, "SELECT run FROM writer")
             if current != run:
                 raise self.superseded()
             self._lock(connection)
-        return connection
+
+        return self.retry.dial(prepare)
 
     def holders(self, connection: Connection) -> str:
         """Who holds a lock on one of the store's tables."""
@@ -136,6 +135,14 @@ class StoreLocation:
             f"another run has taken the store {self.redacted} (schema {self.schema}) while this one had no connection: "
             "wait until it has ended, then run again"
         )
+
+    def _require_unicode(self, connection: Connection) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreError(
+                f"{self.redacted}: the database's encoding is {encoding}, which cannot hold every text: "
+                "create one with ENCODING 'UTF8' and give it as --store"
+            )
 
     def _writing(self, connection: Connection) -> None:
         self._enter(connection)
@@ -154,7 +161,7 @@ class StoreLocation:
         """Take the lock, or say who has it."""
         try:
             with connection.transaction():
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [_GRACE])
+                connection.set_local(lock_timeout=_GRACE)
                 self._lock(connection)
         except errors.LockNotAvailable as error:
             raise StoreBusy(
@@ -174,33 +181,13 @@ class StoreLocation:
         return f"process {row[1]} on {row[0]} (since {row[2]:%Y-%m-%d %H:%M})"
 
 
-@contextmanager
-def _closed_on_error(connection: Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _require_unicode(connection: Connection, url: str) -> None:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        raise StoreError(
-            f"{redact_url(url)}: the database's encoding is {encoding}, which cannot hold every text: "
-            "create one with ENCODING 'UTF8' and give it as --store"
-        )
-
-
 class Session:
     """One connection, made anew where it was lost, with all that was asked of it. Safe for several threads."""
 
-    def __init__(
-        self, location: StoreLocation, retry: Retry, connection: Connection, reopen: Callable[[], Connection]
-    ) -> None:
-        """`retry` tries again what passes by itself; `reopen` raises what psycopg raises."""
+    def __init__(self, location: StoreLocation, connection: Connection, reopen: Callable[[], Connection]) -> None:
+        """`reopen` raises what psycopg raises."""
         self._location = location
-        self._retry = retry
+        self._retry = location.retry
         self._retry.holders = location.holders
         self._reopen = reopen
         self._using = threading.Lock()
@@ -230,11 +217,6 @@ class Session:
             self._connection.close()
 
 
-def reading(location: StoreLocation, retry: Retry) -> Session:
-    """A session that reads. Raises what `StoreLocation.open_reader` raises."""
-    return Session(location, retry, location.open_reader(retry), lambda: location.reopen_reader(retry))
-
-
 class WriterRun:
     """The one writer of a store, from its opening to its end: each of its transactions happens exactly once.
 
@@ -242,7 +224,7 @@ class WriterRun:
     answer got lost, is not. Whoever has lost the lock to another run meanwhile is stopped.
     """
 
-    def __init__(self, location: StoreLocation, retry: Retry, *, create: bool) -> None:
+    def __init__(self, location: StoreLocation, *, create: bool) -> None:
         """Raises what `StoreLocation.open_writer` raises."""
         self._location = location
         self._using = threading.Lock()
@@ -250,8 +232,8 @@ class WriterRun:
         self._step = 0  # the last that is known to be done
         self._uncertain: dict[int, Done] = {}  # those that failed, and may be done all the same
         self.number = 0
-        connection = location.open_writer(retry, self._begin, create=create)
-        self._session = Session(location, retry, connection, lambda: location.reopen_writer(retry, self.number))
+        connection = location.open_writer(self._begin, create=create)
+        self._session = Session(location, connection, lambda: location.reopen_writer(self.number))
 
     def _begin(self, connection: Connection) -> None:
         """Take a number; the lock is held."""

@@ -22,7 +22,7 @@ from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.roots import PostgresRoots
-from embedmill.storage.postgres.store.session import Done, StoreLocation, WriterRun, reading
+from embedmill.storage.postgres.store.session import Done, Session, StoreLocation, WriterRun
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 
@@ -54,17 +54,17 @@ class PostgresStore:
         db_timeout: float = DB_TIMEOUT,
     ) -> None:
         """`db_timeout`: seconds for which a lost connection is made anew."""
-        self._location = StoreLocation(url, schema)
         self._retry = Retry(url, db_timeout)
+        self._location = StoreLocation(url, schema, self._retry)
         self.url = self._location.redacted
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
         with ExitStack() as stack:
             stack.callback(self._retry.close)
-            self._run = WriterRun(self._location, self._retry, create=create) if write else None
+            self._run = WriterRun(self._location, create=create) if write else None
             if self._run is not None:
                 stack.callback(self._run.close)
-            self._reading = reading(self._location, self._retry)
+            self._reading = Session(self._location, self._location.open_reader(), self._location.reopen_reader)
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
@@ -291,7 +291,7 @@ class PostgresStore:
         # The caller may use the store meanwhile.
         with (
             translate_errors(self._location.url),
-            closing(self._location.open_reader(self._retry)) as db,
+            closing(self._location.open_reader()) as db,
             db.transaction(),
         ):
             yield from problems(db, look, shown)

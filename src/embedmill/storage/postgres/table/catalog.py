@@ -293,7 +293,4 @@ class Catalog:
 def _read_whole(connection: Connection) -> None:
     """Let the planner read all of a table, until the transaction's end."""
     if connection.info.transaction_status is TransactionStatus.INTRANS:
-        connection.execute(
-            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-            [list(WHOLE), list(WHOLE.values())],
-        )
+        connection.set_local(**WHOLE)

@@ -215,9 +215,9 @@ class VectorIndex:
         Raises `errors.LockNotAvailable` where others write just now: to be tried again.
         """
         with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.set_local(lock_timeout=BRIEFLY)
             connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(self._spec.table))
-            connection.execute("SELECT set_config('lock_timeout', '0', true)")
+            connection.set_local(lock_timeout="0")
             connection.execute(statement)
 
     def _drop(self, connection: Connection, name: str) -> None:

@@ -96,7 +96,7 @@ class PostgresMetrics:
             return False
         new = naming.metrics_name(self._spec.name)
         with suppress(errors.InsufficientPrivilege), connection.transaction():  # else it is made anew
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
+            connection.set_local(lock_timeout=BRIEFLY)  # readers go on
             if new != older:
                 rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
                 connection.execute(rename.format(sql.Identifier(schema, older), sql.Identifier(new)))
@@ -115,7 +115,7 @@ class PostgresMetrics:
             return
         try:
             with connection.transaction():
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])  # readers go on
+                connection.set_local(lock_timeout=BRIEFLY)  # readers go on
                 if list(old.values()) == list(new.values()):
                     for statement in self._statements.rename_key(list(old)):
                         connection.execute(statement, {})
@@ -176,9 +176,7 @@ class PostgresMetrics:
             lock = [self._spec.lock("metrics")]
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", lock)
             # All rows at once: here the planner may choose.
-            connection.execute(
-                "SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_seqscan', 'on', true)"
-            )
+            connection.set_local(enable_hashjoin="on", enable_seqscan="on")
             connection.execute(self._statements.remove_metrics, {"table_name": self._spec.table.as_string(None)})
             connection.execute(self._statements.count_frequencies, {})
 

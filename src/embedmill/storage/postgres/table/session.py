@@ -223,14 +223,7 @@ class TableSession(Closing):
         if not connection.closed and not connection.broken:
             return
         with suppress(psycopg.Error):  # the next attempt meets the same
-            opened = self.retry.dial(**_READING, **self._timeout)
-            try:
-                with self.retry.use(opened):
-                    self._lock(opened)
-            except BaseException:
-                opened.close()
-                raise
-            self._reader = opened
+            self._reader = self.retry.dial(self._lock, **_READING, **self._timeout)
 
     def _lock(self, connection: Connection) -> None:
         # The server may not have noticed yet that the old connection is lost: until it has, nothing can be claimed.

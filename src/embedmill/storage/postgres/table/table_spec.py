@@ -215,7 +215,7 @@ def create_column(connection: Connection, url: str, spec: TableSpec, dimension: 
     )
     try:
         with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [BRIEFLY])
+            connection.set_local(lock_timeout=BRIEFLY)
             connection.execute(statement)
     except errors.InsufficientPrivilege as error:
         raise StoreError(
