@@ -38,15 +38,8 @@ from embedmill.models.refusals import (
 log = logging.getLogger(__name__)
 
 # The first serves all architectures; old versions of sentence-transformers named it after the architecture.
-LENGTH_FILES = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
+_NAMED_AFTER = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+LENGTH_FILES = tuple(f"sentence_{name}_config.json" for name in _NAMED_AFTER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from embedmill.models.architectures.layers import (
 from embedmill.models.card import Card
 from embedmill.models.exported import hidden_states
 from embedmill.models.head import Dense
-from embedmill.models.weights import Weights
+from embedmill.models.safetensors import Weights
 
 
 def build(card: Card) -> ov.Model:

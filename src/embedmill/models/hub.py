@@ -110,7 +110,12 @@ def _as_named(path: Path) -> bool | None:
     if re.fullmatch("[0-9a-f]{64}", content.name):
         return file_sha256(content) == content.name
     if re.fullmatch("[0-9a-f]{40}", content.name):
-        return content.name in _sha1s(content)
+        data = content.read_bytes()
+        headers = (
+            b"blob %d\0" % len(data),
+            b"",
+        )  # as git counts it, which the hub gives; some mirrors give the plain one
+        return content.name in {hashlib.sha1(each + data, usedforsecurity=False).hexdigest() for each in headers}
     return None
 
 
@@ -124,13 +129,6 @@ def _readable(path: Path) -> bool:
     except (ValueError, RecursionError, ModelError):
         return False
     return True
-
-
-def _sha1s(path: Path) -> tuple[str, str]:
-    """A file's SHA-1 as git counts it, which the hub gives, and the plain one, which some mirrors give."""
-    content = path.read_bytes()
-    git = b"blob %d\0" % len(content) + content
-    return tuple(hashlib.sha1(each, usedforsecurity=False).hexdigest() for each in (git, content))  # type: ignore[return-value]
 
 
 def cached_repositories() -> Iterator[str]:
@@ -229,10 +227,7 @@ def _probe(endpoint: str, repository: str) -> None:
 
     def ask() -> None:
         try:
-            from huggingface_hub.utils import (  # type: ignore[attr-defined]
-                build_hf_headers,
-                get_session,
-            )
+            from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
             url = f"{endpoint}/{repository}/resolve/main/config.json"
             answer = get_session().head(url, headers=build_hf_headers(), timeout=PATIENCE)

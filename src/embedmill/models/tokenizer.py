@@ -24,10 +24,12 @@ from embedmill.models.card import Card
 from embedmill.models.json_config import Config, check_size, unreadable
 from embedmill.models.tokenizer_rules import (
     BERT_LIKE,
+    SPECIAL,
     bert_normalizer,
     one_line,
     outline,
     replacements,
+    token_text,
     tokenizer_class,
 )
 
@@ -164,13 +166,13 @@ def tokenizer_sha256(card: Card) -> str:
     decisive = [own.value(name) for name in ("tokenizer_class", *_OVERRIDES)] + [settings.value("truncation_side")]
     path = _definition(card.folder)
     try:
-        content = path.read_bytes()
+        definition = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
     facts: list[Any] = [path.name, card.do_lower_case, decisive]
     if path.name == "tokenizer.json":
         facts += _further(path, settings, own, Config.read(card.folder / "config.json"))
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0" + content).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + b"\0" + definition).hexdigest()
 
 
 def _further(path: Path, settings: Config, own: Config, config: Config) -> list[Any]:
@@ -222,7 +224,8 @@ def _load(card: Card, settings: Config) -> tokenizers.Tokenizer:
             changes = replacements(path, outline(path), settings, config)
             tokenizer = _changed(path, changes) if changes else tokenizers.Tokenizer.from_file(str(path))
             known = getattr(tokenizer.model, "unk_token", None)
-            if tokenizer_class(settings, config) in BERT_LIKE and _token(settings, "unk_token") not in (None, known):
+            said = token_text(settings.value("unk_token"))
+            if tokenizer_class(settings, config) in BERT_LIKE and said not in (None, known):
                 raise UnsupportedModel(f"{settings.path}: 'unk_token' is not {known!r}, which {path.name} has")
             return tokenizer
         if tokenizer_class(settings, config) not in BERT_LIKE:
@@ -248,20 +251,17 @@ def _changed(path: Path, changes: Mapping[str, Any]) -> tokenizers.Tokenizer:
 def _from_vocabulary(path: Path, settings: Config, config: Config) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its list of word pieces, one a line."""
     vocabulary = {line.rstrip("\n"): n for n, line in enumerate(path.read_text("utf-8").split("\n")) if line}
-    mpnet = tokenizer_class(settings, config) == "MPNetTokenizer"
-    names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>"}
-    if not mpnet:
-        names = {name: f"[{name[: name.index('_')].upper()}]" for name in names}
-    special = {name: _token(settings, name) or default for name, default in names.items()}
-    special["unk_token"] = _token(settings, "unk_token") or "[UNK]"
+    defaults = SPECIAL[tokenizer_class(settings, config)]
+    names = ("cls", "sep", "pad", "mask", "unk")
+    special = {name: token_text(settings.value(f"{name}_token")) or defaults[name] for name in names}
     for name in special.values():
         if name not in vocabulary:
             raise ModelError(f"{path}: the special token {name!r} is missing: fetch the model again")
-    tokenizer = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special["unk_token"]))
+    tokenizer = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special["unk"]))
     steps = bert_normalizer(settings)
     tokenizer.normalizer = BertNormalizer(**{name: value for name, value in steps.items() if name != "type"})
     tokenizer.pre_tokenizer = BertPreTokenizer()
-    cls, sep = special["cls_token"], special["sep_token"]
+    cls, sep = special["cls"], special["sep"]
     tokenizer.post_processor = TemplateProcessing(
         single=f"{cls} $A {sep}", special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])]
     )
@@ -277,23 +277,15 @@ def _steps(normalizer: Normalizer | None) -> list[dict[str, Any]]:
     return list(step["normalizers"]) if step["type"] == "Sequence" else [step]
 
 
-def _token(settings: Config, name: str) -> str | None:
-    """A special token's text, which newer files write as an object."""
-    value = settings.value(name)
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
 def _unknown_id(tokenizer: tokenizers.Tokenizer, settings: Config) -> int | None:
     """The id of the token for what the vocabulary does not have; None where it has everything, as bytes."""
-    names = (getattr(tokenizer.model, "unk_token", None), _token(settings, "unk_token"), "<unk>")
+    names = (getattr(tokenizer.model, "unk_token", None), token_text(settings.value("unk_token")), "<unk>")
     known = (tokenizer.token_to_id(name) for name in names if isinstance(name, str))
     return next((number for number in known if number is not None), None)
 
 
 def _pad_id(tokenizer: tokenizers.Tokenizer, settings: Config, card: Card) -> int:
-    token = _token(settings, "pad_token")
+    token = token_text(settings.value("pad_token"))
     found = tokenizer.token_to_id(token) if token is not None else None
     return card.pad_token_id if found is None else found
 

@@ -51,7 +51,7 @@ _BRACKETS: Final = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS
 _ANGLES: Final = {
     "bos": "<s>", "eos": "</s>", "sep": "</s>", "cls": "<s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>",
 }  # fmt: skip
-_SPECIAL: Final[dict[str, dict[str, str]]] = {
+SPECIAL: Final[dict[str, dict[str, str]]] = {
     "BertTokenizer": _BRACKETS,
     "MPNetTokenizer": _ANGLES | {"unk": "[UNK]"},
     "RobertaTokenizer": _ANGLES,
@@ -124,7 +124,7 @@ def replacements(path: Path, sections: Mapping[str, Any], settings: Config, conf
     file = _canonical(path, sections)
     name = tokenizer_class(settings, config)
     rebuilt = _rebuilt(path, name, settings, file)
-    defaults = _SPECIAL.get(name, {}) if rebuilt else {}
+    defaults = SPECIAL.get(name, {}) if rebuilt else {}
     named = {each: settings.value(f"{each}_token") or defaults.get(each) for each in _NAMES}
     if rebuilt and (ends := _frame_tokens(name, named)) and _frame(file["post_processor"]) != ends:
         rebuilt["post_processor"] = _template(path, *ends)
@@ -145,7 +145,8 @@ def _rebuilt(path: Path, name: str, settings: Config, file: Mapping[str, Any]) -
     if name == "XLMRobertaTokenizer":
         return _xlm_roberta(settings, file)
     if name == "DebertaV2Tokenizer":
-        if _content(settings.value("unk_token")) not in (None, "[UNK]"):  # its place depends on the vocabulary's scores
+        # Its place depends on the vocabulary's scores.
+        if token_text(settings.value("unk_token")) not in (None, "[UNK]"):
             raise UnsupportedModel(f"{settings.path}: 'unk_token' must be '[UNK]' for {name}")
         return _deberta_v2(settings)
     if name and name not in _SETTING_FREE:
@@ -173,15 +174,10 @@ def _deberta_v2(settings: Config) -> dict[str, Any]:
     if settings.boolean("do_lower_case", False):
         steps.insert(0, {"type": "Lowercase"})
     scheme = "always" if settings.boolean("add_prefix_space", True) else "first"
-    splits: list[dict[str, Any]] = [
-        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True},
-    ]
+    splits: list[dict[str, Any]] = [{"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}]
     if settings.boolean("split_by_punct", False):
         splits.insert(0, {"type": "Punctuation", "behavior": "Isolated"})
-    return {
-        "normalizer": {"type": "Sequence", "normalizers": steps},
-        "pre_tokenizer": _sequence(*splits),
-    }
+    return {"normalizer": {"type": "Sequence", "normalizers": steps}, "pre_tokenizer": _sequence(*splits)}
 
 
 def _xlm_roberta(settings: Config, file: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,7 +226,7 @@ def _steps(section: Section, name: str) -> list[dict[str, Any]]:
 
 def _frame_tokens(name: str, named: Mapping[str, Any]) -> tuple[list[str], list[str]] | None:
     first, last = ("bos", "eos") if name == "XLMRobertaTokenizer" else ("cls", "sep")
-    before, after = _content(named[first]), _content(named[last])
+    before, after = token_text(named[first]), token_text(named[last])
     return ([before], [after]) if before and after else None
 
 
@@ -296,15 +292,15 @@ def _number(name: str) -> int:
 
 def _token(entry: Any, settings: Config) -> dict[str, Any]:
     """A token as tokenizer.json writes it, from its text alone or from an object with its text."""
-    content = _content(entry)
-    if not content:
+    text = token_text(entry)
+    if not text:
         raise settings.wrong("added_tokens_decoder, or a special token", "a text, or an object with one", entry)
     if isinstance(entry, str):
-        return {**_FLAGS, "normalized": False, "special": True, "content": content}
-    return {flag: bool(entry.get(flag, default)) for flag, default in _FLAGS.items()} | {"content": content}
+        return {**_FLAGS, "normalized": False, "special": True, "content": text}
+    return {flag: bool(entry.get(flag, default)) for flag, default in _FLAGS.items()} | {"content": text}
 
 
-def _content(token: Any) -> str | None:
+def token_text(token: Any) -> str | None:
     """A special token's text, which newer files write as an object."""
     if isinstance(token, dict):
         token = token.get("content")

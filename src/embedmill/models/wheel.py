@@ -44,10 +44,7 @@ def fetch(target: Path) -> None:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            _only_one(target.parent),
-            tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as name,
-        ):
+        with _only_one(target.parent), tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as name:
             if target.is_dir() and _whole(target):
                 return  # another process was faster
             wheel = _download(Path(name))

@@ -11,7 +11,7 @@ from openvino import opset15 as op
 
 from embedmill.core.errors import UnsupportedModel
 from embedmill.models.architectures.encoder import Transformer
-from embedmill.models.weights import Tensor, Weights
+from embedmill.models.safetensors import Tensor, Weights
 
 Node = Any
 """An `openvino.Node`: the package ships no types."""
@@ -40,7 +40,7 @@ class Tensors:
 
     def __init__(self, weights: Weights, model_type: str) -> None:
         prefix = f"{model_type}."
-        self._prefix = prefix if any(name.startswith(prefix) for name in weights) else ""
+        self._prefix = prefix if any(name.startswith(prefix) for name in weights.names) else ""
         self._weights = weights
 
     def __call__(self, name: str, *shape: int) -> Tensor:

@@ -13,7 +13,7 @@ from embedmill.models.json_config import Config
 
 if TYPE_CHECKING:
     from embedmill.models.architectures.layers import Inputs, Node, Tensors
-    from embedmill.models.weights import Tensor
+    from embedmill.models.safetensors import Tensor
 
 _PADDING = 1
 """The padding's id for the positions, whatever config.json says."""
