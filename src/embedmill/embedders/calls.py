@@ -47,7 +47,6 @@ class _Model:
     """A compiled model, as its requests."""
 
     idle: list[ov.InferRequest]
-    lent: int = 0
     failed: bool = False
 
 
@@ -103,7 +102,8 @@ class Calls:
         if not isinstance(vectors, str):
             return vectors
         self._check_memory(vectors)
-        if not self._succeeded and isinstance(self._tried(_probe(arrays)), str):
+        shortest = [array[:1, :2].copy() for array in arrays]  # one text, as short as the arrays' shape allows
+        if not self._succeeded and isinstance(self._tried(shortest), str):
             raise ModelUnusable(f"{self.name}: the model fails on whatever text ({vectors}): take another --model")
         raise RuntimeError(f"OpenVINO failed: {vectors}")
 
@@ -233,11 +233,6 @@ def _vectors(request: ov.InferRequest, arrays: Arrays) -> Vectors:
             raise RuntimeError("the call has written no vectors, or not all of them")
         output.view(np.uint32)[...] = _UNTOUCHED
     return vectors
-
-
-def _probe(arrays: Arrays) -> Arrays:
-    """A call of one text, the shortest that the arrays' shape allows."""
-    return [array[:1, :2].copy() for array in arrays]
 
 
 def one_line(error: BaseException) -> str:

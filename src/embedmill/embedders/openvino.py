@@ -45,19 +45,20 @@ class OpenVINOEmbedder(Closing):
     """
 
     def __init__(
-        self,
-        name: str,
-        card: Card,
-        *,
-        precision: str,
-        streams: int | None = None,
-        threads: int | None = None,
+        self, name: str, card: Card, *, precision: str, streams: int | None = None, threads: int | None = None
     ) -> None:
         self.name = name
         self._card = card
         self._precision = precision
         self._threads = threads or machine.cores()
-        self._streams = streams or self._threads
+        self.dimension = card.dimension
+        """Numbers in a vector."""
+        self.max_tokens = card.max_tokens
+        """Tokens the model reads of one text, prompt and special tokens included."""
+        self.workers = streams or self._threads
+        """Inference streams: calls of the model that run at once."""
+        self.concurrency = self.workers * _CALLERS_PER_STREAM
+        """How many threads should call `infer` at once."""
         self._calls = Calls(name, self._compile, self.concurrency)
 
     @computed_once
@@ -67,26 +68,6 @@ class OpenVINOEmbedder(Closing):
 
         card = self._card
         return Fingerprint(card.space(weights_sha256(card), tokenizer_sha256(card)), self._precision)
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-        return self._card.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        """Tokens the model reads of one text, prompt and special tokens included."""
-        return self._card.max_tokens
-
-    @property
-    def workers(self) -> int:
-        """Inference streams: calls of the model that run at once."""
-        return self._streams
-
-    @property
-    def concurrency(self) -> int:
-        """How many threads should call `infer` at once."""
-        return self._streams * _CALLERS_PER_STREAM
 
     @property
     def loaded(self) -> bool:
@@ -115,7 +96,7 @@ class OpenVINOEmbedder(Closing):
 
         settings = {
             "INFERENCE_PRECISION_HINT": self._precision,  # OpenVINO takes bf16 by itself where it can
-            "NUM_STREAMS": self._streams,
+            "NUM_STREAMS": self.workers,
             "INFERENCE_NUM_THREADS": self._threads,
             # Two processes that pin their threads land on the same cores and run at half speed.
             "ENABLE_CPU_PINNING": False,
@@ -153,7 +134,7 @@ class OpenVINOEmbedder(Closing):
         longest = max(lengths)
         if min(lengths) == 0:
             raise ModelError("the text has no tokens, and this model's tokenizer adds none: nothing to embed")
-        shape = (len(ids), max(longest, min(padded(longest), self._card.max_tokens)))
+        shape = (len(ids), max(longest, min(padded(longest), self.max_tokens)))
         rows, mask = np.full(shape, self._card.padding, np.int32), np.zeros(shape, np.float32)
         for row, tokens in enumerate(ids):
             rows[row, : len(tokens)] = tokens

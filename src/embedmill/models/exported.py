@@ -36,13 +36,10 @@ def hidden_states(card: Card, inputs: Inputs) -> Node:
                 f"{path} takes {role} of the shape {shape} alone: export it again, for texts of any number and length"
             )
         kind = port.element_type
-        match role:
-            case "input_ids":
-                feed = op.convert(inputs.ids, kind)
-            case "attention_mask":
-                feed = op.convert(inputs.mask, kind)
-            case _:
-                feed = op.broadcast(op.constant(0, kind), op.shape_of(inputs.ids))
+        if role == "token_type_ids":
+            feed = op.broadcast(op.constant(0, kind), op.shape_of(inputs.ids))
+        else:
+            feed = op.convert(inputs.ids if role == "input_ids" else inputs.mask, kind)
         port.replace(feed.output(0))
     for role in ("input_ids", "attention_mask"):
         if role not in fed:
