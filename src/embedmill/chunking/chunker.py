@@ -110,14 +110,13 @@ def _pieces(text: str, kind: Kind, max_tokens: int, apart: Sequence[Run]) -> Ite
 
 def _passages(text: str, kind: Kind, max_tokens: int) -> Iterator[_Passage]:
     budget = max(1.0, max_tokens - _SPECIAL)
-    match kind:
-        case Kind.MARKDOWN:
-            for group in passages(text, budget):
-                yield _markdown_passage(group, max_tokens)
-        case Kind.CODE:
-            yield _code_passage(text, max_tokens)
-        case _:
-            yield _Passage(Stretch(0, len(text), LEVELS[kind]), budget)
+    if kind is Kind.MARKDOWN:
+        for group in passages(text, budget):
+            yield _markdown_passage(group, max_tokens)
+    elif kind is Kind.CODE:
+        yield _code_passage(text, max_tokens)
+    else:
+        yield _Passage(Stretch(0, len(text), LEVELS[kind]), budget)
 
 
 def _markdown_passage(group: Sequence[Section], max_tokens: int) -> _Passage:

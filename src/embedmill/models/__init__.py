@@ -10,17 +10,6 @@ from embedmill.models.packaged import DEFAULT_MODEL
 from embedmill.models.tokenizer import Tokenizer, tokenizer_sha256
 
 __all__ = [
-    "COVERED",
-    "DEFAULT_MODEL",
-    "Card",
-    "Dense",
-    "ModelFiles",
-    "Tokenizer",
-    "Transformer",
-    "WeightFiles",
-    "available",
-    "locate",
-    "read_card",
-    "tokenizer_sha256",
-    "weights_sha256",
-]
+    "COVERED", "DEFAULT_MODEL", "Card", "Dense", "ModelFiles", "Tokenizer", "Transformer", "WeightFiles", "available",
+    "locate", "read_card", "tokenizer_sha256", "weights_sha256",
+]  # fmt: skip

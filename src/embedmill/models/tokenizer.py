@@ -29,6 +29,7 @@ from embedmill.models.tokenizer_rules import (
     one_line,
     outline,
     replacements,
+    steps_of,
     token_text,
     tokenizer_class,
 )
@@ -271,10 +272,7 @@ def _from_vocabulary(path: Path, settings: Config, config: Config) -> tokenizers
 
 def _steps(normalizer: Normalizer | None) -> list[dict[str, Any]]:
     """The normaliser's steps, as tokenizer.json writes them."""
-    if normalizer is None:
-        return []
-    step = json.loads(normalizer.__getstate__())
-    return list(step["normalizers"]) if step["type"] == "Sequence" else [step]
+    return steps_of(None if normalizer is None else json.loads(normalizer.__getstate__()), "normalizers")
 
 
 def _unknown_id(tokenizer: tokenizers.Tokenizer, settings: Config) -> int | None:

@@ -186,7 +186,7 @@ def _xlm_roberta(settings: Config, file: Mapping[str, Any]) -> dict[str, Any]:
     split = file["pre_tokenizer"]
     if not any(split == each for each in (words, _sequence({"type": "WhitespaceSplit"}, words))):
         split = _sequence({"type": "WhitespaceSplit"}, words)
-    steps = _steps(file["normalizer"], "normalizers")
+    steps = steps_of(file["normalizer"], "normalizers")
     spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}  # no matter, words are split at spaces
     if all(step["type"] == "Precompiled" or step == spaces for step in steps):
         return {"pre_tokenizer": split}
@@ -199,7 +199,7 @@ def _sequence(*splits: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_contradictions(path: Path, name: str, settings: Config, file: Mapping[str, Any]) -> None:
     """Where no rule says what the class makes of a setting, it must be what the file says too."""
-    steps = [*_steps(file["normalizer"], "normalizers"), *_steps(file["pre_tokenizer"], "pretokenizers")]
+    steps = [*steps_of(file["normalizer"], "normalizers"), *steps_of(file["pre_tokenizer"], "pretokenizers")]
     lower = any(step["type"] == "Lowercase" or step.get("lowercase") for step in steps)
     said: dict[str, bool | None] = {"do_lower_case": lower, "split_by_punct": False}
     for step in steps:
@@ -215,7 +215,8 @@ def _refuse_contradictions(path: Path, name: str, settings: Config, file: Mappin
             )
 
 
-def _steps(section: Section, name: str) -> list[dict[str, Any]]:
+def steps_of(section: Section, name: str) -> list[dict[str, Any]]:
+    """A section's steps, which a sequence has under this name."""
     if section is None:
         return []
     return list(section[name]) if section["type"] == "Sequence" else [section]
@@ -244,27 +245,20 @@ def _frame(processor: Section) -> tuple[list[str], list[str]] | None:
 
 def _template(path: Path, before: list[str], after: list[str]) -> dict[str, Any]:
     """A frame of one token on each side, whose ids are found in the vocabulary when the tokenizer is built."""
-    ids = _ids(path, [*before, *after])
+    with one_line(path):
+        vocabulary = tokenizers.Tokenizer.from_file(str(path))
+    ids = {token: vocabulary.token_to_id(token) for token in (*before, *after)}
+    for token, number in ids.items():
+        if number is None:
+            raise ModelError(f"{path}: the special token {token[:100]!r} is missing: fetch the model again")
     pieces = [{"SpecialToken": {"id": token, "type_id": 0}} for token in (*before, *after)]
     sequence = {"Sequence": {"id": "A", "type_id": 0}}
     return {
         "type": "TemplateProcessing",
         "single": [pieces[0], sequence, pieces[1]],
         "pair": [pieces[0], sequence, pieces[1], {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (*before, *after)},
+        "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]} for token, number in ids.items()},
     }
-
-
-def _ids(path: Path, tokens: list[str]) -> dict[str, int]:
-    with one_line(path):
-        found = tokenizers.Tokenizer.from_file(str(path))
-    ids: dict[str, int] = {}
-    for token in tokens:
-        number = found.token_to_id(token)
-        if number is None:
-            raise ModelError(f"{path}: the special token {token[:100]!r} is missing: fetch the model again")
-        ids[token] = number
-    return ids
 
 
 def _added(

@@ -168,19 +168,22 @@ class _Words(HTMLParser):
 
 
 def _header(message: Message, name: str) -> str:
-    value = message.get(name)
-    if value is None:
-        return ""
+    value = message.get(name, "")
     try:
-        text = str(make_header(decode_header(value)))
-    except (LookupError, MessageError, UnicodeError, ValueError):  # an encoding that nobody knows
-        text = str(value)
-    return " ".join(text.split())
+        return _decoded(value)
+    except _NOT_DECODED:
+        return " ".join(str(value).split())
 
 
 def _file_name(part: Message) -> str:
     try:
-        name = part.get_filename() or ""
-        return " ".join(str(make_header(decode_header(name))).split())
-    except (LookupError, MessageError, UnicodeError, ValueError, TypeError):
+        return _decoded(part.get_filename() or "")
+    except (*_NOT_DECODED, TypeError):
         return "unnamed"
+
+
+_NOT_DECODED: Final = (LookupError, MessageError, UnicodeError, ValueError)  # as an encoding that nobody knows
+
+
+def _decoded(value: str) -> str:
+    return " ".join(str(make_header(decode_header(value))).split())

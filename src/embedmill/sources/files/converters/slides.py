@@ -39,11 +39,7 @@ def _slide(slide: Any) -> str:
 
 def _shapes(shapes: Iterable[Any], title: Any = None) -> Iterator[str]:
     """Their texts from the top to the bottom, as they are read."""
-
-    def place(shape: Any) -> tuple[int, int]:
-        return shape.top or 0, shape.left or 0
-
-    for shape in sorted(shapes, key=place):
+    for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
         if title is not None and shape.shape_id == title.shape_id:
             continue
         if hasattr(shape, "shapes"):

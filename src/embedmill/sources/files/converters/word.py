@@ -21,7 +21,6 @@ from embedmill.sources.files.converters.result import Converted
 
 Element = ElementTree.Element
 
-_BODIES: Final = ("document", "footnotes", "endnotes")
 _TITLES: Final = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh\nbr[type='page'] => hr"
 
 _UNWRAPPED: Final = frozenset({"fldSimple", "dir", "bdo", "ruby", "rubyBase", "subDoc"})
@@ -57,14 +56,12 @@ def _prepared(archive: zipfile.ZipFile) -> dict[str, bytes]:
     folder = posixpath.dirname(main)
     names = set(archive.namelist())
     changed: dict[str, Element] = {}
-    for name in [main, *(f"{folder}/{body}.xml" for body in _BODIES[1:])]:
+    for name in (main, f"{folder}/footnotes.xml", f"{folder}/endnotes.xml"):
         if name in names:
-            changed[name] = _parsed(archive.read(name))
-            _simplify(changed[name])
-    body = next((child for child in changed[main] if _local(child) == "body"), None) if main in changed else None
+            changed[name] = _simplified(archive.read(name))
+    body = next((child for child in changed.get(main, ()) if _local(child) == "body"), None)
     if body is not None:
-        for paragraph in _aside(archive, folder, body):
-            body.append(paragraph)
+        body.extend(_aside(archive, folder, body))
     return {name: ElementTree.tostring(root, "utf-8") for name, root in changed.items()}
 
 
@@ -93,8 +90,9 @@ def _like(element: Element, name: str) -> str:
     return f"{{{element.tag.rpartition('}')[0].lstrip('{')}}}{name}"
 
 
-def _simplify(root: Element) -> None:
-    """Bring the text of fields, ruby, text boxes and formulas to where mammoth reads it."""
+def _simplified(data: bytes) -> Element:
+    """A part, with the text of fields, ruby, text boxes and formulas where mammoth reads it."""
+    root = _parsed(data)
     pending = [root]
     while pending:
         parent = pending.pop()
@@ -109,8 +107,8 @@ def _simplify(root: Element) -> None:
                 left.extend(reversed(child))
             elif name == "AlternateContent":
                 left.extend(reversed(_best_version(child)))
-            elif name in ("drawing", "pict", "object") and (boxes := _boxes(child)) and name == "drawing":
-                children.extend(_as_text_boxes(boxes))
+            elif name == "drawing" and (boxes := list(_text_boxes(child))):
+                children.extend(boxes)
             elif name in ("oMath", "oMathPara"):
                 children.append(_run(root, _formula(child)))
             elif name == "r" and any(_local(each) == "ruby" for each in child):
@@ -121,6 +119,7 @@ def _simplify(root: Element) -> None:
                 children.append(child)
         parent[:] = children
         pending.extend(children)
+    return root
 
 
 def _best_version(alternatives: Element) -> list[Element]:
@@ -136,16 +135,13 @@ def _text(element: Element) -> str:
     return "".join(each.text or "" for each in element.iter() if _local(each) == "t")
 
 
-def _boxes(element: Element) -> list[Element]:
-    return [each for each in element.iter() if _local(each) == "txbxContent"]
-
-
-def _as_text_boxes(boxes: list[Element]) -> Iterator[Element]:
-    """In the older form of it, which mammoth reads; it puts them behind their paragraph."""
-    for box in boxes:
-        picture = Element(_like(box, "pict"))
-        ElementTree.SubElement(picture, "{urn:schemas-microsoft-com:vml}textbox").append(box)
-        yield picture
+def _text_boxes(drawing: Element) -> Iterator[Element]:
+    """Its text boxes in the older form, which mammoth reads; it puts them behind their paragraph."""
+    for box in drawing.iter():
+        if _local(box) == "txbxContent":
+            picture = Element(_like(box, "pict"))
+            ElementTree.SubElement(picture, "{urn:schemas-microsoft-com:vml}textbox").append(box)
+            yield picture
 
 
 def _runs_around_ruby(run: Element) -> list[Element]:
@@ -164,8 +160,7 @@ def _runs_around_ruby(run: Element) -> list[Element]:
 
 def _run(like: Element, text: str) -> Element:
     run = Element(_like(like, "r"))
-    words = ElementTree.SubElement(run, _like(like, "t"))
-    words.text = text
+    ElementTree.SubElement(run, _like(like, "t")).text = text
     return run
 
 
@@ -195,8 +190,7 @@ def _aside(archive: zipfile.ZipFile, folder: str, body: Element) -> Iterator[Ele
         kind = re.fullmatch(r"(header|footer|comments)\d*\.xml", posixpath.basename(name))
         if kind is None:
             continue
-        root = _parsed(archive.read(name))
-        _simplify(root)
+        root = _simplified(archive.read(name))
         for part in root if kind[1] == "comments" else [root]:
             said = f"Comment by {_author(part)}: " if kind[1] == "comments" else ""
             words = " ".join(filter(None, (_line(each) for each in part.iter() if _local(each) == "p")))
