@@ -45,12 +45,11 @@ class Patterns:
         return patterns
 
     def _compile(self, rules: Sequence[_Rule]) -> None:
-        self._any = bool(rules)
         self._for_folders = _Rules(rules)
         self._for_files = _Rules([rule for rule in rules if not rule.only_folders])
 
     def __bool__(self) -> bool:
-        return self._any
+        return bool(self._for_folders.verdicts)
 
     def verdict(self, path: str, *, is_folder: bool) -> bool | None:
         """True where the patterns match, False where a "!" pattern takes that back, None where none applies.
@@ -74,12 +73,12 @@ class _Rules:
     def __init__(self, rules: Sequence[_Rule]) -> None:
         self._by_name = _alternatives([rule.regex if rule.by_name else "" for rule in rules])
         self._by_path = _alternatives([rule.regex if not rule.by_name else "" for rule in rules])
-        self._verdicts = [rule.matches for rule in rules]
+        self.verdicts = [rule.matches for rule in rules]
 
     def verdict(self, path: str) -> bool | None:
         """What the last rule that matches says."""
         last = max(_last(self._by_name, path.rpartition("/")[2]), _last(self._by_path, path))
-        return self._verdicts[last - 1] if last else None
+        return self.verdicts[last - 1] if last else None
 
 
 def _alternatives(regexes: Sequence[str]) -> re.Pattern[str] | None:

@@ -54,6 +54,7 @@ def main(descriptor: int) -> None:
     memory = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
     sys.setrecursionlimit(_DEEPEST)
+    warnings.simplefilter("ignore")  # nobody sees them, and none is an error here
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     with socket.socket(fileno=descriptor) as parent, parent.makefile("rb") as requests:
         while select.select([parent], [], [], IDLE)[0]:
@@ -83,9 +84,9 @@ def _answer(suffix: str, data: bytes) -> tuple[dict[str, Any], bytes]:
     """What to tell of a document, and its text in UTF-8."""
     _allow(SECONDS + SECONDS_PER_MB * len(data) / 1e6)
     remarks = _Remarks()
+    logging.getLogger().addHandler(remarks)
     try:
-        with remarks:
-            converted = _convert(suffix, data)
+        converted = _convert(suffix, data)
         text = converted.text.encode("utf-8", "replace")
     except LeftOut:
         return {"binary": True}, b""
@@ -95,6 +96,8 @@ def _answer(suffix: str, data: bytes) -> tuple[dict[str, Any], bytes]:
         return {"error": "it is nested too deeply"}, b""
     except Exception as error:  # whatever the many parsers raise on damaged files
         return {"error": _cause(error)}, b""
+    finally:
+        logging.getLogger().removeHandler(remarks)
     notes = [*converted.notes, *remarks.said[:_NOTES]]
     facts = {"paged": converted.paged, "markdown": converted.markdown, "guessed": converted.guessed, "notes": notes}
     return facts, text
@@ -161,26 +164,15 @@ def _cause(error: Exception) -> str:
 
 
 class _Remarks(logging.Handler):
-    """Collects what libraries log and warn of, each once."""
+    """Collects what libraries log of a document, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.said: list[str] = []
-        self._warnings = warnings.catch_warnings(record=True)
-
-    def __enter__(self) -> _Remarks:
-        logging.getLogger().addHandler(self)
-        self._recorded = self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._warnings.__exit__(*raised)  # type: ignore[arg-type]
-        logging.getLogger().removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a message."""
         with suppress(Exception):
             said = " ".join(record.getMessage().split())[:200]
-            if record.levelno >= logging.WARNING and said not in self.said:
+            if said not in self.said:
                 self.said.append(said)

@@ -151,9 +151,7 @@ class Process:
     def _forget(self) -> None:
         """In a fork: the process is the parent's."""
         self._lock, self._owner, self._process = threading.Lock(), 0, None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._end()
 
 
 def _words(code: int) -> str:
