@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -106,11 +107,7 @@ def complete(db: Connection, replacements: Sequence[Replacement], staged: Sequen
             [
                 [name for name, _ in fresh],
                 [new.precision for _, new in fresh],
-                [state.size for state in states],
-                [state.mtime_ns for state in states],
-                [state.ctime_ns for state in states],
-                [state.inode for state in states],
-                [state.content_hash for state in states],
+                *_columns(states, _STAT),
                 [text.write(state.recipe) for state in states],
                 [len(new.records) for _, new in fresh],
             ],
@@ -126,20 +123,18 @@ def _complete_staged(db: Connection, new: Replacement, number: int) -> None:
                content_hash = %s, recipe = %s,
                chunks = %s + (SELECT count(*) FROM chunks WHERE document = documents.id)
            WHERE id = %s AND precision = %s""",
-        [
-            state.size,
-            state.mtime_ns,
-            state.ctime_ns,
-            state.inode,
-            state.content_hash,
-            text.write(state.recipe),
-            len(new.records),
-            number,
-            new.precision,
-        ],
+        [*attrgetter(*_STAT)(state), text.write(state.recipe), len(new.records), number, new.precision],
     )
     if completed.rowcount != 1:
         raise ValueError(f"{state.id} was staged in another precision: this is a bug")
+
+
+_STAT: Final = ("size", "mtime_ns", "ctime_ns", "inode", "content_hash")
+
+
+def _columns(rows: Collection[object], names: Sequence[str]) -> list[list[Any]]:
+    """What the rows have by these names, as `unnest` takes it."""
+    return [[getattr(row, name) for row in rows] for name in names]
 
 
 def add(db: Connection, documents: Iterable[tuple[int, Sequence[Record]]], dimension: int | None) -> None:
@@ -198,9 +193,7 @@ def record_failures(db: Connection, failures: Iterable[tuple[str, Failure]]) -> 
         [
             [name for name, _ in latest],
             [index for _, index in latest],
-            [failure.start for failure in given],
-            [failure.end for failure in given],
-            [failure.line for failure in given],
+            *_columns(given, ("start", "end", "line")),
             [text.write(failure.cause.type) for failure in given],
             [text.write(failure.cause.message) for failure in given],
         ],
@@ -225,14 +218,7 @@ def update_stats(db: Connection, states: Sequence[DocumentState]) -> None:
            FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[])
                AS new (name, size, mtime_ns, ctime_ns, inode, content_hash)
            WHERE d.complete AND d.name = new.name AND d.content_hash = new.content_hash""",
-        [
-            names,
-            [state.size for state in states],
-            [state.mtime_ns for state in states],
-            [state.ctime_ns for state in states],
-            [state.inode for state in states],
-            [state.content_hash for state in states],
-        ],
+        [names, *_columns(states, _STAT)],
     )
     db.execute("DELETE FROM failures WHERE document = ANY(%b::text[]) AND idx = -1", [names])
 

@@ -146,17 +146,6 @@ def _nearest(
     statement = composed(order, k, filtered=documents is not None, score=score)
     values = {"query": text_of(query), "documents": documents}
     return [
-        Hit(
-            text.read(name),
-            index,
-            start,
-            end,
-            line,
-            end_line,
-            found,
-            text.read(words),
-            text.read(context),
-            page or None,
-        )
-        for name, index, start, end, line, end_line, found, words, context, page in db.execute(statement, values)
+        Hit(text.read(name), index, start, end, line, last, found, text.read(words), text.read(context), page or None)
+        for name, index, start, end, line, last, found, words, context, page in db.execute(statement, values)
     ]

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name, plain
-from embedmill.storage.postgres.table.sql_parts import SqlParts
+from embedmill.storage.postgres.table.sql_parts import SqlParts, filled
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
 
@@ -37,30 +37,31 @@ class Carrying(SqlParts):
         others = [self._fill(_OTHERWISE, known=way, mark_print=mark_print) for way in ways]
         return self._fill(_CARRIED, mark_print=mark_print, others=sql.SQL("").join(others))
 
-    @property
-    def prints(self) -> sql.Composed:
-        """The prints of some of the table's vectors."""
-        return self._fill(_PRINTS)
+    # Of vectors and marks a hundred will do: equal prints mean equal vectors.
+    prints = filled("SELECT {print} FROM {table} t WHERE t.{vector} IS NOT NULL LIMIT 100")
+    """The prints of some of the table's vectors."""
 
-    @property
-    def known(self) -> sql.Composed:
-        """How many of these prints the marks have."""
-        return self._fill("SELECT count(*) FROM {marks} m WHERE m.print = ANY (%(prints)s)")
+    known = filled("SELECT count(*) FROM {marks} m WHERE m.print = ANY (%(prints)s)")
+    """How many of these prints the marks have."""
 
-    @property
-    def known_texts(self) -> sql.Composed:
-        """Of the texts of some rows with a vector: how many there are, and how many of them the marks have."""
-        return self._fill(_KNOWN_TEXTS)
+    known_texts = filled("""
+        WITH texts AS (
+            SELECT DISTINCT r.hash
+            FROM (SELECT {hash} AS hash FROM {table} t
+                  WHERE t.{vector} IS NOT NULL AND t.{text} IS NOT NULL LIMIT 100) r
+        )
+        SELECT (SELECT count(*) FROM texts),
+               (SELECT count(DISTINCT m.hash) FROM {marks} m
+                WHERE m.cause IS NULL AND m.hash = ANY (ARRAY(SELECT hash FROM texts)))
+    """)
+    """Of the texts of some rows with a vector: how many there are, and how many of them the marks have."""
 
-    @property
-    def fitting(self) -> sql.Composed:
-        """Of some marks whose rows are found by their keys: how many there are, how many of the very vector."""
-        return self._fill(_FITTING, chosen=sql.SQL("ORDER BY random()"))
+    def fitting(self, *, at_random: bool) -> sql.Composed:
+        """Of some marks whose rows are found by their keys: how many there are, how many of the very vector.
 
-    @property
-    def first_fitting(self) -> sql.Composed:
-        """As `fitting`, of the marks that are read first: for what is asked at the beginning of every run."""
-        return self._fill(_FITTING, chosen=sql.SQL(""))
+        `at_random`, or of the marks that are read first: for what is asked at the beginning of every run.
+        """
+        return self._fill(_FITTING, order=sql.SQL("ORDER BY random()" if at_random else ""))
 
 
 class _Compared(NamedTuple):
@@ -89,7 +90,7 @@ class Evidence:
 
     def fits(self, connection: Connection, number: int) -> bool:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-        (fitting,) = connection.records(_Compared, self._of(number).fitting, {})
+        (fitting,) = connection.records(_Compared, self._of(number).fitting(at_random=True), {})
         return bool(fitting.found and fitting.found == fitting.same)
 
     def has_texts(self, connection: Connection, number: int) -> bool:
@@ -103,7 +104,7 @@ class Evidence:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
         if self.spec.missing or not self._is_there(connection, number):
             return False
-        (fitting,) = connection.records(_Compared, self._of(number).first_fitting, {})
+        (fitting,) = connection.records(_Compared, self._of(number).fitting(at_random=False), {})
         return bool(fitting.found and not fitting.same)
 
     def _of(self, number: int) -> Carrying:
@@ -138,21 +139,8 @@ _OTHERWISE: Final = """
                ELSE {mark_print} IS NULL AND t.{vector} IS NOT NULL END
 """
 
-# Of vectors and marks a hundred will do: equal prints mean equal vectors.
-_PRINTS: Final = "SELECT {print} FROM {table} t WHERE t.{vector} IS NOT NULL LIMIT 100"
-
-_KNOWN_TEXTS: Final = """
-WITH texts AS (
-    SELECT DISTINCT r.hash
-    FROM (SELECT {hash} AS hash FROM {table} t WHERE t.{vector} IS NOT NULL AND t.{text} IS NOT NULL LIMIT 100) r
-)
-SELECT (SELECT count(*) FROM texts),
-       (SELECT count(DISTINCT m.hash) FROM {marks} m
-        WHERE m.cause IS NULL AND m.hash = ANY (ARRAY(SELECT hash FROM texts)))
-"""
-
 _FITTING: Final = """
 SELECT count(*), count(*) FILTER (WHERE m.print = {print})
-FROM (SELECT * FROM {marks} WHERE print IS NOT NULL {chosen} LIMIT 100) m
+FROM (SELECT * FROM {marks} WHERE print IS NOT NULL {order} LIMIT 100) m
 JOIN {table} t ON {table_is_mark} WHERE t.{vector} IS NOT NULL
 """

@@ -139,7 +139,8 @@ class VectorIndex:
             index = (same or valid)[0]
             return f"{index.method} {index.name} was there, kept"
         with self._retry.use(connection, needless=True):
-            rows = self._rows(connection)
+            count = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._spec.vector), self._spec.rows)
+            rows = int(connection.scalar(count))
         if not explicit and rows <= pgvector.INDEX_WORTH_IT:
             return ""
         if dimension > pgvector.MOST_INDEXED[self._spec.kind]:
@@ -172,10 +173,6 @@ class VectorIndex:
                 return False
             time.sleep(_LOOK_EVERY)
         return True
-
-    def _rows(self, connection: Connection) -> int:
-        query = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(self._spec.vector), self._spec.rows)
-        return int(connection.scalar(query))
 
     def _build(self, connection: Connection, rows: int, dimension: int, show: Show, stopped: Callable[[], bool]) -> str:
         name = _free_name(connection, self._spec)
@@ -229,12 +226,9 @@ class VectorIndex:
 
 
 def _existing(name: str, schema: str, method: str, valid: bool, operators: str) -> Existing:
-    return Existing(name, schema, method, valid, _distance(operators))
-
-
-def _distance(operators: str) -> str:
-    """What a class of operators of pgvector's measures."""
-    return next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
+    """With what a class of pgvector's operators measures."""
+    distance = next((name for name, part in DISTANCES.items() if operators.endswith(f"_{part}_ops")), "")
+    return Existing(name, schema, method, valid, distance)
 
 
 def _stem(spec: TableSpec, ending: str) -> str:

@@ -227,8 +227,7 @@ class MetricsStatements(SqlParts):
 
     def missing(self, *, after: bool) -> sql.Composed:
         """A page of rows whose metrics are missing or of an older text; gives text, keys."""
-        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
-        return sql.SQL("").join([self._fill(_UNMEASURED), place, self._fill(_UNMEASURED_PAGE)])
+        return self._fill(_UNMEASURED, behind=self._behind(after))
 
     @computed_once
     def create_measured(self) -> sql.Composed:
@@ -280,9 +279,6 @@ CREATE TEMP TABLE embedmill_measured (
 
 _UNMEASURED: Final = """
 SELECT {content}, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}
-WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash}
-"""
-
-_UNMEASURED_PAGE: Final = """
+WHERE t.{text} IS NOT NULL AND m.text_hash IS DISTINCT FROM {hash} {behind}
 ORDER BY {table_keys} LIMIT %(limit)s
 """

@@ -75,15 +75,17 @@ class SqlParts:
             for one, other, schema in zip(lefts, rights, self.spec.key_operators, strict=True)
         )
 
-    def _after(self) -> sql.Composable:
-        """The rows behind the key that the parameters key1, key2 ... name."""
+    def _behind(self, after: bool) -> sql.Composable:
+        """A condition: only rows behind the key that the parameters key1, key2 ... name; or, not `after` it, none."""
+        if not after:
+            return sql.SQL("")
         keys, schemas = self._keys, self.spec.key_operators
         given = [
             sql.SQL("{}::{}").format(sql.Placeholder(f"key{number}"), in_sql(kind))  # as format_type wrote it
             for number, kind in enumerate(self.spec.key_types, 1)
         ]
         if all(schema == _OF_THE_SERVER for schema in schemas):
-            return sql.SQL("({}) > ({})").format(listed("t.{}", keys), sql.SQL(", ").join(given))
+            return sql.SQL("AND ({}) > ({})").format(listed("t.{}", keys), sql.SQL(", ").join(given))
 
         # Rows can be compared with the operators of one schema only.
         def compared(number: int, sign: str) -> sql.Composed:
@@ -94,7 +96,7 @@ class SqlParts:
         behind = compared(last, ">")
         for number in reversed(range(last)):
             behind = sql.SQL("({} OR ({} AND {}))").format(compared(number, ">"), compared(number, "="), behind)
-        return sql.SQL("{} AND {}").format(compared(0, ">="), behind)  # the first is what an index can begin at
+        return sql.SQL("AND {} AND {}").format(compared(0, ">="), behind)  # the first is what an index can begin at
 
     def _columns(self, names: Sequence[sql.Identifier]) -> sql.Composed:
         """The key's columns, as a table of ours has them under these names."""

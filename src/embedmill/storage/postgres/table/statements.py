@@ -49,8 +49,7 @@ class Statements(SqlParts):
 
     def claim(self, *, after: bool) -> sql.Composed:
         """Claim a page of the rows that need a vector, in the order of their keys; gives mark, size, text, keys."""
-        place = sql.SQL("AND {}").format(self._after()) if after else sql.SQL("")
-        return sql.SQL("").join([self._fill(_PAGE), place, self._fill(_CLAIM)])
+        return self._fill(_CLAIM, behind=self._behind(after))
 
     # What this run has done already counts as left: so it was when the run began.
     counts = filled("""
@@ -250,17 +249,15 @@ _NEEDED: Final = """
     END
 """
 
-_PAGE: Final = """
+# A claimed row counts as one without a vector until the new one is written; what is known of a failure is kept, so
+# that a text that kills its run is not tried again by the next.
+_CLAIM: Final = """
 WITH page AS MATERIALIZED (
     SELECT {table_as_marks}, char_length(t.{text}::text) AS size, {hash} AS hash,
            CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN {content} END AS text
     FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
     WHERE t.{text} IS NOT NULL AND {same_table} AND {needed}
-"""
-
-# A claimed row counts as one without a vector until the new one is written; what is known of a failure is kept, so
-# that a text that kills its run is not tried again by the next.
-_CLAIM: Final = """
+    {behind}
     ORDER BY {table_keys} LIMIT %(limit)s
 ), claimed AS (
     INSERT INTO {marks} AS m ({mark_keys}, hash, run, held)
