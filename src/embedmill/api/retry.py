@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +21,11 @@ from embedmill.api.settings import (
     known_settings,
 )
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
-from embedmill.core.documents import Entry, StoreStatus
+from embedmill.core.documents import StoreStatus
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Report
 from embedmill.pipelines.index.indexer import IncrementalIndexer
-from embedmill.runtime.paths import file_path
-from embedmill.sources.files.source import FileSource
+from embedmill.runtime.paths import as_folder, file_path
 
 _SUMS: Final = (
     *("documents", "unchanged", "removed", "chunks", "embedded", "cached", "duplicates", "truncated", "failed"),
@@ -51,7 +49,7 @@ def group_failures(store: Store, failed: Sequence[str]) -> Iterator[FailedGroup]
     What cannot be reached stays out: what lies in roots that are gone or on other machines, and folders that are still
     closed.
     """
-    gone = tuple(path if path.endswith("/") else path + "/" for path in store.vanished())
+    gone = tuple(map(as_folder, store.vanished()))
     found: dict[str, FailedGroup] = {}
     for document in failed:
         if not document.startswith("/") or (document + "/").startswith(gone):
@@ -83,31 +81,6 @@ def _added(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each.get(name, 0) for each in counts) for each in counts for name in each}
 
 
-class _NoDocuments:
-    """The source of a run that has nothing to do."""
-
-    scopes: Sequence[str] = ()
-    skipped: Mapping[str, int] = {}
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(())
-
-    def read(self, entry: Entry) -> None:
-        return None
-
-    def amount(self) -> int:
-        return 0
-
-    def finish_within(self, seconds: float) -> None:
-        pass
-
-    def unlisted(self) -> Sequence[str]:
-        return ()
-
-    def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
-        return ()
-
-
 def retry_failed(
     *,
     force: bool = False,
@@ -130,11 +103,10 @@ def retry_failed(
         reports = []
         for group in group_failures(store, failed):
             # Where no run is known that had taken it, the environment and the file tell which files are taken.
-            chosen = read_settings(
-                {**known_settings(group.options), **_given(options)}, RunOptions if group.given else FileOptions
-            )
+            told = known_settings(group.options) | {name: value for name, value in options.items() if value is not None}
+            chosen = read_settings(told, RunOptions if group.given else FileOptions)
             if options.get("model") is None and status.model is not None:
-                chosen = dataclasses.replace(chosen, model=status.model)
+                chosen = replace(chosen, model=status.model)
             with ExitStack() as parts_of_it:
                 report = _retry(store, status, chosen, group, failed, parts_of_it, force, on_progress, on_start)
             reports.append(report)
@@ -158,14 +130,8 @@ def _retry(
     chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
     indexer = make_indexer(store, build_components(chosen, embedder, stack), chosen)
     on_start(indexer)
-    source: FileSource | _NoDocuments = _NoDocuments()
-    if group.documents:
-        paths = group.given or group.documents
-        only = group.documents if group.given else None
-        source = files([file_path(path) for path in paths], chosen, only=only, current=group.options.get("current"))
+    paths = (group.given or group.documents) if group.documents else ["/"]  # which is there, and nothing of it is taken
+    only = group.documents if group.given or not group.documents else None
+    source = files([file_path(path) for path in paths], chosen, only=only, current=group.options.get("current"))
     source.scopes = [*source.scopes, *group.vanished]  # where nothing is found any more, and so nothing is kept
     return indexer.run(source, again=frozenset(failed), force=force, remember=None, on_progress=on_progress)
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -84,35 +84,6 @@ class Speed:
         return (last[column] - first[column]) / (last[0] - first[0])
 
 
-def words(progress: AnyProgress, speed: Speed) -> str:
-    """The counts and the speed, as in ``documents 12, chunks 345, 67/s``."""
-    if progress.doing:
-        return progress.doing
-    parts = [progress.counts]
-    rate = speed.per_second()
-    if rate is not None:
-        parts.append(f"{rate:,.0f}/s")
-    if progress.failed:
-        parts.append(f"failed {progress.failed:,}")
-    if progress.restarts:
-        parts.append(f"restarts {progress.restarts:,}")
-    return ", ".join(parts)
-
-
-def share(progress: AnyProgress, total: int | None) -> float | None:
-    """How much is done, from 0 to 1; None while the total is not known."""
-    if progress.doing:
-        return progress.share
-    return None if not total else min(progress.amount / total, 1.0)
-
-
-def left(progress: AnyProgress, total: int | None, speed: Speed) -> float | None:
-    """Seconds until all is done; None where that cannot be told."""
-    if not total or progress.doing:
-        return None
-    return speed.seconds_for(max(total - progress.amount, 0))
-
-
 def clock(seconds: float) -> str:
     """A length of time as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
@@ -140,10 +111,18 @@ class _OnStream(Display):
 
     def _facts(self, progress: AnyProgress) -> tuple[str, float | None, str]:
         """The counts, the share that is done, and the time left; None and "" for what cannot be told."""
-        total = self._listing.total(progress)
-        seconds = left(progress, total, self._speed)
-        remaining = "" if seconds is None else f"{clock(seconds)} left"
-        return words(progress, self._speed), share(progress, total), remaining
+        if progress.doing:
+            return progress.doing, progress.share, ""
+        words = [progress.counts]
+        if (rate := self._speed.per_second()) is not None:
+            words.append(f"{rate:,.0f}/s")
+        words += [f"{what} {getattr(progress, what):,}" for what in ("failed", "restarts") if getattr(progress, what)]
+        share, remaining = None, ""
+        if total := self._listing.total(progress):
+            share = min(progress.amount / total, 1.0)
+            seconds = self._speed.seconds_for(max(total - progress.amount, 0))
+            remaining = "" if seconds is None else f"{clock(seconds)} left"
+        return ", ".join(words), share, remaining
 
     def _write(self, text: str) -> None:
         with suppress(OSError):

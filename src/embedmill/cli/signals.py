@@ -6,7 +6,7 @@ import _thread
 import os
 import signal
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class StopOnSignal:
             signal.signal(number, self._stop)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         raise_interrupted()
 
     def watch(self, run: Stoppable) -> None:

@@ -9,6 +9,11 @@ from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.interfaces.executor import Executor
 
 
+def counted(counts: Mapping[str, int]) -> dict[str, int]:
+    """What became of chunks, as fields of a report or of progress."""
+    return {name: counts[name] for name in ("chunks", "embedded", "cached", "duplicates", "failed", "tokens")}
+
+
 def of_embedding(
     counts: Mapping[str, int],
     embedder: Embedder | None,
@@ -19,12 +24,7 @@ def of_embedding(
     """The fields that tell of embedding, whatever was embedded."""
     fingerprint = embedder.fingerprint if embedder else None
     return {
-        "chunks": counts["chunks"],
-        "embedded": counts["embedded"],
-        "cached": counts["cached"],
-        "duplicates": counts["duplicates"],
-        "failed": counts["failed"],
-        "tokens": counts["tokens"],
+        **counted(counts),
         "seconds": round(seconds, 3),
         "model": embedder.name if embedder else "",
         "space": fingerprint.space.id if fingerprint else "",

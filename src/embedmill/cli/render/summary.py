@@ -14,39 +14,24 @@ from embedmill.core.reports import Report
 FAILURES_SHOWN: Final = 5
 
 
-def summary(report: Report) -> str:
-    """The report of a run that came to its end, or was interrupted."""
+def of_files(report: Report) -> str:
+    """The report of a run over files, or of what it would do."""
+    if report.dry_run:
+        head = f"would index {counted(report.chunks, 'chunk')}"
+        if report.estimated_seconds is not None:
+            head += f", in about {in_time(report.estimated_seconds)}"
+        return f"{head}\n{_details(report)}"
     if not report.chunks and not report.removed and not report.interrupted:
         looked_at = counted(report.documents, "document")
         head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
         head += f" ({in_time(report.seconds)})"
-        rows = [
-            ("skipped", skipped(report)),
-            ("guessed", guessed(report)),
-            ("left out", left_out(report)),
-            ("kept", kept(report)),
-            ("store", masked(report.store)),
-        ]
-        return f"{head}\n{table(rows)}"
+        return f"{head}\n{table([*_left_out(report), ('store', masked(report.store))])}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
     else:
         head = f"{counted(report.chunks, 'chunk')} indexed in {in_time(report.seconds)}"
     if report.embedded:
         head += f" ({report.chunks_per_second:,.0f} chunks/s, {report.tokens_per_second:,.0f} tokens/s)"
-    return f"{head}\n{_details(report)}"
-
-
-def of_files(report: Report) -> str:
-    """The report of a run over files, or of what it would do."""
-    return plan(report) if report.dry_run else summary(report)
-
-
-def plan(report: Report) -> str:
-    """The report of a dry run."""
-    head = f"would index {counted(report.chunks, 'chunk')}"
-    if report.estimated_seconds is not None:
-        head += f", in about {in_time(report.estimated_seconds)}"
     return f"{head}\n{_details(report)}"
 
 
@@ -89,10 +74,7 @@ def _details(report: Report) -> str:
             ("documents", ", ".join(documents)),
             ("chunks", chunks or "none"),
             ("tokens", f"{report.tokens:,}"),
-            ("skipped", skipped(report)),
-            ("guessed", guessed(report)),
-            ("left out", left_out(report)),
-            ("kept", kept(report)),
+            *_left_out(report),
             ("model", f"{report.model} in {report.precision}, {workers_of(report)}"),
             ("replaced", replaced(report)),
             ("retried", counted(report.retries, "batch", "batches") if report.retries else ""),
@@ -130,26 +112,20 @@ def workers(report: Report) -> str:
     )
 
 
-def kept(report: Report) -> str:
-    """What stays in the store though this run has left it out."""
-    if not report.deselected:
-        return ""
-    return f"{counted(report.deselected, 'document')} that this run's options leave out (--prune removes them)"
-
-
-def guessed(report: Report) -> str:
-    """How many documents may have wrong letters."""
-    if not report.guessed:
-        return ""
-    return f"the encoding of {counted(report.guessed, 'document')} (-v names them, --encoding says it)"
-
-
-def left_out(report: Report) -> str:
-    """What of the files' text is in no chunk."""
-    return f"{report.encoded_characters:,} characters of encoded data" if report.encoded_characters else ""
-
-
 def skipped(report: Report) -> str:
     """What was left out, the most common reason first."""
     reasons = sorted(report.skipped.items(), key=lambda item: (-item[1], item[0]))
     return amounts((number, reason) for reason, number in reasons)
+
+
+def _left_out(report: Report) -> list[tuple[str, str]]:
+    """What of documents is not in the store, may stand there with wrong letters, or stays there from earlier runs."""
+    guessed, encoded, kept = report.guessed, report.encoded_characters, report.deselected
+    of_guessed = f"the encoding of {counted(guessed, 'document')} (-v names them, --encoding says it)"
+    of_kept = f"{counted(kept, 'document')} that this run's options leave out (--prune removes them)"
+    return [
+        ("skipped", skipped(report)),
+        ("guessed", of_guessed if guessed else ""),
+        ("left out", f"{encoded:,} characters of encoded data" if encoded else ""),
+        ("kept", of_kept if kept else ""),
+    ]

@@ -39,7 +39,7 @@ class IsolatedEmbedder:
     Raises `OSError` where the process cannot be started.
     """
 
-    def __init__(self, factory: bytes, *, threads: int, main: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, factory: bytes, main: Mapping[str, Any] | None, threads: int) -> None:
         """Start the process; `factory` is pickled, `main` what `multiprocessing.spawn` says of the user's script."""
         if not (python := spawn.get_executable()):  # Python is embedded in another program
             raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")

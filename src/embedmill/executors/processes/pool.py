@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, Final, ParamSpec
@@ -18,6 +19,7 @@ from embedmill.core.errors import UsageError
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
 from embedmill.executors.pace import Pace
+from embedmill.executors.processes.child import IsolatedEmbedder
 from embedmill.executors.processes.fallback import Fallback
 from embedmill.executors.processes.inflight import Abandoned, BatchQueue
 from embedmill.executors.processes.limits import Limits
@@ -94,10 +96,9 @@ class EmbedderPool(Closing):
         self._queues: set[BatchQueue] = set()
         pickled = _pickled(factory)
         self._supervisor = Supervisor(
-            pickled,
+            partial(IsolatedEmbedder, pickled, _main_module(pickled)),
             divided(self._threads, self.workers),
             limits or Limits(),
-            main=_main_module(pickled),
             on_restart=on_restart,
             no_workers=_weakly(self._go_on_without_workers),
             out_of_time=_weakly(self._out_of_time),

@@ -10,12 +10,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from embedmill.core import errors
 from embedmill.core.vectors import Cause
 from embedmill.executors.pace import Pace
+from embedmill.executors.processes.child import IsolatedEmbedder
 from embedmill.executors.processes.events import Events
 from embedmill.executors.processes.frames import Frame, FrameKind, ProtocolError, pack_batch, read_result
 from embedmill.executors.processes.limits import Deadlines, Limits
@@ -41,31 +42,22 @@ class Supervisor:
 
     def __init__(
         self,
-        factory: bytes,
+        start: Callable[[int], IsolatedEmbedder],
         threads: Sequence[int],
         limits: Limits,
         *,
-        main: Mapping[str, Any] | None,
         on_restart: Callable[[Restart], None],
         no_workers: Callable[[Exception | None], None],
         out_of_time: Callable[[], None],
         pace: Pace | None = None,
     ) -> None:
-        """`threads` has one entry for each worker.
+        """`start` starts a worker of so many threads, of which `threads` has an entry for each worker.
 
         `no_workers` is called once, when none can be started: with the error where that would come in this process
         too, else with None. `out_of_time` is called at the time `give_up_at`.
         """
         self._events = Events(self._hear)
-        self.group = WorkerGroup(
-            factory,
-            threads,
-            limits,
-            main=main,
-            on_restart=on_restart,
-            watch=self._events.watch,
-            unwatch=self._events.unwatch,
-        )
+        self.group = WorkerGroup(start, threads, limits, self._events, on_restart)
         self.retries = 0
         self.give_up_at = math.inf  # on the monotonic clock; set by any thread or signal handler
         self._dimension = 0  # until a worker was ready

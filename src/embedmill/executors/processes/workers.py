@@ -7,11 +7,12 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from embedmill.core.vectors import Cause
 from embedmill.executors.processes.child import IsolatedEmbedder, died_of
+from embedmill.executors.processes.events import Events
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.memory import Memory
 from embedmill.executors.processes.slots import Restart, Slot, Worker
@@ -35,16 +36,13 @@ class WorkerGroup:
 
     def __init__(
         self,
-        factory: bytes,
+        start: Callable[[int], IsolatedEmbedder],
         threads: Sequence[int],
         limits: Limits,
-        *,
-        main: Mapping[str, Any] | None,
+        events: Events,
         on_restart: Callable[[Restart], None],
-        watch: Callable[[Worker], None],
-        unwatch: Callable[[Worker], None],
     ) -> None:
-        """`threads` has an entry for each worker. `watch` is given each that was started, `unwatch` before it goes."""
+        """`start` starts a worker of so many threads, of which `threads` has an entry for each worker."""
         self.slots = [Slot(index, count) for index, count in enumerate(threads)]
         self.quarantine = Slot(len(threads), threads=1)
         """The place of one worker more, while there is something that workers have died of: the others work on."""
@@ -52,12 +50,10 @@ class WorkerGroup:
         self.restarts = 0
         self.trouble = ""
         """Why the last start failed; empty once another has succeeded."""
-        self._factory = factory
+        self._start = start
         self._limits = limits
-        self._main = main
+        self._events = events
         self._on_restart = on_restart
-        self._watch = watch
-        self._unwatch = unwatch
         self._memory = Memory(limits.max_memory_mb)
         self._said = False
         self._failed_starts = 0
@@ -114,12 +110,12 @@ class WorkerGroup:
     def _started(self, slot: Slot) -> Worker | None:
         try:
             _leave_descriptors()
-            child = IsolatedEmbedder(self._factory, threads=slot.threads, main=self._main)
+            child = self._start(slot.threads)
         except OSError as error:
             self._start_failed(str(error.strerror or error))
             return None
         worker = Worker(child, time.monotonic())
-        self._watch(worker)
+        self._events.watch(worker)
         return worker
 
     def _start_failed(self, reason: str) -> None:
@@ -265,7 +261,7 @@ class WorkerGroup:
             log.exception("on_restart failed")
 
     def _let_go(self, worker: Worker) -> int:
-        self._unwatch(worker)
+        self._events.unwatch(worker)
         return worker.child.release()
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from embedmill.core.documents import Failure, Record, Replacement
 from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.sink import Origin
-from embedmill.pipelines.index.reader import Event, Listed, Pending, Piece, ReadWhole, Unreadable
+from embedmill.pipelines.index.reader import Event, Listed, Pending, Piece
 from embedmill.pipelines.index.writer import STAGE_AT, Writer
 
 
@@ -28,12 +28,12 @@ class OpenDocuments:
             yield pieces
             for event in group[len(pieces) :]:  # pieces come first
                 match event:
-                    case ReadWhole(document):
-                        self._release(document)
+                    case Pending():
+                        self._release(event)
                     case Listed(ids, touched):
                         self._writer.listed(ids, touched)
-                    case Unreadable(failure):
-                        self._writer.fail(failure)
+                    case Failure():
+                        self._writer.fail(event)
             on_group()
 
     def accept(self, piece: Piece, vector: Vector, origin: Origin) -> None:

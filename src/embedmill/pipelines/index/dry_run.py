@@ -17,7 +17,7 @@ from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.lists import seconds_for
 from embedmill.engine.run import count_unknown
 from embedmill.engine.sink import Origin
-from embedmill.pipelines.index.reader import Piece, Reader, ReadWhole
+from embedmill.pipelines.index.reader import Pending, Piece, Reader
 from embedmill.pipelines.index.report import progress, report
 
 _SAMPLE_TOKENS = 20_000
@@ -52,7 +52,7 @@ def plan(
         nonlocal finished, finished_bytes
         for group in reader.events():
             yield [event for event in group if isinstance(event, Piece)]
-            whole = [event.document for event in group if isinstance(event, ReadWhole)]
+            whole = [event for event in group if isinstance(event, Pending)]
             finished += len(whole)
             finished_bytes += sum(document.state.size for document in whole)
             seconds = time.perf_counter() - started

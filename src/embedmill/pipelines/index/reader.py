@@ -52,13 +52,6 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadWhole:
-    """The reader has handed over the last piece of a document."""
-
-    document: Pending
-
-
-@dataclass(frozen=True, slots=True)
 class Listed:
     """Documents that exist. Those that did not change are finished; of some only size or time are new."""
 
@@ -66,14 +59,8 @@ class Listed:
     touched: Sequence[DocumentState] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A document that ought to be readable and is not."""
-
-    failure: Failure
-
-
-Event = Piece | ReadWhole | Listed | Unreadable
+Event = Piece | Pending | Listed | Failure
+"""A document itself comes behind its last piece, a failure for one that ought to be readable and is not."""
 
 
 def _same(state: DocumentState, entry: Entry) -> bool:
@@ -144,7 +131,7 @@ class Reader:
             except SourceError as error:
                 self.unreadable += 1
                 self.passed_bytes += entry.size
-                yield [Unreadable(Failure(entry.id, -1, 0, 0, 0, Cause.of(error)))]
+                yield [Failure(entry.id, -1, 0, 0, 0, Cause.of(error))]
                 listed.append(entry.id)
                 continue
             finally:
@@ -186,7 +173,7 @@ class Reader:
             group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, _GROUP)]
             self.seconds["chunk"] += time.perf_counter() - started
             if len(group) < _GROUP:
-                yield [*group, ReadWhole(pending)]
+                yield [*group, pending]
                 self._ids.clear()
                 return
             yield group

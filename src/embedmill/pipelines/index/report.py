@@ -11,7 +11,7 @@ from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
 from embedmill.engine.unread import warn_of_documents
 from embedmill.pipelines.index.reader import Reader
-from embedmill.pipelines.reports import of_embedding
+from embedmill.pipelines.reports import counted, of_embedding
 
 
 def report(
@@ -54,12 +54,7 @@ def progress(
         documents=reader.unchanged + finished,
         bytes=reader.passed_bytes + finished_bytes,
         unchanged=reader.unchanged,
-        chunks=counts["chunks"],
-        embedded=counts["embedded"],
-        cached=counts["cached"],
-        duplicates=counts["duplicates"],
-        failed=counts["failed"],
-        tokens=counts["tokens"],
+        **counted(counts),
         restarts=executor.restarts,
         seconds=seconds,
     )

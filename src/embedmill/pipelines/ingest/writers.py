@@ -138,7 +138,7 @@ class Writers:
     def __enter__(self) -> Writers:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._queue.fail(error)
         self._queue.end()
