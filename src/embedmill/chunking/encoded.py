@@ -111,8 +111,7 @@ def without(start: int, end: int, runs: Sequence[Run]) -> Iterator[Run]:
 
 def _certain(text: str) -> Iterator[Run]:
     """What says itself that it is encoded, or has a form that nothing else has."""
-    for found in _URI.finditer(text):
-        yield found.span()
+    yield from (found.span() for found in _URI.finditer(text))
     for found in _ARMOUR.finditer(text):
         if found.end("data") - found.start("data") >= 64:
             yield found.span("data")
@@ -123,8 +122,7 @@ def _certain(text: str) -> Iterator[Run]:
     for found in _NUMBERS.finditer(text):
         if _are_measured(found[0]) if "." in found[0] else _are_bytes(found[0]):
             yield found.span()
-    for found in _BLOCKS.finditer(text):
-        yield found.span(str(found.lastgroup))
+    yield from (found.span(str(found.lastgroup)) for found in _BLOCKS.finditer(text))
 
 
 def _are_measured(numbers: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from embedmill.core.errors import ModelError
 
+_HIGHEST: Final = 1 << 24
 MAX_BYTES = 8 << 20  # the largest known config files have some 100 KB; a tokenizer.json is not read here
 
 
@@ -78,21 +79,21 @@ class Config:
         """The field as it is, unchecked; None where it is missing."""
         return self._values.get(name)
 
-    def integer(self, name: str, default: int | None = None, *, low: int = 1, high: int = 1 << 24) -> int:
+    def integer(self, name: str, default: int | None = None, *, low: int = 1, high: int = _HIGHEST) -> int:
         """A whole number from `low` to `high`."""
         value = self._take(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.wrong(name, f"a whole number from {low} to {high}", value)
         return value
 
-    def limit(self, name: str, high: int = 1 << 24) -> int | None:
+    def limit(self, name: str) -> int | None:
         """A length limit, which some files write as 1e30 for "none": then, or where it is missing, None."""
         value = self._values.get(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
             raise self.wrong(name, "a whole number of tokens", value)
-        return int(value) if value <= high else None
+        return int(value) if value <= _HIGHEST else None
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number that is not negative."""

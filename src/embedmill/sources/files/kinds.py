@@ -98,9 +98,7 @@ def kind_of(name: str, text: str) -> Kind:
     suffix = suffix_of(name)
     if suffix in MARKDOWN_SUFFIXES or suffix in DOCUMENT_SUFFIXES:
         return Kind.MARKDOWN
-    if suffix in CODE_SUFFIXES or name.lower() in CODE_NAMES:
-        return Kind.CODE
-    if not suffix and text.startswith("#!"):
+    if suffix in CODE_SUFFIXES or name.lower() in CODE_NAMES or (not suffix and text.startswith("#!")):
         return Kind.CODE
     return Kind.TEXT
 

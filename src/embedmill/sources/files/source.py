@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 
 from embedmill.core.documents import Document, Entry
 from embedmill.core.errors import SourceError, UsageError
@@ -169,10 +169,10 @@ class FileSource:
 
     def deselected(self, sizes: Mapping[str, int]) -> Sequence[str]:
         """Those of the files that are there and that only this source's options leave out."""
-        walks: dict[str, Walk] = {}
-        return [document for document, size in sizes.items() if self._deselects(document, size, walks)]
+        walk_of = cache(self._walk)
+        return [document for document, size in sizes.items() if self._deselects(document, size, walk_of)]
 
-    def _deselects(self, document: str, size: int, walks: dict[str, Walk]) -> bool:
+    def _deselects(self, document: str, size: int, walk_of: Callable[[str], Walk]) -> bool:
         path = file_path(document)
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -186,12 +186,9 @@ class FileSource:
         if path in self._given:
             return self._excludes_itself(path)
         try:
-            root = self._root_of(path)
+            return walk_of(self._root_of(path)).deselects(path)
         except SourceError:
             return False
-        if root not in walks:
-            walks[root] = self._walk(root)
-        return walks[root].deselects(path)
 
     def _below(self, root: str) -> Iterator[Entry]:
         for found in self._walk(root).files():

@@ -45,9 +45,7 @@ class Only:
     def __init__(self, paths: Iterable[str]) -> None:
         """Real paths; what lies in those that end in "/" is meant, too."""
         self._whole = {path.rstrip("/") or "/" for path in paths}
-        self._on_the_way: set[str] = set()
-        for path in self._whole:
-            self._on_the_way.update(_folders_above(path))
+        self._on_the_way = {folder for path in self._whole for folder in _folders_above(path)}
 
     def takes(self, path: str) -> bool:
         """Whether the walk goes to the path, or through it."""
@@ -185,10 +183,8 @@ def _listing(folder: str) -> list[os.DirEntry[str]]:
 
 def _belongs_to_a_tool(marks: Mapping[str, os.DirEntry[str]]) -> bool:
     """Whether the folder is a Python environment, or a cache that says so itself."""
-    if _ENVIRONMENT_MARK in marks:
-        return True
     mark = marks.get(_CACHE_MARK)
-    return mark is not None and _small_file(mark.path).startswith(_CACHE_SIGNATURE)
+    return _ENVIRONMENT_MARK in marks or (mark is not None and _small_file(mark.path).startswith(_CACHE_SIGNATURE))
 
 
 def _ignore_files(folder: str, own: Ignored, git: Ignored, marks: Collection[str]) -> tuple[Ignored, Ignored]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
 import signal
 import socket
@@ -51,7 +50,7 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
-    def convert(self, suffix: str, data: bytes, until: Until = lambda: math.inf) -> tuple[dict[str, Any], str]:
+    def convert(self, suffix: str, data: bytes, until: Until) -> tuple[dict[str, Any], str]:
         """What the child tells of the document, and its text; `until` is the time by which it is given up.
 
         Raises `Died`, and `OSError` where no process can be started.
