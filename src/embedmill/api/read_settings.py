@@ -12,28 +12,14 @@ from typing import Any, Final
 
 from embedmill.api.project import CONFIG_FILE, project_above
 from embedmill.api.setting_values import unescaped
-from embedmill.api.settings import (
-    LARGEST_BATCH,
-    PREFIX,
-    PRESETS,
-    SETTINGS,
-    VARIABLES,
-    Settings,
-    names_of,
-    option_name,
-)
+from embedmill.api.settings import LARGEST_BATCH, PREFIX, PRESETS, SETTINGS, VARIABLES, Settings, names_of, option_name
 from embedmill.core.checks import suggestion
 from embedmill.core.errors import UsageError
 from embedmill.storage.registry import DEFAULT_URL, is_server
 
 log = logging.getLogger(__name__)
 
-_NO_SETTINGS: Final = {
-    "EMBEDMILL_CACHE_DIR",
-    "EMBEDMILL_OFFLINE",
-    "EMBEDMILL_WORKER_IMPORTING",
-    "EMBEDMILL_TEST_DSN",
-}
+_NO_SETTINGS: Final = {"EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTING", "EMBEDMILL_TEST_DSN"}
 """Variables of embedmill's that are no settings."""
 
 _LONGEST_SHOWN: Final = 200  # characters of a value that does not fit

@@ -12,14 +12,7 @@ from typing import Any, Final, Unpack
 from embedmill.api.assemble import OnProgress, build_components, embedder_of, with_prompts_of
 from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
-from embedmill.api.settings import (
-    DocumentOptions,
-    FileOptions,
-    RunOptions,
-    Settings,
-    check_options,
-    known_settings,
-)
+from embedmill.api.settings import DocumentOptions, FileOptions, RunOptions, Settings, check_options, known_settings
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.documents import StoreStatus
 from embedmill.core.interfaces.store import Store

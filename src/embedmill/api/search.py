@@ -81,11 +81,11 @@ class Searcher(Closing):
         switches(exact=exact)
         if not isinstance(query, str) or not query.strip():
             raise UsageError("the query is empty: say what to look for")
-        if not _is_text(query):
-            raise UsageError("the query is not valid Unicode: it has lone surrogates")
-        selection = None
-        if glob is not None:
-            selection = Selection([glob] if isinstance(glob, str) else glob)
+        try:
+            query.encode()
+        except UnicodeEncodeError:
+            raise UsageError("the query is not valid Unicode: it has lone surrogates") from None
+        selection = None if glob is None else Selection([glob] if isinstance(glob, str) else glob)
         self._follow_fork()
         self._store.prepare_search()
         hits = self._store.search(self._vector(query), k, selection.takes if selection else None, exact=exact)
@@ -146,10 +146,3 @@ def search(
     check_options(search, options, SearchOptions)
     with Searcher(store, **options) as searcher:
         return searcher.search(query, k=k, glob=glob, exact=exact)
-
-
-def _is_text(text: str) -> bool:
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:
-        return False

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from embedmill.core.documents import StoredChunk, StoreStatus
 from embedmill.core.errors import EmbedmillError, ModelUnusable
 from embedmill.core.rows import shown
 from embedmill.core.table_reports import TableStatus
+from embedmill.core.vectors import Vector
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import embed_list
 from embedmill.executors.threads import ThreadExecutor
@@ -74,11 +75,12 @@ def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str
         vanished = store.vanished()
     verdict = replace(verdict, documents=held.documents, chunks=held.chunks, vanished=vanished)
     for precision in sorted({chunk.precision for chunk in chosen_chunks.items}):
-        chunks = [chunk for chunk in chosen_chunks.items if chunk.precision == precision]
-        named = [f"{chunk.document}: chunk {chunk.index}" for chunk in chunks]
-        stored = np.stack([chunk.vector for chunk in chunks])
-        reason = _compare([chunk.input for chunk in chunks], stored, named, problems.add, held, model, precision)
-        if reason:
+        chunks = [
+            _Stored(f"{chunk.document}: chunk {chunk.index}", chunk.input, chunk.vector)
+            for chunk in chosen_chunks.items
+            if chunk.precision == precision
+        ]
+        if reason := _compare(chunks, problems.add, held, model, precision):
             return replace(verdict, problems=problems.count, not_recomputed=reason)
         verdict = replace(verdict, problems=problems.count, recomputed=verdict.recomputed + len(chunks))
     return verdict
@@ -106,30 +108,22 @@ def verify_table(
         elif not np.isfinite(row.vector).all():
             problems.add(f"{name}: its vector has NaN or infinite numbers")
         else:
-            sound.append(row)
-    if sound:
-        reason = _compare(
-            [row.text for row in sound],
-            np.stack([row.vector for row in sound]),
-            [f"{table} {shown(row.key)}" for row in sound],
-            problems.add,
-            held,
-            model,
-            "auto",
-        )
-        done = 0 if reason else len(sound)
-        return replace(verdict, problems=problems.count, recomputed=done, not_recomputed=reason)
-    return replace(verdict, problems=problems.count)
+            sound.append(_Stored(name, row.text, row.vector))
+    reason = _compare(sound, problems.add, held, model, "auto") if sound else ""
+    done = 0 if reason else len(sound)
+    return replace(verdict, problems=problems.count, recomputed=done, not_recomputed=reason)
+
+
+class _Stored(NamedTuple):
+    """A vector with its text, and its name for people."""
+
+    name: str
+    text: str
+    vector: Vector
 
 
 def _compare(
-    texts: Sequence[str],
-    stored: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-    named: Sequence[str],
-    say: Say,
-    held: StoreStatus | TableStatus,
-    model: str | None,
-    precision: str,
+    rows: Sequence[_Stored], say: Say, held: StoreStatus | TableStatus, model: str | None, precision: str
 ) -> str:
     """Compute vectors again and say which differ; why that cannot be done, or ""."""
     if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
@@ -143,16 +137,18 @@ def _compare(
             here = embedder.fingerprint.space
             if here.id != held.space:
                 return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
+            texts = [row.text for row in rows]
             vectors, causes = embed_list(texts, here, embedder.encode, ThreadExecutor(embedder).run)
     except ModelUnusable:
         raise
     except EmbedmillError as error:
         return str(error)
+    stored = np.stack([row.vector for row in rows])
     with np.errstate(invalid="ignore", over="ignore"):
         lengths = np.linalg.norm(stored, axis=1)
         far = np.linalg.norm(stored - vectors, axis=1) > most * np.linalg.norm(vectors, axis=1)
         cosines = (stored * vectors).sum(1) / (lengths * np.linalg.norm(vectors, axis=1))
-    for row, name in enumerate(named):
+    for row, (name, _, _) in enumerate(rows):
         if row in causes:
             say(f"{name}: it has a vector, and the model gives none now: {causes[row].message}")
         elif far[row] or not np.isfinite(lengths[row]):

@@ -127,14 +127,10 @@ class _Stop:
 
 
 def _settings(batch: int, max_workers: int) -> Iterator[tuple[int, int]]:
-    workers = [1]
-    while 2 * workers[-1] < max_workers:
-        workers.append(2 * workers[-1])
-    if workers[-1] != max_workers:
-        workers.append(max_workers)
+    doubles = [2**power for power in range(max_workers.bit_length()) if 2**power < max_workers]
     for size in (batch, _LARGER * batch):
-        for number in workers:
-            yield number, size
+        for workers in (*doubles, max_workers):
+            yield workers, size
 
 
 def _run(copy: ScratchTable, chosen: Settings, batch: int, stop: _Stop) -> IngestReport | None:

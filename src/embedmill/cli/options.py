@@ -24,7 +24,6 @@ SETTINGS_NOTE = (
 TABLE_NOTE = " What is about the table itself is given as options only."
 STORE_NOTE = "--store and --schema are also read from the environment (EMBEDMILL_STORE) and from ./embedmill.toml."
 
-
 _MOST_NAMED: Final = 20  # tables in an error
 
 

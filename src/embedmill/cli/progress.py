@@ -7,8 +7,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
@@ -26,7 +25,6 @@ _WINDOW: Final = 20.0  # seconds that the speed is measured over: longer than on
 _SAMPLES_APART: Final = 0.5  # seconds
 
 _CLEAR_LINE: Final = "\r\x1b[K"
-
 
 AnyProgress = Union[Progress, "IngestProgress"]
 
@@ -192,19 +190,13 @@ class Bar(_OnStream):
         return f"{text}  {self._full * filled}{self._empty * (room - filled)}  {end}"
 
 
-@contextmanager
-def displayed(stream: TextIO | None, source: Source | None) -> Iterator[Display]:
-    """Show a run on `stream`: a bar where people look on, else lines, or nothing where there is none.
+def display_on(stream: TextIO | None, source: Source | None) -> Display:
+    """What shows a run on `stream`: a bar where people look on, else lines, or nothing where there is none.
 
     `source` is listed for the total that progress is measured by; None where that is not known.
     """
     if stream is None:
-        display = Display()
-    elif stream.isatty() and os.environ.get("TERM") != "dumb":
-        display = Bar(stream, Listing(source))
-    else:
-        display = Lines(stream, Listing(source))
-    try:
-        yield display
-    finally:
-        display.close()
+        return Display()
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return Bar(stream, Listing(source))
+    return Lines(stream, Listing(source))

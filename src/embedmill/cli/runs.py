@@ -12,7 +12,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions
 from embedmill.api.stores import open_chosen_store
 from embedmill.cli import exit_codes, output
-from embedmill.cli.progress import AnyProgress, displayed
+from embedmill.cli.progress import AnyProgress, display_on
 from embedmill.cli.render import hints, summary
 from embedmill.cli.render.wording import counted
 from embedmill.cli.signals import StopOnSignal
@@ -45,7 +45,8 @@ def run(
     failed is tried once more by `retry-failed`, unless that is what was done (`retrying`). `summarise` makes the report
     for people; `first_failures` looks for a line for each.
     """
-    with StopOnSignal() as stopping, displayed(None if output.quiet() else sys.stderr, source) as display:
+    display = display_on(None if output.quiet() else sys.stderr, source)
+    with StopOnSignal() as stopping, closing(display):
 
         def show(progress: AnyProgress) -> None:
             stopping.repeat()

@@ -13,18 +13,14 @@ from embedmill.core.vectors import Cause, Vector
 Key = tuple[str | int | float | bytes, ...]
 """What tells a row: the values of its key columns. PostgreSQL gives them as text, SQLite as they are."""
 
-
 UNMANAGED: Final = "vector of unknown origin"
 """Why a row was left out that has a vector which embedmill did not write."""
-
 
 EMPTY: Final = "empty text"
 """Why a row was left out that an earlier run has found to have no text but white space."""
 
-
 EMPTY_TEXT: Final = "EmptyText"
 """The kind of error of such a row."""
-
 
 LARGE_PAGE: Final = 4_000_000
 """Characters of a page of rows that is not to become larger: rows may hold whole books, and pages wait in memory."""

@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 """Shape ``(n, dimension)``, C-contiguous."""
 
-
 Vector = NDArray[np.float32]
 """Shape ``(dimension,)``."""
-
 
 TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``: one text's token ids, special tokens included."""
 
-
 _LONGEST_MESSAGE = 1_000  # characters of an error's message that are kept: some repeat the whole text
-
-
 _LONGEST_TRACE = 20_000
 
 

@@ -37,11 +37,7 @@ _OFFLINE: Final = ("EMBEDMILL_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"
     "embedmill doctor --json",
     notes=options.SETTINGS_NOTE,
 )
-def doctor(
-    *,
-    given: Annotated[RunOptions, options.Given("model", "precision", "workers")],
-    as_json: bool,
-) -> int:
+def doctor(*, given: Annotated[RunOptions, options.Given("model", "precision", "workers")], as_json: bool) -> int:
     """Say what this machine would run.
 
     Looks at its processor, memory, libraries and model, embeds a text where the model is on this machine, and names
@@ -127,10 +123,7 @@ def _sqlite() -> dict[str, Any]:
     import sqlite3
 
     first, last = _WAL_RESET_BUG
-    return {
-        "version": sqlite3.sqlite_version,
-        "wal_reset_bug": first <= sqlite3.sqlite_version_info <= last,
-    }
+    return {"version": sqlite3.sqlite_version, "wal_reset_bug": first <= sqlite3.sqlite_version_info <= last}
 
 
 def _cache(problems: list[str]) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Batch, TokenIds, Vectors
 
 Task = Literal["document", "query"]
-
-
 TASKS: Final = ("document", "query")
 
 

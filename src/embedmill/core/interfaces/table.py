@@ -50,10 +50,6 @@ class Table(Protocol):
         """The columns that are read and filled."""
 
     @property
-    def first_fill(self) -> bool:
-        """Whether no run had come to its end before this one."""
-
-    @property
     def metrics(self) -> MetricsTable:
         """The table's metrics; another object once a run has begun."""
 

@@ -196,7 +196,7 @@ class EmbedderPool(Closing):
         self._end()
         if self._here is not None:
             self._here.close()
-        self._end_queues(RuntimeError("the pool was closed"))
+        self._tell_queues(lambda queue: queue.end(RuntimeError("the pool was closed")))
 
     def stats(self) -> list[WorkerStats]:
         """What each worker is doing and has done; behind them the one that tries alone what workers have died of.
@@ -226,9 +226,6 @@ class EmbedderPool(Closing):
             if slot.retired
         ]
         return [*retired, *([f"a worker could not be started{reason}: it is tried again"] if reason else [])]
-
-    def _end_queues(self, outcome: Exception) -> None:
-        self._tell_queues(lambda queue: queue.end(outcome))
 
     def _tell_queues(self, tell: Callable[[BatchQueue], None]) -> None:
         with self._lock:
@@ -265,7 +262,7 @@ class EmbedderPool(Closing):
     def _fail(self, error: Exception) -> None:
         with self._lock:
             self._error = error
-        self._end_queues(error)
+        self._tell_queues(lambda queue: queue.end(error))
 
 
 def _weakly(method: Callable[_P, None]) -> Callable[_P, None]:

@@ -366,11 +366,9 @@ class Supervisor:
         if worker.batches >= _LONG_LIFE:
             self._lives = 0
         convicting = worker.ready and not worker.batches
-        if self._lives <= _SHORT_LIVES and (not convicting or self._alone >= _LONG_LIFE):
-            if not convicting:
-                self._give_back(worker)
-            return not convicting
         if self._lives <= _SHORT_LIVES:
+            if convicting and self._alone >= _LONG_LIFE:
+                return False
             self._give_back(worker)
             return True
         self._fall_back(

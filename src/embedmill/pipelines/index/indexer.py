@@ -137,11 +137,7 @@ class IncrementalIndexer:
         """Take what was read through the model to the writer."""
         documents = OpenDocuments(writer, self._embedder.fingerprint.precision)
         pieces = Deduplicator(
-            documents,
-            self._embedder.fingerprint,
-            cache=self._cache,
-            store=self._store,
-            stopped=self._stopping.asked,
+            documents, self._embedder.fingerprint, cache=self._cache, store=self._store, stopped=self._stopping.asked
         )
 
         def tell() -> None:

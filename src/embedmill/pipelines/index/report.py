@@ -42,12 +42,7 @@ def report(
 
 
 def progress(
-    reader: Reader,
-    counts: Mapping[str, int],
-    finished: int,
-    finished_bytes: int,
-    executor: Executor,
-    seconds: float,
+    reader: Reader, counts: Mapping[str, int], finished: int, finished_bytes: int, executor: Executor, seconds: float
 ) -> Progress:
     """How far a run has come; so many documents were finished, and so many bytes."""
     return Progress(

@@ -55,7 +55,6 @@ _SAY_AFTER: Final = 10.0  # seconds that other runs are waited for
 
 _LOOK_AGAIN: Final = (0.2, 2.0)  # seconds between two looks at what other runs hold: at first, and at most
 
-
 Page = Sequence["RowPiece | tuple[Row, Cause]"]
 """Rows that have been claimed together: those to be embedded, and those that cannot be."""
 

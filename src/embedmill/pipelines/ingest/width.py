@@ -25,10 +25,7 @@ class Waits:
 
 
 NARROWEST: Final = Width(2, 1)
-
-
 WIDEST: Final = Width(16, 8)
-
 
 _NOTICEABLE: Final = 0.03
 """A share of the time: less is lost to nobody's notice, and is within the noise of one measurement."""

@@ -269,13 +269,7 @@ class Tuning:
 
     def _measured(self) -> tuple[float, ...]:
         pages, writers = self._pages, self._writers
-        return (
-            time.perf_counter(),
-            pages.waited_to_get,
-            pages.waited_to_put,
-            writers.waited_for,
-            writers.busy,
-        )
+        return (time.perf_counter(), pages.waited_to_get, pages.waited_to_put, writers.waited_for, writers.busy)
 
     def adapt(self) -> None:
         """Look whether it is time to change the width."""
