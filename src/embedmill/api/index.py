@@ -22,13 +22,12 @@ from embedmill.api.assemble import (
 )
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import FileOptions, Settings, check_options, selecting
-from embedmill.api.stores import check_space, open_chosen_store, refuse_db_timeout
+from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.runtime.paths import both
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
-from embedmill.storage.vanished import name_vanished
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.store import Store

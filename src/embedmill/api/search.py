@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Unpack
 from embedmill.api.embedders import load_embedder
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import SearchOptions, check_options
-from embedmill.api.stores import check_space, open_chosen_store, refuse_db_timeout
+from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.vectors import Batch
 from embedmill.engine.unread import warn_of_query
 from embedmill.runtime.closing import Closing
 from embedmill.sources.files.selection import Selection
-from embedmill.storage.vanished import name_vanished
 
 if TYPE_CHECKING:
     from embedmill.core.documents import Hit

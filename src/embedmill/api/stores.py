@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.checks import text_or_none
 from embedmill.core.errors import SpaceMismatch, UsageError
 from embedmill.core.spaces import not_of, other_prompt
-from embedmill.storage.registry import is_server, open_store, open_table
+from embedmill.runtime.paths import quote_path
+from embedmill.storage.registry import is_server, open_store, open_table, redact_url
 
 if TYPE_CHECKING:
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
     from embedmill.embedders.openvino import OpenVINOEmbedder
+
+_log = logging.getLogger("embedmill")
+
+_NAMED: Final = 5  # folders that are gone, one by one
 
 
 def refuse_db_timeout(options: StoreOptions | SearchOptions, chosen: Settings) -> None:
@@ -52,3 +59,26 @@ def open_chosen_table(table: str, chosen: Settings, **options: Any) -> Iterator[
         open_table(chosen.store, table, schema=chosen.schema, db_timeout=chosen.db_timeout, **options)
     ) as opened:
         yield opened
+
+
+def name_vanished(vanished: Mapping[str, int], given: Mapping[str, Any]) -> None:
+    """Say what is gone and still in the store, with commands that can be pasted.
+
+    Of the options `given` just now they repeat which store is meant; what the environment or the file says holds for
+    the next command too.
+    """
+    where = _store_options(given) if vanished else ""
+    for path, number in list(vanished.items())[:_NAMED]:
+        documents = "1 document" if number == 1 else f"{number:,} documents"
+        hint = f"embedmill forget {shlex.quote(path)}{where}"
+        _log.warning("%s is gone, and the store has %s of it: `%s` takes them out", quote_path(path), documents, hint)
+    if len(vanished) > _NAMED:
+        number = len(vanished) - _NAMED
+        _log.warning("%s more that are gone are listed by `embedmill status --roots%s`", f"{number:,}", where)
+
+
+def _store_options(given: Mapping[str, Any]) -> str:
+    words = {name: given[name] for name in ("store", "schema") if given.get(name)}
+    if "store" in words:
+        words["store"] = redact_url(words["store"])
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in words.items())

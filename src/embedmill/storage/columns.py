@@ -27,6 +27,9 @@ _LONGEST_NAME: Final = 63  # bytes: PostgreSQL cuts longer ones silently
 _PLAIN: Final = re.compile(r"\w+")
 """A part of a name that needs no quotes, neither here nor in a sentence."""
 
+_QUOTED: Final = re.compile(r'"((?:[^"]|"")*)"(?!")')
+"""A part that has quotes; those in it stand twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -46,26 +49,17 @@ def parts(name: str) -> list[tuple[str, bool]]:
     Raises `UsageError` for what is no name.
     """
     found: list[tuple[str, bool]] = []
-    rest = name.strip()
-    while True:
-        if rest.startswith('"'):
-            end = 1
-            while (end := rest.find('"', end)) != -1 and rest[end : end + 2] == '""':
-                end += 2
-            if end == -1:
-                raise UsageError(f"table {name!r}: a quote is not closed")
-            part, rest, quoted = rest[1:end].replace('""', '"'), rest[end + 1 :], True
-        else:
-            part, dot, after = rest.partition(".")
-            rest, quoted = dot + after, False
-        if not _is_name(part):
+    rest: str | None = name.strip()
+    while rest is not None:
+        quoted = _QUOTED.match(rest)
+        if rest.startswith('"') and quoted is None:
+            raise UsageError(f"table {name!r}: a quote is not closed")
+        end = quoted.end() if quoted else (rest + ".").index(".")
+        part = quoted[1].replace('""', '"') if quoted else rest[:end]
+        if not _is_name(part) or rest[end : end + 1] not in ("", "."):
             raise UsageError(f"table {name!r}: give TABLE or SCHEMA.TABLE, with odd names in double quotes")
-        found.append((part, quoted))
-        if not rest:
-            break
-        if not rest.startswith("."):
-            raise UsageError(f"table {name!r}: give TABLE or SCHEMA.TABLE, with odd names in double quotes")
-        rest = rest[1:]
+        found.append((part, quoted is not None))
+        rest = rest[end + 1 :] if len(rest) > end else None
     if len(found) > 2:
         raise UsageError(
             f"table {name!r} has {len(found)} parts: give TABLE or SCHEMA.TABLE; --store names the database"

@@ -273,7 +273,7 @@ class RootedStore:
         names = [name for scope in scopes for name in self._places.names(scope, gone=True)]
         removed = self._rows.remove(names)
         changes = Rearrangement(
-            dropped=self._roots_in(names), ungiven=[scope for scope in self._rows.given() if _within(scope, names)]
+            dropped=self._roots_in(names), ungiven=[scope for scope in self._rows.given() if within(scope, names)]
         )
         if changes:
             self._rows.rearrange(changes)
@@ -398,7 +398,8 @@ def _of_now(message: str, name: str, document: str) -> str:
     return f"{document}: {reason}" if found and name != document and before.startswith("/") else message
 
 
-def _within(scope: str, names: Sequence[str]) -> bool:
+def within(scope: str, names: Sequence[str]) -> bool:
+    """Whether a name, or a scope, is one of these, or lies in one that ends in "/"."""
     return any(scope == name or (name.endswith("/") and scope.startswith(name)) for name in names)
 
 

@@ -82,13 +82,12 @@ def _standing_of(root: RootStatus) -> str:
 
 def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.api.read_settings import read_settings
-    from embedmill.api.stores import open_chosen_store
+    from embedmill.api.stores import name_vanished, open_chosen_store
     from embedmill.cli.render.summary import describe
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
     from embedmill.core.errors import StoreError
     from embedmill.storage.registry import list_tables, redact_url
-    from embedmill.storage.vanished import name_vanished
 
     chosen = read_settings(given, StoreOptions)
     tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)

@@ -85,8 +85,8 @@ def verify(
 
 
 def _tell(verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool) -> int:
+    from embedmill.api.stores import name_vanished
     from embedmill.cli.render.wording import counted
-    from embedmill.storage.vanished import name_vanished
 
     url, number = output.masked(verdict.store), verdict.problems
     if as_json:

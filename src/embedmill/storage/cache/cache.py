@@ -63,11 +63,7 @@ class PersistentCache(Closing):
     """
 
     def __init__(
-        self,
-        path: str | Path | None = None,
-        *,
-        max_bytes: int = MAX_BYTES,
-        memory_entries: int = MEMORY_ENTRIES,
+        self, path: str | Path | None = None, *, max_bytes: int = MAX_BYTES, memory_entries: int = MEMORY_ENTRIES
     ) -> None:
         """Use the file at `path`; by default ``vectors.db`` in EMBEDMILL_CACHE_DIR or the user's caches.
 
@@ -95,18 +91,11 @@ class PersistentCache(Closing):
         key = fingerprint.key
         with self._lock:
             wanted = dict.fromkeys(hashes)
-            found = {}
-            for each in wanted:
-                vector = self._memory.get((key, each))
-                if vector is not None:
-                    self._memory.move_to_end((key, each))
-                    found[each] = vector
+            found = {each: self._memory[key, each] for each in wanted if (key, each) in self._memory}
             missing = [each for each in wanted if each not in found]
             if missing:
-                nothing: dict[bytes, Vector] = {}
-                read = self._try(lambda file: self._read(file, missing, fingerprint), nothing)
-                self._remember(key, read)
-                found |= read
+                found |= self._try(lambda file: self._read(file, missing, fingerprint), dict[bytes, Vector]())
+            self._remember(key, found)
             self._hits += len(found)
             self._misses += len(wanted) - len(found)
             return found

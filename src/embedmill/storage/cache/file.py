@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from embedmill.core.errors import CacheError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
-from embedmill.storage.sqlite.connection import code, connect
+from embedmill.storage.sqlite.connection import connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
 
@@ -82,7 +81,7 @@ class CacheFile:
     def _begin_file(self) -> None:
         self._db.execute("PRAGMA page_size = 8192")  # five vectors of 384 numbers fill 94 % of it
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # lets the file become smaller
-        _patiently(self._db, "PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA journal_mode = WAL")
         with self._transaction():
             if self._version() == 0:  # no other process was quicker
                 for statement in _SCHEMA.split(";\n"):
@@ -250,20 +249,6 @@ def _seed(fingerprint: Fingerprint) -> int:
 def _checksum(seed: int, key: bytes, vector: bytes) -> int:
     """CRC-32 of fingerprint, hash and vector: finds one that is damaged, or stands under another's key."""
     return zlib.crc32(vector, zlib.crc32(key, seed))
-
-
-def _patiently(db: sqlite3.Connection, statement: str) -> None:
-    """Execute what SQLite refuses at once, without its timeout, while another process does the same."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            db.execute(statement).fetchall()
-        except sqlite3.OperationalError as error:
-            if code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _today() -> int:

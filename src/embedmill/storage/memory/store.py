@@ -16,7 +16,7 @@ from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Vector, Vectors
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.integrity import Held, check_binding, check_chunks
-from embedmill.storage.rooted import Rearrangement
+from embedmill.storage.rooted import Rearrangement, within
 from embedmill.storage.roots import Anchor, Root
 from embedmill.storage.scores import Block, check_shape, finite, nearest, score_of
 
@@ -84,7 +84,7 @@ class Contents:
         """Give the names of one scope to another."""
 
         def renamed(name: str) -> str:
-            return new + name[len(old) :] if _inside(name, [old]) else name
+            return new + name[len(old) :] if within(name, [old]) else name
 
         self.documents = _with_keys(self.documents, renamed)
         self.failures = _with_keys(self.failures, lambda key: (renamed(key[0]), key[1]))
@@ -200,7 +200,7 @@ class MemoryStore:
             held.staged = [
                 (name, version)
                 for name, version in held.staged
-                if version in own or not _inside(name, scopes) or _inside(name, keep)
+                if version in own or not within(name, scopes) or within(name, keep)
             ]
             return len(gone)
 
@@ -211,7 +211,7 @@ class MemoryStore:
             yield gone[first : first + _PAGE]
 
     def _unseen(self, held: Contents, scopes: Sequence[str], keep: Sequence[str]) -> set[str]:
-        return {name for name in held.names() - self._seen if _inside(name, scopes) and not _inside(name, keep)}
+        return {name for name in held.names() - self._seen if within(name, scopes) and not within(name, keep)}
 
     def failures(self) -> Iterator[Failure]:  # noqa: D102
         with self._reading() as held:
@@ -312,25 +312,25 @@ class MemoryStore:
             for number in changes.dropped:
                 held.roots.pop(number, None)
             dropped = [f"{number}/" for number in changes.dropped]
-            held.given = {scope: text for scope, text in held.given.items() if not _inside(scope, dropped)}
+            held.given = {scope: text for scope, text in held.given.items() if not within(scope, dropped)}
             held.roots.update({root.number: root for root in changes.updated})
             held.given.update(changes.given)
 
     def remove(self, scopes: Sequence[str]) -> int:  # noqa: D102
         with self._writing() as held:
-            gone = {name for name in held.names() if _inside(name, scopes)}
+            gone = {name for name in held.names() if within(name, scopes)}
             removed = len(gone & held.documents.keys())
             held.remove(gone)
-            held.staged = [(name, version) for name, version in held.staged if not _inside(name, scopes)]
+            held.staged = [(name, version) for name, version in held.staged if not within(name, scopes)]
             return removed
 
     def count(self, scope: str) -> int:  # noqa: D102
         with self._reading() as held:
-            return sum(_inside(name, [scope]) for name in held.names())
+            return sum(within(name, [scope]) for name in held.names())
 
     def sample(self, scope: str, limit: int) -> list[tuple[str, int]]:  # noqa: D102
         with self._reading() as held:
-            states = {name: version.state for name, version in held.documents.items() if _inside(name, [scope])}
+            states = {name: version.state for name, version in held.documents.items() if within(name, [scope])}
         found = sorted((name, state.size) for name, state in states.items() if state is not None)
         return found if len(found) <= limit else found[: limit // 2] + found[-(limit // 2) :]
 
@@ -354,11 +354,6 @@ class MemoryStore:
             if not self.writable:
                 raise StoreError(f"store {self.url} was opened for reading")
             yield held
-
-
-def _inside(name: str, scopes: Sequence[str]) -> bool:
-    """Whether a name is one of these, or lies in one that ends in "/"."""
-    return any(name == scope or (scope.endswith("/") and name.startswith(scope)) for scope in scopes)
 
 
 def _with_keys(table: Mapping[K, V], renamed: Callable[[K], K]) -> dict[K, V]:

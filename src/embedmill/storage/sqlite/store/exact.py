@@ -17,14 +17,7 @@ from embedmill.core.documents import Hit
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
 from embedmill.storage.scores import Block, Ids, Mask, NotFinite, Score, nearest, score_rows
-from embedmill.storage.sqlite.store.matrix import (
-    Copy,
-    DamagedMatrix,
-    Documents,
-    Matrix,
-    open_matrix,
-    write_matrix,
-)
+from embedmill.storage.sqlite.store.matrix import Copy, DamagedMatrix, Documents, Matrix, open_matrix, write_matrix
 from embedmill.storage.sqlite.store.rows import select
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 from embedmill.core.documents import Failure, Record, Replacement
@@ -13,6 +14,9 @@ from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
+
+_PLACE: Final = attrgetter("index", "start", "end", "line", "end_line", "tokens")
+_TEXT: Final = attrgetter("context", "text")
 
 
 def facts(db: sqlite3.Connection) -> dict[str, Any]:
@@ -86,22 +90,8 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
     db.executemany(
         "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            (
-                number,
-                owner,
-                c.index,
-                c.start,
-                c.end,
-                c.line,
-                c.end_line,
-                c.tokens,
-                record.hash,
-                c.context,
-                c.text,
-                c.page or 0,
-            )
+            (number, owner, *_PLACE(record.chunk), record.hash, *_TEXT(record.chunk), record.chunk.page or 0)
             for number, (owner, record) in enumerate(owned, last + 1)
-            for c in (record.chunk,)
         ),
     )
     db.executemany(
@@ -123,17 +113,7 @@ def record_failures(
     db.executemany(
         "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (
-                document,
-                f.index,
-                f.start,
-                f.end,
-                f.line,
-                f.cause.type,
-                f.cause.message,
-                before.get(f.index, 0) + 1,
-                now,
-            )
+            (document, f.index, f.start, f.end, f.line, f.cause.type, f.cause.message, before.get(f.index, 0) + 1, now)
             for f in failures
         ],
     )

@@ -90,8 +90,7 @@ def bind(
             db.execute("UPDATE embedmill_tables SET fields = ? WHERE id = ?", [fields, found.id])
         return found
     db.execute(
-        "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?",
-        [space.id, fields, model, found.id],
+        "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?", [space.id, fields, model, found.id]
     )
     return replace(found, space=space.id, model=model)
 
