@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.catalog import CatalogEntry
@@ -22,23 +22,6 @@ from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names, m
 
 _SAMPLE: Final = 100
 """Vectors, or marks, that a table is known by. Equal prints mean equal vectors: few would do."""
-
-_FIELDS: Final = (
-    "id",
-    "name",
-    "vector",
-    "text",
-    "keys",
-    "space",
-    "fields",
-    "model",
-    "filled",
-    "page",
-    "version_of_schema",
-    "columns",
-    "overwriting",
-)
-"""Of an entry; those that an older version has not noted are NULL."""
 
 
 def marks(number: int) -> str:
@@ -65,35 +48,40 @@ class Schema:
         return cls(version(db), dict(rows))
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogRow:
-    """A row of the catalog."""
+class CatalogRow(NamedTuple):
+    """A row of the catalog. What an older version has not noted is NULL."""
 
-    row: dict[str, Any]
-
-    @property
-    def number(self) -> int:
-        """Of the entry, and of its marks."""
-        return int(self.row["id"])
+    id: int  # of the entry, and of its marks
+    name: str  # of the table at the last run
+    vector: str
+    text: str
+    keys: str
+    space: str | None
+    fields: str | None
+    model: str | None
+    filled: int
+    page: int | None
+    version_of_schema: int | None
+    columns: str | None
+    overwriting: int | None
 
     @property
     def place(self) -> tuple[str, str]:
         """Table and vector column of the last run."""
-        return self.row["name"], self.row["vector"]
+        return self.name, self.vector
 
     @property
     def is_named(self) -> bool:
         """Whether names are all that was noted of it, by an older version."""
-        return self.row["page"] is None
+        return self.page is None
 
     def is_certain(self, schema: Schema) -> bool:
         """Whether nothing has been renamed or made anew since the last run."""
-        row = self.row
-        return bool(row["version_of_schema"] == schema.version and row["page"] == schema.pages.get(row["name"]))
+        return self.version_of_schema == schema.version and self.page == schema.pages.get(self.name)
 
     def present(self, name: str, columns: Sequence[str]) -> str:
         """The name that one of the columns has now: the same, or that of its place, if that is a new one."""
-        noted: list[str] = json.loads(self.row["columns"] or "[]")
+        noted: list[str] = json.loads(self.columns or "[]")
         if name not in columns and name in noted and len(columns) >= len(noted):
             renamed = columns[noted.index(name)]
             return name if renamed in noted else renamed
@@ -101,46 +89,41 @@ class CatalogRow:
 
     def registered(self, columns: Sequence[str], *, fits: bool, own: bool, name: str) -> CatalogEntry:
         """What others need to know of it, for a table of this name with these columns."""
-        row = self.row
         return CatalogEntry(
-            self.number,
-            row["space"],
-            row["model"],
-            bool(row["filled"]),
-            self.present(row["text"], columns),
-            [self.present(key, columns) for key, *_ in json.loads(row["keys"])],
-            json.loads(row["fields"]) if row["fields"] else None,
-            row["overwriting"],
+            self.id,
+            self.space,
+            self.model,
+            bool(self.filled),
+            self.present(self.text, columns),
+            [self.present(key, columns) for key, *_ in json.loads(self.keys)],
+            json.loads(self.fields) if self.fields else None,
+            self.overwriting,
             fits=fits,
             prints=not self.is_named,
             own=own,
-            before=("main", row["name"]) if row["name"] != name else None,
+            before=("main", self.name) if self.name != name else None,
         )
 
     def has_key_of(self, spec: TableSpec, columns: Sequence[str]) -> bool:
         """Whether the marks' key is the spec's."""
-        noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.row["keys"])]
+        noted = [(self.present(name, columns), *rest) for name, *rest in json.loads(self.keys)]
         return noted == [(key.name, key.affinity, key.collation) for key in spec.keys]
 
 
 def entries(db: sqlite3.Connection) -> list[CatalogRow]:
-    """All entries, the newest first."""
+    """All entries, the newest first. Raises `StoreError` where one is not as it was written."""
     there = column_names(db, "embedmill_tables")
-    wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in _FIELDS)
+    fields = CatalogRow._fields
+    wanted = ", ".join(quoted(name) if name in there else f"NULL AS {name}" for name in fields)
     rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
-    return [_sound(CatalogRow(dict(zip(_FIELDS, row, strict=True)))) for row in rows]
-
-
-def _sound(entry: CatalogRow) -> CatalogRow:
-    """The entry. Raises `StoreError` where it is not as it was written."""
-    row = entry.row
-    for name, value in row.items():
-        if not _IS_SOUND.get(name, _is_number)(value):
-            raise StoreError(
-                f"embedmill_tables is damaged ({name} of its row {row['id']!r}): restore the database, or delete that "
-                "row and fill the table anew with --overwrite"
-            )
-    return entry
+    for row in rows:
+        for name, value in zip(fields, row, strict=True):
+            if not _IS_SOUND.get(name, _is_number)(value):
+                raise StoreError(
+                    f"embedmill_tables is damaged ({name} of its row {row[0]!r}): restore the database, or delete that "
+                    "row and fill the table anew with --overwrite"
+                )
+    return [CatalogRow(*row) for row in rows]
 
 
 def _is_number(value: object) -> bool:
@@ -159,11 +142,7 @@ def _is_json(value: object, kind: type) -> bool:
 
 
 _IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
-    "name": _is_text,
-    "vector": _is_text,
-    "text": _is_text,
-    "space": _is_text,
-    "model": _is_text,
+    **dict.fromkeys(("name", "vector", "text", "space", "model"), _is_text),
     "keys": lambda value: (
         _is_json(value, list) and all(each and isinstance(each, list) for each in json.loads(str(value)))
     ),
@@ -192,8 +171,8 @@ def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:
         return registered(certain, fits=True)
     others = [entry for entry in there if not entry.is_certain(schema)] + [e for e in there if e.is_certain(schema)]
     prints = [] if spec.missing or not spec.vector else _prints(db, *place)
-    matches = {entry.number: _known(db, entry, prints) for entry in others} if prints else {}
-    found = [entry for entry in others if matches.get(entry.number)]
+    matches = {entry.id: _known(db, entry, prints) for entry in others} if prints else {}
+    found = [entry for entry in others if matches.get(entry.id)]
     if certain is not None and (certain in found or not found):  # replaced, but by no table's of ours
         return registered(certain, fits=True)
     if not found and not by_name and prints:  # of an older version the texts must do
@@ -205,7 +184,7 @@ def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:
                 return registered(entry, fits=True)
     if not found:
         for entry in others:
-            page, vector = entry.row["page"], entry.present(entry.row["vector"], columns)
+            page, vector = entry.page, entry.present(entry.vector, columns)
             is_same = entry in by_name or (page, vector) == (schema.pages.get(spec.name), spec.vector)
             if is_same and not _has_written(db, entry):  # what is noted speaks of no vector
                 return registered(entry, fits=True)
@@ -215,7 +194,7 @@ def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:
         return registered(by_name[0], fits=False).without_vectors()
 
     def weight(entry: CatalogRow) -> tuple[int, bool, bool]:
-        return matches[entry.number], entry.row["page"] == schema.pages.get(spec.name), entry in by_name
+        return matches[entry.id], entry.page == schema.pages.get(spec.name), entry in by_name
 
     best = max(found, key=weight)
     own = best in by_name or not (best.is_certain(schema) or _stands(db, best, place))
@@ -266,7 +245,7 @@ def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
 
 def _known(db: sqlite3.Connection, entry: CatalogRow, prints: Sequence[bytes]) -> int:
     """How many of these prints the entry's marks have."""
-    table = marks(entry.number)
+    table = marks(entry.id)
     if "print" not in column_names(db, table):
         return 0
     places = ", ".join("?" * len(prints))
@@ -276,7 +255,7 @@ def _known(db: sqlite3.Connection, entry: CatalogRow, prints: Sequence[bytes]) -
 
 def _has_texts(db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow) -> bool:
     """Whether most of the table's texts were embedded for the entry, as far as some of them tell."""
-    if not spec.text or not column_names(db, marks(entry.number)):
+    if not spec.text or not column_names(db, marks(entry.id)):
         return False
     text, vector = quoted(spec.text), quoted(spec.vector)
     query = (
@@ -284,13 +263,13 @@ def _has_texts(db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow) -> bo
     )
     hashes = [digest(content) for (content,) in db.execute(query, [_SAMPLE]).fetchall()]
     places = ", ".join("?" * len(hashes))
-    query = f"SELECT count(DISTINCT hash) FROM {marks(entry.number)} WHERE cause IS NULL AND hash IN ({places})"  # noqa: S608
+    query = f"SELECT count(DISTINCT hash) FROM {marks(entry.id)} WHERE cause IS NULL AND hash IN ({places})"  # noqa: S608
     (known,) = db.execute(query, hashes).fetchone()
     return bool(known and 2 * known >= len(set(hashes)))
 
 
 def _has_written(db: sqlite3.Connection, entry: CatalogRow) -> bool:
-    table = marks(entry.number)
+    table = marks(entry.id)
     if not column_names(db, table):
         return False
     return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE space IS NOT NULL)").fetchone()[0])  # noqa: S608
@@ -312,7 +291,7 @@ def _compared(
     db: sqlite3.Connection, spec: TableSpec, entry: CatalogRow, columns: Sequence[str], *, at_random: bool
 ) -> list[bool]:
     """Of some marks whose rows are found by their keys: whether these have the very vectors."""
-    table = marks(entry.number)
+    table = marks(entry.id)
     if not spec.keys or not entry.has_key_of(spec, columns) or "print" not in column_names(db, table):
         return []
     statement = Statements(spec, table, "").some_prints(at_random=at_random)
