@@ -20,11 +20,9 @@ from embedmill.core.documents import (
     Replacement,
     RootStatus,
     StoredChunk,
-    StoreStatus,
 )
 from embedmill.core.errors import StoreError
 from embedmill.core.interfaces.store import Store, StoredDocuments
-from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import as_folder
 from embedmill.storage.roots import (
@@ -129,6 +127,10 @@ class RootedStore:
         self._rows = backend.roots
         self._here = this_machine() if here is None else here
         self.url = backend.url
+        # What speaks of no document is the backend's own.
+        self.bind, self.vectors, self.status = backend.bind, backend.vectors, backend.status
+        self.prepare_search, self.finish_within = backend.prepare_search, backend.finish_within
+        self.close = backend.close
         self._given: dict[str, str] | None = None  # as it was read
         self._load()
         if backend.writable and (host := self._rows.rootless()) is not None:
@@ -282,17 +284,11 @@ class RootedStore:
 
     # Documents
 
-    def bind(self, fingerprint: Fingerprint, model: str) -> None:
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """See `Store`, as for what follows."""
-        self._backend.bind(fingerprint, model)
-
-    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:  # noqa: D102
         names = {self._places.name(document): document for document in ids}
         found = self._backend.states(list(names))
         return {names[name]: replace(state, id=names[name]) for name, state in found.items()}
-
-    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:  # noqa: D102
-        return self._backend.vectors(hashes, precision)
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:  # noqa: D102
         self._backend.stage(self._places.name(document), records, precision)
@@ -325,9 +321,6 @@ class RootedStore:
     def failed_documents(self) -> list[str]:  # noqa: D102
         return [self._id(name) for name in self._backend.failed_documents()]
 
-    def status(self) -> StoreStatus:  # noqa: D102
-        return self._backend.status()
-
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
@@ -353,17 +346,8 @@ class RootedStore:
 
         return searched
 
-    def prepare_search(self) -> None:  # noqa: D102
-        self._backend.prepare_search()
-
-    def finish_within(self, seconds: float) -> None:  # noqa: D102
-        self._backend.finish_within(seconds)
-
     def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:  # noqa: D102
         return self._backend.verify(look, self._id)
-
-    def close(self) -> None:  # noqa: D102
-        self._backend.close()
 
     def _named(self, state: DocumentState) -> DocumentState:
         return replace(state, id=self._places.name(state.id))

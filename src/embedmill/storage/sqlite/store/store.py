@@ -92,10 +92,7 @@ class SqliteStore:
             raise
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """Bind a store without vectors to the fingerprint's space.
-
-        Raises `SpaceMismatch` where it holds vectors of another.
-        """
+        """See `Store`."""
         space = fingerprint.space
         with self._transaction() as db:
             bound = rows.facts(db)
@@ -198,11 +195,9 @@ class SqliteStore:
             unseen.mark_seen(db, ids)
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
-        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
+        """See `Store`. What was staged, replaced, touched or has failed since it was opened counts as seen.
 
-        What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
-        scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
-        Raises `Stopped` where the run is stopped before it is done.
+        What earlier runs staged there and left unfinished goes too.
         """
         with self._transaction() as db, db.stoppable():
             return unseen.remove(db, scopes, keep, self._staged.values())
@@ -303,10 +298,7 @@ class SqliteStore:
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
 
     def prepare_search(self) -> None:
-        """Do now what the first search would have to do before it can answer.
-
-        Raises `Stopped` where the run is stopped before it is done: a search does it then.
-        """
+        """See `Store`; where the run is stopped before it is done, a search does it."""
         with self._snapshot() as db, db.stoppable():
             dimension = rows.facts(db).get("dimension")
             if dimension is not None:
@@ -321,19 +313,14 @@ class SqliteStore:
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
     ) -> Iterator[str]:
-        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
+        """See `Backend`. Looks at one snapshot of the store, whatever is written meanwhile.
 
-        `shown` gives what is shown of a document's name.
-
-        Looks at one snapshot of the store, whatever is written meanwhile: at the file's own structure, at each
-        document, chunk and vector, and at the matrix for searches.
+        That is at the file's own structure, at each document, chunk and vector, and at the matrix for searches.
         """
         with self._snapshot():
             pass  # raises where it is closed
-        with (
-            translate_errors(self.path),
-            closing(open_reader(self.path)) as db,
-        ):  # the caller may use the store meanwhile
+        # A connection of its own, since the caller may use the store meanwhile.
+        with translate_errors(self.path), closing(open_reader(self.path)) as db:
             db.execute("BEGIN")
             yield from problems(db, self._search.path, look, shown)
 
