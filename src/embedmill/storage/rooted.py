@@ -154,11 +154,7 @@ class RootedStore:
         if added:
             self._load()
         changes = Rearrangement()
-        taken = {}
-        for scope in scopes:
-            root = self._living(scope)
-            assert root is not None
-            taken[root.root.number] = root
+        taken = {root.root.number: root for root in map(self._living, scopes) if root is not None}
         for root in taken.values():
             changes.renamed.append((loose(root.prefix), name_in(root, root.prefix)))
             described = self._described(root.root.number, root.place, root.root.folder)

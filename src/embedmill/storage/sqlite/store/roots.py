@@ -10,8 +10,7 @@ from typing import Final
 
 from embedmill.storage.rooted import Rearrangement
 from embedmill.storage.roots import Machine, Root
-from embedmill.storage.sqlite.store.rows import mark_changed
-from embedmill.storage.sqlite.store.unseen import name_range
+from embedmill.storage.sqlite.store.rows import mark_changed, name_range
 
 _RENAMED: Final = (
     # Where two have one name, the one that has it stays.

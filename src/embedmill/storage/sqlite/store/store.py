@@ -22,7 +22,7 @@ from embedmill.storage.catalog import prompts_of, store_mismatch
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
-from embedmill.storage.sqlite.store import rows, unseen
+from embedmill.storage.sqlite.store import rows
 from embedmill.storage.sqlite.store.database import (
     WriterLock,
     damaged,
@@ -85,7 +85,7 @@ class SqliteStore:
                 self._lock = WriterLock(path)
                 self._writer = open_writer(path)
                 with translate_errors(path):
-                    unseen.prepare(self._writer)
+                    rows.prepare_seen(self._writer)
             self._reader = open_reader(path)
         except BaseException:
             self.close()
@@ -144,7 +144,7 @@ class SqliteStore:
             if version is None:
                 version = rows.begin_staged(db, document, precision)
             rows.add(db, [(version, records)])
-            unseen.mark_seen(db, [document])
+            rows.mark_seen(db, [document])
         self._staged[document] = version
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
@@ -161,7 +161,7 @@ class SqliteStore:
                 if before:
                     db.execute("DELETE FROM failures WHERE document = ?", (name,))
                 rows.record_failures(db, name, new.failures, before)
-            unseen.mark_seen(db, latest)
+            rows.mark_seen(db, latest)
             rows.mark_changed(db)
         for name in latest:
             self._staged.pop(name, None)
@@ -170,7 +170,7 @@ class SqliteStore:
         """Record failures of a document and leave its rows: what could not be read is kept as it was."""
         with self._transaction() as db:
             rows.record_failures(db, document, failures, rows.attempts(db, document))
-            unseen.mark_seen(db, [document])
+            rows.mark_seen(db, [document])
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:
         """Note new sizes and times of documents whose content is as before.
@@ -187,12 +187,12 @@ class SqliteStore:
                 ],
             )
             db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
-            unseen.mark_seen(db, [state.id for state in states])
+            rows.mark_seen(db, [state.id for state in states])
 
     def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
         with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
-            unseen.mark_seen(db, ids)
+            rows.mark_seen(db, ids)
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         """See `Store`. What was staged, replaced, touched or has failed since it was opened counts as seen.
@@ -200,16 +200,16 @@ class SqliteStore:
         What earlier runs staged there and left unfinished goes too.
         """
         with self._transaction() as db, db.stoppable():
-            return unseen.remove(db, scopes, keep, self._staged.values())
+            return rows.remove_unseen(db, scopes, keep, self._staged.values())
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
         """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         with self._transaction("BEGIN") as db:
-            unseen.find(db, scopes, keep)
+            rows.find_unseen(db, scopes, keep)
         last = ""
         while True:
             with self._transaction("BEGIN") as db:
-                page = unseen.page(db, last, _PAGE)
+                page = rows.unseen_page(db, last, _PAGE)
             if not page:
                 return
             yield page

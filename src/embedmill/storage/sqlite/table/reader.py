@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from embedmill.core.errors import UsageError
@@ -25,8 +26,7 @@ from embedmill.storage.sqlite.table.contents import (
 )
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
 from embedmill.storage.sqlite.table.identity import marks as marks_of
-from embedmill.storage.sqlite.table.metrics import SqliteMetrics
-from embedmill.storage.sqlite.table.metrics_statements import MetricsStatements
+from embedmill.storage.sqlite.table.metrics import MetricsStatements, SqliteMetrics
 from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
 from embedmill.storage.sqlite.table.table_spec import TableSpec, find
 from embedmill.storage.table_reader import TableReader
@@ -110,13 +110,9 @@ class SqliteTableReader(TableReader):
 
     def _standings(self, after: Key | None, first: int) -> Iterator[list[Standing]]:
         """How the rows behind a key stand (see `embedmill.storage.sqlite.table.statements.Statements.standings`)."""
-        statement = self._statements.bare_standings
-        if self._known():
-            dead = self._dead()
-
-            def statement(after: Key | None) -> str:
-                return self._statements.standings(after, dead)
-
+        known = self._known() is not None
+        statements = self._statements
+        statement = partial(statements.standings, dead=self._dead()) if known else statements.bare_standings
         return self._database.pages(statement, after, Standing, first=first, values=self._parameters)
 
     def _dead(self) -> list[int]:
@@ -161,7 +157,6 @@ class SqliteTableReader(TableReader):
         return ""
 
     def _known(self) -> CatalogEntry | None:
-        """What earlier runs have noted of the table; None where there were none, or none that is of interest."""
         if self._entry is None and self.spec.vector and not self.spec.missing:
             with self._database.reading() as db:
                 found = self._entry = catalog.find(db, self._database.path, self.spec)
