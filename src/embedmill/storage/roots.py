@@ -181,24 +181,15 @@ class Places:
     def __init__(self, placed: Sequence[Placed]) -> None:
         self.all = placed
         self._by_number = {each.root.number: each for each in placed}
-        self._folders: dict[str, Placed] = {}
-        self._files: dict[str, Placed] = {}
+        self._by_prefix = {each.prefix: each for each in reversed(placed)}  # of several the first
         self._outer = [each for each in placed if each.root.folder and each.state is FolderState.HERE]
-        for each in placed:
-            (self._folders if each.root.folder else self._files).setdefault(each.prefix, each)
 
     def root_of(self, document: str) -> Placed | None:
         """The nearest root that holds the document, or the folder where it ends in "/"."""
-        single = self._files.get(document)
-        return single if single is not None else self._nearest(document)
-
-    def _nearest(self, path: str) -> Placed | None:
-        end = len(path)
-        while (end := path.rfind("/", 0, end)) >= 0:
-            found = self._folders.get(path[: end + 1])
-            if found is not None:
-                return found
-        return None
+        path = document
+        while path and path not in self._by_prefix:
+            path = path[: path.rfind("/", 0, len(path) - 1) + 1]
+        return self._by_prefix.get(path)
 
     def name(self, document: str) -> str:
         """The name of a document, or of a folder as a scope."""
@@ -207,24 +198,23 @@ class Places:
 
     def id(self, name: str) -> str:
         """The id of the document of this name. Raises `UnknownRoot`."""
-        if not _NUMBERED.match(name):
-            return name
-        number, _, path = name.partition("/")
-        if number == "0":
-            return path
-        root = self._by_number.get(int(number))
+        root = self._root(name)
         if root is None:
-            raise UnknownRoot(number)
-        return root.prefix + path if root.root.folder else root.prefix
+            return name.removeprefix("0/")
+        return root.prefix + name.partition("/")[2] if root.root.folder else root.prefix
 
     def state(self, name: str) -> FolderState:
         """Where the root of a document of this name is; what belongs to none counts as here. Raises `UnknownRoot`."""
+        root = self._root(name)
+        return FolderState.HERE if root is None else root.state
+
+    def _root(self, name: str) -> Placed | None:
         if not _NUMBERED.match(name) or name.startswith("0/"):
-            return FolderState.HERE
-        root = self._by_number.get(int(name.partition("/")[0]))
-        if root is None:
-            raise UnknownRoot(name)
-        return root.state
+            return None
+        number = name.partition("/")[0]
+        if int(number) not in self._by_number:
+            raise UnknownRoot(number)
+        return self._by_number[int(number)]
 
     def names(self, scope: str, *, gone: bool = False) -> list[str]:
         """The scopes of names that a scope of ids stands for; of roots inside it those here, or all if `gone`."""

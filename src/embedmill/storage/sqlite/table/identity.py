@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -197,7 +197,7 @@ def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:
         return matches[entry.id], entry.page == schema.pages.get(spec.name), entry in by_name
 
     best = max(found, key=weight)
-    own = best in by_name or not (best.is_certain(schema) or _stands(db, best, place))
+    own = best in by_name or not (best.is_certain(schema) or _stands(db, best))
     return registered(best, fits=own and len(found) == 1 and _fits(db, spec, best, columns), own=own)
 
 
@@ -206,33 +206,27 @@ def candidates(db: sqlite3.Connection) -> list[tuple[str, str]]:
     schema, there = Schema.of(db), entries(db)
     places = [entry.place for entry in there if entry.place[1] in column_names(db, entry.place[0])]
     if any(not (entry.is_named or entry.is_certain(schema)) for entry in there):
-        for table in schema.pages:
-            if not table.startswith(("embedmill_", "sqlite_")):
-                places += [(table, name) for name in may_hold_vectors(db, table)]
+        places += _vector_columns(db, schema)
     return list(dict.fromkeys(places))
 
 
-def is_meant(db: sqlite3.Connection, entry: CatalogRow) -> bool:
-    """Whether an entry is that of the table and column which have its names now."""
-    name, vector = entry.place
-    if vector not in column_names(db, name):
-        return False
-    return entry.is_named or entry.is_certain(Schema.of(db)) or bool(_known(db, entry, _prints(db, name, vector)))
-
-
-def _stands(db: sqlite3.Connection, entry: CatalogRow, besides: tuple[str, str]) -> bool:
+def _stands(db: sqlite3.Connection, entry: CatalogRow) -> bool:
     """Whether the entry's vectors are still where they were."""
-    return entry.place != besides and is_meant(db, entry)
+    name, vector = entry.place
+    is_there = vector in column_names(db, name)
+    return is_there and (entry.is_named or bool(_known(db, entry, _prints(db, name, vector))))
 
 
 def _is_elsewhere(db: sqlite3.Connection, entry: CatalogRow, schema: Schema) -> bool:
     """Whether some other table or column has the entry's vectors."""
-    for table in schema.pages:
-        if not table.startswith(("embedmill_", "sqlite_")):
-            for vector in may_hold_vectors(db, table):
-                if (table, vector) != entry.place and _known(db, entry, _prints(db, table, vector)):
-                    return True
-    return False
+    others = (place for place in _vector_columns(db, schema) if place != entry.place)
+    return any(_known(db, entry, _prints(db, *place)) for place in others)
+
+
+def _vector_columns(db: sqlite3.Connection, schema: Schema) -> Iterator[tuple[str, str]]:
+    """The columns of users' tables that may hold vectors, with their tables."""
+    tables = (table for table in schema.pages if not table.startswith(("embedmill_", "sqlite_")))
+    return ((table, name) for table in tables for name in may_hold_vectors(db, table))
 
 
 def _prints(db: sqlite3.Connection, table: str, vector: str) -> list[bytes]:
