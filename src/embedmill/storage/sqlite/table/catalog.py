@@ -16,7 +16,7 @@ from embedmill.storage.sqlite.table import identity
 from embedmill.storage.sqlite.table.carrying import CARRIED
 from embedmill.storage.sqlite.table.contents import print_of
 from embedmill.storage.sqlite.table.database import PAGE, Database
-from embedmill.storage.sqlite.table.identity import Schema, marks
+from embedmill.storage.sqlite.table.identity import Schema, marks, version
 from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names
 
@@ -136,8 +136,9 @@ def _is_there(db: sqlite3.Connection, path: Path) -> bool:
 
 
 def mark_complete(db: sqlite3.Connection, number: int) -> None:
-    """A run has come to its end."""
-    db.execute("UPDATE embedmill_tables SET filled = 1, overwriting = NULL WHERE id = ?", [number])
+    """A run has come to its end. What is noted of names still holds now that tables of ours have been created."""
+    statement = "UPDATE embedmill_tables SET filled = 1, overwriting = NULL, version_of_schema = ? WHERE id = ?"
+    db.execute(statement, [version(db), number])
 
 
 def overwrite_from(db: sqlite3.Connection, number: int, run: int) -> int:
@@ -145,11 +146,6 @@ def overwrite_from(db: sqlite3.Connection, number: int, run: int) -> int:
     statement = "UPDATE embedmill_tables SET overwriting = coalesce(overwriting, ?) WHERE id = ?"
     db.execute(statement, [run, number])
     return int(db.execute("SELECT overwriting FROM embedmill_tables WHERE id = ?", [number]).fetchone()[0])
-
-
-def note_schema(db: sqlite3.Connection, number: int) -> None:
-    """What is noted of names still holds now that tables of ours have been created."""
-    db.execute("UPDATE embedmill_tables SET version_of_schema = ? WHERE id = ?", [Schema.of(db).version, number])
 
 
 def next_run(db: sqlite3.Connection, number: int) -> int:
@@ -165,7 +161,7 @@ def _entry(db: sqlite3.Connection, path: Path, spec: TableSpec) -> CatalogEntry:
     if found is not None:
         found.warn_of_changes(spec.title, spec.vector, spec.text)
     number = found.id if found is not None and found.own else _new(db, spec, keys)
-    if found is not None and not found.fits and column_names(db, f"{CARRIED}"):
+    if found is not None and not found.fits and column_names(db, CARRIED):
         _replace_marks(db, spec, number)
         if not found.own:
             db.execute(_COPY, {"id": number, "from": found.id})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -118,7 +118,7 @@ def entries(db: sqlite3.Connection) -> list[CatalogRow]:
     rows = db.execute(f"SELECT {wanted} FROM embedmill_tables ORDER BY id DESC").fetchall()  # noqa: S608
     for row in rows:
         for name, value in zip(fields, row, strict=True):
-            if not _IS_SOUND.get(name, _is_number)(value):
+            if not _is_sound(name, value):
                 raise StoreError(
                     f"embedmill_tables is damaged ({name} of its row {row[0]!r}): restore the database, or delete that "
                     "row and fill the table anew with --overwrite"
@@ -126,30 +126,23 @@ def entries(db: sqlite3.Connection) -> list[CatalogRow]:
     return [CatalogRow(*row) for row in rows]
 
 
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, int)
+_JSON: Final = {"keys": list, "fields": dict, "columns": list}
+_TEXTS: Final = ("name", "vector", "text", "space", "model", *_JSON)
+"""What columns of the catalog hold; the others hold numbers."""
 
 
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_json(value: object, kind: type) -> bool:
+def _is_sound(name: str, value: str | int | None) -> bool:
+    if value is None or name not in _TEXTS:
+        return value is None or isinstance(value, int)
+    if not isinstance(value, str):
+        return False
     try:
-        return value is None or (isinstance(value, str) and isinstance(json.loads(value), kind))
+        read = json.loads(value) if name in _JSON else None
     except ValueError:
         return False
-
-
-_IS_SOUND: Final[dict[str, Callable[[object], bool]]] = {
-    **dict.fromkeys(("name", "vector", "text", "space", "model"), _is_text),
-    "keys": lambda value: (
-        _is_json(value, list) and all(each and isinstance(each, list) for each in json.loads(str(value)))
-    ),
-    "fields": lambda value: _is_json(value, dict),
-    "columns": lambda value: _is_json(value, list),
-}
-"""What each column may hold; the others hold numbers."""
+    if name == "keys" and isinstance(read, list):
+        return all(each and isinstance(each, list) for each in read)
+    return isinstance(read, _JSON.get(name, object))
 
 
 def find(db: sqlite3.Connection, spec: TableSpec) -> CatalogEntry | None:

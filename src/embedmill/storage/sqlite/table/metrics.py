@@ -153,9 +153,6 @@ class SqliteMetrics:
 
     def check(self) -> None:
         """Raise `StoreError` where there can be none: its name is taken, or a key column has one of its names."""
-        self._check()
-
-    def _check(self) -> bool:
         spec = self._statements.spec
         keys = [folded(name) for name in spec.key_names]
         naming.check_metrics_keys(keys, spec.title, spec.metrics_title)
@@ -163,7 +160,6 @@ class SqliteMetrics:
             there = column_names(db, self._statements.metrics)
         if there:
             naming.check_metrics_table(map(folded, there), spec.metrics_title)
-        return bool(there)
 
     def prepare(self) -> None:
         """Create the table where there is none, with the key that the user's table has now where it has another.
@@ -171,11 +167,11 @@ class SqliteMetrics:
         Raises `StoreError` where the name is taken.
         """
         statements = self._statements
-        is_there = self._check()
-        if is_there and self._has_key():
+        self.check()
+        if self._has_key():
             return
         with self._database.transaction() as db:
-            if not is_there:
+            if not column_names(db, statements.metrics):
                 self._follow(db)
             if column_names(db, statements.metrics) and not self._has_key():
                 db.execute(statements.drop_metrics)  # what was measured is measured again: that is quick

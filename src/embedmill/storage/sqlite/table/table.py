@@ -233,7 +233,6 @@ class SqliteTable(SqliteTableReader):
         if self._entry is not None:
             with self._changing() as db:
                 catalog.mark_complete(db, self._entry.id)
-                catalog.note_schema(db, self._entry.id)
 
     def close(self) -> None:
         """End the run: what it holds is given back. May be called twice."""
