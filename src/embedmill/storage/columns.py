@@ -69,10 +69,11 @@ def parts(name: str) -> list[tuple[str, bool]]:
 
 def shown(names: Iterable[str]) -> str:
     """The name of a table, or of one in a schema, as people may give it back: `parts` reads these names in it."""
-    return ".".join(name if _PLAIN.fullmatch(name) else _quoted(name) for name in names)
+    return ".".join(name if _PLAIN.fullmatch(name) else quoted(name) for name in names)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as an identifier in SQL, whatever characters it has; `parts` reads it too."""
     return '"' + name.replace('"', '""') + '"'
 
 

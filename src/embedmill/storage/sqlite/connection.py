@@ -57,11 +57,6 @@ def starts_otherwise(path: Path) -> bool:
     return magic not in (b"", MAGIC)
 
 
-def quoted(name: str) -> str:
-    """A name as an identifier in SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 class Connection(sqlite3.Connection):
     """One whose waiting for others' locks, and whose needless statements, a run that is stopped can end."""
 

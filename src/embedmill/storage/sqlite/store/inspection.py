@@ -26,10 +26,7 @@ _CHUNKS = """
 
 
 def problems(
-    db: sqlite3.Connection,
-    matrix: Path,
-    look: Callable[[StoredChunk], None] = lambda _: None,
-    shown: Callable[[str], str] = str,
+    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
 ) -> Iterator[str]:
     """All that is wrong, a line each; `db` is in a transaction.
 

@@ -121,13 +121,13 @@ def record_failures(
 
 # Which documents a run has seen, and the removal of those that it has not
 
-# Temporary tables, since the names of a large corpus would not fit into memory. They live and roll back
-# with the writer's connection.
-_SEEN_TABLES: Final = (
+SEEN_TABLES: Final = (
     "CREATE TEMP TABLE seen (name TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TEMP TABLE scopes (low TEXT, high TEXT, keep INTEGER)",  # low <= name < high
     "CREATE TEMP TABLE gone (name TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+"""Of the writer's connection, with which they live and roll back. They are temporary ones, since the names of a large
+corpus would not fit into memory."""
 
 _FIND_GONE: Final = (
     """INSERT INTO temp.gone
@@ -147,12 +147,6 @@ _FIND_STAGED: Final = """
     WHERE NOT complete AND NOT s.keep
     AND NOT EXISTS (SELECT 1 FROM temp.scopes s WHERE s.keep AND name >= s.low AND name < s.high)
 """
-
-
-def prepare_seen(db: sqlite3.Connection) -> None:
-    """Make a new connection ready to note names."""
-    for table in _SEEN_TABLES:
-        db.execute(table)
 
 
 def mark_seen(db: sqlite3.Connection, names: Iterable[str]) -> None:

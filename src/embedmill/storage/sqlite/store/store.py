@@ -85,7 +85,8 @@ class SqliteStore:
                 self._lock = WriterLock(path)
                 self._writer = open_writer(path)
                 with translate_errors(path):
-                    rows.prepare_seen(self._writer)
+                    for table in rows.SEEN_TABLES:
+                        self._writer.execute(table)
             self._reader = open_reader(path)
         except BaseException:
             self.close()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from embedmill.storage.catalog import CatalogEntry
-from embedmill.storage.sqlite.connection import quoted
+from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.database import Database, key_of
 from embedmill.storage.sqlite.table.identity import marks

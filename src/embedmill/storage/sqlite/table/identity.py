@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.catalog import CatalogEntry
-from embedmill.storage.sqlite.connection import quoted
+from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names, may_hold_vectors

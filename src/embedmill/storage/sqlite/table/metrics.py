@@ -12,7 +12,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
 from embedmill.runtime.computed import computed_once
 from embedmill.storage import columns as naming
-from embedmill.storage.sqlite.connection import quoted
+from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.contents import digest, is_text
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
 from embedmill.storage.sqlite.table.sql_parts import SqlParts, bound, declared, filled
@@ -22,6 +22,13 @@ _KEY: Final = """
 SELECT c.name, c.type, k.coll
 FROM pragma_index_list(:table) AS i, pragma_index_xinfo(i.name) AS k, pragma_table_xinfo(:table) AS c
 WHERE i.origin = 'pk' AND k.key AND c.name = k.name ORDER BY k.seqno
+"""
+
+
+_NEW_METRICS: Final = """
+ON CONFLICT ({keys}) DO UPDATE SET
+    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
+    frequency = NULL, text_hash = excluded.text_hash, text_digest = excluded.text_digest
 """
 
 
@@ -50,7 +57,7 @@ class MetricsStatements(SqlParts):
 
     def measure(self, key: Key) -> str:
         """Write the metrics of a row by its key."""
-        return self.fill(_MEASURE, given=self.given(key))
+        return self.fill(_MEASURE + _NEW_METRICS, given=self.given(key))
 
     metrics_page = filled("""
         SELECT m.{rowid}, {text} IS NULL FROM {metrics} AS m LEFT JOIN {table} AS t ON {table_is_metrics}
@@ -89,10 +96,14 @@ class MetricsStatements(SqlParts):
     write_frequency = filled("UPDATE {metrics} SET frequency = :frequency WHERE {rowid} = :number")
     """Write a frequency."""
 
-    @computed_once
-    def measure_mark(self) -> str:
-        """Write the metrics of a row by its mark."""
-        return self.fill(_MEASURE_MARK)
+    measure_mark = filled(
+        """
+        INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
+        SELECT {keys_of_marks}, :characters, :words, :tokens, m.hash, :digest FROM {marks} AS m WHERE m.id = :mark
+        """  # noqa: S608
+        + _NEW_METRICS
+    )
+    """Write the metrics of a row by its mark."""
 
 
 CREATE_FREQUENCIES: Final = """
@@ -119,27 +130,10 @@ FROM {table} AS t {by_key} LEFT JOIN {metrics} AS m ON {table_is_metrics}
 WHERE {text} IS NOT NULL AND {known} {behind} ORDER BY {ordered} LIMIT :limit
 """
 
-_NEW_METRICS: Final = """
-ON CONFLICT ({keys}) DO UPDATE SET
-    characters = excluded.characters, words = excluded.words, tokens = excluded.tokens,
-    frequency = NULL, text_hash = excluded.text_hash, text_digest = excluded.text_digest
-"""
-
-_MEASURE_MARK: Final = (
-    """
-INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
-SELECT {keys_of_marks}, :characters, :words, :tokens, m.hash, :digest FROM {marks} AS m WHERE m.id = :mark
-"""
-    + _NEW_METRICS
-)
-
-_MEASURE: Final = (
-    """
+_MEASURE: Final = """
 INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
 VALUES ({given}, :characters, :words, :tokens, :hash, :digest)
 """
-    + _NEW_METRICS
-)
 
 
 class SqliteMetrics:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
-from embedmill.storage.sqlite.connection import quoted
+from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.table_spec import KeyColumn, TableSpec
 
 

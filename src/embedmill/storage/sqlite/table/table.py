@@ -87,18 +87,14 @@ class SqliteTable(SqliteTableReader):
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
         while True:
-            seen = self._due(after, limit)
+            rows = chain.from_iterable(self._standings(after, limit))
+            seen = list(islice(filter(self._is_due, rows), limit))
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
                 with self._database.reading() as db:
                     self._check_same(db)
                 return claimed
             after = key_of(seen[-1])
-
-    def _due(self, after: Key | None, limit: int) -> list[Standing]:
-        """The next rows that nobody holds and that need a vector."""
-        rows = chain.from_iterable(self._standings(after, limit))
-        return list(islice(filter(self._is_due, rows), limit))
 
     def _claim(self, seen: Sequence[Standing]) -> list[Row]:
         """Those of the rows that no other run has claimed since they were seen."""

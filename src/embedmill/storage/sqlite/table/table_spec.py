@@ -11,9 +11,8 @@ from typing import Final
 from embedmill.core.errors import UsageError
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
-from embedmill.storage.columns import Column
+from embedmill.storage.columns import Column, quoted
 from embedmill.storage.driver import TableRequest
-from embedmill.storage.sqlite.connection import quoted
 
 KIND: Final = "BLOB or float[N]"
 """What vectors are: numbers of 32 bits, little-endian, one after another, as sqlite-vec reads them."""
