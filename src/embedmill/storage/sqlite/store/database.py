@@ -37,6 +37,10 @@ _TYPES: Final = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
 
 _FACTS: Final = {"generation": "blob", "space": "text", "fields": "text", "dimension": "integer", "model": "text"}
 
+_MISSIZED: Final = """
+    SELECT count(*) FROM vectors WHERE length(vector) <> 4 * (SELECT value FROM meta WHERE key = 'dimension')
+"""
+
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
@@ -220,12 +224,8 @@ class WriterLock:
 
 def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
     """The columns that hold values of another type than the schema says, a line each; `but`: a table to pass over."""
-    tables = db.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
-    ).fetchall()
-    for (table,) in tables:
-        if table == but:
-            continue
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    for (table,) in db.execute(f"{tables} AND name <> ? ORDER BY name", (but,)).fetchall():
         for _, column, declared, required, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
             kind = _TYPES.get(declared.upper())
             if kind is None:
@@ -242,17 +242,13 @@ def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
                 yield f"the {key} that the store is bound to is no {kind}"
 
 
-def _lengths(db: sqlite3.Connection) -> Iterator[str]:
-    query = "SELECT count(*) FROM vectors WHERE length(vector) <> 4 * (SELECT value FROM meta WHERE key = 'dimension')"
-    (wrong,) = db.execute(query).fetchone()
-    if wrong:
-        yield f"{wrong:,} vectors are not as long as the store's have to be"
-
-
 def damage(path: Path) -> str:
-    """The first of these in a file; "" where there is none, or that cannot be told."""
+    """The first that is damaged in a file, in one line; "" where there is nothing, or that cannot be told."""
     try:
         with closing(connect(path, "mode=ro", timeout=5.0)) as db:
-            return next(misfits(db), "") or next(_lengths(db), "")
+            if found := next(misfits(db), ""):
+                return found
+            (wrong,) = db.execute(_MISSIZED).fetchone()
+            return f"{wrong:,} vectors are not as long as the store's have to be" if wrong else ""
     except sqlite3.Error:
         return ""

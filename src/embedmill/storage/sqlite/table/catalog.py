@@ -157,10 +157,10 @@ def next_run(db: sqlite3.Connection, number: int) -> int:
 def _entry(db: sqlite3.Connection, path: Path, spec: TableSpec) -> CatalogEntry:
     """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
     found = find(db, path, spec)
-    keys = json.dumps([astuple(key)[:3] for key in spec.keys])
     if found is not None:
         found.warn_of_changes(spec.title, spec.vector, spec.text)
-    number = found.id if found is not None and found.own else _new(db, spec, keys)
+    values = [VERSION, spec.name, spec.vector, spec.text, json.dumps([astuple(key)[:3] for key in spec.keys])]
+    number = found.id if found is not None and found.own else db.execute(_NEW, values).lastrowid or 0
     if found is not None and not found.fits and column_names(db, CARRIED):
         _replace_marks(db, spec, number)
         if not found.own:
@@ -170,28 +170,18 @@ def _entry(db: sqlite3.Connection, path: Path, spec: TableSpec) -> CatalogEntry:
         db.execute(statement)
     if found is not None and found.fits and not found.prints:
         _print_all(db, spec, number)
-    schema = Schema.of(db)
+    schema, columns = Schema.of(db), column_names(db, spec.name)
     db.execute(
         "UPDATE embedmill_tables SET version = ?, name = ?, vector = ?, text = ?, keys = ?, columns = ?, page = ?, "
         "version_of_schema = ? WHERE id = ?",
-        [
-            VERSION,
-            spec.name,
-            spec.vector,
-            spec.text,
-            keys,
-            json.dumps(column_names(db, spec.name)),
-            schema.pages[spec.name],
-            schema.version,
-            number,
-        ],
+        [*values, json.dumps(columns), schema.pages[spec.name], schema.version, number],
     )
-    noted = "SELECT id, space, model, filled, text, fields, overwriting FROM embedmill_tables WHERE id = ?"
-    number, space, model, filled, text, fields, overwriting = db.execute(noted, [number]).fetchone()
+    (noted,) = [entry for entry in identity.entries(db) if entry.id == number]
     before = found.before if found is not None and found.own else None
-    names, made_of = list(spec.key_names), json.loads(fields) if fields else None
-    return CatalogEntry(number, space, model, bool(filled), text, names, made_of, overwriting, before=before)
+    return replace(noted.registered(columns, fits=True, own=True, name=spec.name), before=before)
 
+
+_NEW: Final = "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)"
 
 _COPY: Final = """
 UPDATE embedmill_tables AS new SET (space, fields, model, filled) =
@@ -212,14 +202,6 @@ def _print_all(db: sqlite3.Connection, spec: TableSpec, number: int) -> None:
         after = page[-1][0]
         values = [(print_of(vector), mark) for mark, vector in page if isinstance(vector, bytes)]
         db.executemany(f"UPDATE {marks(number)} SET print = ? WHERE id = ?", values)  # noqa: S608
-
-
-def _new(db: sqlite3.Connection, spec: TableSpec, keys: str) -> int:
-    new = db.execute(
-        "INSERT INTO embedmill_tables (version, name, vector, text, keys) VALUES (?, ?, ?, ?, ?)",
-        [VERSION, spec.name, spec.vector, spec.text, keys],
-    )
-    return new.lastrowid or 0
 
 
 def _replace_marks(db: sqlite3.Connection, spec: TableSpec, number: int) -> None:

@@ -47,11 +47,7 @@ class SqliteTable(SqliteTableReader):
     _schema = Schema(0, {})  # as it was last seen
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
-        """Begin a run that fills the column with vectors of this space; creates the column if that was asked for.
-
-        `overwrite` takes all rows that have a vector too, `again` those that have failed. Raises `SpaceMismatch` where
-        the column holds vectors of another space or dimension.
-        """
+        """See `Table`; creates the column if that was asked for."""
         self.check(fingerprint, model, overwrite=overwrite)
         self._known()
         with self._database.transaction() as db:
@@ -87,14 +83,18 @@ class SqliteTable(SqliteTableReader):
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of their keys; they are this run's now."""
         while True:
-            rows = chain.from_iterable(self._standings(after, limit))
-            seen = list(islice(filter(self._is_due, rows), limit))
+            seen = self._due(after, limit)
             claimed = self._claim(seen)
             if claimed or len(seen) < limit:
                 with self._database.reading() as db:
                     self._check_same(db)
                 return claimed
             after = key_of(seen[-1])
+
+    def _due(self, after: Key | None, limit: int) -> list[Standing]:
+        """The next rows that nobody holds and that need a vector."""
+        rows = chain.from_iterable(self._standings(after, limit))
+        return list(islice(filter(self._is_due, rows), limit))
 
     def _claim(self, seen: Sequence[Standing]) -> list[Row]:
         """Those of the rows that no other run has claimed since they were seen."""
@@ -126,11 +126,7 @@ class SqliteTable(SqliteTableReader):
     # Writing: from several threads
 
     def write(self, rows: Sequence[Filled]) -> int:
-        """Write these rows' vectors and metrics, all in one transaction, or none.
-
-        Returns how many were left out, because their text has changed meanwhile or they are gone. Raises
-        `RowsRefused` where the database refuses the data.
-        """
+        """See `Table`."""
         try:
             with self._changing() as db:
                 triggers = has_triggers(db, self.spec.name)
