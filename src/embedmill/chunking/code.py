@@ -54,11 +54,8 @@ def summary(text: str) -> tuple[str, int]:
     head = text[:_LOOKED_AT]
     start = _SHEBANG.match(head).end()  # type: ignore[union-attr]  # matches the empty text, too
     docstring = _DOCSTRING.match(head, start)
-    if docstring:
-        spans = iter([docstring.span("said" if docstring["quotes"] else "short")])
-    else:
-        spans = _comments(head, start, program=start > 1)
-    for begin, end in spans:
+    said_in = [docstring.span("said" if docstring["quotes"] else "short")] if docstring else None
+    for begin, end in said_in or _comments(head, start, program=start > 1):
         for first, last in _paragraphs(head, begin, end):
             said = _TAG.sub("", " ".join(_MARKS.sub("", head[first:last]).removeprefix("\\").split()))
             if other := _OF_THE_FILE.search(said):

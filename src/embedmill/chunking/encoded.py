@@ -153,11 +153,9 @@ def _tokens(text: str) -> Iterator[Run]:
 
 def _is_base85(token: str) -> bool:
     """Whether a long token has letters and signs as base85 has them; programs and addresses have more small letters."""
-    length = len(token)
-    small = sum(map(str.islower, token)) / length
-    capitals = sum(map(str.isupper, token)) / length
-    digits = sum(map(str.isdigit, token)) / length
-    words = sum(map(len, _WORD_LIKE.findall(token))) / length
+    kinds = (str.islower, str.isupper, str.isdigit)
+    small, capitals, digits = (sum(map(kind, token)) / len(token) for kind in kinds)
+    words = sum(map(len, _WORD_LIKE.findall(token))) / len(token)
     return (
         0.15 < small < 0.45 and 0.15 < capitals < 0.45 and 0.04 < digits < 0.25
         and 0.15 < 1 - small - capitals - digits < 0.45 and words < 0.15

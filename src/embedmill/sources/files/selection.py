@@ -6,6 +6,7 @@ import functools
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 
 from embedmill.core.errors import UsageError
@@ -116,10 +117,9 @@ def _resolved(base: str, glob: str) -> tuple[str, str]:
 
 def current_folder() -> str | None:
     """The current folder's real path, ending in "/"; None where it has been removed."""
-    try:
+    with suppress(OSError):
         return os.getcwd().rstrip("/") + "/"  # noqa: PTH109
-    except OSError:
-        return None
+    return None
 
 
 def braces(pattern: str) -> list[str]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cache, partial
 
 from embedmill.core.documents import Document, Entry
@@ -145,12 +145,10 @@ class FileSource:
         path = file_path(entry.id)
         if suffix_of(path) in DOCUMENT_SUFFIXES | MAIL_SUFFIXES:
             return True
-        try:
-            with self._opened(path) as descriptor:
-                decode(os.read(descriptor, _LOOKED_AT), self._encoding)
-        except (LeftOut, OSError):
-            return False
-        return True
+        with suppress(LeftOut, OSError), self._opened(path) as descriptor:
+            decode(os.read(descriptor, _LOOKED_AT), self._encoding)
+            return True
+        return False
 
     def unmatched(self) -> Mapping[str, Sequence[str]]:
         """The patterns of "include" and "exclude" that match nothing; only of a source that has been listed whole."""

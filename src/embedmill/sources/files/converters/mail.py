@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.policy
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
@@ -122,14 +123,11 @@ def _text(part: Message) -> str:
         return ""
     charset = part.get_content_charset()
     for encoding in (charset, "utf-8"):
-        try:
+        with suppress(LookupError, UnicodeError):
             return payload.decode(_AS_MEANT.get(str(encoding), encoding or "ascii"))
-        except (LookupError, UnicodeError):
-            continue
-    try:
+    with suppress(LeftOut):
         return decode(payload)
-    except LeftOut:
-        return ""
+    return ""
 
 
 _AS_MEANT: Final = {"iso-8859-1": "cp1252", "us-ascii": "ascii", "gb2312": "gb18030", "unknown-8bit": "ascii"}

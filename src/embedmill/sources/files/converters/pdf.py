@@ -12,7 +12,7 @@ import signal
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -80,12 +80,9 @@ def convert(data: bytes) -> Converted:
 
 
 def _text_of(page: pdfium.PdfPage, number: int, tables: _Tables) -> str:
-    textpage = page.get_textpage()
-    try:
+    with closing(page.get_textpage()) as textpage:
         found = tables.on(page, number)
         text = _around(textpage, found) if found else plain(_lines(textpage))
-    finally:
-        textpage.close()
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).translate(_AS_MEANT)
     return "\n".join(_LEADERS.sub(" …", line).rstrip() for line in text.split("\n")).strip("\n")
 

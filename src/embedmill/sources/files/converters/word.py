@@ -11,6 +11,7 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 from xml.etree import ElementTree
 
@@ -71,13 +72,10 @@ def _parsed(data: bytes) -> Element:
 
 
 def _main_part(archive: zipfile.ZipFile) -> str:
-    try:
-        relations = _parsed(archive.read("_rels/.rels"))
-    except KeyError:
-        return "word/document.xml"
-    for each in relations:
-        if each.get("Type", "").endswith("/officeDocument"):
-            return each.get("Target", "").lstrip("/")
+    with suppress(KeyError):
+        for each in _parsed(archive.read("_rels/.rels")):
+            if each.get("Type", "").endswith("/officeDocument"):
+                return each.get("Target", "").lstrip("/")
     return "word/document.xml"
 
 
