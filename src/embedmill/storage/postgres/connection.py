@@ -289,8 +289,9 @@ def _served_by(connection: Connection) -> int:
 
 def _lent_to_another(url: str, process: int) -> bool:
     """Whether another transaction can get this session while we, outside of one, would keep it."""
+    end = time.monotonic() + _ANSWER
     try:
-        with _opened(parameters(url), _after(_ANSWER)) as other:
+        with _opened(parameters(url), lambda: time.monotonic() > end) as other:
             timer = threading.Timer(_ANSWER, cut, [other])  # no second session: each is lent to one client for ever
             timer.start()
             try:
@@ -305,11 +306,6 @@ def _lent_to_another(url: str, process: int) -> bool:
             f"{redact_url(url)}: the pooler before the server lends us no second session, and a run needs several: "
             "give the server's own address, or a larger pool with pool_mode = session"
         ) from error
-
-
-def _after(seconds: float) -> Callable[[], bool]:
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
 
 
 def require_primary(connection: Connection, url: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from psycopg import sql
 
@@ -64,13 +64,6 @@ class Carrying(SqlParts):
         return self._fill(_FITTING, order=sql.SQL("ORDER BY random()" if at_random else ""))
 
 
-class _Compared(NamedTuple):
-    """Of a sample, how many there are, and how many are the same."""
-
-    found: int
-    same: int
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a table's vectors say of whose they are."""
@@ -90,26 +83,25 @@ class Evidence:
 
     def fits(self, connection: Connection, number: int) -> bool:
         """Whether the marks are those of the rows that have their keys, as far as some of them tell."""
-        (fitting,) = connection.records(_Compared, self._of(number).fitting(at_random=True), {})
-        return bool(fitting.found and fitting.found == fitting.same)
+        ((found, same),) = connection.execute(self._of(number).fitting(at_random=True), {})
+        return bool(found and found == same)
 
     def has_texts(self, connection: Connection, number: int) -> bool:
         """Whether most of the table's texts were embedded for this entry, as far as some of them tell."""
         if not self.spec.text or self.spec.missing or not self._is_there(connection, number):
             return False
-        (texts,) = connection.records(_Compared, self._of(number).known_texts, {})
-        return bool(texts.same and 2 * texts.same >= texts.found)
+        ((found, same),) = connection.execute(self._of(number).known_texts, {})
+        return bool(same and 2 * same >= found)
 
     def is_replaced(self, connection: Connection, number: int) -> bool:
         """Whether the rows of its marks have other vectors, as far as some of them tell."""
         if self.spec.missing or not self._is_there(connection, number):
             return False
-        (fitting,) = connection.records(_Compared, self._of(number).fitting(at_random=False), {})
-        return bool(fitting.found and not fitting.same)
+        ((found, same),) = connection.execute(self._of(number).fitting(at_random=False), {})
+        return bool(found and not same)
 
     def _of(self, number: int) -> Carrying:
-        marks = self.marks(number)
-        return Carrying(self.spec, marks, marks)
+        return Carrying(self.spec, self.marks(number))
 
     def _is_there(self, connection: Connection, number: int) -> bool:
         query = """

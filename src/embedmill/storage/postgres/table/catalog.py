@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from typing import Final
+from typing import Any, Final
 
 from embedmill.core.errors import UsageError
 from embedmill.core.spaces import Fingerprint
@@ -30,6 +30,11 @@ _MARKS: Final = "marks_"
 
 _IDENTITIES: Final = 4
 """The migration from which on more is noted of a table than its names."""
+
+_NEW: Final = """
+    INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types)
+    VALUES (%(schema)s, %(name)s, %(vector)s, %(type)s, %(text)s, %(keys)s, %(key_types)s) RETURNING id
+"""
 
 _NOTE: Final = """
     UPDATE {tables} SET
@@ -117,7 +122,7 @@ class Catalog:
         guessed = keys is None and not found.prints and len(found.keys) == len(spec.keys)
         marks, prints = self.marks(found.id), self._has_prints(connection, found.id)
         keys = list(spec.keys) if guessed else keys
-        carried = Carrying(spec, marks, marks).carried(keys, prints=prints, guessed=guessed)
+        carried = Carrying(spec, marks).carried(keys, prints=prints, guessed=guessed)
         return sql.SQL("({})").format(carried)
 
     def entries(self, connection: Connection, url: str) -> list[ListedTable]:
@@ -164,17 +169,11 @@ class Catalog:
             found = self._entry(connection, spec)
             if not overwrite:
                 self.check(connection, spec, found, fingerprint, model)
-            if found.space == space.id and found.fields != asdict(space):  # another prompt for queries
-                connection.execute(
-                    sql.SQL("UPDATE {} SET fields = %s WHERE id = %s").format(self._tables),
-                    [json.dumps(asdict(space), sort_keys=True), found.id],
-                )
-            if found.space != space.id:
-                connection.execute(
-                    sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables),
-                    [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
-                )
-                found = replace(found, space=space.id, model=model)
+            if (found.space, found.fields) != (space.id, asdict(space)):  # may be another prompt for queries alone
+                found = replace(found, space=space.id, model=found.model if found.space == space.id else model)
+                query = sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables)
+                fields = json.dumps(asdict(space), sort_keys=True)
+                connection.execute(query, [space.id, fields, found.model, found.id])
         connection.settle(**IN_ORDER)  # the marks fit from now on
         return found
 
@@ -185,7 +184,7 @@ class Catalog:
         space = fingerprint.space.id
         if found.space != space:
             marks = self.marks_of(connection, spec, found)
-            query = Statements(spec, marks, self.marks(found.id)).other_space
+            query = Statements(spec, marks).other_space
             other = connection.scalar(query, {"space": space})
             if other is not None:
                 raise found.mismatch(f"{spec.title}.{spec.vector}", other, model, fingerprint.space)
@@ -217,50 +216,30 @@ class Catalog:
     def _entry(self, connection: Connection, spec: TableSpec) -> CatalogEntry:
         """The table's entry, with its names and columns as they are now, and marks that fit its rows."""
         found = self._find(connection, spec, by_name=False)
-        number = found.id if found is not None and found.own else self._new(connection, spec)
+        values = _values(spec)
+        new = sql.SQL(_NEW).format(self._tables)
+        number = found.id if found is not None and found.own else int(connection.scalar(new, values))
         if found is not None:
             found.warn_of_changes(spec.title, spec.vector, spec.text)
         if found is not None and not found.fits and self._is_there(connection, found.id):
             self._carry(connection, spec, found, number)
         marks = self.marks(number)
-        connection.execute(Statements(spec, marks, marks).create_marks, {})
+        connection.execute(Statements(spec, marks).create_marks, {})
         if not self._has_prints(connection, number):  # they were another user's when the schema was brought up to date
             connection.execute(sql.SQL("ALTER TABLE {} ADD print bytea").format(marks))
-        self._note(connection, spec, number)
+        self._note(connection, spec, number, values | {"id": number})
         query = sql.SQL("SELECT id, space, model, filled, text, keys, fields, overwriting FROM {} WHERE id = %s")
         (noted,) = connection.records(CatalogEntry, query.format(self._tables), [number])
         return replace(noted, before=found.before if found is not None and found.own else None)
 
-    def _new(self, connection: Connection, spec: TableSpec) -> int:
-        query = sql.SQL(
-            "INSERT INTO {} (name_schema, name, vector, vector_type, text, keys, key_types) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id"
-        ).format(self._tables)
-        values = [spec.schema, spec.name, spec.vector, spec.kind, spec.text]
-        keys = [list(spec.keys), list(spec.key_types)]
-        return int(connection.scalar(query, [*values, *keys]))
-
-    def _note(self, connection: Connection, spec: TableSpec, number: int) -> None:
+    def _note(self, connection: Connection, spec: TableSpec, number: int, values: dict[str, Any]) -> None:
         """Note what the table is known by, and the present names of all others that are."""
         marks, tables = self.marks(number), self._tables
         query = sql.SQL("SELECT vector_type FROM {} WHERE id = %s").format(tables)
-        if (
-            connection.scalar(query, [number]) != spec.kind
-        ):  # noted by an older version, or the vectors have been given another precision
+        # Where it is another: noted by an older version, or the vectors have been given another precision.
+        if connection.scalar(query, [number]) != spec.kind:
             _read_whole(connection)
-            connection.execute(Statements(spec, marks, marks).print_all, {})
-        values = {
-            "id": number,
-            "oid": spec.oid,
-            "schema": spec.schema,
-            "name": spec.name,
-            "vector": spec.vector,
-            "number": spec.number,
-            "type": spec.kind,
-            "text": spec.text,
-            "keys": list(spec.keys),
-            "key_types": list(spec.key_types),
-        }
+            connection.execute(Statements(spec, marks).print_all, {})
         known_in = identity.known_in(tables)
         connection.execute(sql.SQL(_LEAVE).format(tables=tables, known_in=known_in), values)
         connection.execute(sql.SQL(_NOTE).format(tables=tables, known_in=known_in), values)
@@ -272,7 +251,7 @@ class Catalog:
         """Make marks that fit the rows out of older ones, which go if they are the table's own."""
         marks = self.marks(number)
         made = Name(self.schema, f"{_MARKS}{number}_new")
-        statements = Statements(spec, made, made)
+        statements = Statements(spec, made)
         connection.execute(statements.create_marks, {})
         connection.execute(statements.copy_marks(self.marks_of(connection, spec, found)), {})
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(marks))
@@ -288,6 +267,21 @@ class Catalog:
 
     def _is_there(self, connection: Connection, number: int) -> bool:
         return connection.scalar("SELECT to_regclass(%s)", [plain(self.marks(number))]) is not None
+
+
+def _values(spec: TableSpec) -> dict[str, Any]:
+    """What is noted of a table."""
+    return {
+        "oid": spec.oid,
+        "schema": spec.schema,
+        "name": spec.name,
+        "vector": spec.vector,
+        "number": spec.number,
+        "type": spec.kind,
+        "text": spec.text,
+        "keys": list(spec.keys),
+        "key_types": list(spec.key_types),
+    }
 
 
 def _read_whole(connection: Connection) -> None:

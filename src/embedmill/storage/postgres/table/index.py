@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.rows import DISTANCES, IndexOptions
@@ -249,33 +249,11 @@ def _free_name(connection: Connection, spec: TableSpec) -> str:
 
 
 _PROGRESS: Final = """
-    SELECT pg_blocking_pids(a.pid), phase, blocks_done, blocks_total, tuples_done, tuples_total
+    SELECT pg_blocking_pids(a.pid), phase, coalesce(blocks_done::float8 / nullif(blocks_total, 0),
+                                                    tuples_done::float8 / nullif(tuples_total, 0))
     FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index USING (pid) WHERE a.pid = %s
 """
-"""Whom a build waits for, and how far it is."""
-
-
-class _Progress(NamedTuple):
-    waits_for: list[int]  # process ids
-    phase: str | None
-    blocks: int | None  # done; the rest is None too where there is no phase
-    of_blocks: int | None
-    rows: int | None
-    of_rows: int | None
-
-    @property
-    def share(self) -> float | None:
-        if self.of_blocks:
-            return (self.blocks or 0) / self.of_blocks
-        return (self.rows or 0) / self.of_rows if self.of_rows else None
-
-
-def _show_progress(progress: _Progress, show: Show) -> None:
-    if progress.waits_for:
-        what = progress.phase or "waiting"
-        show(f"building the index: {what} (process {progress.waits_for[0]} of the server)", None)
-    elif progress.phase is not None:
-        show(f"building the index: {progress.phase}", progress.share)
+"""The processes that a build waits for, what it does, and how far it is; nothing of either where it does nothing."""
 
 
 @contextmanager
@@ -290,15 +268,18 @@ def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Ite
                 while not ended.wait(_LOOK_EVERY):
                     if stopped():
                         connection.execute("SELECT pg_cancel_backend(%s)", [pid])
-                    for progress in connection.records(_Progress, _PROGRESS, [pid]):
-                        holders = progress.waits_for
+                    for holders, phase, share in connection.execute(_PROGRESS, [pid]):
                         before = before if holders else time.monotonic()
                         if holders and time.monotonic() > before + _SAY_AFTER:
                             before = math.inf  # said once
                             log.warning(
                                 "the index waits for %s, whose transaction is older", sessions(connection, holders)
                             )
-                        _show_progress(progress, show)
+                        if holders:
+                            waiting = f"{phase or 'waiting'} (process {holders[0]} of the server)"
+                            show(f"building the index: {waiting}", None)
+                        elif phase is not None:
+                            show(f"building the index: {phase}", share)
         except (StoreError, psycopg.Error) as error:  # the build itself goes on
             log.info("%s: the index's progress cannot be shown: %s", redact_url(url), error)
 

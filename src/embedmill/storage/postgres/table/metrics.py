@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
@@ -117,11 +117,11 @@ class PostgresMetrics:
             with connection.transaction():
                 connection.set_local(lock_timeout=BRIEFLY)  # readers go on
                 if list(old.values()) == list(new.values()):
-                    for statement in self._statements.rename_key(list(old)):
-                        connection.execute(statement, {})
+                    statements = self._statements.rename_key(list(old))
                 else:
-                    for statement in self._statements.new_key(list(old)):
-                        connection.execute(statement, {})
+                    statements = self._statements.new_key(list(old))
+                for statement in statements:
+                    connection.execute(statement, {})
         except errors.InsufficientPrivilege as error:
             raise StoreError(
                 f"{redact_url(self._url)}: {self._spec.title} has another key than {self._spec.metrics_title}, "
@@ -151,10 +151,10 @@ class PostgresMetrics:
             rows = self._session.read(
                 partial(Connection.records, make=_text_row, query=query, parameters=values), needless=True
             )
-            found = [(row.key, row.text) for row in rows if row.text is not None]
+            found = [(key, text) for key, text in rows if text is not None]
             if found or len(rows) < limit:
                 return found
-            after = rows[-1].key  # none of these is a text
+            after = rows[-1][0]  # none of these is a text
 
     def write(self, rows: Sequence[tuple[Key, bytes, Metrics]]) -> None:
         """Write the metrics of these rows; each comes with the hash of the text that they are of."""
@@ -188,22 +188,26 @@ def _oid(connection: Connection, table: sql.Identifier) -> int | None:
     return oid
 
 
-class _TextRow(NamedTuple):
-    key: Key
-    text: str | None  # None where it is none
-
-
-def _text_row(content: str | bytes | None, *key: str) -> _TextRow:
-    return _TextRow(key, decoded(content))
+def _text_row(content: str | bytes | None, *key: str) -> tuple[Key, str | None]:
+    return key, decoded(content)
 
 
 class MetricsStatements(SqlParts):
     """Of one table of metrics."""
 
-    @computed_once
-    def create_metrics(self) -> sql.Composed:
-        """The table of metrics, with the key columns of the user's."""
-        return self._fill(_CREATE_METRICS, columns=self._columns(self._keys))
+    create_metrics = filled("""
+        CREATE TABLE IF NOT EXISTS {metrics} (
+            {key_columns},
+            characters  integer NOT NULL,
+            words       integer NOT NULL,
+            tokens      integer,
+            frequency   integer,
+            text_hash   bytea   NOT NULL,
+            text_digest bytea   NOT NULL,
+            PRIMARY KEY ({keys})
+        )
+    """)
+    """The table of metrics, with the key columns of the user's."""
 
     def rename_key(self, old: Sequence[str]) -> list[sql.Composed]:
         """Give its key's columns the names that those of the table have now."""
@@ -217,7 +221,7 @@ class MetricsStatements(SqlParts):
     def new_key(self, old: Sequence[str]) -> list[sql.Composed]:
         """Empty it, and give it the key that the table has now."""
         dropped = listed("DROP COLUMN {}", [Name(name) for name in old])
-        added = sql.SQL(", ADD COLUMN ").join([sql.SQL(""), *self._each_column(self._keys)])
+        added = sql.SQL(", ADD COLUMN ").join([sql.SQL(""), *self._columns(self._keys)])
         return [
             self._fill("DELETE FROM {metrics}"),
             self._fill(
@@ -257,19 +261,6 @@ class MetricsStatements(SqlParts):
     """)
     """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
 
-
-_CREATE_METRICS: Final = """
-CREATE TABLE IF NOT EXISTS {metrics} (
-    {columns},
-    characters  integer NOT NULL,
-    words       integer NOT NULL,
-    tokens      integer,
-    frequency   integer,
-    text_hash   bytea   NOT NULL,
-    text_digest bytea   NOT NULL,
-    PRIMARY KEY ({keys})
-)
-"""
 
 _CREATE_MEASURED: Final = """
 CREATE TEMP TABLE embedmill_measured (

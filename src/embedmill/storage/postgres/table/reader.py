@@ -17,7 +17,6 @@ from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres import blocking
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection, connect, redact_url, translate_errors
-from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import MetricsStatements, PostgresMetrics
@@ -143,13 +142,11 @@ class PostgresTableReader(TableReader):
         self._session.close()
 
     def _use_marks(self, marks: sql.Composable) -> None:
-        metrics = Name(self.spec.schema, naming.metrics_name(self.spec.name))
         tables = [self.spec.table, sql.Identifier(self.spec.schema, naming.metrics_name(self.spec.name))]
         self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
-        names = (self.spec, marks, metrics)
-        self._statements = Statements(*names)
+        self._statements = Statements(self.spec, marks)
         before = self._entry.before if self._entry else None
-        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(*names), before)
+        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(self.spec, marks), before)
 
 
 def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:

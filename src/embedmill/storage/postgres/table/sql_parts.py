@@ -14,6 +14,7 @@ from psycopg import sql
 
 from embedmill.core.rows import Key
 from embedmill.runtime.computed import computed_once
+from embedmill.storage import columns as naming
 from embedmill.storage.postgres.identifiers import Name, in_sql
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
@@ -30,11 +31,10 @@ def place(after: Key | None) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class SqlParts:
-    """Of one table; `marks` and `metrics` are what embedmill knows of its rows."""
+    """Of one table; `marks` are what embedmill knows of its rows."""
 
     spec: TableSpec
     marks: sql.Composable
-    metrics: sql.Identifier
 
     @property
     def _mark_keys(self) -> list[sql.Identifier]:
@@ -98,11 +98,8 @@ class SqlParts:
             behind = sql.SQL("({} OR ({} AND {}))").format(compared(number, ">"), compared(number, "="), behind)
         return sql.SQL("AND {} AND {}").format(compared(0, ">="), behind)  # the first is what an index can begin at
 
-    def _columns(self, names: Sequence[sql.Identifier]) -> sql.Composed:
+    def _columns(self, names: Sequence[sql.Identifier]) -> list[sql.Composed]:
         """The key's columns, as a table of ours has them under these names."""
-        return sql.SQL(", ").join(self._each_column(names))
-
-    def _each_column(self, names: Sequence[sql.Identifier]) -> list[sql.Composed]:
         return [
             sql.SQL("{} {} NOT NULL").format(name, in_sql(kind))
             for name, kind in zip(names, self.spec.key_types, strict=True)
@@ -122,7 +119,7 @@ class SqlParts:
         return {
             "table": spec.rows,
             "marks": self.marks,
-            "metrics": self.metrics,
+            "metrics": Name(spec.schema, naming.metrics_name(spec.name)),
             "staging": STAGING,
             "measured": MEASURED,
             "text": Name(spec.text),
@@ -130,6 +127,8 @@ class SqlParts:
             "hash": self._hash,
             "content": self._content,
             "print": self._print,
+            "key_columns": sql.SQL(", ").join(self._columns(self._keys)),
+            "mark_columns": sql.SQL(", ").join(self._columns(self._mark_keys)),
             "keys": listed("{}", self._keys),
             "table_keys": listed("t.{}", self._keys),
             "keys_as_text": listed("t.{}::text", self._keys),

@@ -24,10 +24,22 @@ class Statements(SqlParts):
 
     # What is known of the rows
 
-    @computed_once
-    def create_marks(self) -> sql.Composed:
-        """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
-        return self._fill(_CREATE_MARKS, columns=self._columns(self._mark_keys))
+    create_marks = filled("""
+        CREATE TABLE IF NOT EXISTS {marks} (
+            id       bigint  GENERATED ALWAYS AS IDENTITY UNIQUE,  -- what a staged vector names its row by
+            {mark_columns},
+            hash     bytea   NOT NULL,                -- SHA-256 of the text that was claimed, embedded, or has failed
+            space    text,                            -- of the row's vector; NULL until it is written
+            run      integer NOT NULL,                -- that holds the row, or was the last to
+            held     boolean NOT NULL,                -- as long as that run lives
+            cause    text,                            -- the kind of error of a row that has failed, else NULL
+            message  text,
+            attempts integer NOT NULL DEFAULT 0,      -- at this text that have failed
+            print    bytea,                           -- what the vector that was written is known by
+            PRIMARY KEY ({mark_keys})
+        ) WITH (fillfactor = 50)  -- each row is updated once or twice, in place where there is room
+    """)
+    """The table of marks: a row for each row that has been claimed, embedded, or has failed."""
 
     def copy_marks(self, carried: sql.Composable) -> sql.Composed:
         """Put those in that a query gives."""
@@ -207,22 +219,6 @@ _LIVING: Final = sql.SQL("""
 
 # Whether the table's name still means what it did when the run began: tables may be swapped by renaming.
 _SAME_TABLE: Final = sql.SQL("to_regclass(%(table_name)s)::oid = %(relation)s::oid")
-
-_CREATE_MARKS: Final = """
-CREATE TABLE IF NOT EXISTS {marks} (
-    id       bigint  GENERATED ALWAYS AS IDENTITY UNIQUE,  -- what a staged vector names its row by
-    {columns},
-    hash     bytea   NOT NULL,                -- SHA-256 of the text that was claimed, embedded, or has failed
-    space    text,                            -- of the row's vector; NULL until it is written
-    run      integer NOT NULL,                -- that holds the row, or was the last to
-    held     boolean NOT NULL,                -- as long as that run lives
-    cause    text,                            -- the kind of error of a row that has failed, else NULL
-    message  text,
-    attempts integer NOT NULL DEFAULT 0,      -- at this text that have failed
-    print    bytea,                           -- what the vector that was written is known by
-    PRIMARY KEY ({mark_keys})
-) WITH (fillfactor = 50)  -- each row is updated once or twice, in place where there is room
-"""
 
 _COPY_MARKS: Final = """
 INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)

@@ -280,8 +280,7 @@ class PostgresTable(PostgresTableReader):
         }
 
         def work(connection: Connection) -> tuple[list[RowsRefused], set[int]]:
-            locked = self._locked_among(connection, values["marks"])
-            kept = self._clear(connection, [mark for mark in values["marks"] if mark not in locked])
+            kept, locked = self._clear(connection, values["marks"])
             connection.execute(self._statements.fail, values | {"locked": list(locked)})
             return kept, locked
 
@@ -290,23 +289,23 @@ class PostgresTable(PostgresTableReader):
         self._outstanding.leave(locked)
         self._outstanding.settle(values["marks"])
 
-    def _locked_among(self, connection: Connection, marks: Sequence[int]) -> set[int]:
-        """Rows among these that have a vector to be taken, and that others have locked; the others are ours now."""
+    def _clear(self, connection: Connection, marks: Sequence[int]) -> tuple[list[RowsRefused], set[int]]:
+        """Take the vectors of these rows, which are not of their texts.
+
+        Returns why some stay, and the rows among them that others have locked; the others are ours now.
+        """
         if self.spec.vector_not_null or not marks:
-            return set()
+            return [], set()
         values = self._parameters | {"marks": marks}
         all_, free = (
             set[int](connection.scalars(self._statements.to_clear(skipping=skips), values)) for skips in (False, True)
         )
-        return all_ - free
+        locked = all_ - free
+        ours = [mark for mark in marks if mark not in locked]
+        return self._clear_ours(connection, ours) if ours else [], locked
 
-    def _clear(self, connection: Connection, marks: Sequence[int]) -> list[RowsRefused]:
-        """Take the vectors of these rows, which are not of their texts; by halves where the table refuses.
-
-        Returns why some stay.
-        """
-        if self.spec.vector_not_null or not marks:
-            return []
+    def _clear_ours(self, connection: Connection, marks: Sequence[int]) -> list[RowsRefused]:
+        """By halves where the table refuses; why some stay."""
         try:
             with connection.transaction():
                 connection.execute(self._statements.clear, self._parameters | {"marks": marks})
@@ -317,7 +316,7 @@ class PostgresTable(PostgresTableReader):
             if len(marks) == 1:
                 return [refusal]
             halves = marks[: len(marks) // 2], marks[len(marks) // 2 :]
-            return [kept for half in halves for kept in self._clear(connection, half)]
+            return [kept for half in halves for kept in self._clear_ours(connection, half)]
         return []
 
     # The end
@@ -327,8 +326,7 @@ class PostgresTable(PostgresTableReader):
 
         def work(connection: Connection) -> tuple[list[RowsRefused], set[int], int]:
             textless = connection.scalars(self._statements.textless, self._parameters)
-            locked = self._locked_among(connection, textless)
-            kept = self._clear(connection, [mark for mark in textless if mark not in locked])
+            kept, locked = self._clear(connection, textless)
             values = {"locked": list(locked)}
             return kept, locked, connection.execute(self._statements.remove_marks, self._parameters | values).rowcount
 
