@@ -18,7 +18,7 @@ from embedmill.core.documents import text_hash
 from embedmill.core.errors import ModelError, ModelUnusable
 from embedmill.core.vectors import Batch, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.engine.bisect import bisect_failures
+from embedmill.engine.validation import bisect_failures
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import ModelFiles, locate, read_card

@@ -70,9 +70,7 @@ def with_prompts_of(
     if space.id != noted.space:
         return chosen, embedder
     prompted = dataclasses.replace(
-        chosen,
-        document_prompt=space.prompt or None,
-        query_prompt=chosen.query_prompt or noted.query_prompt or None,
+        chosen, document_prompt=space.prompt or None, query_prompt=chosen.query_prompt or noted.query_prompt or None
     )
     return prompted, embedder if prompted == chosen else embedder_of(prompted)
 
@@ -136,10 +134,7 @@ def _processes(chosen: Settings) -> Executor:
 
     limits = Limits(max_memory_mb=chosen.max_memory_mb, max_documents_per_worker=chosen.max_documents_per_worker)
     factory = worker_factory(
-        chosen.model,
-        chosen.precision,
-        document_prompt=chosen.document_prompt,
-        query_prompt=chosen.query_prompt,
+        chosen.model, chosen.precision, document_prompt=chosen.document_prompt, query_prompt=chosen.query_prompt
     )
 
     def pool(workers: int) -> EmbedderPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Unpack
 
 from embedmill.api.assemble import FilePath, as_list
@@ -28,8 +28,7 @@ def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]
     given = [os.fspath(path) for path in as_list(paths)]
     if not given or "" in given:
         raise UsageError("a path is empty: give a file or folder, as `embedmill status --roots` lists them")
-    with ExitStack() as stack:
-        store = stack.enter_context(closing(open_chosen_store(chosen, write=True, create=False)))
+    with closing(open_chosen_store(chosen, write=True, create=False)) as store:
         scopes = {path: list(both(_as_stored(path, store))) for path in given}
         for path, found in scopes.items():
             if not store.holds(found):

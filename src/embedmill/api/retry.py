@@ -14,11 +14,11 @@ from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import DocumentOptions, FileOptions, RunOptions, Settings, check_options, known_settings
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
-from embedmill.core.documents import StoreStatus
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Report
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.runtime.paths import as_folder, file_path
+from embedmill.sources.files.source import FileSource
 
 _SUMS: Final = (
     *("documents", "unchanged", "removed", "chunks", "embedded", "cached", "duplicates", "truncated", "failed"),
@@ -87,10 +87,9 @@ def retry_failed(
     and how to cut them holds again, unless `options` say otherwise. Arguments and errors are those of `index`.
     """
     check_options(retry_failed, options, DocumentOptions)
-    with ExitStack() as stack:
-        first = read_settings(options, FileOptions)
-        refuse_db_timeout(options, first)
-        store = stack.enter_context(closing(open_chosen_store(first, write=True, create=False)))
+    first = read_settings(options, FileOptions)
+    refuse_db_timeout(options, first)
+    with closing(open_chosen_store(first, write=True, create=False)) as store:
         status = store.status()
         failed = store.failed_documents()
         reports = []
@@ -100,31 +99,23 @@ def retry_failed(
             chosen = read_settings(told, RunOptions if group.given else FileOptions)
             if options.get("model") is None and status.model is not None:
                 chosen = replace(chosen, model=status.model)
-            with ExitStack() as parts_of_it:
-                report = _retry(store, status, chosen, group, failed, parts_of_it, force, on_progress, on_start)
+            with ExitStack() as stack:
+                chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
+                indexer = make_indexer(store, build_components(chosen, embedder, stack), chosen)
+                on_start(indexer)
+                again, source = frozenset(failed), _source(group, chosen)
+                report = indexer.run(source, again=again, force=force, remember=None, on_progress=on_progress)
             reports.append(report)
             if report.interrupted:
                 break
         return sum_reports(reports)
 
 
-def _retry(
-    store: Store,
-    status: StoreStatus,
-    chosen: Settings,
-    group: FailedGroup,
-    failed: Sequence[str],
-    stack: ExitStack,
-    force: bool,
-    on_progress: OnProgress,
-    on_start: Callable[[IncrementalIndexer], None],
-) -> Report:
-    """Embed the failed documents again that share their settings."""
-    chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
-    indexer = make_indexer(store, build_components(chosen, embedder, stack), chosen)
-    on_start(indexer)
-    paths = (group.given or group.documents) if group.documents else ["/"]  # which is there, and nothing of it is taken
-    only = group.documents if group.given or not group.documents else None
+def _source(group: FailedGroup, chosen: Settings) -> FileSource:
+    """The group's documents that are there; where the others were nothing is found any more, and so nothing is kept."""
+    paths, only = group.given or group.documents, group.documents if group.given else None
+    if not group.documents:
+        paths, only = ["/"], []  # a folder that is there, and nothing of it
     source = files([file_path(path) for path in paths], chosen, only=only, current=group.options.get("current"))
-    source.scopes = [*source.scopes, *group.vanished]  # where nothing is found any more, and so nothing is kept
-    return indexer.run(source, again=frozenset(failed), force=force, remember=None, on_progress=on_progress)
+    source.scopes = [*source.scopes, *group.vanished]
+    return source

@@ -39,13 +39,10 @@ class IngestProgress:
 
     @property
     def done(self) -> int:
-        """What the speed is told in."""
+        """What the speed is told in, and a share of the whole is told by."""
         return self.rows
 
-    @property
-    def amount(self) -> int:
-        """What a share of the whole is told by."""
-        return self.rows
+    amount = done
 
     @property
     def counts(self) -> str:

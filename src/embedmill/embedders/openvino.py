@@ -15,8 +15,8 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Batch, Embedded, TokenIds, Vector, Vectors
 from embedmill.embedders.calls import Calls, one_line
 from embedmill.engine.batching import padded
-from embedmill.engine.bisect import bisect_failures
 from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
+from embedmill.engine.validation import bisect_failures
 from embedmill.models.card import Card, weights_sha256
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing

@@ -14,7 +14,7 @@ from typing import Final
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
-from embedmill.engine.bisect import bisect_failures
+from embedmill.engine.validation import bisect_failures
 from embedmill.executors.pace import Pace
 from embedmill.runtime.streams import check_process, ordered
 

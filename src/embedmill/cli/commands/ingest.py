@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from embedmill.api.settings import RunOptions
+from embedmill.api.settings import RunOptions, StoreOptions, names_of
 from embedmill.cli import options, parser
 from embedmill.core.errors import UsageError
 
@@ -19,19 +19,7 @@ if TYPE_CHECKING:
 
 
 _OF_METRICS: Final = frozenset(
-    (
-        "table",
-        "batch",
-        "key",
-        "text",
-        "metrics",
-        "metrics_only",
-        "model",
-        "document_prompt",
-        "store",
-        "schema",
-        "db_timeout",
-    )
+    ["table", "batch", "key", "text", "metrics", "metrics_only", "model", "document_prompt", *names_of(StoreOptions)]
 )
 """What ``--metrics-only`` has a use for, beside what every command has."""
 

@@ -95,20 +95,17 @@ def _tell(verdict: Verdict, table: str | None, listed: list[str], given: Mapping
         again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
         output.emit(facts | ({"table": table} if table else {}) | again)
     elif not number and not output.quiet():
-        what = f"{counted(verdict.chunks or 0, 'chunk')} in {url}"
-        if table is None:
-            what = f"{counted(verdict.documents or 0, 'document')}, {what}"
-        else:
-            what = f"{counted(verdict.chunks or 0, 'row')} of {table} in {url}"
-        output.say(f"sound: {what}; {counted(verdict.recomputed, 'vector')} computed again")
+        what = f"{counted(verdict.documents or 0, 'document')}, {counted(verdict.chunks or 0, 'chunk')}"
+        if table is not None:
+            what = f"{counted(verdict.chunks or 0, 'row')} of {table}"
+        output.say(f"sound: {what} in {url}; {counted(verdict.recomputed, 'vector')} computed again")
     name_vanished(verdict.vanished, given)
     if verdict.not_recomputed and not number:
         output.complain(f"no vector was computed again: {verdict.not_recomputed}")
     if number:
-        where = f"the store {url}" if table is None else f"{table} in {url}"
-        remedy = "put back a backup, or index into a new store"
+        where, remedy = f"the store {url}", "index into a new store"
         if table is not None:
-            remedy = "put back a backup, or set these rows' vectors to NULL and ingest again"
-        output.complain(f"error: {counted(number, 'problem')} in {where}: {remedy}")
+            where, remedy = f"{table} in {url}", "set these rows' vectors to NULL and ingest again"
+        output.complain(f"error: {counted(number, 'problem')} in {where}: put back a backup, or {remedy}")
         return exit_codes.ERROR
     return exit_codes.DONE

@@ -24,27 +24,21 @@ def summary(report: IngestReport) -> str:
             (report.removed, "gone"),
         ]
     )
-    return "\n".join(
-        [
-            _head(report),
-            table(
-                [
-                    ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
-                    ("rows", rows or "none"),
-                    ("tokens", f"{report.tokens:,}" if report.tokens else ""),
-                    ("skipped", skipped(report) + _REMEDY * (UNMANAGED in report.skipped)),
-                    ("last key", one_line(report.last_key)),
-                    ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
-                    ("index", report.index),
-                    ("model", f"{report.model} in {report.precision}, {workers_of(report)}" if report.model else ""),
-                    ("writers", str(report.writers) if report.writers > 1 else ""),
-                    ("replaced", replaced(report)),
-                    ("trouble", "; ".join(report.health)),
-                    ("store", masked(report.store)),
-                ]
-            ),
-        ]
-    )
+    facts = [
+        ("table", f"{report.table}, {report.text} to {report.vector}" if report.vector else report.table),
+        ("rows", rows or "none"),
+        ("tokens", f"{report.tokens:,}" if report.tokens else ""),
+        ("skipped", skipped(report) + _REMEDY * (UNMANAGED in report.skipped)),
+        ("last key", one_line(report.last_key)),
+        ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
+        ("index", report.index),
+        ("model", f"{report.model} in {report.precision}, {workers_of(report)}" if report.model else ""),
+        ("writers", str(report.writers) if report.writers > 1 else ""),
+        ("replaced", replaced(report)),
+        ("trouble", "; ".join(report.health)),
+        ("store", masked(report.store)),
+    ]
+    return f"{_head(report)}\n{table(facts)}"
 
 
 def _head(report: IngestReport) -> str:

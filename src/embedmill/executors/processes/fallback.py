@@ -11,7 +11,7 @@ from typing import Final
 
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
-from embedmill.engine.bisect import bisect_failures
+from embedmill.engine.validation import bisect_failures
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.recovery import Job
 from embedmill.executors.processes.worker import Factory, loaded

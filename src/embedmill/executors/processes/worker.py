@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Cause
-from embedmill.engine.bisect import bisect_failures
+from embedmill.engine.validation import bisect_failures
 from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack, pack_result, read_batch
 
 Factory = Callable[[int], TokenEmbedder]

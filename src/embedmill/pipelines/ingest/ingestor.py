@@ -138,7 +138,7 @@ class Ingestor:
                 removed = table.prune()
             if self._metrics and not stopped():
                 state.counts["measured"] += measure_rows(
-                    table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured", None), stopped
+                    table, self._embedder.encode, lambda rows: state.show(f"{rows:,} rows measured"), stopped
                 )
             if not stopped():
                 index = table.build_index(state.show, stopped)
@@ -156,16 +156,16 @@ class Ingestor:
             if passes < _PASSES and state.counts["changed"] > changed:
                 changed, passes = state.counts["changed"], passes + 1
                 self._pass(state, writers)
-                state.tell()
+                state.show()
             elif self._table.claimed_by_others():  # should their run die, they are anybody's
-                state.show("waiting for rows that another run holds", None)
+                state.show("waiting for rows that another run holds")
                 waited_for_others = self._say_whom(waited_for_others)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
                 self._pass(state, writers)
             elif writers.locked and time.monotonic() < until:
                 until = min(until, time.monotonic() + self._lock_patience)
-                state.show(f"waiting for {writers.locked:,} rows that another session has locked", None)
+                state.show(f"waiting for {writers.locked:,} rows that another session has locked")
                 self._stopping.wait(min(wait, self._lock_patience))
                 wait = min(2 * wait, longest)
                 writers.try_again()
@@ -210,7 +210,7 @@ class Ingestor:
         def on_batch() -> None:
             if (new := items.take_new()) and self._cache is not None:
                 self._cache.put_many(new, self._embedder.fingerprint)
-            state.tell()
+            state.show()
             if tuning is not None:
                 tuning.adapt()
 
@@ -234,7 +234,7 @@ class Ingestor:
             state.seconds["wait for rows"] += pages.waited_to_get
         writers.flush()
         if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
-            state.tell()
+            state.show()
 
     def _pieces(self, state: State, pages: Channel[Page], writers: Writers) -> Iterator[Sequence[RowPiece]]:
         """The rows to be embedded, page by page; the others fail."""
@@ -248,7 +248,7 @@ class Ingestor:
                 if not isinstance(each, RowPiece):
                     state.counts.update(chunks=1, failed=1)
                     writers.fail(*each)
-            state.tell()
+            state.show()
 
     # The reader's thread
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final
 
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import Stopped
@@ -23,8 +23,6 @@ from embedmill.runtime.streams import ordered, prefetch
 _FIRST_PAGE: Final = 250  # rows
 _LARGEST_PAGE: Final = 4000
 _WRITERS: Final = 2
-
-T = TypeVar("T")
 
 Encode = Callable[..., Sequence[TokenIds]]
 
@@ -57,15 +55,16 @@ def measure_rows(
     with prefetch(_pages(table, batch), depth=2) as pages:
 
         def measured() -> Iterator[list[tuple[Key, bytes, Metrics]]]:
-            for page in _until_stopped(pages):
-                if stopped():
-                    return
-                texts = [text for _, text in page]
-                tokens = [len(ids) for ids in encode(texts, truncate=False)] if encode else [None] * len(page)
-                yield [
-                    (key, text_hash("", text), measure(text, number))
-                    for (key, text), number in zip(page, tokens, strict=True)
-                ]
+            with suppress(Stopped):
+                for page in pages:
+                    if stopped():
+                        return
+                    texts = [text for _, text in page]
+                    tokens = [len(ids) for ids in encode(texts, truncate=False)] if encode else [None] * len(page)
+                    yield [
+                        (key, text_hash("", text), measure(text, number))
+                        for (key, text), number in zip(page, tokens, strict=True)
+                    ]
 
         for page, _ in ordered(table.metrics.write, measured(), threads=_WRITERS):
             rows += len(page)
@@ -116,11 +115,6 @@ class MetricsRun:
             removed=0,
             interrupted=self._stopping.asked(),
         )
-
-
-def _until_stopped(pages: Iterator[T]) -> Iterator[T]:
-    with suppress(Stopped):
-        yield from pages
 
 
 def _pages(table: Table, batch: int | None = None) -> Iterator[list[tuple[Key, str]]]:

@@ -85,12 +85,8 @@ class State:
         with suppress(EmbedmillError):  # the run meets the same, where it can be reported
             self.stands = self._table.counts()
 
-    def tell(self) -> None:
-        """Report the progress."""
-        self.show("", None)
-
-    def show(self, doing: str, share: float | None) -> None:
-        """Report what is being done, and how much of that is."""
+    def show(self, doing: str = "", share: float | None = None) -> None:
+        """Report the progress: of the vectors, or what else is being done, and how much of that is."""
         total = None if self.stands is None else max(self.stands.left, self.rows)
         seconds = time.perf_counter() - self.started
         failed = self.counts["failed"]
