@@ -11,10 +11,7 @@ _ALGORITHM = 3  # goes up with every change that moves a boundary or changes a c
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How documents are cut.
-
-    Raises `UsageError` where the limit is below 1.
-    """
+    """How documents are cut. Raises `UsageError` where the limit is below 1."""
 
     max_tokens: int  # hard limit of one chunk's input, prompt and special tokens included
 

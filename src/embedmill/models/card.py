@@ -134,7 +134,8 @@ def read_card(files: ModelFiles, *, document_prompt: str | None = None, query_pr
     lengths = next((root / name for name in LENGTH_FILES if (root / name).exists()), root / LENGTH_FILES[0])
     length = Config.read_if_there(lengths)
     refuse_other_uses(length)
-    pad = _pad_token_id(config)
+    default_pad = 1 if config.text("model_type", "") in OFFSET_POSITIONS else 0
+    pad = config.integer("pad_token_id", default_pad, low=0)
     return Card(
         folder=root,
         architecture=architecture,
@@ -204,11 +205,6 @@ def weights_of(root: Path, config: Config) -> WeightFiles:
         f" {', '.join(sorted(COVERED))}, or files in ONNX or OpenVINO format"
         " (onnx/model.onnx, openvino/openvino_model.xml)"
     )
-
-
-def _pad_token_id(config: Config) -> int:
-    default = 1 if config.text("model_type", "") in OFFSET_POSITIONS else 0
-    return config.integer("pad_token_id", default, low=0)
 
 
 def _transformer(config: Config, name: str, pad: int) -> Transformer | None:

@@ -103,10 +103,7 @@ class Weights:
         self.names = self._tensors.keys()
 
     def shaped(self, name: str, *shape: int) -> Tensor:
-        """The tensor, which must have this shape.
-
-        Raises `ModelError` where its shape is another.
-        """
+        """The tensor, which must have this shape. Raises `ModelError` where its shape is another."""
         if name not in self._tensors:
             where = ", ".join(sorted({str(path) for path, _, _ in self._tensors.values()}))
             raise ModelError(f"{where} has no tensor {name!r}: fetch the model again")

@@ -63,7 +63,9 @@ class Tokenizer:
         self._where = _definition(card.folder)
         self._prefix, self._suffix = self._frame(card.vocab_size)
         self.special_tokens = self._prefix + self._suffix
-        self.pad_id = _pad_id(self._tokenizer, settings, card)
+        padding = token_text(settings.value("pad_token"))
+        found = None if padding is None else self._tokenizer.token_to_id(padding)
+        self.pad_id = card.pad_token_id if found is None else found
         self._unknown = _unknown_id(self._tokenizer, settings)
         self._blank = self._tokenizer.token_to_id("\u2581")  # SentencePiece's space, where nothing follows it
         self._boundary = None if self._left else _word_boundary(self._tokenizer)
@@ -274,12 +276,6 @@ def _unknown_id(tokenizer: tokenizers.Tokenizer, settings: Config) -> int | None
     names = (getattr(tokenizer.model, "unk_token", None), token_text(settings.value("unk_token")), "<unk>")
     known = (tokenizer.token_to_id(name) for name in names if isinstance(name, str))
     return next((number for number in known if number is not None), None)
-
-
-def _pad_id(tokenizer: tokenizers.Tokenizer, settings: Config, card: Card) -> int:
-    token = token_text(settings.value("pad_token"))
-    found = tokenizer.token_to_id(token) if token is not None else None
-    return card.pad_token_id if found is None else found
 
 
 def _word_boundary(tokenizer: tokenizers.Tokenizer) -> re.Pattern[str] | None:

@@ -140,8 +140,7 @@ def _without_data(text: bytes) -> bytes:
             # It begins with the first line that has control characters here or in the window before, and ends so, too.
             low, high = max(done, start - _WINDOW), min(len(text), end + _WINDOW)
             first, last = _FIRST_CONTROL.search(text, low, high), _LAST_CONTROL.match(text, low, high)
-            assert first is not None
-            assert last is not None
+            assert first is not None and last is not None
             start = max(low, text.rfind(b"\n", low, first.start()) + 1)
             line_end = text.find(b"\n", last.end(), high)
             end = high if line_end < 0 else line_end

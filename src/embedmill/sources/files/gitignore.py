@@ -221,7 +221,10 @@ def _bracket(glob: str, at: int) -> tuple[str, int]:
                 members += f"{re.escape(previous)}-{re.escape(end)}"
             previous = ""
         elif glob.startswith("[:", at) and glob[(close := glob.find("]", at + 2)) - 1] == ":" and close > at + 2:
-            members += _posix(glob[at + 2 : close - 1])
+            name = glob[at + 2 : close - 1]
+            if name not in _POSIX_CLASSES:
+                raise _NeverMatches
+            members += _POSIX_CLASSES[name]
             previous, at = "", close + 1
         else:
             previous, at = _member(glob, at)
@@ -235,9 +238,3 @@ def _member(glob: str, at: int) -> tuple[str, int]:
     if at >= len(glob):
         raise _NeverMatches
     return glob[at], at + 1
-
-
-def _posix(name: str) -> str:
-    if name not in _POSIX_CLASSES:
-        raise _NeverMatches
-    return _POSIX_CLASSES[name]

@@ -114,14 +114,12 @@ class FileSource:
         self._unlisted.clear()
         self._listed_all = False
         for path, is_folder in self._given.items():
-            if self._only is not None and not self._only.takes(path):
-                continue
-            listed = self._below(path) if is_folder else self._itself(path)
-            for entry in listed:
-                if entry.id in self._never:
-                    self._skip(Skip.OWN, path)
-                else:
-                    yield entry
+            if self._only is None or self._only.takes(path):
+                for entry in self._below(path) if is_folder else self._itself(path):
+                    if entry.id in self._never:
+                        self._skip(Skip.OWN, path)
+                    else:
+                        yield entry
         self._listed_all = True
 
     def read(self, entry: Entry) -> Document | None:

@@ -69,7 +69,7 @@ def convert(data: bytes) -> Converted:
             page = document[number]
         text = _text_of(page, number, tables)
         if not text.strip():
-            pictures += _has_picture(page)
+            pictures += any(True for _ in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
         pages.append(text)
         page.close()
     document.close()
@@ -85,10 +85,6 @@ def _text_of(page: pdfium.PdfPage, number: int, tables: _Tables) -> str:
         text = _around(textpage, found) if found else plain(_lines(textpage))
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).translate(_AS_MEANT)
     return "\n".join(_LEADERS.sub(" …", line).rstrip() for line in text.split("\n")).strip("\n")
-
-
-def _has_picture(page: pdfium.PdfPage) -> bool:
-    return next(iter(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3)), None) is not None
 
 
 def _around(textpage: pdfium.PdfTextPage, found: Sequence[Table]) -> str:
