@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,49 +81,33 @@ class Config:
 
     def integer(self, name: str, default: int | None = None, *, low: int = 1, high: int = _HIGHEST) -> int:
         """A whole number from `low` to `high`."""
-        value = self._take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.wrong(name, f"a whole number from {low} to {high}", value)
-        return value
+        wanted = f"a whole number from {low} to {high}"
+        return int(self._checked(name, default, wanted, lambda value: type(value) is int and low <= value <= high))
 
     def limit(self, name: str) -> int | None:
         """A length limit, which some files write as 1e30 for "none": then, or where it is missing, None."""
-        value = self._values.get(name)
-        if value is None:
+        if not self.has(name):
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
-            raise self.wrong(name, "a whole number of tokens", value)
+        value = self._checked(name, None, "a whole number of tokens", lambda value: _is_number(value) and value >= 1)
         return int(value) if value <= _HIGHEST else None
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number that is not negative."""
-        value = self._take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise self.wrong(name, "a number", value)
-        return float(value)
+        return float(
+            self._checked(name, default, "a number", lambda value: _is_number(value) and 0 <= value < math.inf)
+        )
 
     def boolean(self, name: str, default: bool | None = None) -> bool:
         """True or false."""
-        value = self._take(name, default)
-        if not isinstance(value, bool):
-            raise self.wrong(name, "true or false", value)
-        return value
+        return bool(self._checked(name, default, "true or false", lambda value: isinstance(value, bool)))
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string."""
-        value = self._take(name, default)
-        if not isinstance(value, str):
-            raise self.wrong(name, "a string", value)
-        return value
+        return str(self._checked(name, default, "a string", lambda value: isinstance(value, str)))
 
     def object(self, name: str) -> Config:
         """An object within this one; nothing is set in it where it is missing."""
-        value = self._values.get(name)
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            raise self.wrong(name, "an object", value)
-        return Config(self.path, value)
+        return Config(self.path, self._checked(name, {}, "an object", lambda value: isinstance(value, dict)))
 
     def names(self) -> list[str]:
         """The fields that are set."""
@@ -134,13 +118,17 @@ class Config:
         shown = repr(value) if len(repr(value)) <= 60 else _kind(value)
         return ModelError(f"{self.path}: {name!r} must be {wanted}, not {shown}")
 
-    def _take(self, name: str, default: Any) -> Any:
-        value = self._values.get(name)
-        if value is not None:
-            return value
-        if default is None:
+    def _checked(self, name: str, default: Any, wanted: str, fits: Callable[[Any], bool]) -> Any:
+        value = default if self._values.get(name) is None else self._values[name]
+        if value is None:
             raise ModelError(f"{self.path}: {name!r} is missing: the model's files are incomplete")
-        return default
+        if not fits(value):
+            raise self.wrong(name, wanted, value)
+        return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _kind(value: Any) -> str:
