@@ -31,9 +31,8 @@ def _build(shape: Transformer, weights: Tensors, inputs: Inputs) -> Node:
     hidden = embeddings(shape, weights, inputs.ids, here)
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
-        attention = f"{layer}.attention"
-        names = [f"{attention}.self.{part}" for part in ("query", "key", "value")]
-        names += [f"{attention}.output.dense", f"{attention}.output.LayerNorm"]
+        parts = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
+        names = [f"{layer}.attention.{part}" for part in parts]
         hidden = encoder_layer(shape, weights, layer, names, hidden, inputs.bias)
     return hidden
 

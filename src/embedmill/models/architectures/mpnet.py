@@ -40,8 +40,7 @@ def _build(shape: Transformer, weights: Tensors, inputs: Inputs) -> Node:
     hidden = embeddings(shape, weights, inputs.ids, op.gather(constant(positions), places, scalar(0)))
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}"
-        attention = f"{layer}.attention"
-        names = [f"{attention}.attn.{part}" for part in ("q", "k", "v", "o")] + [f"{attention}.LayerNorm"]
+        names = [f"{layer}.attention.{part}" for part in ("attn.q", "attn.k", "attn.v", "attn.o", "LayerNorm")]
         hidden = encoder_layer(shape, weights, layer, names, hidden, bias)
     return hidden
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from embedmill.core.documents import Kind
 from embedmill.core.errors import SourceError
@@ -24,9 +24,6 @@ from embedmill.sources.files.kinds import (
     suffix_of,
 )
 from embedmill.sources.files.skips import LeftOut, Skip
-
-if TYPE_CHECKING:
-    from embedmill.sources.files.converters.process import Until
 
 log = logging.getLogger("embedmill")
 
@@ -59,7 +56,7 @@ class Text:
 
 
 def read_text(
-    content: bytes, name: str, document: str, until: Until = lambda: math.inf, encoding: str | None = None
+    content: bytes, name: str, document: str, until: Callable[[], float] = lambda: math.inf, encoding: str | None = None
 ) -> Text:
     """The text of a file of any format; "" where it has none, as a scanned PDF.
 
@@ -96,7 +93,7 @@ def _say_what_to_install() -> None:
     log.warning("PDF, Word, PowerPoint, HTML and RTF files are left out: pip install 'embedmill[documents]'")
 
 
-def _converted(content: bytes, suffix: str, document: str, until: Until) -> Text:
+def _converted(content: bytes, suffix: str, document: str, until: Callable[[], float]) -> Text:
     from embedmill.sources.files.converters.process import Died, process
 
     try:
