@@ -37,34 +37,24 @@ def argument(metavar: str, help: str) -> Any:  # noqa: A002
     return typer.Argument(metavar=metavar, help=help, show_default=False)
 
 
-STORE_MODEL: Final = option(
-    "--model",
-    metavar="NAME|FOLDER",
-    help="Where the store's model lies. Default: found by the name that the store has noted.",
-)
-NOTED_MODEL: Final = option(
-    "--model",
-    metavar="NAME|FOLDER",
-    help="Where the model lies that the store or table is filled with. Default: found by the name noted there.",
-)
-WORKERS_OR_AUTO: Final = option(
-    "--workers",
-    metavar="N|auto",
-    help="Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
+# What `Given` says of settings that mean something else in some commands.
+STORE_MODEL: Final = {"help": "Where the store's model lies. Default: found by the name that the store has noted."}
+NOTED_MODEL: Final = {
+    "help": "Where the model lies that the store or table is filled with. Default: found by the name noted there."
+}
+WORKERS_OR_AUTO: Final = {
+    "metavar": "N|auto",
+    "help": "Calls of the model that run at once, at most one for each core, or worker processes, and threads that "
     "write. Default: auto: a call for each core, and as many rows in flight and writers as turn out to be needed.",
-)
-DATABASE: Final = option("--store", metavar="URL", help=f"The database that has the table: {known_urls()}.")
-NOTES_SCHEMA: Final = option(
-    "--schema",
-    metavar="NAME",
-    help="Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
-    "Default: embedmill.",
-)
-EITHER_SCHEMA: Final = option(
-    "--schema",
-    metavar="NAME",
-    help="Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill.",
-)
+}
+DATABASE: Final = {"help": f"The database that has the table: {known_urls()}."}
+NOTES_SCHEMA: Final = {
+    "help": "Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
+    "Default: embedmill."
+}
+EITHER_SCHEMA: Final = {
+    "help": "Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill."
+}
 FilledTable = Annotated[str | None, argument("TABLE", "A table that ingest has filled. Default: the store.")]
 FilledVector = Annotated[
     str | None,
@@ -124,10 +114,10 @@ Force = Annotated[
 
 
 class Given:
-    """Of a parameter `given`: `only` these settings of the dictionary, and other options for some."""
+    """Of a parameter `given`: `only` these settings of the dictionary, and other words for some of the options."""
 
-    def __init__(self, *only: str, **options: Any) -> None:
-        self.only, self.options = only, options
+    def __init__(self, *only: str, **words: Mapping[str, str]) -> None:
+        self.only, self.words = only, words
 
 
 def given(**options: Any) -> dict[str, Any]:

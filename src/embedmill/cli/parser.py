@@ -108,18 +108,18 @@ def _options_of(kind: Any) -> list[inspect.Parameter]:
     options, *annotated = get_args(kind) or [kind]
     told = annotated[0] if annotated else Given()
     names = [name for name in told.only or names_of(options) if SETTINGS[name].help]
-    return [_parameter(name, *_option_of(name, told.options.get(name))) for name in names]
+    return [_parameter(name, *_option_of(name, told.words.get(name, {}))) for name in names]
 
 
-def _option_of(name: str, instead: Any) -> tuple[Any, None]:
-    """Type and default of a setting's option."""
+def _option_of(name: str, instead: Mapping[str, str]) -> tuple[Any, None]:
+    """Type and default of a setting's option; its metavar and help may be others than the setting's."""
     setting, default, words = SETTINGS[name], getattr(Settings(), name), option_name(name)
     switch = isinstance(default, bool)
-    made = instead or option(
+    made = option(
         f"{words}/--no-{words[2:]}" if switch else words,
-        metavar=setting.metavar,
-        help=setting.help,
         autocompletion=(lambda: list(setting.choices)) if setting.choices else None,
+        metavar=instead.get("metavar", setting.metavar),
+        help=instead.get("help", setting.help),
     )
     kind: Any = bool if switch else list[str] if isinstance(default, tuple) else str
     return Annotated[kind | None, made], None

@@ -74,19 +74,18 @@ def killed_for_memory() -> int:
 @functools.cache
 def processor() -> str:
     """The processor's name as the system gives it."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _of_processor("model name") or platform.processor() or platform.machine()
 
 
 @functools.cache
 def features() -> frozenset[str]:
     """The processor's instruction-set flags, as Linux names them; empty where they cannot be read."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith(("flags", "Features")):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
+    return frozenset(_of_processor("flags", "Features").split())
+
+
+def _of_processor(*names: str) -> str:
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
 
 
 def computes_bf16() -> bool:
