@@ -110,15 +110,15 @@ def test_a_shown_url_has_no_password() -> None:
 
 def test_a_schema_is_created_once_and_required(database: str) -> None:
     with connect(database) as connection:
-        extension = require_vector(connection, database)
+        extension = require_vector(connection)
         with pytest.raises(StoreNotFound, match="embedmill index"):
-            schema.require(connection, database, "Own Schema")
+            schema.require(connection, "Own Schema")
         for _ in range(2):
-            schema.migrate(connection, database, "Own Schema", extension)
-        schema.require(connection, database, "Own Schema")
+            schema.migrate(connection, "Own Schema", extension)
+        schema.require(connection, "Own Schema")
         connection.execute('INSERT INTO "Own Schema".migrations VALUES (9999)')
         with pytest.raises(StoreError, match="newer embedmill"):
-            schema.require(connection, database, "Own Schema")
+            schema.require(connection, "Own Schema")
 
 
 def test_many_create_a_schema_at_once(database: str) -> None:
@@ -126,10 +126,10 @@ def test_many_create_a_schema_at_once(database: str) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(database)) for _ in range(8)]
         for connection in connections:
-            assert schema.version(connection, "s", database) == 0
+            assert schema.version(connection, "s") == 0
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda connection: schema.migrate(connection, database, "s", "public"), connections))
-        schema.require(connections[0], database, "s")
+            list(threads.map(lambda connection: schema.migrate(connection, "s", "public"), connections))
+        schema.require(connections[0], "s")
 
 
 def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_migration_that_fails_leaves_what_was(database: str, tmp_path: Path) -
     (tmp_path / "0002_b.sql").write_text("CREATE TABLE two (n integer); SELECT 1/0;")
     with connect(database) as connection:
         with pytest.raises(StoreError, match="division by zero"):
-            Retry(database)(lambda: schema.migrate(connection, database, "s", "public", tmp_path))
-        assert schema.version(connection, "s", database, newest=2) == 1
+            Retry(database)(lambda: schema.migrate(connection, "s", "public", tmp_path))
+        assert schema.version(connection, "s", newest=2) == 1
         assert connection.execute("SELECT to_regclass('s.one'), to_regclass('s.two')").fetchone() == ("s.one", None)
 
 
@@ -146,7 +146,7 @@ def test_a_schema_of_somebody_elses_is_left_alone(database: str) -> None:
     with connect(database) as connection:
         connection.execute("CREATE TABLE documents (id integer)")
         with pytest.raises(StoreError, match="schema public has documents of somebody else's: give another --schema"):
-            schema.migrate(connection, database, "public", "public")
+            schema.migrate(connection, "public", "public")
         assert connection.execute("SELECT to_regclass('migrations'), to_regclass('tables')").fetchone() == (None, None)
 
 

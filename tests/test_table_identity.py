@@ -366,7 +366,7 @@ def make_old(place: Place) -> None:
         with tempfile.TemporaryDirectory() as folder, connect(place.url) as connection:
             for script in sorted(schema.MIGRATIONS.glob("000[123]_*.sql")):
                 shutil.copy(script, folder)
-            schema.migrate(connection, place.url, "embedmill", "public", Path(folder))
+            schema.migrate(connection, "embedmill", "public", Path(folder))
         columns = "id, name_schema, name, vector, text, keys, key_types, space, fields, model, filled"
         place.execute(
             f"INSERT INTO embedmill.tables ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM newer.tables"

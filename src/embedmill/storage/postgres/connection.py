@@ -40,10 +40,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     What is set in such a session others would find there: it is set for each transaction instead.
     """
 
+    url = ""
+    """Where it leads, once it is configured."""
     pooled = False
     """Whether the session may be another in each transaction."""
     _local: Mapping[str, str] = {}
     _done: frozenset[str] = frozenset()
+
+    @property
+    def shown(self) -> str:
+        """Where it leads, for reports and messages."""
+        return redact_url(self.url)
 
     def settle(self, **settings: str) -> None:
         """Set these for as long as the connection lasts; in autocommit mode."""
@@ -249,6 +256,7 @@ def configure(connection: Connection, url: str, **settings: str) -> None:
     """
     wanted = _SETTINGS | settings
     query, values = _setting(wanted, local=False)
+    connection.url = url
     own = [connection.info.backend_pid, url in _POOLS_SESSIONS]
     if not connection.scalar(f"{query} WHERE pg_backend_pid() = %s OR %s", [*values, *own]):
         connection.pooled = True
@@ -265,7 +273,7 @@ _POOLED: Final = (
 )
 
 
-def require_session(connection: Connection, url: str) -> None:
+def require_session(connection: Connection) -> None:
     """Raise `StoreError` where the session may be another in each transaction; in autocommit mode."""
     if not connection.pooled:
         return
@@ -273,9 +281,9 @@ def require_session(connection: Connection, url: str) -> None:
     # Two statements in a row may meet the same session by chance: another transaction that is begun in between gets it
     # if it is free.
     for _ in range(_LOOKS):
-        if _served_by(connection) != first or _lent_to_another(url, first):
-            raise StoreError(f"{redact_url(url)}: {_POOLED}")
-    _POOLS_SESSIONS.add(url)
+        if _served_by(connection) != first or _lent_to_another(connection.url, first):
+            raise StoreError(f"{connection.shown}: {_POOLED}")
+    _POOLS_SESSIONS.add(connection.url)
     connection.take()
 
 
@@ -308,16 +316,15 @@ def _lent_to_another(url: str, process: int) -> bool:
         ) from error
 
 
-def require_primary(connection: Connection, url: str) -> None:
+def require_primary(connection: Connection) -> None:
     """Raise `StoreError` where nothing can be written: a standby, or a user or database that only reads."""
-    standby, read_only = connection.execute(
-        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
-    ).fetchone() or (False, False)
+    query = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
+    ((standby, read_only),) = connection.execute(query)
     if standby:
-        raise StoreError(f"{redact_url(url)} is a standby, which can only be read: connect to the primary server")
+        raise StoreError(f"{connection.shown} is a standby, which can only be read: connect to the primary server")
     if read_only:
         raise StoreError(
-            f"{redact_url(url)}: default_transaction_read_only is on for this user or database: connect as a user who "
+            f"{connection.shown}: default_transaction_read_only is on for this user or database: connect as a user who "
             "may write, or let an administrator set it off"
         )
 

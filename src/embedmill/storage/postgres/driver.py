@@ -45,13 +45,12 @@ class PostgresDriver(TableDriver):
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""
         from embedmill.storage.postgres.connection import connect, translate_errors
-        from embedmill.storage.postgres.migrate import check_name
         from embedmill.storage.postgres.table.catalog import Catalog
 
         url, schema = urls.split_schema(url, schema)
-        catalog = Catalog(check_name(schema))
+        catalog = Catalog(schema)  # says first what is wrong with the name
         with connect(url) as connection, translate_errors(url):
-            return catalog.entries(connection, url)
+            return catalog.entries(connection)
 
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
         """See `TableDriver`."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, redact_url
+from embedmill.storage.postgres.connection import Connection
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -27,7 +27,7 @@ def check_name(schema: str) -> str:
     return schema
 
 
-def migrate(connection: Connection, url: str, schema: str, extension: str, folder: Path = MIGRATIONS) -> None:
+def migrate(connection: Connection, schema: str, extension: str, folder: Path = MIGRATIONS) -> None:
     """Bring the schema up to date, each step in a transaction of its own, together with its record.
 
     `extension` is the schema of pgvector's types. The connection is in autocommit mode. Several machines may call this
@@ -35,16 +35,16 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
     embedmill has written; else what psycopg raises (see `embedmill.storage.postgres.retry`).
     """
     scripts = _scripts(folder)
-    if version(connection, schema, url, newest=len(scripts)) == len(scripts):
+    if version(connection, schema, newest=len(scripts)) == len(scripts):
         return
     for number, script in enumerate(scripts, 1):
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {schema}"])
-            done = version(connection, schema, url, newest=len(scripts))
+            done = version(connection, schema, newest=len(scripts))
             if number <= done:
                 continue
             if done == 0:
-                _create(connection, url, schema, scripts)
+                _create(connection, schema, scripts)
             path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
             connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
             connection.set_local(lock_timeout=BRIEFLY)  # searches go on
@@ -52,7 +52,7 @@ def migrate(connection: Connection, url: str, schema: str, extension: str, folde
             connection.execute("INSERT INTO migrations (number) VALUES (%s)", [number])
 
 
-def version(connection: Connection, schema: str, url: str, *, newest: int | None = None) -> int:
+def version(connection: Connection, schema: str, *, newest: int | None = None) -> int:
     """The number of the schema's last migration; 0 where there is no schema, or none of embedmill's.
 
     Raises `StoreError` where it is above `newest`.
@@ -64,7 +64,7 @@ def version(connection: Connection, schema: str, url: str, *, newest: int | None
     number = int(connection.scalar(query))
     if number > newest:
         raise StoreError(
-            f"{redact_url(url)}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
+            f"{connection.shown}: schema {schema} was written by a newer embedmill (migration {number}, this one knows "
             f"{newest}): upgrade embedmill"
         )
     return number
@@ -81,15 +81,15 @@ _NEWEST_OF_STORE: Final = 5
 """The last migration that is about the store, and not about tables alone."""
 
 
-def require(connection: Connection, url: str, schema: str) -> None:
+def require(connection: Connection, schema: str) -> None:
     """Raise `StoreNotFound` where the schema is not there, `StoreError` where it is older than this version."""
-    number, newest = version(connection, schema, url), _NEWEST_OF_STORE
+    number, newest = version(connection, schema), _NEWEST_OF_STORE
     if number == 0:
-        raise StoreNotFound(f"{redact_url(url)} has no schema {schema} of embedmill's: run `embedmill index` first")
+        raise StoreNotFound(f"{connection.shown} has no schema {schema} of embedmill's: run `embedmill index` first")
     if number < newest:
         raise StoreError(
-            f"{redact_url(url)}: schema {schema} was written by an older embedmill (migration {number}, this one reads "
-            f"{newest}): run `embedmill index`, or `embedmill ingest` for a table, to bring it up to date"
+            f"{connection.shown}: schema {schema} was written by an older embedmill (migration {number}, this one "
+            f"reads {newest}): run `embedmill index`, or `embedmill ingest` for a table, to bring it up to date"
         )
 
 
@@ -97,7 +97,7 @@ _CREATED: Final = re.compile(r"^CREATE (?:UNLOGGED )?(?:TABLE|SEQUENCE) (\w+)", 
 """What the migrations create."""
 
 
-def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Path]) -> None:
+def _create(connection: Connection, schema: str, scripts: Sequence[Path]) -> None:
     names = [name for script in scripts for name in _CREATED.findall(script.read_text("utf-8"))]
     taken = connection.scalars(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -106,7 +106,7 @@ def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Pat
     )
     if taken:
         raise StoreError(
-            f"{redact_url(url)}: schema {schema} has {', '.join(taken)} of somebody else's: give another --schema"
+            f"{connection.shown}: schema {schema} has {', '.join(taken)} of somebody else's: give another --schema"
         )
     try:
         with connection.transaction():
@@ -123,7 +123,7 @@ def _create(connection: Connection, url: str, schema: str, scripts: Sequence[Pat
             sql.Identifier(schema), sql.Identifier(connection.info.user)
         )
         raise StoreError(
-            f"{redact_url(url)}: this user may not create the schema {schema}, or not create tables in it: let an "
+            f"{connection.shown}: this user may not create the schema {schema}, or not create tables in it: let an "
             f"administrator run {create.as_string(connection)}, or give the --schema of one of your own"
         ) from error
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from embedmill.core.errors import StoreError
-from embedmill.storage.postgres.connection import Connection, redact_url
+from embedmill.storage.postgres.connection import Connection
 
 from psycopg import errors  # isort: skip - after the module that says what to install
 
 
-def require_vector(connection: Connection, url: str) -> str:
+def require_vector(connection: Connection) -> str:
     """The schema that pgvector's types lie in; creates the extension where it is not there and may be.
 
     Raises `StoreError` where it is not installed on the server, or this user may not create it; else what psycopg
@@ -23,18 +23,18 @@ def require_vector(connection: Connection, url: str) -> str:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         except errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{redact_url(url)} has no pgvector, and this user may not add it: let an administrator run "
+                f"{connection.shown} has no pgvector, and this user may not add it: let an administrator run "
                 "CREATE EXTENSION vector in this database"
             ) from error
         except (errors.UndefinedFile, errors.FeatureNotSupported) as error:
             raise StoreError(
-                f"{redact_url(url)}: pgvector is not installed on this server: install it, then run again"
+                f"{connection.shown}: pgvector is not installed on this server: install it, then run again"
             ) from error
         except errors.UniqueViolation:  # another session was quicker
             pass
         found = find_vector(connection)
     if found is None:
-        raise StoreError(f"{redact_url(url)} has no pgvector: let an administrator run CREATE EXTENSION vector")
+        raise StoreError(f"{connection.shown} has no pgvector: let an administrator run CREATE EXTENSION vector")
     return found
 
 

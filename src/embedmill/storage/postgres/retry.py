@@ -213,7 +213,7 @@ class Retry:
 
     def _say(self, error: psycopg.Error) -> None:
         """Say that it is tried again; the same not every time."""
-        said, now = _reason(error, self._url), time.monotonic()
+        said, now = f"{redact_url(self._url)}: {_reason(error)}", time.monotonic()
         if now < self._said.get(said, -math.inf) + _SAY_EVERY:
             return
         self._said[said] = now
@@ -242,12 +242,10 @@ def _cancel(connection: Connection) -> None:
         connection.cancel_safe(timeout=5.0)
 
 
-def _reason(error: psycopg.Error, url: str) -> str:
+def _reason(error: psycopg.Error) -> str:
     if isinstance(error, errors.LockNotAvailable):
-        return f"{redact_url(url)}: another session holds a lock"
+        return "another session holds a lock"
     if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
-        return f"{redact_url(url)}: another session was in the way"
+        return "another session was in the way"
     no_room = full(error)
-    if no_room is not None:
-        return f"{redact_url(url)}: {no_room.who} takes no more connections ({no_room.setting})"
-    return f"{redact_url(url)}: no connection"
+    return "no connection" if no_room is None else f"{no_room.who} takes no more connections ({no_room.setting})"

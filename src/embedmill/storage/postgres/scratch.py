@@ -11,7 +11,6 @@ from embedmill.core.errors import StoreError
 from embedmill.storage.driver import SCRATCH, ScratchTable
 from embedmill.storage.postgres.connection import (
     connect,
-    redact_url,
     require_primary,
     require_session,
     translate_errors,
@@ -33,8 +32,8 @@ def scratch_table(url: str, texts: Sequence[str]) -> Iterator[ScratchTable]:
     name = sql.Identifier(schema, SCRATCH)
     with connect(url) as connection:
         with translate_errors(url):
-            require_session(connection, url)
-            require_primary(connection, url)
+            require_session(connection)
+            require_primary(connection)
             # Held as long as we live: what a bench that was killed has left is removed by the next.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [schema])
             for (left,) in connection.execute(_LEFT).fetchall():
@@ -46,7 +45,7 @@ def scratch_table(url: str, texts: Sequence[str]) -> Iterator[ScratchTable]:
                     sql.Identifier(connection.info.dbname), sql.Identifier(connection.info.user)
                 )
                 raise StoreError(
-                    f"{redact_url(url)}: this user may not create a schema for the copy: let an administrator run "
+                    f"{connection.shown}: this user may not create a schema for the copy: let an administrator run "
                     f"{grant.as_string(connection)}"
                 ) from error
         try:

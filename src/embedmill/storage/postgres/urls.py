@@ -63,16 +63,11 @@ def plain(url: str) -> str:
     kept = []
     for parameter in query.split("&"):
         name, _, value = (unquote(part) for part in parameter.partition("="))
-        remedy = _remedy(name, value)
+        if name == "schema" and value == "public":  # where tables are looked for anyway
+            continue
+        remedy = _OF_OTHERS.get(name.lower())
         if remedy:
             raise UsageError(f"the store's URL has {name}, which is no parameter of libpq's: {remedy}")
         if remedy is None:
             kept.append(parameter)
     return beginning + ("?" if kept else "") + "&".join(kept)
-
-
-def _remedy(name: str, value: str) -> str | None:
-    """What to do about a parameter; "" where it means nothing here, None where it is libpq's."""
-    if name == "schema" and value == "public":  # where tables are looked for anyway
-        return ""
-    return _OF_OTHERS.get(name.lower())

@@ -54,8 +54,8 @@ class StoreLocation:
 
         def prepare(connection: Connection) -> None:
             with connection.transaction():
-                schemas.require(connection, self.url, self.schema)
-                self._extension = require_vector(connection, self.url)
+                schemas.require(connection, self.schema)
+                self._extension = require_vector(connection)
             self._reading(connection)
 
         return self._open(prepare, default_transaction_read_only="on")
@@ -96,14 +96,14 @@ class StoreLocation:
         """
 
         def prepare(connection: Connection) -> None:
-            require_session(connection, self.url)
-            require_primary(connection, self.url)
+            require_session(connection)
+            require_primary(connection)
             self._require_unicode(connection)
-            if not create and not schemas.version(connection, self.schema, self.url):
-                schemas.require(connection, self.url, self.schema)
+            if not create and not schemas.version(connection, self.schema):
+                schemas.require(connection, self.schema)
             self._take_over(connection)
-            self._extension = require_vector(connection, self.url)
-            schemas.migrate(connection, self.url, self.schema, self._extension)
+            self._extension = require_vector(connection)
+            schemas.migrate(connection, self.schema, self._extension)
             self._writing(connection)
             begin(connection)
 

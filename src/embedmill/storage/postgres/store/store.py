@@ -108,19 +108,13 @@ class PostgresStore:
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
         """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
-
-        def work(db: Connection) -> list[tuple[bytes, bytes]]:
-            with db.cursor(binary=True) as cursor:
-                cursor.execute(
-                    """SELECT hash, vector FROM chunks WHERE id IN (
-                           SELECT min(c.id) FROM chunks c JOIN documents d ON d.id = c.document
-                           WHERE hash = ANY(%b::bytea[]) AND precision = %s GROUP BY hash
-                       )""",
-                    [list(hashes), precision],
-                )
-                return cursor.fetchall()
-
-        return {key: read_vector(vector) for key, vector in self._reading(work)}
+        query = """
+            SELECT hash, vector FROM chunks WHERE id IN (
+                SELECT min(c.id) FROM chunks c JOIN documents d ON d.id = c.document
+                WHERE hash = ANY(%b::bytea[]) AND precision = %s GROUP BY hash
+            )"""
+        found = self._reading(lambda db: db.execute(query, [list(hashes), precision], binary=True).fetchall())
+        return {key: read_vector(vector) for key, vector in found}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         """Keep part of a large document durably but unseen, until `replace` makes it whole.
@@ -211,11 +205,8 @@ class PostgresStore:
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
         """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         writer, last = self._writer, ""
-        while True:
-            look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep, after=last)
-            page = writer.note(look, needless=True)
-            if not page:
-                return
+        look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep)
+        while page := writer.note(partial(look, after=last), needless=True):
             yield page
             last = page[-1]
 
@@ -223,10 +214,7 @@ class PostgresStore:
         """All failures, in the order of documents and chunks."""
         # In pages, so that the caller may use the store between two of them.
         last: tuple[str, int] = ("", -2)
-        while True:
-            page = self._reading(partial(_failures, after=last))
-            if not page:
-                return
+        while page := self._reading(partial(_failures, after=last)):
             for document, index, start, end, line, kind, message, attempts in page:
                 cause = Cause(text.read(kind), text.read(message))
                 yield Failure(text.read(document), index, start, end, line, cause, attempts)

@@ -78,7 +78,7 @@ class Catalog:
     """The tables of one schema of embedmill's."""
 
     def __init__(self, schema: str) -> None:
-        self.schema = schema
+        self.schema = schemas.check_name(schema)
         self._tables = Name(schema, "tables")
 
     def marks(self, number: int) -> sql.Identifier:
@@ -89,9 +89,9 @@ class Catalog:
         """Whether the table is one of embedmill's."""
         return spec.schema == self.schema and (spec.name in _OWN or spec.name.startswith(_MARKS))
 
-    def find(self, connection: Connection, url: str, spec: TableSpec) -> CatalogEntry | None:
+    def find(self, connection: Connection, spec: TableSpec) -> CatalogEntry | None:
         """The entry of a table and its vector column; None where there is none."""
-        number = schemas.version(connection, self.schema, url)
+        number = schemas.version(connection, self.schema)
         if number == 0:
             return None
         found = self._find(connection, spec, by_name=number < _IDENTITIES)
@@ -125,9 +125,9 @@ class Catalog:
         carried = Carrying(spec, marks).carried(keys, prints=prints, guessed=guessed)
         return sql.SQL("({})").format(carried)
 
-    def entries(self, connection: Connection, url: str) -> list[ListedTable]:
+    def entries(self, connection: Connection) -> list[ListedTable]:
         """The tables that are still there, in order of their names; none where this user may not read of them."""
-        number = schemas.version(connection, self.schema, url)
+        number = schemas.version(connection, self.schema)
         if number == 0:
             return []
         try:
@@ -139,7 +139,7 @@ class Catalog:
         if any(not (entry.lives or entry.is_named) for entry in there):  # which any table may be
             names += connection.execute(_VECTORS, [self.schema]).fetchall()
         for name in names:
-            known = self._named(connection, url, *name) if name not in found else None
+            known = self._named(connection, *name) if name not in found else None
             if known is not None:
                 found[name] = known
         return [
@@ -147,11 +147,11 @@ class Catalog:
             for (schema, table, vector), known in sorted(found.items(), key=lambda each: each[0])
         ]
 
-    def _named(self, connection: Connection, url: str, schema: str, table: str, vector: str) -> CatalogEntry | None:
+    def _named(self, connection: Connection, schema: str, table: str, vector: str) -> CatalogEntry | None:
         """What is known of the table and column of these names; None where that is nothing."""
         try:
-            spec = table_spec.find(connection, url, shown([schema, table]), TableRequest(vector=vector))
-            known = self.find(connection, url, spec)
+            spec = table_spec.find(connection, shown([schema, table]), TableRequest(vector=vector))
+            known = self.find(connection, spec)
         except (UsageError, errors.InsufficientPrivilege):  # no table to fill, or none to look at
             return None
         return known if known is not None and (known.space is not None or known.fits) else None

@@ -15,7 +15,7 @@ from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.rows import DISTANCES, IndexOptions
 from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.blocking import BRIEFLY, sessions
-from embedmill.storage.postgres.connection import Connection, connect, end_with_client, redact_url
+from embedmill.storage.postgres.connection import Connection, connect, end_with_client
 from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.table.table_spec import TableSpec
 
@@ -50,8 +50,7 @@ class Existing:
 class VectorIndex:
     """The index of one table's vectors."""
 
-    def __init__(self, url: str, spec: TableSpec, options: IndexOptions, retry: Retry) -> None:
-        self._url = url
+    def __init__(self, spec: TableSpec, options: IndexOptions, retry: Retry) -> None:
         self._retry = retry
         self._spec = spec
         self._options = options
@@ -120,8 +119,7 @@ class VectorIndex:
                     if stopped():
                         return _STOPPED
                     raise StoreError(
-                        f"{redact_url(self._url)}: the index was cancelled while it was built: give --index hnsw to "
-                        "build it"
+                        f"{connection.shown}: the index was cancelled while it was built: give --index hnsw to build it"
                     ) from error
 
         return self._retry(attempt)
@@ -190,7 +188,7 @@ class VectorIndex:
         )
         for workers in pgvector.index_attempts(connection, rows, dimension, kind=self._spec.kind, m=self._options.m):
             try:
-                with _watched(self._url, connection.info.backend_pid, show, stopped):
+                with _watched(connection, show, stopped):
                     if self._spec.partitioned:
                         self._locked(connection, statement)
                     else:
@@ -257,14 +255,14 @@ _PROGRESS: Final = """
 
 
 @contextmanager
-def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Iterator[None]:
+def _watched(building: Connection, show: Show, stopped: Callable[[], bool]) -> Iterator[None]:
     """Shows how far the index is that another connection builds, and cancels it when the run is stopped."""
-    ended = threading.Event()
+    pid, ended = building.info.backend_pid, threading.Event()
 
     def watch() -> None:
         before = time.monotonic()  # when it last waited for nobody
         try:
-            with connect(url) as connection:
+            with connect(building.url) as connection:
                 while not ended.wait(_LOOK_EVERY):
                     if stopped():
                         connection.execute("SELECT pg_cancel_backend(%s)", [pid])
@@ -281,7 +279,7 @@ def _watched(url: str, pid: int, show: Show, stopped: Callable[[], bool]) -> Ite
                         elif phase is not None:
                             show(f"building the index: {phase}", share)
         except (StoreError, psycopg.Error) as error:  # the build itself goes on
-            log.info("%s: the index's progress cannot be shown: %s", redact_url(url), error)
+            log.info("%s: the index's progress cannot be shown: %s", building.shown, error)
 
     show("building the index", None)
     thread = threading.Thread(target=watch, name="embedmill-index", daemon=True)

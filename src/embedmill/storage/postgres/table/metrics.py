@@ -9,10 +9,9 @@ from typing import Final
 
 from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
-from embedmill.runtime.computed import computed_once
 from embedmill.storage import columns as naming
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, reason, redact_url, require_primary
+from embedmill.storage.postgres.connection import Connection, reason, require_primary
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import MEASURED, SqlParts, decoded, filled, listed, place
@@ -36,10 +35,9 @@ class PostgresMetrics:
     """The metrics of one table."""
 
     def __init__(
-        self, url: str, session: TableSession, statements: MetricsStatements, before: tuple[str, str] | None = None
+        self, session: TableSession, statements: MetricsStatements, before: tuple[str, str] | None = None
     ) -> None:
         """`before` are schema and name that the table had at its last run, where these are others now."""
-        self._url = url
         self._before = before
         self._session = session
         self._statements = statements
@@ -68,7 +66,7 @@ class PostgresMetrics:
         self._session.read(self._prepare)
 
     def _prepare(self, connection: Connection) -> None:
-        require_primary(connection, self._url)
+        require_primary(connection)
         oid = self._check(connection)
         if oid is None and self._follow(connection):
             oid = self._check(connection)
@@ -124,12 +122,12 @@ class PostgresMetrics:
                     connection.execute(statement, {})
         except errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{redact_url(self._url)}: {self._spec.title} has another key than {self._spec.metrics_title}, "
+                f"{connection.shown}: {self._spec.title} has another key than {self._spec.metrics_title}, "
                 "which only its owner may change: let the owner drop it (it is made anew), or give --no-metrics"
             ) from error
         except errors.DependentObjectsStillExist as error:
             raise StoreError(
-                f"{redact_url(self._url)}: {self._spec.title} has another key than {self._spec.metrics_title}, "
+                f"{connection.shown}: {self._spec.title} has another key than {self._spec.metrics_title}, "
                 f"which cannot be changed ({reason(error)}): drop what depends on it, or give --no-metrics"
             ) from error
 
@@ -139,7 +137,7 @@ class PostgresMetrics:
             schema=sql.Identifier(self._spec.schema), table=table, user=sql.Identifier(connection.info.user)
         )
         return StoreError(
-            f"{redact_url(self._url)}: this user may not {what} {table.as_string(connection)}: let its owner run "
+            f"{connection.shown}: this user may not {what} {table.as_string(connection)}: let its owner run "
             f"{grant.as_string(connection)}, or give --no-metrics"
         )
 
@@ -233,10 +231,12 @@ class MetricsStatements(SqlParts):
         """A page of rows whose metrics are missing or of an older text; gives text, keys."""
         return self._fill(_UNMEASURED, behind=self._behind(after))
 
-    @computed_once
-    def create_measured(self) -> sql.Composed:
-        """Where a connection puts the metrics that it is about to write; emptied by each commit."""
-        return self._fill(_CREATE_MEASURED, columns=listed("{} text", self._mark_keys))
+    create_measured = filled("""
+        CREATE TEMP TABLE embedmill_measured (
+            {measured_keys}, hash bytea, characters integer, words integer, tokens integer, digest bytea
+        ) ON COMMIT DELETE ROWS
+    """)
+    """Where a connection puts the metrics that it is about to write; emptied by each commit."""
 
     write_metrics = filled("""
         INSERT INTO {metrics} ({keys}, characters, words, tokens, text_hash, text_digest)
@@ -261,12 +261,6 @@ class MetricsStatements(SqlParts):
     """)
     """Remove the metrics of rows that are gone, or have no text any more; not of those that a policy may hide."""
 
-
-_CREATE_MEASURED: Final = """
-CREATE TEMP TABLE embedmill_measured (
-    {columns}, hash bytea, characters integer, words integer, tokens integer, digest bytea
-) ON COMMIT DELETE ROWS
-"""
 
 _UNMEASURED: Final = """
 SELECT {content}, {keys_as_text} FROM {table} t LEFT JOIN {metrics} m ON {table_is_metrics}

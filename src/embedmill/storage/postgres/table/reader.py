@@ -15,7 +15,6 @@ from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres import blocking
-from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.connection import Connection, connect, redact_url, translate_errors
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
@@ -43,14 +42,12 @@ class PostgresTableReader(TableReader):
         self._index_options = asked.index or IndexOptions()
         self._dsn = url
         self._longest = asked.longest
-        self._catalog = Catalog(schemas.check_name(asked.schema))
+        self._catalog = Catalog(asked.schema)
         self._parameters: dict[str, Any] = {"overwrite": False, "redone_from": 0, "again": False, "empty": EMPTY_TEXT}
         self._session = TableSession(url, asked.db_timeout)
         try:
             self.spec = self._session.read(
-                lambda connection: find(
-                    connection, url, name, asked, lambda spec: self._catalog.find(connection, url, spec)
-                )
+                lambda connection: find(connection, name, asked, lambda spec: self._catalog.find(connection, spec))
             )
             if self._catalog.owns(self.spec):
                 raise UsageError(f"{self.spec.title} is a table of embedmill's own: give one of yours")
@@ -123,7 +120,7 @@ class PostgresTableReader(TableReader):
         return self._entry
 
     def _look_up(self, connection: Connection) -> None:
-        found = self._entry = self._catalog.find(connection, self._dsn, self.spec)
+        found = self._entry = self._catalog.find(connection, self.spec)
         if found is not None:
             self._use_marks(self._catalog.marks_of(connection, self.spec, found))
             lock = self._catalog.lock(connection)
@@ -131,7 +128,7 @@ class PostgresTableReader(TableReader):
 
     @property
     def _index(self) -> VectorIndex:
-        return VectorIndex(self._dsn, self.spec, self._index_options, self._session.retry)
+        return VectorIndex(self.spec, self._index_options, self._session.retry)
 
     def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
@@ -146,7 +143,7 @@ class PostgresTableReader(TableReader):
         self._session.retry.holders = lambda connection: blocking.holders(connection, tables)
         self._statements = Statements(self.spec, marks)
         before = self._entry.before if self._entry else None
-        self.metrics = PostgresMetrics(self._dsn, self._session, MetricsStatements(self.spec, marks), before)
+        self.metrics = PostgresMetrics(self._session, MetricsStatements(self.spec, marks), before)
 
 
 def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:

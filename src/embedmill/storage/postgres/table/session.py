@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Final, LiteralString, TypeVar
 
 from embedmill.core.errors import StoreError
@@ -69,11 +69,6 @@ _LOCKS_LAST: Final = 10.0  # seconds for which others are taken to hold rows, wh
 MOST_WRITERS: Final = 8  # connections that write at once
 
 
-def _whole(connection: Connection) -> AbstractContextManager[object]:
-    """One transaction, where the next may be another session's; else each statement is one of its own."""
-    return connection.transaction() if connection.pooled else nullcontext()
-
-
 class TableSession(Closing):
     """One connection that claims and reads, and a pool of those that write.
 
@@ -82,7 +77,6 @@ class TableSession(Closing):
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._url = url
         self.retry = Retry(url, timeout)
         self._timeout = {"lock_timeout": str(max(round(min(LOCK_TIMEOUT, 1000 * timeout)), 1))}
         self._using = threading.RLock()
@@ -104,13 +98,14 @@ class TableSession(Closing):
             self._reconnect()
             again()
 
-        def attempt() -> T:
-            connection = self._connection()
-            with self.retry.use(connection, needless=needless), _whole(connection):
-                return work(connection)
-
         with self._using:
-            return self.retry(attempt, prepare)
+            return self.retry(lambda: self._do(work, self._connection(), needless=needless), prepare)
+
+    def _do(self, work: Callable[[Connection], T], connection: Connection, *, needless: bool) -> T:
+        """In one transaction, where the next may be another session's; else each statement is one of its own."""
+        whole = connection.transaction() if connection.pooled else nullcontext()
+        with self.retry.use(connection, needless=needless), whole:
+            return work(connection)
 
     def write(self, work: Callable[[Connection], T], *, needless: bool = False) -> T:
         """What `work` gives in a transaction of its own, on a connection of its own; for `needless` see `read`."""
@@ -181,18 +176,16 @@ class TableSession(Closing):
                 if not full(error):
                     raise
                 with self._using:
-                    connection = self._connection()
-                    with self.retry.use(connection, needless=True), _whole(connection):
-                        return work(connection)
-            with connection, self.retry.use(connection, needless=True), _whole(connection):
-                return work(connection)
+                    return self._do(work, self._connection(), needless=True)
+            with connection:
+                return self._do(work, connection, needless=True)
 
         return self.retry(beside)
 
     def require_own(self) -> None:
         """Raise `StoreError` where a pooler gives each transaction another session: before anything is changed."""
         with self._using:
-            self.retry(lambda: require_session(self._connection(), self._url))
+            self.retry(lambda: require_session(self._connection()))
 
     def hold(self, lock: int, run: int) -> None:
         """Hold this run's lock as long as the session lasts, on a new connection too where the old one is lost."""

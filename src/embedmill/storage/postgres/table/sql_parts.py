@@ -129,6 +129,7 @@ class SqlParts:
             "print": self._print,
             "key_columns": sql.SQL(", ").join(self._columns(self._keys)),
             "mark_columns": sql.SQL(", ").join(self._columns(self._mark_keys)),
+            "measured_keys": listed("{} text", self._mark_keys),
             "keys": listed("{}", self._keys),
             "table_keys": listed("t.{}", self._keys),
             "keys_as_text": listed("t.{}::text", self._keys),

@@ -20,16 +20,10 @@ from embedmill.storage.postgres.connection import Connection, require_primary
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import as_refusal
+from embedmill.storage.postgres.table import table_spec
 from embedmill.storage.postgres.table.reader import PostgresTableReader
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import alone
-from embedmill.storage.postgres.table.table_spec import (
-    check_dimension,
-    check_rights,
-    check_unchanged,
-    create_column,
-    has_triggers,
-)
 from embedmill.storage.table_reader import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -95,19 +89,19 @@ class PostgresTable(PostgresTableReader):
         self._session.require_own()
         self._outstanding = OutstandingRows()
         dimension = self._dimension = fingerprint.space.dimension
-        check_dimension(self.spec, dimension, model)
+        table_spec.check_dimension(self.spec, dimension, model)
         self._index.check(dimension)
 
         def begin(connection: Connection) -> None:
-            require_primary(connection, self._dsn)
+            require_primary(connection)
             if not self.spec.extension:
-                self.spec = replace(self.spec, extension=require_vector(connection, self._dsn))
+                self.spec = replace(self.spec, extension=require_vector(connection))
             if not self.spec.missing:
-                check_rights(connection, self._dsn, self.spec)
-            schemas.migrate(connection, self._dsn, self._catalog.schema, self.spec.extension)
+                table_spec.check_rights(connection, self.spec)
+            schemas.migrate(connection, self._catalog.schema, self.spec.extension)
             if self.spec.missing:
-                self.spec = create_column(connection, self._dsn, self.spec, dimension)
-                check_rights(connection, self._dsn, self.spec)
+                self.spec = table_spec.create_column(connection, self.spec, dimension)
+                table_spec.check_rights(connection, self.spec)
             entry = self._catalog.bind(connection, self.spec, fingerprint, model, overwrite=overwrite)
             self._entry = entry
             self._use_marks(self._catalog.marks(entry.id))
@@ -125,7 +119,7 @@ class PostgresTable(PostgresTableReader):
                 "relation": self.spec.oid,
                 "table_name": self.spec.table.as_string(None),
             }
-            self._triggers = has_triggers(connection, self.spec)
+            self._triggers = table_spec.has_triggers(connection, self.spec)
             self._session.hold(lock, run)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
@@ -154,7 +148,7 @@ class PostgresTable(PostgresTableReader):
         claimed = self._session.read(work, self._give_back, needless=True)
         self._outstanding.add(row.tracking_id for row in claimed)
         if not claimed:
-            self._session.read(lambda connection: check_unchanged(connection, self.spec))
+            self._session.read(lambda connection: table_spec.check_unchanged(connection, self.spec))
         return claimed
 
     def _row(self, mark: int, size: int, content: str | bytes | None, *key: str) -> Row:
@@ -215,12 +209,14 @@ class PostgresTable(PostgresTableReader):
             refusal = as_refusal(error.__cause__)
             if refusal is None:
                 raise
-            self._session.read(lambda connection: check_unchanged(connection, self.spec))  # not a row's fault
+            self._session.read(
+                lambda connection: table_spec.check_unchanged(connection, self.spec)
+            )  # not a row's fault
             raise refusal from error.__cause__
         marks = columns["mark"].tolist()
         changed = 0
         if written < len(rows):
-            self._session.read(lambda connection: check_unchanged(connection, self.spec))
+            self._session.read(lambda connection: table_spec.check_unchanged(connection, self.spec))
             changed = self._release(marks, skipped=skipped)
         if self._triggers:
             values = self._parameters | {"ids": marks}

@@ -12,7 +12,7 @@ from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import Column
 from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, redact_url
+from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.identifiers import Name
 from embedmill.storage.postgres.pgvector import find_vector
 
@@ -30,19 +30,19 @@ class TableSpec:
     oid: int
     schema: str
     name: str
-    keys: tuple[str, ...]  # the columns of a unique index, in its order
-    key_types: tuple[str, ...]  # as they are written in SQL wherever one looks from, with their collation
-    key_operators: tuple[str, ...]  # the schemas of those that compare them: of an extension's type it may be any
-    text: str
     vector: str
     kind: str  # of the vectors: "vector" or "halfvec"
-    dimension: int | None  # of the column; None where it takes any
     extension: str  # the schema of pgvector's types; "" where it is not there yet, or not needed
     partitioned: bool
-    vector_not_null: bool
+    missing: bool  # the vector column is still to be created
+    raw: bool  # the database knows bytes, and no encoding (SQL_ASCII)
+    dimension: int | None = None  # of the column; None where it takes any
     number: int = 0  # of the vector column in pg_attribute; 0 where there is none
-    missing: bool = False  # the vector column is still to be created
-    raw: bool = False  # the database knows bytes, and no encoding (SQL_ASCII)
+    vector_not_null: bool = False
+    keys: tuple[str, ...] = ()  # the columns of a unique index, in its order
+    key_types: tuple[str, ...] = ()  # as they are written in SQL wherever one looks from, with their collation
+    key_operators: tuple[str, ...] = ()  # the schemas of those that compare them: of an extension's type it may be any
+    text: str = ""
 
     @property
     def table(self) -> sql.Identifier:
@@ -74,7 +74,6 @@ class TableSpec:
 
 def find(
     connection: Connection,
-    url: str,
     name: str,
     asked: TableRequest,
     noted: Callable[[TableSpec], CatalogEntry | None] = lambda spec: None,
@@ -85,7 +84,7 @@ def find(
     is asked before key and text are chosen.
     Raises `UsageError` where table or columns are not there, do not fit or are not clear; else what psycopg raises.
     """
-    oid, schema, table, relation = _table(connection, url, name)
+    oid, schema, table, relation = _table(connection, name)
     title = naming.shown([schema, table])
     if relation not in ("r", "p"):
         raise UsageError(f"{title} is {_RELATIONS[relation]}")
@@ -97,21 +96,21 @@ def find(
         oid=oid,
         schema=schema,
         name=table,
-        keys=(),
-        key_types=(),
-        key_operators=(),
-        text="",
         vector=column if isinstance(column, str) else column.name,
         kind="halfvec" if asked.halfvec else "vector",
-        dimension=None,
         extension=find_vector(connection) or "",
         partitioned=relation == "p",
-        vector_not_null=False,
         missing=isinstance(column, str),
         raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
     )
     if isinstance(column, Column):
-        spec = _with_vector(connection, spec, column, halfvec=asked.halfvec)
+        stored = _vector_type(connection, oid, column.name)
+        if asked.halfvec and stored.kind != "halfvec":
+            raise UsageError(
+                f"--halfvec: {title}.{column.name} is a {stored.kind}: leave --halfvec out, or name another column "
+                "with --vector"
+            )
+        spec = replace(spec, **stored._asdict(), vector_not_null=column.not_null)
     before = noted(spec)
     unique = connection.execute(_UNIQUE, [oid]).fetchall()
     chosen_keys = naming.choose_key(columns, unique, asked.id, before, title)
@@ -127,17 +126,6 @@ def find(
     return replace(spec, vector="", number=0, missing=True, extension="") if asked.metrics_only else spec
 
 
-def _with_vector(connection: Connection, spec: TableSpec, column: Column, *, halfvec: bool) -> TableSpec:
-    """The spec with what its vector column is."""
-    vector = _vector_type(connection, spec.oid, column.name)
-    if halfvec and vector.kind != "halfvec":
-        raise UsageError(
-            f"--halfvec: {spec.title}.{column.name} is a {vector.kind}: leave --halfvec out, or name another "
-            "column with --vector"
-        )
-    return replace(spec, **vector._asdict(), vector_not_null=column.not_null)
-
-
 def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
     """Raise `SpaceMismatch` where the column holds vectors of another length than the model's."""
     if spec.dimension not in (None, dimension):
@@ -149,7 +137,7 @@ def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
         raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {_MOST_DIMENSIONS:,}")
 
 
-def check_rights(connection: Connection, url: str, spec: TableSpec) -> None:
+def check_rights(connection: Connection, spec: TableSpec) -> None:
     """Raise `StoreError` where this user may not read or fill the table; it says what would grant that.
 
     Found out before the work instead of in the midst of it.
@@ -172,13 +160,13 @@ def check_rights(connection: Connection, url: str, spec: TableSpec) -> None:
         grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(lacking), spec.table, to)
         what = "read" if unread else "write"
         raise StoreError(
-            f"{redact_url(url)}: this user may not {what} {', '.join(unread or [spec.vector])} of {spec.title}: "
+            f"{connection.shown}: this user may not {what} {', '.join(unread or [spec.vector])} of {spec.title}: "
             f"let its owner run {grant.as_string(connection)}"
         )
     if not temporary:
         grant = sql.SQL("GRANT TEMP ON DATABASE {} TO {}").format(sql.Identifier(database), to)
         raise StoreError(
-            f"{redact_url(url)}: this user may not create temporary tables, which vectors are written through: let an "
+            f"{connection.shown}: this user may not create temporary tables, which vectors are written through: let an "
             f"administrator run {grant.as_string(connection)}"
         )
 
@@ -201,7 +189,7 @@ def has_triggers(connection: Connection, spec: TableSpec) -> bool:
     return bool(connection.scalar(query, {"oid": spec.oid}))
 
 
-def create_column(connection: Connection, url: str, spec: TableSpec, dimension: int) -> TableSpec:
+def create_column(connection: Connection, spec: TableSpec, dimension: int) -> TableSpec:
     """Add the vector column. Raises `StoreError` where this user may not.
 
     Raises `errors.LockNotAvailable` where others have used the table for longer than they may be made to wait: to be
@@ -219,14 +207,14 @@ def create_column(connection: Connection, url: str, spec: TableSpec, dimension: 
             connection.execute(statement)
     except errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"{redact_url(url)}: only the owner of {spec.title} may add a column: let the owner run "
+            f"{connection.shown}: only the owner of {spec.title} may add a column: let the owner run "
             f"{statement.as_string(connection)}"
         ) from error
     number = _vector_type(connection, spec.oid, spec.vector).number
     return replace(spec, missing=False, dimension=dimension, number=number)
 
 
-def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, str]:
+def _table(connection: Connection, name: str) -> tuple[int, str, str, str]:
     """Its oid, schema, name and kind; a name without quotes is looked for as it is, then in lower case."""
     parts = naming.parts(name)
     for exact in (True, False):
@@ -238,7 +226,7 @@ def _table(connection: Connection, url: str, name: str) -> tuple[int, str, str, 
             oid, schema, table, relation = found
             return oid, schema, table, relation
     others = [naming.shown(filter(None, row)) for row in connection.execute(OTHERS)]
-    raise naming.no_such_table(name, redact_url(url), others)
+    raise naming.no_such_table(name, connection.shown, others)
 
 
 _FIND: Final = """
