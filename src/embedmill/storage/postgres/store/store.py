@@ -277,11 +277,7 @@ class PostgresStore:
         """
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
-        with (
-            translate_errors(self._location.url),
-            closing(self._location.open_reader()) as db,
-            db.transaction(),
-        ):
+        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from problems(db, look, shown)
 
     def close(self) -> None:
