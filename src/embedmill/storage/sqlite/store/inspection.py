@@ -78,5 +78,4 @@ def _of_rows(
 def _vector(blob: Any) -> Vector | None:
     if blob is None:
         return None
-    whole = len(blob) - len(blob) % 4
-    return np.frombuffer(blob[:whole] if whole == len(blob) else b"", "<f4").astype(np.float32, copy=False)
+    return np.frombuffer(b"" if len(blob) % 4 else blob, "<f4").astype(np.float32, copy=False)

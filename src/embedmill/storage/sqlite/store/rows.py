@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
@@ -100,15 +100,11 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
     )
 
 
-def attempts(db: sqlite3.Connection, document: str) -> dict[int, int]:
-    """The failures on record for a document: index -> attempts."""
-    return dict(db.execute("SELECT idx, attempts FROM failures WHERE document = ?", (document,)))
-
-
-def record_failures(
-    db: sqlite3.Connection, document: str, failures: Sequence[Failure], before: Mapping[int, int]
-) -> None:
-    """Put failures on record, each with one attempt more than `before`."""
+def record_failures(db: sqlite3.Connection, document: str, failures: Sequence[Failure], *, alone: bool = False) -> None:
+    """Put failures on record, each with one attempt more than there were; `alone`: no others of the document stay."""
+    before = dict(db.execute("SELECT idx, attempts FROM failures WHERE document = ?", (document,)))
+    if alone and before:
+        db.execute("DELETE FROM failures WHERE document = ?", (document,))
     now = int(time.time())
     db.executemany(
         "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -158,10 +158,7 @@ class SqliteStore:
             versions = [rows.complete(db, new, self._staged.get(name)) for name, new in latest.items()]
             rows.add(db, [(version, new.records) for version, new in zip(versions, latest.values(), strict=True)])
             for name, new in latest.items():
-                before = rows.attempts(db, name)
-                if before:
-                    db.execute("DELETE FROM failures WHERE document = ?", (name,))
-                rows.record_failures(db, name, new.failures, before)
+                rows.record_failures(db, name, new.failures, alone=True)
             rows.mark_seen(db, latest)
             rows.mark_changed(db)
         for name in latest:
@@ -170,7 +167,7 @@ class SqliteStore:
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
         """Record failures of a document and leave its rows: what could not be read is kept as it was."""
         with self._transaction() as db:
-            rows.record_failures(db, document, failures, rows.attempts(db, document))
+            rows.record_failures(db, document, failures)
             rows.mark_seen(db, [document])
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:
