@@ -1,4 +1,4 @@
-"""From settings to stores and tables: here URLs become open databases."""
+"""From settings to stores and tables: here URLs become open databases; what is said of folders that are gone."""
 
 from __future__ import annotations
 

@@ -119,15 +119,8 @@ class PersistentCache(Closing):
         with self._lock:
             counts = self._do(CacheFile.counts) if self._exists() else {}
             files = (self.path, self.path.with_name(self.path.name + "-wal"))
-            return CacheStats(
-                self.path,
-                sum(counts.values()),
-                sum(file.stat().st_size for file in files if file.exists()),
-                self.max_bytes,
-                counts,
-                self._hits,
-                self._misses,
-            )
+            size = sum(file.stat().st_size for file in files if file.exists())
+            return CacheStats(self.path, sum(counts.values()), size, self.max_bytes, counts, self._hits, self._misses)
 
     def prune(self, *, max_bytes: int | None = None, days: int | None = None) -> int:
         """Remove what was not used for `days` days, then what was not used for longest down to `max_bytes`.

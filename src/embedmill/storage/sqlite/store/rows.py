@@ -43,7 +43,8 @@ def mark_changed(db: sqlite3.Connection) -> None:
 
 def begin_staged(db: sqlite3.Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
-    return _insert(db, "INSERT INTO documents (name, precision, complete) VALUES (?, ?, 0)", (name, precision))
+    added = db.execute("INSERT INTO documents (name, precision, complete) VALUES (?, ?, 0)", (name, precision))
+    return added.lastrowid or 0
 
 
 def complete(db: sqlite3.Connection, replacement: Replacement, staged: int | None) -> int:
@@ -60,13 +61,13 @@ def complete(db: sqlite3.Connection, replacement: Replacement, staged: int | Non
         len(replacement.records),
     )
     if staged is None:
-        return _insert(
-            db,
+        added = db.execute(
             """INSERT INTO documents
                    (name, precision, complete, size, mtime_ns, ctime_ns, inode, content_hash, recipe, chunks)
                VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)""",
             (state.id, replacement.precision, *values),
         )
+        return added.lastrowid or 0
     completed = db.execute(
         """UPDATE documents SET complete = 1, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, content_hash = ?,
                recipe = ?,
@@ -188,9 +189,3 @@ def _blob(vector: Vector, dimension: int) -> bytes:
     if vector.shape != (dimension,):
         raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
     return vector.astype("<f4", copy=False).tobytes()
-
-
-def _insert(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> int:
-    number = db.execute(sql, values).lastrowid
-    assert number is not None
-    return number
