@@ -60,7 +60,7 @@ def entries(db: sqlite3.Connection, path: Path) -> list[ListedTable]:
         return []
     found: dict[tuple[str, str], ListedTable] = {}
     for name, vector in identity.candidates(db):
-        known = identity.find(db, TableSpec(name, (), "", False, "", vector, False, False))
+        known = identity.find(db, TableSpec(name, vector=vector))
         if known is not None and (known.space is not None or known.fits):
             found[name, vector] = ListedTable(shown([name]), known.text, vector, known.model, known.space, known.filled)
     return [found[place] for place in sorted(found)]

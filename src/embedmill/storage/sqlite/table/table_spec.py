@@ -39,16 +39,16 @@ class KeyColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """What is read and filled."""
+    """What is read and filled; until key and text are chosen they are empty."""
 
     name: str
-    keys: tuple[KeyColumn, ...]  # in the order of their unique index
-    index: str  # its name; "" where the key is the rowid
-    own_order: bool  # the index compares otherwise than its columns do by themselves
-    text: str
-    vector: str  # "" where none is needed
-    vector_not_null: bool
-    missing: bool  # the vector column is still to be created
+    keys: tuple[KeyColumn, ...] = ()  # in the order of their unique index
+    index: str = ""  # its name; "" where the key is the rowid
+    own_order: bool = False  # the index compares otherwise than its columns do by themselves
+    text: str = ""
+    vector: str = ""  # "" where none is needed
+    vector_not_null: bool = False
+    missing: bool = False  # the vector column is still to be created
     dimension: int | None = None  # that the column is declared with, as float[384]
 
     @property
@@ -91,7 +91,7 @@ def find(
     with naming.optional(not asked.metrics_only):
         filled = naming.choose_vector(columns, given, title, create=asked.create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
-    before = noted(TableSpec(table, (), "", False, "", vector_name, False, isinstance(filled, str)))
+    before = noted(TableSpec(table, vector=vector_name, missing=isinstance(filled, str)))
     text = naming.meant_text(columns, asked.text, before)
     columns = [column.described(text, wanted) for column in found]
     unique = _unique(db, table, found)
