@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from embedmill.core.errors import ModelError
 
-_HIGHEST: Final = 1 << 24
+_HIGHEST: Final = 1 << 24  # of numbers, where nothing else bounds them
 MAX_BYTES = 8 << 20  # the largest known config files have some 100 KB; a tokenizer.json is not read here
 
 

@@ -9,7 +9,7 @@ from embedmill.core.documents import Kind
 
 HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
 DOCUMENT_SUFFIXES = HTML_SUFFIXES | {".docx", ".pdf", ".pptx", ".rtf"}
-"""Formats that are converted before they are text, by the extra ``documents`` (see `documents`)."""
+"""Formats that are converted before they are text, by the extra ``documents`` (see `conversion`)."""
 
 MAIL_SUFFIXES = frozenset({".eml", ".emlx", ".mbox", ".mbx", ".mht", ".mhtml"})
 """Formats that are converted before they are text, by the standard library."""

@@ -47,7 +47,7 @@ class FileSource:
     """The text files at and below some paths, as documents. Implements `interfaces.Source`.
 
     Left out of a folder are hidden files, what ``.gitignore`` and ``.embedmillignore`` name, folders of tools
-    (`walking.TOOL_FOLDERS`, virtual environments, caches), binary files, links, and what programs write and nobody
+    (`walk.TOOL_FOLDERS`, virtual environments, caches), binary files, links, and what programs write and nobody
     reads (`generated`). ``.embedmillignore`` has gitignore's syntax and wins over ``.gitignore``. A file or folder that
     is itself given is taken wherever it lies, though a file may still be excluded, binary or too large. Where given
     paths overlap, each file is listed once, by the rules of the nearest given path.

@@ -171,7 +171,6 @@ class _Remarks(logging.Handler):
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a message."""
         with suppress(Exception):
             said = " ".join(record.getMessage().split())[:200]
             if said not in self.said:

@@ -189,5 +189,4 @@ class _Markdown(MarkdownConverter):  # type: ignore[misc]  # it has no types
         return str(super().convert_td(el, cell_text(text), parent_tags))
 
     def convert_th(self, el: Tag, text: str, parent_tags: Any) -> str:
-        """A cell on one line."""
         return str(super().convert_th(el, cell_text(text), parent_tags))
