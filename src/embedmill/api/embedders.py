@@ -14,7 +14,7 @@ from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import Task
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import locate, read_card
-from embedmill.models.families import Prompts, known_prompts
+from embedmill.models.families import known_prompts
 from embedmill.runtime import machine
 
 log = logging.getLogger(__name__)
@@ -105,13 +105,11 @@ def hint_prompts(embedder: OpenVINOEmbedder) -> None:
     """Name, once in a process, the prompts that the model's family was trained with, where it goes without."""
     space = embedder.fingerprint.space
     known = known_prompts(embedder.name)
-    if known is not None and (wanted := _missing(known, space.prompt, space.query_prompt)):
+    if known is None:
+        return
+    lacking = {"document": "" if space.prompt else known.document, "query": "" if space.query_prompt else known.query}
+    if wanted := " and ".join(f"--{task}-prompt {text!r}" for task, text in lacking.items() if text):
         _say(f"{embedder.name} was trained with prompts that its files do not have: for its best, give {wanted}")
-
-
-def _missing(known: Prompts, document: str, query: str) -> str:
-    lacking = {"document": known.document if not document else "", "query": known.query if not query else ""}
-    return " and ".join(f"--{task}-prompt {text!r}" for task, text in lacking.items() if text)
 
 
 @functools.cache

@@ -66,12 +66,9 @@ def sum_reports(reports: Sequence[Report]) -> Report:
     last = reports[-1]
     sums: dict[str, Any] = {name: sum(getattr(report, name) for report in reports) for name in _SUMS}
     for name in ("stages", "skipped"):
-        sums[name] = _added([getattr(report, name) for report in reports])
+        counts: list[Mapping[str, float]] = [getattr(report, name) for report in reports]
+        sums[name] = {what: sum(each.get(what, 0) for each in counts) for each in counts for what in each}
     return replace(last, **sums) if len(reports) > 1 else last
-
-
-def _added(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(each.get(name, 0) for each in counts) for each in counts for name in each}
 
 
 def retry_failed(

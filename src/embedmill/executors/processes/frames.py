@@ -73,17 +73,14 @@ class Incoming:
                 return
             frame = bytes(self._held[:end])
             del self._held[:end]
-            yield _frame(kind, number, frame[_HEADER.size : end - size], memoryview(frame)[end - size :])
-
-
-def _frame(kind: int, number: int, told: bytes, body: memoryview) -> Frame:
-    try:
-        facts = json.loads(told)
-        if isinstance(facts, dict):
-            return Frame(FrameKind(kind), number, facts, body)
-    except ValueError as error:
-        raise ProtocolError(f"a frame that cannot be read: {error}") from error
-    raise ProtocolError("a frame without facts")
+            try:
+                facts = json.loads(frame[_HEADER.size : end - size])
+                what = FrameKind(kind)
+            except ValueError as error:
+                raise ProtocolError(f"a frame that cannot be read: {error}") from error
+            if not isinstance(facts, dict):
+                raise ProtocolError("a frame without facts")
+            yield Frame(what, number, facts, memoryview(frame)[end - size :])
 
 
 def pack_batch(number: int, batch: Batch) -> bytes:
