@@ -53,12 +53,10 @@ class PostgresRoots:
 
     def all(self) -> list[Root]:
         """The roots, by number."""
-        found = self._reading(
-            lambda db: db.execute("SELECT id, path, folder, machine, host FROM roots ORDER BY id").fetchall()
-        )
+        query = "SELECT id, path, folder, machine, host FROM roots ORDER BY id"
         return [
             Root(number, text.read(path), folder, None, Machine(machine, text.read(host)))
-            for number, path, folder, machine, host in found
+            for number, path, folder, machine, host in self._reading(lambda db: db.execute(query).fetchall())
         ]
 
     def given(self) -> dict[str, str]:

@@ -238,8 +238,7 @@ def saw_all(db: Connection, run: int) -> bool:
 
 def unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], after: str) -> list[str]:
     """Some of what the scopes hold unseen, in order, behind this name."""
-    found = db.execute(_UNSEEN, [*_ranges(scopes, keep), run, text.write(after), _PAGE]).fetchall()
-    return [text.read(name) for (name,) in found]
+    return [text.read(name) for name in db.scalars(_UNSEEN, [*_ranges(scopes, keep), run, text.write(after), _PAGE])]
 
 
 def remove_unseen(db: Connection, run: int, scopes: Sequence[str], keep: Sequence[str], staged: Iterable[int]) -> int:

@@ -222,10 +222,8 @@ class PostgresStore:
 
     def failed_documents(self) -> list[str]:
         """The documents that have failures, in order."""
-        found = self._reading(
-            lambda db: db.execute("SELECT DISTINCT document FROM failures ORDER BY document").fetchall()
-        )
-        return [text.read(name) for (name,) in found]
+        query = "SELECT DISTINCT document FROM failures ORDER BY document"
+        return [text.read(name) for name in self._reading(lambda db: db.scalars(query))]
 
     def status(self) -> StoreStatus:
         """What the store holds; staged rows do not count."""

@@ -20,7 +20,9 @@ class Statements(SqlParts):
 
     def _names(self) -> dict[str, sql.Composable]:
         needed = sql.SQL(_NEEDED).format(vector=Name(self.spec.vector), hash=self._hash, living=_LIVING)
-        return super()._names() | {"needed": needed, "living": _LIVING, "same_table": _SAME_TABLE}
+        kind = Name(self.spec.extension, self.spec.kind) if self.spec.vector else sql.SQL("bytea")
+        more = {"needed": needed, "living": _LIVING, "same_table": _SAME_TABLE, "vector_type": kind}
+        return super()._names() | more
 
     # What is known of the rows
 
@@ -51,11 +53,12 @@ class Statements(SqlParts):
     """)
     """Take the prints of all vectors that were written, as they are now."""
 
-    @computed_once
-    def create_staging(self) -> sql.Composed:
-        """Where a connection puts what it is about to write; emptied by each commit."""
-        kind = Name(self.spec.extension, self.spec.kind) if self.spec.vector else sql.SQL("bytea")
-        return sql.SQL(_CREATE_STAGING).format(kind=kind)
+    create_staging = filled("""
+        CREATE TEMP TABLE embedmill_staging (
+            mark bigint, vector {vector_type}, characters integer, words integer, tokens integer, digest bytea
+        ) ON COMMIT DELETE ROWS
+    """)
+    """Where a connection puts what it is about to write; emptied by each commit."""
 
     # Rows that need a vector
 
@@ -223,12 +226,6 @@ _SAME_TABLE: Final = sql.SQL("to_regclass(%(table_name)s)::oid = %(relation)s::o
 _COPY_MARKS: Final = """
 INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)
 SELECT {keys_of_marks}, m.hash, m.space, m.run, m.held, m.cause, m.message, m.attempts, m.print FROM {carried} m
-"""
-
-_CREATE_STAGING: Final = """
-CREATE TEMP TABLE embedmill_staging (
-    mark bigint, vector {kind}, characters integer, words integer, tokens integer, digest bytea
-) ON COMMIT DELETE ROWS
 """
 
 # Whether row t, with mark m, needs a vector. A row that has one and no mark was filled by somebody else. A failure
