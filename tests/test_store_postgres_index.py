@@ -124,6 +124,7 @@ def test_the_index_finds_nearly_what_is_nearest(large: tuple[str, list[Replaceme
 
         def plan(db: Any) -> str:
             nearest._configure(db, 10)
+            assert db.execute("SHOW hnsw.iterative_scan").fetchone() == ("strict_order",)
             query = nearest.composed(nearest.APPROXIMATE, 10, filtered=False)
             values = {"query": str(documents[0].records[0].vector.tolist()), "documents": None}
             return "\n".join(row[0] for row in db.execute(sql.SQL("EXPLAIN ") + query, values))
