@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -199,7 +200,7 @@ def test_other_values_that_do_not_fit(call: Callable[[], Any], said: str) -> Non
 
 
 def test_a_key_of_one_column_may_be_given_as_text(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "app.db") as db:
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as db:
         db.execute("CREATE TABLE t (name TEXT NOT NULL UNIQUE, text TEXT)")
         db.execute("INSERT INTO t VALUES ('a', 'Bread is baked.')")
     report = embedmill.ingest(

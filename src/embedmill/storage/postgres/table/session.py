@@ -144,8 +144,8 @@ class TableSession(Closing):
                 self.retry.use(connection),
                 psycopg.ClientCursor(connection) as cursor,
             ):
-                connection.once(staging)
-                execute = connection.prepared(cursor.mogrify(statement, parameters))
+                prepare, execute = _prepared(cursor.mogrify(statement, parameters))
+                connection.once(staging, prepare)
                 cursor.execute(begin)
                 with cursor.copy(copying) as copy:
                     send(copy)
@@ -227,3 +227,9 @@ class TableSession(Closing):
         """Where one connection is lost, the others most likely are, too."""
         if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in _LOST:
             self._writers.release()
+
+
+def _prepared(statement: str) -> tuple[sql.Composed, sql.Composed]:
+    """What has a connection's server parse and plan it once, and what executes it then."""
+    name = sql.Identifier(f"embedmill_{hash(statement):x}")
+    return sql.SQL("PREPARE {} AS {}").format(name, sql.SQL(statement)), sql.SQL("EXECUTE {}").format(name)
