@@ -126,6 +126,7 @@ class Connection(sqlite3.Connection):
                 )
                 if not is_transient or time.monotonic() >= min(end, self._end):
                     raise
+                time.sleep(0.005)  # some locks SQLite does not wait for at all
 
 
 def connect(path: Path, access: str, *, timeout: float) -> Connection:
