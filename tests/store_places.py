@@ -29,5 +29,5 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], dict[str, str]]] = {  # sche
     "memory": memory_place,
 }
 
-DURABLE = [scheme for scheme in PLACES if scheme != "memory"]
-"""Those that outlive their process, and whose rows can be changed behind their back."""
+DURABLE = ["sqlite", "postgresql"]
+"""Those that outlive their process, and whose rows tests look at and change by SQL, behind the store's back."""

@@ -526,7 +526,7 @@ def traces(place: dict[str, str]) -> list[Any]:
     if "schema" in place:
         with psycopg.connect(place["url"]) as connection:
             return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [place["schema"]]).fetchall()
-    return list(Path(place["url"].removeprefix("sqlite:")).parent.parent.rglob("*"))
+    return list(Path(place["url"].partition(":")[2]).parent.parent.rglob("*"))
 
 
 def test_a_closed_store_says_so(store: Store) -> None:

@@ -9,13 +9,12 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
+from embedmill.engine.stopping import TO_FINISH
+
 if TYPE_CHECKING:
     from embedmill.core.interfaces.executor import Stoppable
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-TO_FINISH: Final = 5.0
-"""Seconds that a command which is interrupted has to close what it has open: as long as a run that is stopped."""
 
 _ONE: Final = 0.5
 """Seconds in which signals count as one: `timeout` and supervisors send theirs to a process and to its group."""
@@ -39,7 +38,10 @@ def _raise(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _end_late() -> None:
-    """End the process where it does not by itself: a thread, or the end of a transaction, waits for a server."""
+    """End the process where it does not by itself: a thread, or the end of a transaction, waits for a server.
+
+    A command that is interrupted has as long as a run that is stopped.
+    """
     time.sleep(TO_FINISH)
     os.write(2, b"interrupted\n")
     os._exit(130)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
-from embedmill.core.interfaces.executor import TO_FINISH
+TO_FINISH: Final = 5.0
+"""Seconds that what is in flight has when a run is stopped."""
 
 
 class _Finishes(Protocol):

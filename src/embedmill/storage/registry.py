@@ -37,9 +37,9 @@ _BY_SCHEME: Final[dict[str, StoreType]] = {}  # aliases too
 
 
 def register(added: StoreType) -> None:
-    """Make a kind of store known. Raises `UsageError` where one of its schemes is taken."""
+    """Make a kind of store known. Raises `UsageError` where one of its schemes is another's."""
     for scheme in (added.scheme, *added.aliases):
-        if scheme in _BY_SCHEME:
+        if _BY_SCHEME.get(scheme, added) != added:
             raise UsageError(f"stores of {scheme}:... are registered already: {_BY_SCHEME[scheme].module}")
     _BY_SCHEME.update(dict.fromkeys((added.scheme, *added.aliases), added))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from embedmill.core.vectors import Batch, Embedded
 
@@ -58,10 +58,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End the workers; may be called twice. `run` raises `RuntimeError` afterwards."""
-
-
-TO_FINISH: Final = 5.0
-"""Seconds that what is in flight has when a run is stopped."""
 
 
 class Stoppable(Protocol):

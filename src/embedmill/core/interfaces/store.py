@@ -21,14 +21,17 @@ from embedmill.core.vectors import Vector
 
 
 class StoredDocuments(Protocol):
-    """What is kept of documents. Writes come from one thread at a time."""
+    """What is kept of documents. Writes come from one thread at a time; reads may come from others meanwhile.
+
+    A document that is staged, replaced, updated or has failed counts as seen.
+    """
 
     url: str
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """Bind a store without vectors to the fingerprint's space.
+        """Bind a store without vectors to the fingerprint's space; one with vectors takes its prompt for queries.
 
-        Raises `SpaceMismatch` where it holds vectors of another.
+        The model keeps the name that it was bound with. Raises `SpaceMismatch` where it holds vectors of another space.
         """
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
@@ -38,16 +41,23 @@ class StoredDocuments(Protocol):
         """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
-        """Keep part of a large document durably but unseen, until `replace` makes it whole."""
+        """Keep part of a large document durably but unseen, until `replace` makes it whole.
+
+        What earlier runs have staged serves `vectors`, and goes with the next `replace` or `remove_unseen`.
+        """
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
-        """Put whole documents in place of what the store has of them, all in one transaction."""
+        """Put whole documents in place of what the store has of them, failures too, all in one transaction.
+
+        A failure that the store had counts on: its `attempts` are added. Of two versions of one document the last
+        counts.
+        """
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
-        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
+        """Record failures of a document, counting attempts, and leave its rows: it is kept as it was read before."""
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:
-        """Note new sizes and times of documents whose content is as before."""
+        """Note new sizes and times where the content hash is as before; the recipe stays, a failure to read goes."""
 
     def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
@@ -108,7 +118,7 @@ class Store(StoredDocuments, Protocol):
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        """The `k` chunks with the largest inner product, best first; ties in a stable order.
+        """The `k` best chunks by the model's own similarity, best first; ties in the order in which they were stored.
 
         Only of documents whose id `fits`, where that is given.
 
