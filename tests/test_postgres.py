@@ -17,10 +17,11 @@ import tables
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres import migrate as schema
 from embedmill.storage.postgres import urls
-from embedmill.storage.postgres.connection import connect, dial, parameters, redact_url, translated
+from embedmill.storage.postgres.connection import connect, dial, parameters, redact_url
 from embedmill.storage.postgres.copy_format import copy_buffer
 from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import Retry
+from embedmill.storage.postgres.server_errors import translated
 from servers import Server
 
 # The binary format

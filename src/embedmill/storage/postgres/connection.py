@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and its errors in embedmill's words.
+"""Connections to PostgreSQL.
 
 psycopg is an extra: this module alone says so, and every other of this package imports it first.
 """
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from embedmill.core.errors import MissingExtra, StoreError, UsageError
@@ -22,12 +21,15 @@ from embedmill.storage.postgres import urls
 try:
     import psycopg
     import psycopg_pool  # noqa: F401 - used elsewhere
-    from psycopg import Transaction, conninfo, errors, pq, sql
+    from psycopg import Transaction, conninfo, pq, sql
     from psycopg.abc import Params
     from psycopg.pq import TransactionStatus
     from psycopg.rows import args_row, scalar_row
 except ImportError as error:
     raise MissingExtra("PostgreSQL", "postgres") from error
+
+from embedmill.storage.postgres.server_errors import parts_of, translate_errors  # isort: skip
+from embedmill.storage.postgres.server_errors import redact_url as redact_url  # isort: skip - for who has a URL alone
 
 T = TypeVar("T")
 
@@ -227,7 +229,7 @@ def cut(connection: Connection) -> None:
 def parameters(url: str) -> str:
     """What psycopg is given for a URL. Raises `UsageError` for a malformed one, and for what libpq does not know."""
     plain = urls.plain(url)
-    given = _parts(plain)
+    given = parts_of(plain)
     if given is None:
         unknown = _unknown(plain)
         raise UsageError(
@@ -333,32 +335,6 @@ def end_with_client(connection: Connection) -> None:
     )
 
 
-def redact_url(url: str) -> str:
-    """The URL without its password and without what may hide one: for reports and messages."""
-    parts = _parts(url)
-    if parts is None:
-        return "postgresql:..."
-    user = f"{parts['user']}@" if parts.get("user") else ""
-    port = f":{parts['port']}" if parts.get("port") else ""
-    host, name = parts.get("host", "localhost"), parts.get("dbname", "")
-    if host.startswith("/"):  # the folder of a socket
-        return f"postgresql://{user}{port}/{name}?host={host}"
-    return f"postgresql://{user}{host}{port}/{name}"
-
-
-def _parts(url: str) -> dict[str, Any] | None:
-    """What the URL consists of; None for a malformed one, whose parts may hold the password."""
-    try:
-        url = urls.plain(url)
-        given = conninfo.conninfo_to_dict(url)
-    except (psycopg.ProgrammingError, UsageError):  # its message quotes the URL, password and all
-        return None
-    # libpq ends a password at the first "@" or "/", and takes the rest of it for a host, a port or a database.
-    host, port, name = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
-    misread = "@" in host[1:] or not re.fullmatch("[0-9,]*", port) or ("@" in name and "%40" not in url)
-    return None if misread else dict(given)
-
-
 def _unknown(url: str) -> str:
     """The first parameter of a URL that libpq does not know; "" for none."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
@@ -367,83 +343,3 @@ def _unknown(url: str) -> str:
         return ""
     names = [each.partition("=")[0] for each in query.split("&")]
     return next((name for name in names if re.fullmatch("[A-Za-z][A-Za-z0-9_]{0,39}", name) and name not in known), "")
-
-
-@contextmanager
-def translate_errors(url: str) -> Iterator[None]:
-    """Raise whatever psycopg raises as a `StoreError` that names the database and says what to do."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translated(error, url) from error
-
-
-def translated(error: psycopg.Error, url: str) -> StoreError:
-    """A database's error in one line, with a remedy."""
-    message = reason(error)
-    no_room = full(error)
-    remedy = f": {no_room.remedy}" if no_room else ""
-    remedy = remedy or next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "")
-    remedy = remedy or next((text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), "")
-    return StoreError(f"{redact_url(url)}: {message}{remedy}")
-
-
-_FULL: Final = "clients already|connection slots|too many connections"
-
-_OF_ONE: Final = re.compile(r'too many connections for (role|database) "(.*)"')
-"""What the server says where not all of its connections are taken, but those that one role or database may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """Why there is no room for another connection."""
-
-    who: str  # takes no more, for people
-    setting: str  # that says how many there may be
-    remedy: str
-
-
-def full(error: psycopg.Error) -> Full | None:
-    """Why the server takes no more connections; None where it does."""
-    of_one = _OF_ONE.search(str(error))
-    if of_one is not None:
-        kind, name = of_one[1], sql.Identifier(of_one[2]).as_string(None)
-        setting = f"ALTER {kind.upper()} {name} CONNECTION LIMIT"
-        return Full(f"{kind} {name}", setting, f"end other sessions of it, or let an administrator raise its {setting}")
-    if isinstance(error, errors.TooManyConnections) or re.search(_FULL, str(error)):
-        return Full("the server", "max_connections", "end other sessions, or raise the server's max_connections")
-    return None
-
-
-def reason(error: psycopg.Error) -> str:
-    """A database's error in one line, without saying where."""
-    message = error.diag.message_primary or str(error)
-    plain = re.sub(r"(?i)^(connection failed: )+|FATAL:|Is the server running .*\?", "", message)
-    return " ".join(plain.split())
-
-
-_BY_CLASS: Final[list[tuple[type[psycopg.Error], str]]] = [
-    (errors.InsufficientPrivilege, ": ask the owner for the right, or connect as another user"),
-    (errors.ReadOnlySqlTransaction, ": connect to the primary server, as a user who may write"),
-    (errors.DiskFull, ": free some space on the server and run again; what was finished is stored"),
-    (errors.LockNotAvailable, ": another session holds a lock; end it, or run again later"),
-    (errors.CharacterNotInRepertoire, ": a text is not what the database's encoding says: mend it"),
-    (errors.UndefinedTable, ": it is gone; give the name of one that exists"),
-    (errors.UndefinedColumn, ": it is gone; give the name of one that exists"),
-]
-
-# A connection that fails to be made has no code, only the words of the client's library.
-_BY_MESSAGE: Final = [
-    (r"password authentication failed|no password supplied", ": check user and password in the store's URL"),
-    (r"database .* does not exist", ": check the database in the store's URL, or create it"),
-    (r"role .* does not exist", ": check the user in the store's URL"),
-    (r"resolve host|translate host", ": check the host in the store's URL"),
-    (
-        r"refused|No such file or directory|timeout|timed out",
-        ": check host and port in the store's URL, and that it runs",
-    ),
-    (r"no pg_hba.conf entry", ": let the server accept this user from here (pg_hba.conf)"),
-    (r"due to (transaction|statement|idle)", ": raise that timeout for this user: ALTER ROLE ... SET"),
-    (r"pooling mode", ": give the server's own address, or that of a pool with pool_mode = session"),
-    (r"closed|terminating connection|server closed", ": run again; what was finished is stored"),
-]

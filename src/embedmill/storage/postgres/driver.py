@@ -44,7 +44,8 @@ class PostgresDriver(TableDriver):
 
     def list_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[ListedTable]:
         """See `TableDriver`."""
-        from embedmill.storage.postgres.connection import connect, translate_errors
+        from embedmill.storage.postgres.connection import connect
+        from embedmill.storage.postgres.server_errors import translate_errors
         from embedmill.storage.postgres.table.catalog import Catalog
 
         url, schema = urls.split_schema(url, schema)
@@ -54,7 +55,8 @@ class PostgresDriver(TableDriver):
 
     def user_tables(self, url: str, *, schema: str, lock_timeout: float) -> list[tuple[str | None, str]]:
         """See `TableDriver`."""
-        from embedmill.storage.postgres.connection import connect, translate_errors
+        from embedmill.storage.postgres.connection import connect
+        from embedmill.storage.postgres.server_errors import translate_errors
         from embedmill.storage.postgres.table.table_spec import OTHERS
 
         url, schema = urls.split_schema(url, schema)

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from embedmill.runtime.closing import Closing
-from embedmill.storage.postgres.connection import Connection, configure, full, parameters
+from embedmill.storage.postgres.connection import Connection, configure, parameters
+from embedmill.storage.postgres.server_errors import full
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout  # isort: skip

@@ -16,16 +16,8 @@ from typing import Final, TypeVar
 
 from embedmill.core.errors import RowsRefused, Stopped, StoreError
 from embedmill.storage.driver import DB_TIMEOUT
-from embedmill.storage.postgres.connection import (
-    Connection,
-    closed_on_error,
-    cut,
-    dial,
-    full,
-    reason,
-    redact_url,
-    translated,
-)
+from embedmill.storage.postgres.connection import Connection, closed_on_error, cut, dial, redact_url
+from embedmill.storage.postgres.server_errors import full, reason, translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors  # isort: skip

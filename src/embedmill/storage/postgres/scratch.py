@@ -9,7 +9,8 @@ from typing import Final
 
 from embedmill.core.errors import StoreError
 from embedmill.storage.driver import SCRATCH, ScratchTable
-from embedmill.storage.postgres.connection import connect, require_primary, require_session, translate_errors
+from embedmill.storage.postgres.connection import connect, require_primary, require_session
+from embedmill.storage.postgres.server_errors import translate_errors
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 

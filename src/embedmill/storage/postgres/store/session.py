@@ -17,10 +17,10 @@ from embedmill.storage.postgres.connection import (
     redact_url,
     require_primary,
     require_session,
-    translated,
 )
 from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import Retry
+from embedmill.storage.postgres.server_errors import translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import IsolationLevel, errors, sql  # isort: skip

@@ -15,9 +15,10 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
 from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
-from embedmill.storage.postgres.connection import Connection, translate_errors
+from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.retry import Retry
+from embedmill.storage.postgres.server_errors import translate_errors
 from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.inspection import problems

@@ -11,8 +11,9 @@ from embedmill.core.errors import StoreError
 from embedmill.core.rows import Key, Metrics
 from embedmill.storage import columns as naming
 from embedmill.storage.postgres.blocking import BRIEFLY
-from embedmill.storage.postgres.connection import Connection, reason, require_primary
+from embedmill.storage.postgres.connection import Connection, require_primary
 from embedmill.storage.postgres.identifiers import Name
+from embedmill.storage.postgres.server_errors import reason
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import MEASURED, SqlParts, decoded, filled, listed, place
 from embedmill.storage.postgres.table.table_spec import full_types

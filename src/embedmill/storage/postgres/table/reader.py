@@ -15,7 +15,8 @@ from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.driver import TableRequest
 from embedmill.storage.postgres import blocking
-from embedmill.storage.postgres.connection import Connection, connect, redact_url, translate_errors
+from embedmill.storage.postgres.connection import Connection, connect, redact_url
+from embedmill.storage.postgres.server_errors import translate_errors
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
 from embedmill.storage.postgres.table.metrics import MetricsStatements, PostgresMetrics

@@ -11,9 +11,10 @@ from typing import Final, LiteralString, TypeVar
 
 from embedmill.core.errors import StoreError
 from embedmill.runtime.closing import Closing
-from embedmill.storage.postgres.connection import LOCK_TIMEOUT, Connection, connect, full, require_session
+from embedmill.storage.postgres.connection import LOCK_TIMEOUT, Connection, connect, require_session
 from embedmill.storage.postgres.pool import Pool
 from embedmill.storage.postgres.retry import Retry
+from embedmill.storage.postgres.server_errors import full
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import errors, sql  # isort: skip
