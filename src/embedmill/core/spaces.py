@@ -50,6 +50,10 @@ class Fingerprint:
         """The fingerprint as a short string, for keys and columns."""
         return f"{self.space.id}-{self.precision}"
 
+    def of_queries(self) -> Fingerprint:
+        """What the vectors of queries are known by: they are those of documents with the query's prompt before them."""
+        return replace(self, space=replace(self.space, prompt=self.space.query_prompt))
+
 
 def other_prompt(held: str | None, held_space: str | None, space: Space) -> str:
     """For messages: that a place holds vectors of the same model with another prompt, `held`; "" where it does not."""

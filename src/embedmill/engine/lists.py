@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,7 +30,7 @@ AT_ONCE = 4096
 
 _CHARACTERS_AT_ONCE = 4_000_000
 
-_ENCODE_AT_ONCE = 64
+ENCODE_AT_ONCE = 64
 """Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
 
 
@@ -73,7 +73,7 @@ def embed_all(
     vectors, causes = embed_list(listed, embedder.fingerprint.space, encode, run, on_progress=on_progress)
     warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
     if causes:
-        raise _failed(len(listed), vectors, causes)
+        raise failed(len(listed), vectors, causes)
     return vectors
 
 
@@ -106,7 +106,7 @@ def embed_each(
                 vectors = embed(window, task=task)
             except EmbeddingError as error:
                 if on_failure is None:
-                    raise _failed(len(window), error.vectors, error.causes, first) from error
+                    raise failed(len(window), error.vectors, error.causes, first) from error
                 vectors = error.vectors
                 for row, cause in sorted(error.causes.items()):
                     on_failure(first + row, cause)
@@ -133,7 +133,8 @@ def _windows(texts: Iterator[str], at_once: int) -> Iterator[list[str]]:
         yield window
 
 
-def _failed(total: int, vectors: Vectors, causes: Mapping[int, Cause], first: int = 0) -> EmbeddingError:
+def failed(total: int, vectors: Vectors, causes: Mapping[int, Cause], first: int = 0) -> EmbeddingError:
+    """The error of a list some of whose texts have no vector; the first row is that of text number `first`."""
     row = min(causes)
     return EmbeddingError(
         f"{len(causes):,} of {total:,} texts have no vector, the first of them text {first + row:,}: "
@@ -144,12 +145,14 @@ def _failed(total: int, vectors: Vectors, causes: Mapping[int, Cause], first: in
     )
 
 
-class ListedText(NamedTuple):
+@dataclass(slots=True)
+class ListedText:
     """A text of a list, as the embed loop takes it."""
 
     row: int
     input: str
     ids: TokenIds
+    hash: bytes = b""  # where it may have a vector already
 
 
 class Array:
@@ -188,8 +191,8 @@ def embed_list(
     array = Array(len(texts), space.dimension)
 
     def items() -> Iterator[ListedText]:
-        for first in range(0, len(texts), _ENCODE_AT_ONCE):
-            window = texts[first : first + _ENCODE_AT_ONCE]
+        for first in range(0, len(texts), ENCODE_AT_ONCE):
+            window = texts[first : first + ENCODE_AT_ONCE]
             yield from map(ListedText, itertools.count(first), window, encode(window))
 
     def on_batch() -> None:
