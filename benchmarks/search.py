@@ -144,7 +144,16 @@ def _document(first: int, vectors: np.ndarray, precision: str) -> Replacement:
     for index, vector in enumerate(vectors):
         text = f"Chunk {first + index} of a synthetic corpus, with about as much text as a line of a file has.\n" * 4
         start = index * len(text)
-        part = Chunk(name, index, start, start + len(text), 4 * index + 1, 4 * index + 4, text, tokens=80)
+        part = Chunk(
+            text,
+            name,
+            chunk_index=index,
+            token_count=80,
+            start=start,
+            end=start + len(text),
+            line=4 * index + 1,
+            end_line=4 * index + 4,
+        )
         records.append(Record(part, text_hash("", text), vector))
     state = DocumentState(name, first, first + 1, hashlib.sha256(name.encode()).digest(), "synthetic")
     return Replacement(state, precision, records)

@@ -26,7 +26,17 @@ def vector(text: str, dimension: int = DIMENSION) -> Vector:
 
 
 def record(document: str, index: int, text: str, context: str = "") -> Record:
-    chunk = Chunk(document, index, 10 * index, 10 * index + len(text), index + 1, index + 2, text, context, 7)
+    chunk = Chunk(
+        text,
+        document,
+        chunk_index=index,
+        token_count=7,
+        context=context,
+        start=10 * index,
+        end=10 * index + len(text),
+        line=index + 1,
+        end_line=index + 2,
+    )
     return Record(chunk, text_hash(context, text), vector(text))
 
 

@@ -143,8 +143,8 @@ def ink(text: str) -> str:
 def check(source: Document, chunks: Sequence[Chunk], measure: Measure, limit: int) -> None:
     end = 0
     for index, each in enumerate(chunks):
-        assert each.document == source.id
-        assert each.index == index
+        assert each.source_file == source.id
+        assert each.chunk_index == index
         assert source.text[each.start : each.end] == each.text
         assert not source.text[end : each.start].strip()
         assert each.start >= end
@@ -155,8 +155,8 @@ def check(source: Document, chunks: Sequence[Chunk], measure: Measure, limit: in
         assert not lead or each.start == 0 or source.text[each.start - 1] == "\n"
         assert each.line == 1 + source.text[: each.start].count("\n")
         assert each.end_line == 1 + source.text[: each.end - 1].count("\n")
-        assert each.tokens == measure([embedding_input(each.context, each.text)])[0]
-        if each.tokens > limit:
+        assert each.token_count == measure([embedding_input(each.context, each.text)])[0]
+        if each.token_count > limit:
             assert not each.context
             assert is_one_grapheme(each.text)
         end = each.end
@@ -180,7 +180,7 @@ def test_no_cut_falls_within_a_grapheme(clusters: list[str], kind: Kind, limit: 
     borders = set(itertools.accumulate(map(len, clusters), initial=0))
     for each in cut("".join(clusters), kind, limit, by_byte):
         assert {each.start, each.end} <= borders
-        assert each.tokens <= limit or each.text in CLUSTERS
+        assert each.token_count <= limit or each.text in CLUSTERS
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -413,7 +413,7 @@ def test_finding_2_not_everything_must_fit_in_memory() -> None:
 def test_each_text_is_measured_once_in_the_ordinary_case() -> None:
     measure, chunks, full = Counter(by_word), 0, 0
     for text in python_sources(20_000)[:40]:
-        sizes = [each.tokens for each in cut(text, Kind.CODE, 256, measure)]
+        sizes = [each.token_count for each in cut(text, Kind.CODE, 256, measure)]
         chunks += len(sizes)
         full += sum(sizes)
     assert measure.texts < 1.2 * chunks

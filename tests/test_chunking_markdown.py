@@ -30,7 +30,7 @@ def test_chunks_further_on_in_a_section_have_its_heading_too() -> None:
     assert chunks[0].context == ""
     assert chunks[0].text.startswith("# Guide\n\n## Install\n\nSome words")
     assert {each.context for each in chunks[1:]} == {"Guide > Install"}
-    assert all(each.tokens == by_word([f"Guide > Install\n\n{each.text}"])[0] for each in chunks[1:])
+    assert all(each.token_count == by_word([f"Guide > Install\n\n{each.text}"])[0] for each in chunks[1:])
 
 
 def test_headings_underlined_count_and_rules_do_not() -> None:

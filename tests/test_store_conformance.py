@@ -161,7 +161,7 @@ def test_what_was_put_is_found(store: Store, open_: Open) -> None:
         assert status.bytes > 0
         for item in new.records:
             hit = reader.search(item.vector, 1)[0]
-            assert (hit.document, hit.chunk, hit.start, hit.end) == ("/a/ü.md", item.chunk.index, *span(item))
+            assert (hit.document, hit.chunk, hit.start, hit.end) == ("/a/ü.md", item.chunk.chunk_index, *span(item))
             assert (hit.line, hit.end_line, hit.text) == (
                 item.chunk.line,
                 item.chunk.end_line,

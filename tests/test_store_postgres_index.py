@@ -30,7 +30,7 @@ def many(documents: int, chunks: int, dimension: int) -> list[Replacement]:
         vectors = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
         name = f"/{number % 10}/{number}.txt"
         records = [
-            Record(Chunk(name, index, 0, 1, 1, 1, f"{number} {index}"), text_hash("", f"{number} {index}"), row)
+            Record(Chunk(f"{number} {index}", name, chunk_index=index), text_hash("", f"{number} {index}"), row)
             for index, row in enumerate(vectors)
         ]
         made.append(Replacement(state(name), "f32", records))

@@ -46,7 +46,7 @@ class Corpus:
             vectors = self.random.standard_normal((chunks, DIMENSION), np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             self.rows[name] = vectors
-            records = [Record(Chunk(name, i, 0, 1, 1, 1, name), os.urandom(32), row) for i, row in enumerate(vectors)]
+            records = [Record(Chunk(name, name, chunk_index=i), os.urandom(32), row) for i, row in enumerate(vectors)]
             new.append(Replacement(state(name), "f32", records))
         self.store.replace(new)
 
@@ -259,7 +259,7 @@ def test_writing_the_matrix_takes_the_same_memory_for_every_size(tmp_path: Path)
         store.bind(fingerprint(dimension=dimension), "model")
         ones = np.ones(dimension, np.float32)
         for number in range(0, rows, 1000):
-            records = [Record(Chunk("", i, 0, 1, 1, 1, ""), bytes(32), ones) for i in range(1000)]
+            records = [Record(Chunk("", chunk_index=i), bytes(32), ones) for i in range(1000)]
             store.replace([Replacement(state(f"/{number}"), "f32", records)])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -272,7 +272,7 @@ def test_writing_the_matrix_takes_the_same_memory_for_every_size(tmp_path: Path)
     assert path.with_name("x.db.matrix").stat().st_size > size
     with closing(SqliteStore(path)) as store:  # written anew, and mostly copied
         for number in range(3):
-            records = [Record(Chunk("", i, 0, 1, 1, 1, ""), bytes(32), ones) for i in range(1000)]
+            records = [Record(Chunk("", chunk_index=i), bytes(32), ones) for i in range(1000)]
             store.replace([Replacement(state(f"/new {number}"), "f32", records)])
     assert grown() < size / 2
     assert path.with_name("x.db.matrix").stat().st_size > size * 15 / 12

@@ -85,15 +85,15 @@ def chunk(
             page += text.count("\f", counted, piece.start) if document.paged else 0
             counted = piece.start
             yield Chunk(
-                document=document.id,
-                index=index,
+                source_file=document.id,
+                chunk_index=index,
                 start=piece.start,
                 end=piece.end,
                 line=line,
                 end_line=line + own.count("\n"),
                 text=own,
                 context=piece.context,
-                tokens=piece.tokens,
+                token_count=piece.tokens,
                 page=page if document.paged else None,
             )
             index += 1

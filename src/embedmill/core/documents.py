@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 
 
@@ -72,18 +74,30 @@ def embedding_input(context: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a document's text: ``document.text[start:end] == text``."""
+    """A piece of a document's text, and its vector once it has one.
 
-    document: str  # Document.id
-    index: int  # 0, 1, 2 ... within the document
-    start: int  # characters (code points), inclusive
-    end: int  # characters, exclusive
-    line: int  # of the first character, from 1
-    end_line: int  # of the last character, from 1
+    Only `text` is needed. Where a chunk was cut from a document, ``document.text[start:end] == text``. What becomes of
+    a chunk (`embedding` and all below it) counts neither for equality nor for its representation.
+    """
+
     text: str
+    source_file: str = ""  # Document.id: chunks of one source are told by their `chunk_index`
+    source_category: str = ""
+    document_date: str | date | None = None
+    chunk_index: int = 0  # 0, 1, 2 ... within the document
+    total_chunks: int | None = None  # of the document, where that is known
+    token_count: int = 0  # what the model reads: context, prompt and special tokens included
     context: str = ""  # heading path, embedded before the text; "" for none
-    tokens: int = 0  # what the model reads: context, prompt and special tokens included
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the user's own; JSON where it is stored
+    start: int = 0  # characters (code points), inclusive
+    end: int = 0  # characters, exclusive
+    line: int = 0  # of the first character, from 1; 0 where that is not known
+    end_line: int = 0  # of the last character, from 1
     page: int | None = None  # of the first character, from 1; None where the document has no pages
+    embedding: Vector | None = field(default=None, compare=False, repr=False)
+    fingerprint: Fingerprint | None = field(default=None, compare=False, repr=False)  # what `embedding` depends on
+    model: str = field(default="", compare=False, repr=False)  # the name of the model that `embedding` is of
+    cause: Cause | None = field(default=None, compare=False, repr=False)  # why there is no `embedding`
 
     @property
     def input(self) -> str:
@@ -94,6 +108,11 @@ class Chunk:
     def hash(self) -> bytes:
         """SHA-256 of `input`: the chunk's key in the cache."""
         return text_hash(self.context, self.text)
+
+    @property
+    def hash_hex(self) -> str:
+        """`hash` as 64 hex digits."""
+        return self.hash.hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +163,7 @@ class Hit:
     """One answer of a search."""
 
     document: str
-    chunk: int  # Chunk.index
+    chunk: int  # Chunk.chunk_index
     start: int
     end: int
     line: int

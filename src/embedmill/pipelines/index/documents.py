@@ -51,7 +51,9 @@ class OpenDocuments:
         """Add a failure to those of the piece's document."""
         self._advance(piece)
         part = piece.chunk
-        piece.document.failures.append(Failure(part.document, part.index, part.start, part.end, part.line, cause))
+        piece.document.failures.append(
+            Failure(part.source_file, part.chunk_index, part.start, part.end, part.line, cause)
+        )
         self._release(piece.document)
 
     def stage_unfinished(self) -> None:

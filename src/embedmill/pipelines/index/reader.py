@@ -184,9 +184,9 @@ class Reader:
         ids = self._ids.pop(text, None)
         if ids is None or len(ids) > self._embedder.max_tokens:
             (ids,) = self._embedder.encode([text])
-            if len(ids) < part.tokens:
+            if len(ids) < part.token_count:
                 self.truncated += 1
-                part = replace(part, tokens=len(ids))
+                part = replace(part, token_count=len(ids))
         if is_unread(self._embedder, ids):
             self.unknown += 1
             self.unknown_example = self.unknown_example or part.text[:_EXAMPLE]

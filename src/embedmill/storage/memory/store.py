@@ -64,7 +64,7 @@ class Contents:
                 raise ValueError(
                     f"a vector of shape {record.vector.shape} in a store of dimension {dimension}: this is a bug"
                 )
-        if len({each.chunk.index for each in (*before, *records)}) < len(before) + len(records):
+        if len({each.chunk.chunk_index for each in (*before, *records)}) < len(before) + len(records):
             raise StoreError(f"store {url}: a document has two chunks of one index")
 
     def fail(self, document: str, failures: Sequence[Failure], before: Mapping[tuple[str, int], Failure]) -> None:
@@ -255,7 +255,7 @@ class MemoryStore:
         ids, scores = nearest([Block(np.arange(len(rows)), vectors, mask)], query, k, score)
         found = [(rows[row][0], rows[row][2].chunk, value) for row, value in zip(ids, scores.tolist(), strict=True)]
         return [
-            Hit(name, c.index, c.start, c.end, c.line, c.end_line, value, c.text, c.context, c.page)
+            Hit(name, c.chunk_index, c.start, c.end, c.line, c.end_line, value, c.text, c.context, c.page)
             for name, c, value in found
         ]
 
@@ -272,7 +272,7 @@ class MemoryStore:
         fields, dimension = (asdict(space), space.dimension) if space else (None, None)
         yield from check_binding(space.id if space else None, fields, dimension, bool(rows))
         chunks = (
-            Held(shown(name), row.chunk.index, row.hash, row.chunk.context, row.chunk.text, row.vector, precision)
+            Held(shown(name), row.chunk.chunk_index, row.hash, row.chunk.context, row.chunk.text, row.vector, precision)
             for name, precision, row in rows
         )
         yield from check_chunks(chunks, dimension, bool(space and space.normalize), look)

@@ -164,7 +164,7 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int) -> bytes:
             "document": np.array([owner for owner, _ in owned], np.int64),
             **{
                 name: np.array([getattr(chunk, name) for chunk in chunks], np.int32)
-                for name in ("index", "start", "end", "line", "end_line", "tokens")
+                for name in ("chunk_index", "start", "end", "line", "end_line", "token_count")
             },
             "page": np.array([chunk.page or 0 for chunk in chunks], np.int32),
             "hash": np.array([record.hash for _, record in owned], "S32"),

@@ -15,7 +15,7 @@ from embedmill.core.vectors import Vector
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 
-_PLACE: Final = attrgetter("index", "start", "end", "line", "end_line", "tokens")
+_PLACE: Final = attrgetter("chunk_index", "start", "end", "line", "end_line", "token_count")
 _TEXT: Final = attrgetter("context", "text")
 
 
