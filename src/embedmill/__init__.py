@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from embedmill.api.parallel import ParallelEmbeddingGenerator
     from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
-    from embedmill.core.documents import Chunk, Document, Hit, Record
+    from embedmill.core.documents import Chunk, Document, Hit, Provenance, Record
     from embedmill.core.errors import (
         CacheError,
         EmbeddingError,
@@ -65,6 +65,7 @@ __all__ = [
     "ModelUnusable",
     "ParallelEmbeddingGenerator",
     "PersistentCache",
+    "Provenance",
     "Record",
     "Report",
     "RowsRefused",
@@ -102,6 +103,7 @@ _HOMES = {
     "Limits": "embedmill.executors.processes.limits",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
     "PersistentCache": "embedmill.storage.cache.cache",
+    "Provenance": "embedmill.core.documents",
     "Record": "embedmill.core.documents",
     "Report": "embedmill.core.reports",
     "Searcher": "embedmill.api.search",

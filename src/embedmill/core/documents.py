@@ -73,6 +73,15 @@ def embedding_input(context: str, text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an embedding is of, so that it is known when it is no longer that of its chunk."""
+
+    fingerprint: Fingerprint
+    model: str  # its name, for people
+    hash: bytes  # `Chunk.hash` of what was embedded
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a document's text, and its vector once it has one.
 
@@ -95,8 +104,7 @@ class Chunk:
     end_line: int = 0  # of the last character, from 1
     page: int | None = None  # of the first character, from 1; None where the document has no pages
     embedding: Vector | None = field(default=None, compare=False, repr=False)
-    fingerprint: Fingerprint | None = field(default=None, compare=False, repr=False)  # what `embedding` depends on
-    model: str = field(default="", compare=False, repr=False)  # the name of the model that `embedding` is of
+    provenance: Provenance | None = field(default=None, compare=False, repr=False)  # of `embedding`
     cause: Cause | None = field(default=None, compare=False, repr=False)  # why there is no `embedding`
 
     @property
@@ -113,6 +121,16 @@ class Chunk:
     def hash_hex(self) -> str:
         """`hash` as 64 hex digits."""
         return self.hash.hex()
+
+    def has_embedding_of(self, fingerprint: Fingerprint) -> bool:
+        """Whether `embedding` is known to be what this fingerprint gives for the chunk as it is now."""
+        known = self.provenance
+        return (
+            self.embedding is not None
+            and known is not None
+            and known.fingerprint == fingerprint
+            and known.hash == self.hash
+        )
 
 
 @dataclass(frozen=True, slots=True)
