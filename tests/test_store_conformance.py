@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from embedmill.core.documents import DocumentState
+from embedmill.core.documents import DocumentState, Replacement
 from embedmill.core.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
@@ -537,6 +537,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
         lambda: store.replace([]),
         lambda: list(store.failures()),
         lambda: list(store.verify()),
+        lambda: list(store.chunks()),
     ):
         with pytest.raises(StoreError, match="closed"):
             use()
@@ -585,6 +586,34 @@ def statement(place: dict[str, str], query: str) -> list[tuple[Any, ...]]:
         connection.execute("SELECT set_config('search_path', quote_ident(%s) || ', public', false)", [place["schema"]])
         cursor = connection.execute(query)
         return cursor.fetchall() if cursor.description else []
+
+
+# Contents
+
+
+def test_all_chunks_are_given_out_as_they_are_stored(store: Store, open_: Open) -> None:
+    assert list(store.chunks()) == []
+    store.replace([replacement("/a", ["one", "two\0"], failures=[failure("/a", 2)]), replacement("/b", [])])
+    store.replace([replacement("/c", ["three"], precision="bf16")])
+    store.stage("/huge", [record("/huge", 7, "part")], "bf16")  # unseen
+    with_context = Replacement(state("/d"), "f32", [record("/d", 0, "four", "Heading")])
+    store.replace([with_context])
+    found = {(each.document, each.index): each for each in open_(write=False).chunks()}
+    assert {key: (each.input, each.precision, each.tokens, each.line) for key, each in found.items()} == {
+        ("/a", 0): ("one", "f32", 7, 1),
+        ("/a", 1): ("two\0", "f32", 7, 2),
+        ("/c", 0): ("three", "bf16", 7, 1),
+        ("/d", 0): ("Heading\n\nfour", "f32", 7, 1),
+    }
+    np.testing.assert_array_equal(found["/a", 1].vector, vector("two\0"))
+
+
+def test_what_is_written_meanwhile_is_not_among_the_chunks(store: Store) -> None:
+    store.replace([replacement("/a", ["one", "two"])])
+    given = store.chunks()
+    first = next(given)
+    store.replace([replacement("/a", ["three"]), replacement("/b", ["four"])])
+    assert {first.input, *(each.input for each in given)} == {"one", "two"}
 
 
 # Soundness

@@ -151,6 +151,8 @@ class StoredChunk:
     input: str  # what was embedded
     vector: Vector
     precision: str  # that the vector was computed in
+    tokens: int = 0  # that the model has read; 0 where that was not asked for, as the line
+    line: int = 0  # of the first character, from 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,6 +342,9 @@ class RootedStore:
 
         return searched
 
+    def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
+        return (replace(chunk, document=self._id(chunk.document)) for chunk in self._backend.chunks())
+
     def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:  # noqa: D102
         return self._backend.verify(look, self._id)
 

@@ -81,6 +81,9 @@ class StoredDocuments(Protocol):
     def status(self) -> StoreStatus:
         """What the store holds."""
 
+    def chunks(self) -> Iterator[StoredChunk]:
+        """All chunks of complete documents as they stood when it began, in bounded memory and in no certain order."""
+
     def prepare_search(self) -> None:
         """Do now what the first search would have to do before it can answer.
 

@@ -266,6 +266,14 @@ class MemoryStore:
     def finish_within(self, seconds: float) -> None:
         """Nothing is waited for here."""
 
+    def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
+        with self._reading() as held:
+            rows, _ = held.matrix()
+        for name, precision, row in rows:
+            chunk = row.chunk
+            place = chunk.token_count, chunk.line
+            yield StoredChunk(name, chunk.chunk_index, chunk.input, row.vector, precision, *place)
+
     def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[str]:  # noqa: D102
         with self._reading() as held:
             (rows, _), space = held.matrix(), held.bound[0] if held.bound else None

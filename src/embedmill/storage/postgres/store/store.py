@@ -21,6 +21,7 @@ from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.server_errors import translate_errors
 from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
+from embedmill.storage.postgres.store.contents import stored_chunks
 from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.roots import PostgresRoots
 from embedmill.storage.postgres.store.session import Done, Session, StoreLocation, WriterRun
@@ -264,6 +265,12 @@ class PostgresStore:
     def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
         self._retry.finish_within(seconds)
+
+    def chunks(self) -> Iterator[StoredChunk]:
+        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
+        self._reading(rows.bound)  # raises where it is closed
+        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
+            yield from stored_chunks(db)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str

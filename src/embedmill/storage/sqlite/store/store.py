@@ -23,6 +23,7 @@ from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import rows
+from embedmill.storage.sqlite.store.contents import stored_chunks
 from embedmill.storage.sqlite.store.database import (
     WriterLock,
     damaged,
@@ -307,6 +308,14 @@ class SqliteStore:
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.finish_within(seconds)
+
+    def chunks(self) -> Iterator[StoredChunk]:
+        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
+        with self._snapshot():
+            pass  # raises where it is closed
+        with translate_errors(self.path), closing(open_reader(self.path)) as db:
+            db.execute("BEGIN")
+            yield from stored_chunks(db)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
