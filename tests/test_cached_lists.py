@@ -139,9 +139,19 @@ def test_progress_goes_forward_to_the_end(embedder: Failing, cache: PersistentCa
         told.clear()
         embed(texts, embedder, cache, on_progress=told.append)
         assert told[-1] == len(texts) and all(before < after for before, after in itertools.pairwise(told))
-    told.clear()
-    assert embed([], embedder, cache, on_progress=told.append).vectors.shape == (0, embedder.dimension)
-    assert told == []
+
+
+def test_no_texts_are_an_error_and_blank_ones_fail_with_their_number(embedder: Failing, cache: PersistentCache) -> None:
+    with pytest.raises(ValueError, match="there are no texts"):
+        embed([], embedder, cache)
+    told: list[int] = []
+    found = embed(["", "a", " \n\t\u3000", "b"], embedder, cache, on_progress=told.append)
+    assert {row: cause.message for row, cause in found.causes.items()} == dict.fromkeys(
+        (0, 2), "the text is empty or blank"
+    )
+    assert (found.embedded, found.misses, told[-1]) == (2, 2, 4)
+    assert len(embed([""] * 10_000, embedder, None).causes) == 10_000
+    assert embedder.seen == 0
 
 
 def test_batch_size(embedder: Failing) -> None:
@@ -157,7 +167,7 @@ def test_batch_size(embedder: Failing) -> None:
     assert max(sizes) <= 3
 
 
-@given(st.lists(st.text(st.characters(), max_size=8), max_size=12))
+@given(st.lists(st.text(st.characters(), max_size=8), min_size=1, max_size=12))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_texts_are_counted_once_and_get_their_own_vector(
     embedder: Failing, cache: PersistentCache, texts: list[str]
@@ -166,5 +176,9 @@ def test_any_texts_are_counted_once_and_get_their_own_vector(
     for _ in range(2):
         found = embed(texts, embedder, cache)
         assert found.embedded + found.cached + found.duplicates + len(found.causes) == len(texts)
-        np.testing.assert_allclose(found.complete(), embedder.embed(texts), atol=2e-6)
+        expected = embedder.embed(texts)
+        blank = [row for row, text in enumerate(texts) if not text.strip()]
+        assert sorted(found.causes) == blank
+        expected[blank] = np.nan
+        np.testing.assert_allclose(found.vectors, expected, atol=2e-6)
     assert (found.embedded, found.misses) == (0, 0)

@@ -13,7 +13,7 @@ import numpy as np
 from embedmill.core.checks import one_of
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
-from embedmill.core.spaces import Fingerprint
+from embedmill.core.rows import EMPTY_TEXT
 from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
 from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.lists import ENCODE_AT_ONCE, Array, ListedText, OnProgress, checked, failed
@@ -25,6 +25,8 @@ _LOOK_UP_AT_ONCE: Final = 512
 
 _KEEP_AT_ONCE: Final = 256
 """Vectors in a transaction of the cache: some milliseconds for a second's work of the model."""
+
+_BLANK: Final = Cause(EMPTY_TEXT, "the text is empty or blank")
 
 _NO_IDS: Final[TokenIds] = np.empty(0, np.int32)
 """Of a text that is not tokenised, and need not be where its vector is known."""
@@ -72,78 +74,92 @@ def embed_with_cache(
     New vectors are kept in the cache while the run goes on, and where it ends by an error too. `on_progress` is told
     how many texts are done, at last that all are; it never goes back.
 
-    Raises `TypeError` for anything but a list of texts, and `UsageError` for a task that there is not, and where `run`
-    does not answer each batch. A text that fails raises nothing: see `EmbeddedList.causes`.
+    Raises `ValueError` where there are no texts, `TypeError` for anything but a list of texts, and `UsageError` for a
+    task that there is not, and where `run` does not answer each batch. A text that fails raises nothing, nor does one
+    that is empty or blank: see `EmbeddedList.causes`.
     """
     listed = checked(texts)
+    if not listed:
+        raise ValueError("there are no texts: give one or more")
     one_of("task", task, TASKS)
-    fingerprint = embedder.fingerprint.of_queries() if task == "query" else embedder.fingerprint
-    array = Array(len(listed), embedder.dimension)
-    items: Deduplicator[ListedText] = Deduplicator(array, fingerprint, cache=cache)
-    new = _New(cache, fingerprint)
-    unread: list[str] = []
-    unknown = told = 0
+    way = _Texts(listed, embedder, cache, task, on_progress or (lambda _: None))
+    space = way.items.fingerprint.space
+    try:
+        embed_items(way.encoded(), run, way.items, space, batch_size=batch_size, on_batch=way.on_batch)
+    finally:
+        way.keep()
+    return way.result()
 
-    def encoded() -> Iterator[ListedText]:
-        nonlocal unknown
-        without_vector = items.unknown(_hashed(listed))
-        while window := list(itertools.islice(without_vector, ENCODE_AT_ONCE)):
-            unknown += len(window)
-            for item, ids in zip(window, embedder.encode([each.input for each in window], task=task), strict=True):
+
+class _Texts:
+    """A list on its way through the embed loop."""
+
+    def __init__(
+        self, texts: Sequence[str], embedder: TokenEmbedder, cache: VectorCache | None, task: Task, tell: OnProgress
+    ) -> None:
+        fingerprint = embedder.fingerprint.of_queries() if task == "query" else embedder.fingerprint
+        self._array = Array(len(texts), embedder.dimension)
+        self.items: Deduplicator[ListedText] = Deduplicator(self._array, fingerprint, cache=cache)
+        self._texts = texts
+        self._embedder = embedder
+        self._cache = cache
+        self._task = task
+        self._tell = tell
+        self._told = 0
+        self._new: dict[bytes, Vector] = {}
+        self._misses = 0
+        self._unread: list[str] = []
+
+    def encoded(self) -> Iterator[ListedText]:
+        """The texts that need the model, with their token ids."""
+        unknown = self.items.unknown(_hashed(self._texts, self._array))
+        while window := list(itertools.islice(unknown, ENCODE_AT_ONCE)):
+            self._misses += len(window)
+            encoded = self._embedder.encode([item.input for item in window], task=self._task)
+            for item, ids in zip(window, encoded, strict=True):
                 item.ids = ids
-                if item.input.strip() and is_unread(embedder, ids, task):
-                    unread.append(item.input)
+                if is_unread(self._embedder, ids, self._task):
+                    self._unread.append(item.input)
             yield from window
 
-    def tell() -> None:
-        nonlocal told
-        if on_progress is not None and array.done > told:
-            told = array.done
-            on_progress(told)
-
-    def on_batch() -> None:
-        new.add(items.take_new())
-        tell()
-
-    try:
-        embed_items(encoded(), run, items, fingerprint.space, batch_size=batch_size, on_batch=on_batch)
-    finally:
-        new.add(items.take_new())
-        new.keep()
-    tell()
-    warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
-    counts = {name: items.counts[name] for name in ("embedded", "cached", "duplicates", "tokens")}
-    return EmbeddedList(array.vectors, array.causes, misses=unknown if cache is not None else 0, **counts)
-
-
-class _New:
-    """Vectors of the model on their way to the cache, many in a transaction."""
-
-    def __init__(self, cache: VectorCache | None, fingerprint: Fingerprint) -> None:
-        self._cache = cache
-        self._fingerprint = fingerprint
-        self._vectors: dict[bytes, Vector] = {}
-
-    def add(self, vectors: Mapping[bytes, Vector]) -> None:
-        """Take some more."""
-        self._vectors.update(vectors)
-        if len(self._vectors) >= _KEEP_AT_ONCE:
+    def on_batch(self) -> None:
+        """Keep what is new, many in a transaction, and tell how many are done."""
+        self._new.update(self.items.take_new())
+        if len(self._new) >= _KEEP_AT_ONCE:
             self.keep()
+        self._tell_done()
+
+    def result(self) -> EmbeddedList:
+        """What became of all."""
+        self._tell_done()
+        warn_of_documents(self._embedder.name, len(self._unread), "texts", self._unread[0] if self._unread else "")
+        counts = {name: self.items.counts[name] for name in ("embedded", "cached", "duplicates", "tokens")}
+        misses = 0 if self._cache is None else self._misses
+        return EmbeddedList(self._array.vectors, self._array.causes, misses=misses, **counts)
 
     def keep(self) -> None:
-        """Put them into the cache, if there is one."""
-        if self._cache is not None and self._vectors:
-            self._cache.put_many(self._vectors, self._fingerprint)
-        self._vectors = {}
+        """Put what is new into the cache, if there is one."""
+        self._new.update(self.items.take_new())
+        if self._cache is not None and self._new:
+            self._cache.put_many(self._new, self.items.fingerprint)
+        self._new = {}
+
+    def _tell_done(self) -> None:
+        if self._array.done > self._told:
+            self._told = self._array.done
+            self._tell(self._told)
 
 
-def _hashed(texts: Sequence[str]) -> Iterator[list[ListedText]]:
-    """The texts, with what they are known by in the cache: as chunks without a context are."""
+def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:
+    """The texts with what they are known by in the cache, as chunks without a context are; blank ones are rejected."""
     for first in range(0, len(texts), _LOOK_UP_AT_ONCE):
-        window = texts[first : first + _LOOK_UP_AT_ONCE]
-        # Lone surrogates are kept: "a\ud800" and "a?" are two texts.
-        hashes = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in window)
-        yield [
-            ListedText(row, text, _NO_IDS, key)
-            for row, text, key in zip(itertools.count(first), window, hashes, strict=False)
-        ]
+        group = []
+        for row, text in enumerate(texts[first : first + _LOOK_UP_AT_ONCE], first):
+            # Lone surrogates are kept: "a\ud800" and "a?" are two texts.
+            key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+            item = ListedText(row, text, _NO_IDS, key)
+            if text.strip():
+                group.append(item)
+            else:
+                array.reject(item, _BLANK)
+        yield group
