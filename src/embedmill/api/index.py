@@ -21,6 +21,7 @@ from embedmill.api.assemble import (
     without_rests,
 )
 from embedmill.api.read_settings import read_settings
+from embedmill.api.run_logs import remembered
 from embedmill.api.settings import FileOptions, Settings, check_options, selecting
 from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches
@@ -85,14 +86,16 @@ def index(
         assert store is not None
         indexer = make_indexer(store, components, chosen)
         on_start(indexer)
-        report = indexer.run(
-            source,
-            prune=prune,
-            force=force,
-            missing=source.missing,
-            remember=_remembered(chosen),
-            on_progress=on_progress,
-        )
+        with remembered(chosen, "index") as run_log:
+            report = indexer.run(
+                source,
+                prune=prune,
+                force=force,
+                missing=source.missing,
+                remember=_remembered(chosen),
+                on_progress=run_log.watch(on_progress, components.executor.stats),
+            )
+            run_log.finish(report)
         _name_unmatched(source, options)
         name_vanished(report.vanished, options)
         return report

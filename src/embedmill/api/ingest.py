@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from embedmill.api.assemble import Components, build_components, embedder_of, with_prompts_of, without_rests
 from embedmill.api.read_settings import read_settings
+from embedmill.api.run_logs import remembered
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
 from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, whole_number
@@ -85,7 +86,10 @@ def ingest(
             return estimate(opened, embedder, parts.executor, batch_size=chosen.batch_size, **which)
         ingestor = make_ingestor(opened, parts, chosen, batch=batch, truncate=truncate, metrics=metrics)
         on_start(ingestor)
-        return ingestor.run(on_progress=on_progress, **which)
+        with remembered(chosen, "retry-failed" if again else "ingest", table) as run_log:
+            report = ingestor.run(on_progress=run_log.watch(on_progress, parts.executor.stats), **which)
+            run_log.finish(report)
+            return report
 
 
 def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any) -> Ingestor:

@@ -12,6 +12,7 @@ from typing import Any, Final, Unpack
 from embedmill.api.assemble import OnProgress, build_components, embedder_of, with_prompts_of
 from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
+from embedmill.api.run_logs import remembered
 from embedmill.api.settings import DocumentOptions, FileOptions, RunOptions, Settings, check_options, known_settings
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.interfaces.store import Store
@@ -86,7 +87,10 @@ def retry_failed(
     check_options(retry_failed, options, DocumentOptions)
     first = read_settings(options, FileOptions)
     refuse_db_timeout(options, first)
-    with closing(open_chosen_store(first, write=True, create=False)) as store:
+    with (
+        closing(open_chosen_store(first, write=True, create=False)) as store,
+        remembered(first, "retry-failed") as run_log,
+    ):
         status = store.status()
         failed = store.failed_documents()
         reports = []
@@ -98,14 +102,18 @@ def retry_failed(
                 chosen = replace(chosen, model=status.model)
             with ExitStack() as stack:
                 chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
-                indexer = make_indexer(store, build_components(chosen, embedder, stack), chosen)
+                parts = build_components(chosen, embedder, stack)
+                indexer = make_indexer(store, parts, chosen)
                 on_start(indexer)
                 again, source = frozenset(failed), _source(group, chosen)
-                report = indexer.run(source, again=again, force=force, remember=None, on_progress=on_progress)
+                watched = run_log.watch(on_progress, parts.executor.stats)
+                report = indexer.run(source, again=again, force=force, remember=None, on_progress=watched)
             reports.append(report)
             if report.interrupted:
                 break
-        return sum_reports(reports)
+        whole = sum_reports(reports)
+        run_log.finish(whole)
+        return whole
 
 
 def _source(group: FailedGroup, chosen: Settings) -> FileSource:

@@ -1,4 +1,4 @@
-"""Where embedmill keeps what it can make or fetch again."""
+"""Where embedmill keeps what it can make or fetch again, and what is remembered of runs."""
 
 from __future__ import annotations
 
