@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import psutil
 import pytest
 
 from embedmill import ParallelEmbeddingGenerator
 from embedmill.core.errors import EmbeddingError, UsageError
+from embedmill.core.vectors import Batch, Vectors
+from faulty import Factory, LightEmbedder
 from troubled import NAN, RAISES, SMALL_MODEL, in_a_worker, small_embedder
 
 SMALL = str(SMALL_MODEL)
@@ -24,7 +28,7 @@ def test_the_generator_gives_what_one_process_gives() -> None:
         again = generator.generate(texts)
         assert [stats.pid for stats in generator.stats()] == pids  # reused
         assert generator.dimension == found.shape[1]
-        assert generator.generate([]).shape == (0, generator.dimension)
+        np.testing.assert_array_equal(generator.generate(texts[0]), found[0])
     np.testing.assert_allclose(few, expected[:9], rtol=0, atol=2e-6)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
     np.testing.assert_array_equal(found, again)
@@ -49,7 +53,7 @@ def test_the_generators_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(UsageError, match="give"):
             ParallelEmbeddingGenerator(model=SMALL, **wrong)  # type: ignore[arg-type]
     with ParallelEmbeddingGenerator(model=SMALL) as generator:
-        for texts in ("one text that is no list", {"a": "text"}, {"a set"}, ["a text", 3], None):
+        for texts in (b"bytes", {"a": "text"}, {"a set"}, ["a text", 3], None):
             with pytest.raises(TypeError):
                 generator.generate(texts)  # type: ignore[arg-type]
 
@@ -73,3 +77,64 @@ def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.Mon
     assert np.isnan(caught.value.vectors[[3, 7]]).all()
     others = [row for row in range(20) if row not in (3, 7)]
     np.testing.assert_allclose(caught.value.vectors[others], good[others], rtol=0, atol=2e-6)
+
+
+def test_no_texts_are_an_error_and_a_blank_one_fails_with_its_number() -> None:
+    """findings, flaws: one empty text failing its whole batch."""
+    with ParallelEmbeddingGenerator(workers=1, model=SMALL, precision="f32") as generator:
+        with pytest.raises(ValueError, match="no texts"):
+            generator.generate([])
+        for blank in ("", " \n"):
+            with pytest.raises(EmbeddingError, match="text 1: EmptyText") as caught:
+                generator.generate(["one", blank, "two"])
+            assert list(caught.value.causes) == [1] and np.isfinite(caught.value.vectors[[0, 2]]).all()
+            with pytest.raises(EmbeddingError, match="text 0: EmptyText"):
+                generator.generate(blank)
+
+
+def test_the_cache_is_shared_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path))
+    texts = [f"a text of the cache, number {number}" for number in range(30)]
+    with ParallelEmbeddingGenerator(workers=1, model=SMALL, precision="f32") as generator:
+        first = generator.generate([*texts, texts[0]])
+        assert generator.statistics() == {
+            "texts": 31,
+            "embedded": 30,
+            "cached": 0,
+            "duplicates": 1,
+            "failed": 0,
+            "misses": 30,
+            "tokens": generator.statistics()["tokens"],
+        }
+    with ParallelEmbeddingGenerator(workers=1, model=SMALL, precision="f32") as generator:
+        np.testing.assert_array_equal(generator.generate([*texts, texts[0]]), first)
+        # The equal text is cached like the first one.
+        assert (generator.statistics()["cached"], generator.statistics()["misses"]) == (31, 0)
+    with ParallelEmbeddingGenerator(workers=1, model=SMALL, precision="f32", cache=False) as generator:
+        generator.generate(texts)
+        assert (generator.statistics()["embedded"], generator.statistics()["misses"]) == (30, 0)
+
+
+def test_a_batch_has_at_most_so_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    called = LightEmbedder.infer
+
+    def counted(self: LightEmbedder, batch: Batch) -> Vectors:
+        sizes.append(len(batch.texts))
+        return called(self, batch)
+
+    monkeypatch.setattr(LightEmbedder, "infer", counted)
+    monkeypatch.setattr("embedmill.api.parallel.load_embedder", lambda *_, **__: LightEmbedder())
+    monkeypatch.setattr("embedmill.api.parallel.worker_factory", lambda *_, **__: Factory())
+    for batch_size, largest in ((None, 40), (7, 7)):
+        with ParallelEmbeddingGenerator(workers=1, model=SMALL, batch_size=batch_size, cache=False) as generator:
+            generator.generate([f"text number {number:02}" for number in range(40)])
+        assert max(sizes) == largest and sum(sizes) == 40
+        sizes.clear()
+
+
+def test_what_is_wrong_with_the_workers_is_told() -> None:
+    generator = ParallelEmbeddingGenerator(workers=2, model=SMALL, cache=False)
+    assert generator.check_health() == []
+    generator.close()
+    assert generator.check_health() == ["the pool is closed"]

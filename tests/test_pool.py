@@ -51,6 +51,40 @@ def test_limits_that_make_no_sense(limits: dict[str, Any]) -> None:
         Limits(**limits)
 
 
+def test_a_list_of_texts_is_embedded() -> None:
+    texts = [f"text number {number} " + "word " * (number % 9) for number in range(100)]
+    with EmbedderPool(Factory(), workers=2) as pool:
+        vectors = pool.embed(texts)
+        np.testing.assert_array_equal(vectors, LightEmbedder().embed(texts))
+        with pytest.raises(TypeError, match="list of texts"):
+            pool.embed("one text")
+        with pytest.raises(UsageError, match="task"):
+            pool.embed(texts, task="other")  # type: ignore[arg-type]
+
+
+def test_workers_are_replaced_on_request() -> None:
+    work = batches() * 5
+    told: list[Restart] = []
+    with EmbedderPool(Factory(), workers=2, on_restart=told.append) as pool:
+        pool.restart()  # nothing is there as yet
+        check(list(pool.run(work)), work, None)
+        before = [stats.pid for stats in pool.stats()]
+        pool.restart(1)
+        until(lambda: len(told) == 1)
+        assert (told[0].worker, told[0].pid, told[0].cause) == (1, before[1], "on request")
+        pool.restart()
+        check(list(pool.run(work)), work, None)  # nothing is lost meanwhile
+        until(lambda: len(told) == 3)
+        assert {restart.worker for restart in told[1:]} == {0, 1}
+        after = [stats.pid for stats in pool.stats()]
+        assert None not in after and not set(before) & set(after)
+        for wrong in (-1, 2, "1", True):
+            with pytest.raises(UsageError, match="index is"):
+                pool.restart(wrong)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.restart()
+
+
 def test_a_worker_is_replaced_after_its_calls() -> None:
     told: list[Restart] = []
     work = batches() * 5

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 from embedmill.api.assemble import bounded_workers
 from embedmill.api.embedders import load_embedder, worker_factory
 from embedmill.api.read_settings import read_settings
-from embedmill.core.checks import whole_number
+from embedmill.core.checks import switches, whole_number
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Vector, Vectors
-from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_all, embed_each
+from embedmill.engine.cached_lists import embed_with_cache
+from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_each
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing
+from embedmill.storage.cache.cache import PersistentCache
 
 
 class ParallelEmbeddingGenerator(Closing):
@@ -24,8 +29,9 @@ class ParallelEmbeddingGenerator(Closing):
 
     Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process. `workers` is
     by default the setting `embedding_parallel_workers`, else one for each core; where the setting
-    `enable_parallel_embeddings` is off, there is one. `model`, `precision` and the prompts are
-    those of `load_embedder`.
+    `enable_parallel_embeddings` is off, there is one. `batch_size` is the most texts of a batch; by default only its
+    tokens count. Vectors are looked up in the user's cache, and kept there, unless `cache` is False. `model`,
+    `precision` and the prompts are those of `load_embedder`.
 
     Raises `UsageError` for numbers that make no sense, and what `load_embedder` raises.
     """
@@ -39,10 +45,15 @@ class ParallelEmbeddingGenerator(Closing):
         precision: str = "auto",
         document_prompt: str | None = None,
         query_prompt: str | None = None,
+        batch_size: int | None = None,
+        cache: bool = True,
         limits: Limits | None = None,
     ) -> None:
         """Find the model; nothing is loaded or started before the first call."""
         whole_number("threshold", threshold, 0)
+        if batch_size is not None:
+            whole_number("batch_size", batch_size)
+        switches(cache=cache)
         chosen = read_settings(None, ("embedding_parallel_workers", "enable_parallel_embeddings"))
         asked = workers
         if asked is None:
@@ -52,6 +63,10 @@ class ParallelEmbeddingGenerator(Closing):
         pool = EmbedderPool(factory, workers=asked, limits=limits)
         self.workers = pool.workers if chosen.enable_parallel_embeddings else 1
         self.threshold = threshold
+        self.batch_size = batch_size
+        self._cache = PersistentCache() if cache else None
+        self._counting = threading.Lock()
+        self._counts: Counter[str] = Counter()
         self._pool = pool
         self._embedder = embedder
         self._here = ThreadExecutor(self._embedder)
@@ -61,21 +76,41 @@ class ParallelEmbeddingGenerator(Closing):
         """Numbers in a vector."""
         return self._embedder.dimension
 
+    @overload
+    def generate(self, texts: str, *, task: Task = "document", on_progress: OnProgress | None = None) -> Vector: ...
+    @overload
     def generate(
         self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
-    ) -> Vectors:
+    ) -> Vectors: ...
+    def generate(
+        self, texts: str | Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
+    ) -> Vector | Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, equal to those of one process.
 
-        Longer texts than the model reads are cut. `on_progress` is told after every batch how many texts are done.
-        Safe to call from several threads.
+        Of a single text it is one vector, ``(dimension,)``. Longer texts than the model reads are cut. `on_progress` is
+        told after every batch how many texts are done. Safe to call from several threads.
 
-        Raises `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound
-        model gives (NaN, infinite, only zeros); `TypeError` for anything but a list of texts; `UsageError` for a task
-        other than "document" and "query"; and `RuntimeError` after `close`.
+        Raises `ValueError` for no texts; `EmbeddingError`, which has the vectors of the others, where texts are empty
+        or blank, or have no vector or one that no sound model gives (NaN, infinite, only zeros); `TypeError` for
+        anything but texts; `UsageError` for a task other than "document" and "query"; and `RuntimeError` after `close`.
         """
+        if isinstance(texts, str):
+            alone: Vector = self.generate([texts], task=task, on_progress=on_progress)[0]
+            return alone
         listed = checked(texts)
         executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
-        return embed_all(listed, self._embedder, executor.run, task=task, on_progress=on_progress)
+        made = embed_with_cache(
+            listed,
+            self._embedder,
+            executor.run,
+            self._cache,
+            task=task,
+            batch_size=self.batch_size,
+            on_progress=on_progress,
+        )
+        with self._counting:
+            self._counts.update(made.counts())
+        return made.complete()
 
     def generate_iter(
         self,
@@ -100,8 +135,20 @@ class ParallelEmbeddingGenerator(Closing):
         """What each worker is doing and has done; empty before the first call that needed workers."""
         return self._pool.stats()
 
+    def check_health(self) -> list[str]:
+        """What is wrong with the workers now, a line each; empty while all is well."""
+        return self._pool.check_health()
+
+    def statistics(self) -> dict[str, int]:
+        """What became of the texts of all calls so far: `texts`, and of these `embedded`, `cached`, `duplicates` and
+        `failed`; `misses`, distinct texts that the cache was asked for in vain; `tokens` of the embedded ones."""
+        with self._counting:
+            return dict(self._counts)
+
     def close(self) -> None:
         """End the workers and give the model's memory back; may be called twice."""
         self._pool.close()
         self._here.close()
         self._embedder.close()
+        if self._cache is not None:
+            self._cache.close()

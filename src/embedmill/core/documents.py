@@ -64,7 +64,8 @@ class DocumentState:
 
 def text_hash(context: str, text: str) -> bytes:
     """SHA-256 of what the model is given for a chunk, without the model's own prompt."""
-    return hashlib.sha256(embedding_input(context, text).encode("utf-8", "replace")).digest()
+    # Lone surrogates are kept: "a\ud800" and "a?" are two texts.
+    return hashlib.sha256(embedding_input(context, text).encode("utf-8", "surrogatepass")).digest()
 
 
 def embedding_input(context: str, text: str) -> str:

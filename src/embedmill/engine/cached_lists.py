@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +10,18 @@ from typing import Final
 import numpy as np
 
 from embedmill.core.checks import one_of
+from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.rows import EMPTY_TEXT
-from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
-from embedmill.engine.dedup import Deduplicator
+from embedmill.core.vectors import Cause, TokenIds, Vectors
+from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import ENCODE_AT_ONCE, Array, ListedText, OnProgress, checked, failed
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.unread import is_unread, warn_of_documents
 
 _LOOK_UP_AT_ONCE: Final = 512
 """Texts; few, so that the first ones are with the model while the others are looked up."""
-
-_KEEP_AT_ONCE: Final = 256
-"""Vectors in a transaction of the cache: some milliseconds for a second's work of the model."""
 
 _BLANK: Final = Cause(EMPTY_TEXT, "the text is empty or blank")
 
@@ -50,6 +47,12 @@ class EmbeddedList:
     """Distinct texts that the cache was asked for in vain; 0 without a cache."""
     tokens: int
     """Of the texts that are embedded, prompt and special tokens included."""
+
+    def counts(self) -> dict[str, int]:
+        """How many texts there are, and what became of them."""
+        names = ("embedded", "cached", "duplicates", "misses", "tokens")
+        counts = {"texts": len(self.vectors), "failed": len(self.causes)}
+        return counts | {name: getattr(self, name) for name in names}
 
     def complete(self) -> Vectors:
         """The vectors, all of them sound. Raises `EmbeddingError`, which has them too, where texts have none."""
@@ -87,7 +90,7 @@ def embed_with_cache(
     try:
         embed_items(way.encoded(), run, way.items, space, batch_size=batch_size, on_batch=way.on_batch)
     finally:
-        way.keep()
+        way.items.keep_new()
     return way.result()
 
 
@@ -106,7 +109,6 @@ class _Texts:
         self._task = task
         self._tell = tell
         self._told = 0
-        self._new: dict[bytes, Vector] = {}
         self._misses = 0
         self._unread: list[str] = []
 
@@ -123,10 +125,8 @@ class _Texts:
             yield from window
 
     def on_batch(self) -> None:
-        """Keep what is new, many in a transaction, and tell how many are done."""
-        self._new.update(self.items.take_new())
-        if len(self._new) >= _KEEP_AT_ONCE:
-            self.keep()
+        """Tell how many are done; what is new goes to the cache now and then."""
+        self.items.keep_new(KEPT_AT_ONCE)
         self._tell_done()
 
     def result(self) -> EmbeddedList:
@@ -136,13 +136,6 @@ class _Texts:
         counts = {name: self.items.counts[name] for name in ("embedded", "cached", "duplicates", "tokens")}
         misses = 0 if self._cache is None else self._misses
         return EmbeddedList(self._array.vectors, self._array.causes, misses=misses, **counts)
-
-    def keep(self) -> None:
-        """Put what is new into the cache, if there is one."""
-        self._new.update(self.items.take_new())
-        if self._cache is not None and self._new:
-            self._cache.put_many(self._new, self.items.fingerprint)
-        self._new = {}
 
     def _tell_done(self) -> None:
         if self._array.done > self._told:
@@ -155,9 +148,7 @@ def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:
     for first in range(0, len(texts), _LOOK_UP_AT_ONCE):
         group = []
         for row, text in enumerate(texts[first : first + _LOOK_UP_AT_ONCE], first):
-            # Lone surrogates are kept: "a\ud800" and "a?" are two texts.
-            key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-            item = ListedText(row, text, _NO_IDS, key)
+            item = ListedText(row, text, _NO_IDS, text_hash("", text))
             if text.strip():
                 group.append(item)
             else:

@@ -16,6 +16,9 @@ from embedmill.engine.sink import HashedItem, Origin, Sink
 RECENT = 8192
 """Vectors of this run that are remembered for equal texts; those further back are in the cache or the store."""
 
+KEPT_AT_ONCE = 256
+"""Vectors in a transaction of the cache: some milliseconds for a second's work of the model."""
+
 H = TypeVar("H", bound=HashedItem)
 
 
@@ -114,6 +117,13 @@ class Deduplicator(Generic[H]):
         """The vectors that the model has given since this was asked last, by hash."""
         new, self._new = self._new, {}
         return new
+
+    def keep_new(self, least: int = 1) -> None:
+        """Put into the cache, if there is one, what the model has given and `take_new` has not, once it is so many."""
+        if len(self._new) >= least:
+            new = self.take_new()
+            if self._cache is not None:
+                self._cache.put_many(new, self.fingerprint)
 
     def unsettled(self) -> int:
         """How many items still wait."""

@@ -9,7 +9,8 @@ would pile up in memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -59,18 +60,29 @@ def embed_items(
             outstanding.add(batch, group)
             yield batch
 
-    for embedded in run(calls()):
-        group = outstanding.take(embedded)
-        vectors = embedded.vectors
-        causes = validator.check(vectors) | dict(embedded.causes)
-        for row, item in enumerate(group):
-            if row in causes:
-                sink.reject(item, causes[row])
-            else:
-                sink.accept(item, vectors[row], "embedded")
-        on_batch()
+    with _ended(run(calls())) as answers:
+        for embedded in answers:
+            group = outstanding.take(embedded)
+            vectors = embedded.vectors
+            causes = validator.check(vectors) | dict(embedded.causes)
+            for row, item in enumerate(group):
+                if row in causes:
+                    sink.reject(item, causes[row])
+                else:
+                    sink.accept(item, vectors[row], "embedded")
+            on_batch()
     if not stopped():
         outstanding.check()
+
+
+@contextmanager
+def _ended(answers: Iterable[Embedded]) -> Iterator[Iterable[Embedded]]:
+    """The executor's answers, whose run is ended where an error leaves it, and not when that is forgotten."""
+    try:
+        yield answers
+    finally:
+        if isinstance(answers, Generator):
+            answers.close()
 
 
 def embed_unknown(

@@ -31,7 +31,9 @@ class ThreadExecutor:
     tuning = ""
     restarts = 0
 
-    def __init__(self, embedder: TokenEmbedder, pace: Pace | None = None) -> None:
+    def __init__(self, embedder: TokenEmbedder, pace: Pace | None = None, *, callers: int | None = None) -> None:
+        """`callers` are the batches that are embedded at once; by default as many as keep the embedder busy."""
+        self._callers = embedder.concurrency if callers is None else callers
         self._embedder = embedder
         self._pace = pace
         self._finishing = False
@@ -59,12 +61,12 @@ class ThreadExecutor:
         if self._pace is not None:
             yield from self._paced(batches, self._pace)
             return
-        for _, embedded in ordered(self._loaded_and_embedded, batches, threads=self._embedder.concurrency):
+        for _, embedded in ordered(self._loaded_and_embedded, batches, threads=self._callers):
             yield embedded
 
     def _paced(self, batches: Iterable[Batch], pace: Pace) -> Iterator[Embedded]:
         """As `run`; while a call may not begin, what is finished is given out. Nothing begins after `finish_within`."""
-        streams, callers, process = self._embedder.workers, self._embedder.concurrency, os.getpid()
+        streams, callers, process = self._embedder.workers, self._callers, os.getpid()
         pending: deque[Future[Embedded]] = deque()
         self._finishing = False
 

@@ -9,15 +9,18 @@ import pickletools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
+from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
+from embedmill.core.interfaces.embedder import Task, TokenEmbedder
 from embedmill.core.reports import WorkerStats
-from embedmill.core.vectors import Batch, Embedded
+from embedmill.core.vectors import Batch, Embedded, Vectors
+from embedmill.engine.lists import embed_all
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.child import IsolatedEmbedder
 from embedmill.executors.processes.fallback import Fallback
@@ -29,6 +32,7 @@ from embedmill.executors.processes.supervisor import Supervisor, divided
 from embedmill.executors.processes.worker import IMPORTING, Factory
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing
+from embedmill.runtime.computed import computed_once
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +162,34 @@ class EmbedderPool(Closing):
                 queue.end(Abandoned())
                 with self._lock:
                     self._queues.discard(queue)
+
+    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+        """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
+
+        The texts are tokenised in this process, by an embedder that the factory makes here too; its model is not
+        loaded. Raises `TypeError` for anything but a list of texts, `UsageError` for a task that there is not, and
+        `EmbeddingError`, which has the vectors of the others, where texts have no vector.
+        """
+        return embed_all(texts, self._tokenizing, self.run, task=task)
+
+    @computed_once
+    def _tokenizing(self) -> TokenEmbedder:
+        return self._factory(self._threads)
+
+    def restart(self, index: int | None = None) -> None:
+        """Have the worker of this place, counted from 0, replaced, or all of them: without waiting for it.
+
+        Each finishes what it holds, and its successor is ready before it goes where memory allows. Before anything was
+        started, and in a pool that could start no worker, there is nothing to replace. Raises `UsageError` for a place
+        that there is not.
+        """
+        self._check_process()
+        if index is not None:
+            whole_number("index", index, 0, self.workers - 1)
+        if self._closed:
+            raise RuntimeError("this pool is closed: make a new one")
+        if self._started and self._here is None:
+            self._supervisor.group.ask_for_restart(range(self.workers) if index is None else [index])
 
     def _check_process(self) -> None:
         """Raise `RuntimeError` in a process that was forked: the workers answer to the one that has started them."""

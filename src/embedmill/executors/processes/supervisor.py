@@ -312,6 +312,7 @@ class Supervisor:
                 worker.discount(since_last)
         for worker in list(self.group):
             self._judge(worker, now)
+        self.group.replace_asked()
         self.group.close_idle_quarantine(now)
         for worker, cause in self.group.check_memory(now):
             self._on_death(worker, cause)

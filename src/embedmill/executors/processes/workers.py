@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from embedmill.core.vectors import Cause
@@ -58,6 +59,7 @@ class WorkerGroup:
         self._said = False
         self._failed_starts = 0
         self._start_again_at = 0.0
+        self._asked: deque[int] = deque()  # places; appended to by any thread
 
     def __iter__(self) -> Iterator[Worker]:
         for slot in self._places:
@@ -151,6 +153,18 @@ class WorkerGroup:
         if at_once or slot.successor is None:
             worker.leaving = True
             self.retire(worker)
+
+    def ask_for_restart(self, indexes: Iterable[int]) -> None:
+        """Have the workers of these places replaced by the supervisor; from any thread."""
+        self._asked.extend(indexes)
+        self._events.wake()
+
+    def replace_asked(self) -> None:
+        """Replace the workers that were asked to be; one that is still starting is new enough."""
+        while self._asked:
+            worker = self.slots[self._asked.popleft()].worker
+            if worker is not None and worker.ready:
+                self.replace(worker, "on request")
 
     def retire(self, worker: Worker) -> None:
         """Let a worker go that is to leave and holds nothing."""
