@@ -140,8 +140,11 @@ class ParallelEmbeddingGenerator(Closing):
         return self._pool.check_health()
 
     def statistics(self) -> dict[str, int]:
-        """What became of the texts of all calls so far: `texts`, and of these `embedded`, `cached`, `duplicates` and
-        `failed`; `misses`, distinct texts that the cache was asked for in vain; `tokens` of the embedded ones."""
+        """What became of the texts of all calls so far.
+
+        Of `texts` are `embedded`, `cached`, `duplicates` and `failed`; `misses` are the distinct texts that the cache
+        was asked for in vain, `tokens` those of what is embedded.
+        """
         with self._counting:
             return dict(self._counts)
 
