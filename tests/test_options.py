@@ -99,6 +99,7 @@ RETRY = fresh("retry-failed filled", db="app.db")
 def of_a_run(line: str, **others: Row) -> dict[str, Row]:
     """The rows of what all runs that embed share."""
     return {
+        "allow_test_model": Refused(f"{line} --allow-test-model", "--allow-test-model is for the model test:N"),
         "precision": Row(f"{line} --precision bf16", report(precision="bf16")),
         "device": Refused(f"{line} --device cuda", "models run on the processor only"),
         "executor": Row(f"{line} --executor processes --workers 1", report(executor="processes")),
@@ -372,6 +373,12 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("index docs --dry-run --prune", "leave one of them out"),
         ("index docs --store sqlite:a.db --store sqlite:b.db", "--store was given 2 times"),
         ("index docs --hidden --no-hidden", "was given 2 times"),
+        ("index docs --model test:8", "test:8 is for tests"),
+        ("index docs --model test:8 --no-allow-test-model", "test:8 is for tests"),
+        ("index docs --model test:x --allow-test-model", "give test:N for vectors of N numbers"),
+        ("index docs --model test:8 --allow-test-model --precision bf16", "test:8 computes in f32"),
+        ("retry-failed --allow-test-model", "--allow-test-model is for the model test:N"),
+        ("ingest notes --create --model test:8 --store sqlite:app.db", "test:8 is for tests"),
         ("status --vector x --failures", "--vector is about a table: name the TABLE"),
         ("cache prune", "give --max-size or --older-than"),
         ("cache", "Missing command, one of stats, prune, clear"),

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from embedmill.api.embedders import hint_prompts, make_embedder, worker_factory
-from embedmill.api.settings import Settings
+from embedmill.api.settings import RunOptions, Settings
 from embedmill.core.errors import UsageError
-from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.embedders.local import LocalEmbedder
+from embedmill.embedders.testing import is_test_model
 from embedmill.runtime import machine
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def without_rests(chosen: Settings) -> Settings:
     return dataclasses.replace(chosen, sleep=0.0)
 
 
-def embedder_of(chosen: Settings) -> OpenVINOEmbedder:
+def embedder_of(chosen: Settings) -> LocalEmbedder:
     """The embedder of a run in this process. Raises what `load_embedder` raises."""
     workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
     return make_embedder(
@@ -58,8 +59,8 @@ def embedder_of(chosen: Settings) -> OpenVINOEmbedder:
 
 
 def with_prompts_of(
-    noted: StoreStatus | Noted, chosen: Settings, embedder: OpenVINOEmbedder
-) -> tuple[Settings, OpenVINOEmbedder]:
+    noted: StoreStatus | Noted, chosen: Settings, embedder: LocalEmbedder
+) -> tuple[Settings, LocalEmbedder]:
     """The settings with the prompts that are noted, if they are of this model's vectors and none were given.
 
     `embedder` is that of the settings as they are; that of the settings as they become comes with them.
@@ -75,18 +76,30 @@ def with_prompts_of(
     return prompted, embedder if prompted == chosen else embedder_of(prompted)
 
 
+def check_test_model(chosen: Settings, options: RunOptions) -> None:
+    """Raise `UsageError` where a run is to fill a store or table from the model for tests, unless that is wanted.
+
+    `options` are those given just now, `chosen` the settings with the run's own model.
+    """
+    if is_test_model(chosen.model):
+        if not chosen.allow_test_model:
+            raise UsageError(
+                f"{chosen.model} is for tests, its vectors mean nothing: give --allow-test-model, or another --model"
+            )
+    elif options.get("allow_test_model"):
+        raise UsageError(f"--allow-test-model is for the model test:N, not for {chosen.model}: leave it out")
+
+
 class Components(NamedTuple):
     """What a run embeds with."""
 
-    embedder: OpenVINOEmbedder
+    embedder: LocalEmbedder
     executor: Executor
     cache: VectorCache | None
     chunking: Chunking
 
 
-def build_components(
-    chosen: Settings, embedder: OpenVINOEmbedder, stack: ExitStack, *, quiet: bool = False
-) -> Components:
+def build_components(chosen: Settings, embedder: LocalEmbedder, stack: ExitStack, *, quiet: bool = False) -> Components:
     """What a run of these settings, with their embedder, embeds with; `stack` closes it.
 
     `quiet` does not say where there are fewer workers than asked for.
@@ -119,7 +132,7 @@ def build_components(
     return Components(embedder, executor, cache, Chunking(limit))
 
 
-def _threads(chosen: Settings, embedder: OpenVINOEmbedder) -> Executor:
+def _threads(chosen: Settings, embedder: LocalEmbedder) -> Executor:
     from embedmill.executors.threads import ThreadExecutor
 
     if chosen.max_memory_mb or chosen.max_documents_per_worker:
@@ -159,7 +172,7 @@ def _pace(chosen: Settings) -> Pace | None:
     return Pace(chosen.max_load, chosen.sleep) if chosen.max_load is not None or chosen.sleep else None
 
 
-def _check_room(embedder: OpenVINOEmbedder, limit: int) -> None:
+def _check_room(embedder: LocalEmbedder, limit: int) -> None:
     tokens = len(embedder.encode([""], truncate=False)[0])
     if limit - tokens < _LEAST_ROOM:
         raise UsageError(

@@ -12,7 +12,9 @@ from embedmill.api.settings import DEVICES, PRECISIONS
 from embedmill.core.checks import one_of, whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import Task
+from embedmill.embedders.local import LocalEmbedder
 from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.embedders.testing import HashEmbedder, is_test_model
 from embedmill.models import locate, read_card
 from embedmill.models.families import known_prompts
 from embedmill.runtime import machine
@@ -29,10 +31,11 @@ def load_embedder(
     threads: int | None = None,
     document_prompt: str | None = None,
     query_prompt: str | None = None,
-) -> OpenVINOEmbedder:
+) -> LocalEmbedder:
     """Find a model and make it ready; its files are read at the first use.
 
-    `model` is the name of a repository or a path. `precision` is "f32", "bf16" or "auto": bf16 where the
+    `model` is the name of a repository or a path, or, for tests, such as "test:384", which loads nothing and gives
+    vectors of so many numbers that mean nothing. `precision` is "f32", "bf16" or "auto": bf16 where the
     processor computes it natively. `streams` calls of the model run at once over `threads` threads, both by
     default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu".
     `document_prompt` and `query_prompt` are put before each text of that task, as they are, instead of the model's
@@ -63,8 +66,9 @@ def make_embedder(
     threads: int | None = None,
     document_prompt: str | None = None,
     query_prompt: str | None = None,
-) -> OpenVINOEmbedder:
-    """As `load_embedder`, without a word about prompts that are missing."""
+    fetch: bool = True,
+) -> LocalEmbedder:
+    """As `load_embedder`, without a word about prompts that are missing; `fetch` is that of `locate`."""
     if not isinstance(model, str) or not model:
         raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
     one_of("precision", precision, PRECISIONS)
@@ -77,14 +81,17 @@ def make_embedder(
                 prompt(text)
             except ValueError as error:
                 raise UsageError(f"{name} is {text!r}: {error}") from None
-    files = locate(model)
-    embedder = OpenVINOEmbedder(
-        files.name,
-        read_card(files, document_prompt=document_prompt, query_prompt=query_prompt),
-        precision=native_precision() if precision == "auto" else precision,
-        streams=streams,
-        threads=threads,
-    )
+    prompts = {"document_prompt": document_prompt, "query_prompt": query_prompt}
+    embedder: LocalEmbedder
+    if is_test_model(model):
+        if precision == "bf16":
+            raise UsageError(f"precision is 'bf16': {model} computes in f32; leave it out")
+        embedder = HashEmbedder(model, **prompts, streams=streams, threads=threads)
+    else:
+        files = locate(model, fetch=fetch)
+        precision = native_precision() if precision == "auto" else precision
+        card = read_card(files, **prompts)
+        embedder = OpenVINOEmbedder(files.name, card, precision=precision, streams=streams, threads=threads)
     if document_prompt is not None:
         _check_room("document", embedder)
     if query_prompt is not None:
@@ -92,7 +99,7 @@ def make_embedder(
     return embedder
 
 
-def _check_room(task: Task, embedder: OpenVINOEmbedder) -> None:
+def _check_room(task: Task, embedder: LocalEmbedder) -> None:
     tokens = embedder.encode([""], task=task, truncate=False)[0].size
     if tokens >= embedder.max_tokens:
         raise UsageError(
@@ -101,7 +108,7 @@ def _check_room(task: Task, embedder: OpenVINOEmbedder) -> None:
         )
 
 
-def hint_prompts(embedder: OpenVINOEmbedder) -> None:
+def hint_prompts(embedder: LocalEmbedder) -> None:
     """Name, once in a process, the prompts that the model's family was trained with, where it goes without."""
     space = embedder.fingerprint.space
     known = known_prompts(embedder.name)
@@ -124,19 +131,19 @@ def native_precision() -> str:
 
 def worker_factory(
     model: str, precision: str, *, document_prompt: str | None = None, query_prompt: str | None = None
-) -> Callable[[int], OpenVINOEmbedder]:
+) -> Callable[[int], LocalEmbedder]:
     """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
 
     The model is looked for here, so that no worker has to.
     """
     return functools.partial(
         _worker_embedder,
-        str(locate(model).folder),
-        precision=native_precision() if precision == "auto" else precision,
+        model if is_test_model(model) else str(locate(model).folder),
+        precision=precision,
         document_prompt=document_prompt,
         query_prompt=query_prompt,
     )
 
 
-def _worker_embedder(folder: str, threads: int, **how: Any) -> OpenVINOEmbedder:
-    return make_embedder(folder, streams=threads, threads=threads, **how)
+def _worker_embedder(model: str, threads: int, **how: Any) -> LocalEmbedder:
+    return make_embedder(model, streams=threads, threads=threads, **how)

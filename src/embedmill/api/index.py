@@ -16,6 +16,7 @@ from embedmill.api.assemble import (
     OnProgress,
     as_list,
     build_components,
+    check_test_model,
     embedder_of,
     with_prompts_of,
     without_rests,
@@ -53,11 +54,10 @@ def index(
 
     What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
     out stays, and is counted as `deselected`, unless `prune` takes it out of the store. So does what it stored of
-    files and folders that are gone (`vanished`); of several paths those are only named (`missing`).
-    `force` reads every file, also one whose size and times are as before.
-    `options` are those of the command (`embedmill.api.settings.FileOptions`); those not given, or None, come from the
-    environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with the indexer, whose
-    `stop()` ends the run early.
+    files and folders that are gone (`vanished`); of several paths those are only named (`missing`). `force` reads every
+    file, also one whose size and times are as before. `options` are those of the command
+    (`embedmill.api.settings.FileOptions`); those not given, or None, come from the environment and ``embedmill.toml``.
+    `on_progress` is called after every batch, `on_start` with the indexer, whose `stop()` ends the run early.
 
     Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
     before an error stays.
@@ -68,6 +68,7 @@ def index(
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
     chosen = read_settings(options, FileOptions)
     refuse_db_timeout(options, chosen)
+    check_test_model(chosen, options)
     source = files(as_list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
         embedder = embedder_of(chosen)  # its errors come before a store is made

@@ -8,7 +8,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Unpack
 
-from embedmill.api.assemble import Components, build_components, embedder_of, with_prompts_of, without_rests
+from embedmill.api.assemble import (
+    Components,
+    build_components,
+    check_test_model,
+    embedder_of,
+    with_prompts_of,
+    without_rests,
+)
+from embedmill.api.embedders import make_embedder
 from embedmill.api.read_settings import read_settings
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
@@ -19,8 +27,6 @@ from embedmill.core.interfaces.executor import Stoppable
 from embedmill.core.interfaces.table import Table
 from embedmill.core.rows import IndexOptions, RowFailure
 from embedmill.core.table_reports import IngestProgress, IngestReport, TableStatus
-from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.models import locate, read_card
 from embedmill.pipelines.ingest.dry_run import estimate
 from embedmill.pipelines.ingest.ingestor import BATCH, Ingestor
 from embedmill.pipelines.ingest.metrics import Encode, MetricsRun
@@ -79,6 +85,7 @@ def ingest(
         noted = opened.noted()
         if again and options.get("model") is None and noted.model:
             chosen = replace(chosen, model=noted.model)
+        check_test_model(chosen, options)
         chosen, embedder = with_prompts_of(noted, chosen, embedder_of(chosen))
         parts = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         which = {"overwrite": overwrite, "again": again}
@@ -150,9 +157,7 @@ def table_failures(table: str, *, vector: str | None = None, **options: Unpack[S
 
 def _tokenizer(chosen: Settings) -> Encode | None:
     try:
-        files = locate(chosen.model, fetch=False)
-        card = read_card(files, document_prompt=chosen.document_prompt)
-        return OpenVINOEmbedder(files.name, card, precision="f32").encode
+        return make_embedder(chosen.model, precision="f32", document_prompt=chosen.document_prompt, fetch=False).encode
     except EmbedmillError as error:
         log.warning("tokens are not counted, since the model's tokenizer is not at hand: %s", error)
         return None

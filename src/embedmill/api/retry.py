@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Unpack
 
-from embedmill.api.assemble import OnProgress, build_components, embedder_of, with_prompts_of
+from embedmill.api.assemble import OnProgress, build_components, check_test_model, embedder_of, with_prompts_of
 from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
 from embedmill.api.run_logs import remembered
@@ -100,6 +100,7 @@ def retry_failed(
             chosen = read_settings(told, RunOptions if group.given else FileOptions)
             if options.get("model") is None and status.model is not None:
                 chosen = replace(chosen, model=status.model)
+            check_test_model(chosen, options)
             with ExitStack() as stack:
                 chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
                 parts = build_components(chosen, embedder, stack)

@@ -98,7 +98,7 @@ class Searcher(Closing):
         if len(ids) > limit:
             log.warning("the query has %s tokens: the model reads the first %s", f"{len(ids):,}", limit)
             (ids,) = self._embedder.encode([query], task="query")
-        warn_of_query(self._embedder, self._embedder.name, query, ids)
+        warn_of_query(self._embedder, query, ids)
         vector: Vector = self._embedder.infer(Batch((query,), (ids,)))[0]
         return vector
 

@@ -111,6 +111,12 @@ class Settings:
         "TEXT",
         escapes=True,
     )
+    allow_test_model: bool = _setting(
+        False,
+        values.switch,
+        "Whether the model test:N, whose vectors of N numbers mean nothing, may fill a store or table: for tests of "
+        "your own programs. Default: no.",
+    )
     executor: str = _choice(
         "threads",
         EXECUTORS,
@@ -271,6 +277,7 @@ class SearchOptions(_DatabaseOptions, _ModelOptions, total=False):
 class RunOptions(StoreOptions, _ModelOptions, total=False):
     """What all runs that embed share."""
 
+    allow_test_model: bool | str | None
     device: str | None
     document_prompt: str | None
     executor: str | None

@@ -16,9 +16,9 @@ from embedmill.runtime.paths import quote_path
 from embedmill.storage.registry import is_server, open_store, open_table, redact_url
 
 if TYPE_CHECKING:
+    from embedmill.core.interfaces.embedder import Embedder
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
-    from embedmill.embedders.openvino import OpenVINOEmbedder
 
 _log = logging.getLogger("embedmill")
 
@@ -36,7 +36,7 @@ def open_chosen_store(chosen: Settings, *, write: bool, create: bool = True) -> 
     return open_store(chosen.store, write=write, create=create, schema=chosen.schema, db_timeout=chosen.db_timeout)
 
 
-def check_space(store: Store, embedder: OpenVINOEmbedder) -> None:
+def check_space(store: Store, embedder: Embedder) -> None:
     """Raise `SpaceMismatch` where a store that is only read holds vectors of another model."""
     status, space = store.status(), embedder.fingerprint.space
     if status.chunks and status.space != space.id:

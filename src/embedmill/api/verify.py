@@ -13,7 +13,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from embedmill.api.embedders import native_precision
+from embedmill.api.embedders import make_embedder, native_precision
 from embedmill.api.settings import Settings
 from embedmill.api.stores import open_chosen_store, open_chosen_table
 from embedmill.core.documents import StoredChunk, StoreStatus
@@ -21,7 +21,9 @@ from embedmill.core.errors import EmbedmillError, ModelUnusable
 from embedmill.core.rows import shown
 from embedmill.core.table_reports import TableStatus
 from embedmill.core.vectors import Vector
+from embedmill.embedders.local import LocalEmbedder
 from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.embedders.testing import is_test_model
 from embedmill.engine.lists import embed_list
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
@@ -129,14 +131,11 @@ def _compare(
     if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
         precision = "f32" if precision == "bf16" else native_precision()
     try:
-        files = locate(model or held.model or "", fetch=False)
-        card = read_card(files, document_prompt=held.document_prompt or None)
-        most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
-        embedder = OpenVINOEmbedder(files.name, card, precision=precision)
+        embedder, most = _embedder(model or held.model or "", held.document_prompt or None, precision)
         with closing(embedder):
             here = embedder.fingerprint.space
             if here.id != held.space:
-                return f"{files.name} on this machine is of space {here.id}, not {held.space}: give --model"
+                return f"{embedder.name} on this machine is of space {here.id}, not {held.space}: give --model"
             texts = [row.text for row in rows]
             vectors, causes = embed_list(texts, here, embedder.encode, ThreadExecutor(embedder).run)
     except ModelUnusable:
@@ -154,6 +153,16 @@ def _compare(
         elif far[row] or not np.isfinite(lengths[row]):
             say(f"{name}: its vector is not that of its text (cosine {cosines[row]:.2f} to the one computed now)")
     return ""
+
+
+def _embedder(model: str, prompt: str | None, precision: str) -> tuple[LocalEmbedder, float]:
+    """The model, as it is on this machine, and how far its vectors may lie from those that are stored."""
+    if is_test_model(model):
+        return make_embedder(model, precision="auto", document_prompt=prompt), _MOST
+    files = locate(model, fetch=False)
+    card = read_card(files, document_prompt=prompt)
+    most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
+    return OpenVINOEmbedder(files.name, card, precision=precision), most
 
 
 class _Problems:

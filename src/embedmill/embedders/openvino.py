@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +12,13 @@ from embedmill.core.checks import one_of
 from embedmill.core.errors import ModelError
 from embedmill.core.interfaces.embedder import TASKS, Task
 from embedmill.core.spaces import Fingerprint
-from embedmill.core.vectors import Batch, Embedded, TokenIds, Vector, Vectors
+from embedmill.core.vectors import Batch, TokenIds, Vectors
 from embedmill.embedders.calls import Calls, one_line
+from embedmill.embedders.local import LocalEmbedder
 from embedmill.engine.batching import padded
-from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
-from embedmill.engine.validation import bisect_failures
 from embedmill.models.card import Card, weights_sha256
 from embedmill.runtime import machine
-from embedmill.runtime.closing import Closing
 from embedmill.runtime.computed import computed_once
-from embedmill.runtime.streams import ordered
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -36,12 +33,11 @@ _RUNTIME_CACHE = 1000
 where other callers bring other shapes. Each shape costs about half a megabyte."""
 
 
-class OpenVINOEmbedder(Closing):
+class OpenVINOEmbedder(LocalEmbedder):
     """A model from its card. Loads the tokenizer at the first `encode`, the graph at the first `infer`.
 
     `streams` calls run at once, over `threads` threads in all; both are by default the cores that this process
     may use, which gives the highest throughput. One stream over all threads gives the shortest wait for one text.
-    Closes at the end of a ``with`` block.
     """
 
     def __init__(
@@ -52,13 +48,9 @@ class OpenVINOEmbedder(Closing):
         self._precision = precision
         self._threads = threads or machine.cores()
         self.dimension = card.dimension
-        """Numbers in a vector."""
         self.max_tokens = card.max_tokens
-        """Tokens the model reads of one text, prompt and special tokens included."""
-        self.workers = streams or self._threads
-        """Inference streams: calls of the model that run at once."""
+        self.workers = streams or self._threads  # inference streams
         self.concurrency = self.workers * _CALLERS_PER_STREAM
-        """How many threads should call `infer` at once."""
         self._calls = Calls(name, self._compile, self.concurrency)
 
     @computed_once
@@ -146,41 +138,6 @@ class OpenVINOEmbedder(Closing):
                 "tokenizer and weights belong to different models, fetch them again"
             )
         return [rows, mask]
-
-    def embed(self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None) -> Vectors:
-        """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
-
-        `on_progress` is told after every batch how many texts are done. Raises `TypeError` for anything but a list of
-        texts (a single text is not one), `UsageError` for a task other than "document" and "query", and
-        `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound model
-        gives (NaN, infinite, only zeros).
-        """
-        return embed_all(texts, self, self._run, task=task, on_progress=on_progress)
-
-    def embed_iter(
-        self,
-        texts: Iterable[str],
-        *,
-        task: Task = "document",
-        at_once: int = AT_ONCE,
-        on_progress: OnProgress | None = None,
-        on_failure: OnFailure | None = None,
-    ) -> Iterator[Vector]:
-        """Each text's vector, ``(dimension,)``, in the texts' order: for millions of texts, in bounded memory.
-
-        `at_once` texts are taken from `texts`, and embedded, before the first of their vectors is given. Errors are
-        those of `embed`; where `on_failure` is given it is told of each text that has no vector, counted from 0, and
-        why, and its vector is NaN.
-        """
-        return embed_each(texts, self.embed, task=task, at_once=at_once, on_progress=on_progress, on_failure=on_failure)
-
-    def _run(self, calls: Iterable[Batch]) -> Iterator[Embedded]:
-        def embedded(batch: Batch) -> Embedded:
-            self.load()  # a model that cannot be loaded is no fault of the texts
-            return bisect_failures(self, batch)[0]
-
-        for _, found in ordered(embedded, calls, threads=self.concurrency):
-            yield found
 
     def close(self) -> None:
         """Give the model's memory back; a later `infer` loads it again."""

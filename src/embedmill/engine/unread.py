@@ -26,17 +26,22 @@ def is_unread(embedder: Embedder, ids: TokenIds, task: Task = "document") -> boo
     return unknown >= tokens
 
 
-def warn_of_query(embedder: KnowsTokens, name: str, query: str, ids: TokenIds) -> None:
+def warn_of_query(embedder: Embedder, query: str, ids: TokenIds) -> None:
     """Say so where the model does not know more than half of a query's tokens: what it finds then means little."""
+    if not isinstance(embedder, KnowsTokens):
+        return
     unknown, tokens = embedder.unknown_tokens(ids, task="query")
     if unknown >= tokens:
         log.warning(
-            "%s knows nothing of the query %s: what it finds is no answer; %s", name, _clipped(query), _remedy(query)
+            "%s knows nothing of the query %s: what it finds is no answer; %s",
+            embedder.name,
+            _clipped(query),
+            _remedy(query),
         )
     elif 2 * unknown > tokens:
         log.warning(
             "%s does not know %d of the query's %d tokens: what it finds may be no answer; %s",
-            name,
+            embedder.name,
             unknown,
             tokens,
             _remedy(query),
