@@ -115,7 +115,7 @@ class Run:
     def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         self._name = name
         self._output: Path = arguments.output or FOLDER / f"{name}.json"
-        hidden = {"output", "model", "peers", "folder"}  # paths of one machine mean nothing on another
+        hidden = {"output", "model", "peers", "folder", "file"}  # paths of one machine mean nothing on another
         self._options = {key: value for key, value in vars(arguments).items() if key not in hidden}
         self._started = time.time()
         self._load = os.getloadavg()[0]

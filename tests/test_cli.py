@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import embedmill
 from cli_runs import Shell, obey_permissions
+from embedmill.api.golden import packaged_golden
+from embedmill.api.try_model import try_model
 from embedmill.cli.commands.doctor import _EXTRAS
 from embedmill.models import ModelFiles
 from troubled import SMALL_MODEL
@@ -286,6 +291,33 @@ def test_doctor_is_ready_with_a_model_and_says_so_last(shell: Shell) -> None:
     assert facts["run"]["streams"] == facts["processor"]["cores"] >= 1
     assert facts["memory"]["usable_bytes"] <= facts["memory"]["bytes_of_machine"]
     assert shell.run("doctor").stdout.splitlines()[-1] == "ready"
+
+
+def test_doctor_proves_that_vectors_are_right(shell: Shell, real_model: ModelFiles, tmp_path: Path) -> None:
+    facts = shell.json("doctor", "--check")
+    assert facts["ready"] is True and facts["trial"]["texts"] == 23
+    assert 0.9999 < facts["trial"]["lowest_cosine"] <= 1
+    assert "lowest cosine 0.9999" in shell.run("doctor", "--check", "--precision", "bf16").stdout
+    cached = tmp_path / "own" / "models" / "sentence-transformers--all-MiniLM-L6-v2"
+    shutil.copytree(real_model.folder, cached)
+    (cached / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls", "embedding_dimension": 384}')
+    own = {"EMBEDMILL_CACHE_DIR": str(tmp_path / "own"), "HF_HOME": str(tmp_path / "hf")}
+    settings = shell.environment | own | {"EMBEDMILL_MODEL": "all-MiniLM-L6-v2"}
+    changed = shell.run("doctor", "--check", env=settings)
+    assert changed.returncode == 1 and "is not as it ought to be (other pooling): fetch it again" in changed.stdout
+    shutil.rmtree(tmp_path / "own")
+    missing = shell.run("doctor", "--check", env=settings | {"EMBEDMILL_MODEL": "nobody/none"})
+    assert missing.returncode == 1 and "problem: nothing was checked, for want of nobody/none" in missing.stdout
+
+
+def test_doctor_says_so_where_vectors_are_wrong(real_model: ModelFiles) -> None:
+    golden = packaged_golden()
+    others = replace(golden, vectors=np.roll(golden.vectors, 1, axis=0))
+    for check, texts in ((False, 3), (True, 23)):
+        trial = try_model("the model", str(real_model.folder), "f32", others, check=check)
+        assert trial.lowest_cosine is not None and trial.lowest_cosine < 0.9
+        (problem,) = trial.problems
+        assert f"gives other vectors than it ought to ({texts} of {texts} texts below a cosine of 0.999)" in problem
 
 
 def test_doctor_knows_every_extra(shell: Shell) -> None:

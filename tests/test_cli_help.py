@@ -16,6 +16,7 @@ from embedmill.models import ModelFiles
 from tables import Within
 
 CONTRACT = {"forget", "index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
+GROUPS = {"bench", "cache", "golden"}
 CACHE = {"stats", "prune", "clear"}
 
 
@@ -31,9 +32,10 @@ LEAVES = [path for path, parser in TREE.items() if not getattr(parser, "commands
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert set(TREE[()].commands) == {*CONTRACT, "bench", "cache"}
+    assert set(TREE[()].commands) == CONTRACT | GROUPS
     assert set(TREE[("cache",)].commands) == CACHE
     assert set(TREE[("bench",)].commands) == {"ingest"}
+    assert set(TREE[("golden",)].commands) == {"record", "check"}
 
 
 @pytest.mark.parametrize("path", TREE, ids=" ".join)

@@ -93,6 +93,7 @@ INDEX = fresh("index docs")
 INGEST = fresh("ingest notes --create", db="app.db")
 FAILED = fresh("retry-failed", db="failed.db")
 FILLED = fresh("ingest filled", db="app.db")
+RECORD = "golden record new.jsonl --json"
 RETRY = fresh("retry-failed filled", db="app.db")
 
 
@@ -224,9 +225,37 @@ ROWS: dict[tuple[str, str], Row] = {
         },
         "models": {},
         "doctor": {
+            "check": Row("doctor --check --json", lambda told: "cannot be checked" in told.out, unless="doctor --json"),
             "model": Row(f"doctor --model {OTHER} --json", lambda told: told.json["model"]["name"] == OTHER),
             "precision": Row("doctor --precision bf16 --json", lambda told: told.json["run"]["precision"] == "bf16"),
             "workers": Row("doctor --workers 1 --json", lambda told: told.json["run"]["streams"] == 1),
+        },
+        "golden record": {
+            "file": Row("golden record docs/rose.md --texts docs/rose.md", lambda told: "is there already" in told.err),
+            "texts": Row(f"{RECORD} --texts docs/bread.txt", report(texts=1)),
+            "model": Row(f"{RECORD} --texts docs/rose.md --model {OTHER}", is_of_other),
+            "precision": Row(f"{RECORD} --texts docs/rose.md --precision bf16", report(precision="bf16")),
+            "document_prompt": Row(
+                f"{RECORD} --texts docs/rose.md --document-prompt a:",
+                of_space(f"{RECORD} --texts docs/rose.md --overwrite"),
+            ),
+            "overwrite": Row(
+                "golden record docs/rose.md --texts docs/bread.txt --overwrite --json",
+                report(texts=1),
+                unless="golden record docs/rose.md --texts docs/bread.txt --json",
+            ),
+        },
+        "golden check": {
+            "file": Row("golden check docs/rose.md", lambda told: told.code == 1 and "rose.md, line 1" in told.err),
+            "tolerance": Row(
+                "golden check --precision bf16 --tolerance 1 --json",
+                report(verdict="changed arithmetic"),
+                unless="golden check --precision bf16 --json",
+            ),
+            "model": Row(f"golden check --model {OTHER} --json", report(verdict="changed model")),
+            "precision": Row(
+                "golden check --precision bf16 --json", lambda told: told.json["computed"]["precision"] == "bf16"
+            ),
         },
         "bench ingest": {
             "table": Refused("bench ingest --store sqlite:app.db", "TABLE is missing"),
@@ -336,6 +365,7 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
         "ingest": ["filled", "--store", "sqlite:app.db"],
         "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
         "forget": ["docs"],
+        "golden record": ["new.jsonl", "--texts", "docs/rose.md"],
         "cache prune": ["--older-than", "1d"],
         "cache clear": ["--yes"],
     }.get(command, [])

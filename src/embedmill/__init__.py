@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from embedmill.api.embedders import load_embedder
     from embedmill.api.forget import forget
+    from embedmill.api.golden import GoldenCheck, golden_check, golden_record
     from embedmill.api.index import index
     from embedmill.api.ingest import ingest
     from embedmill.api.parallel import ParallelEmbeddingGenerator
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.quality.golden_file import GoldenSet
     from embedmill.storage.cache.cache import PersistentCache
 
 __version__ = "0.1.0"
@@ -53,6 +55,8 @@ __all__ = [
     "EmbeddingError",
     "EmbeddingValidator",
     "EmbedmillError",
+    "GoldenCheck",
+    "GoldenSet",
     "Hit",
     "IncrementalIndexer",
     "IndexOptions",
@@ -81,6 +85,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "forget",
+    "golden_check",
+    "golden_record",
     "index",
     "ingest",
     "load_embedder",
@@ -96,6 +102,8 @@ _HOMES = {
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
     "EmbeddingValidator": "embedmill.engine.validation",
+    "GoldenCheck": "embedmill.api.golden",
+    "GoldenSet": "embedmill.quality.golden_file",
     "Hit": "embedmill.core.documents",
     "IncrementalIndexer": "embedmill.pipelines.index.indexer",
     "IndexOptions": "embedmill.core.rows",
@@ -109,6 +117,8 @@ _HOMES = {
     "Searcher": "embedmill.api.search",
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
     "forget": "embedmill.api.forget",
+    "golden_check": "embedmill.api.golden",
+    "golden_record": "embedmill.api.golden",
     "index": "embedmill.api.index",
     "ingest": "embedmill.api.ingest",
     "load_embedder": "embedmill.api.embedders",

@@ -16,6 +16,7 @@ COMMANDS: Final = (
     "ingest",
     "status",
     "verify",
+    "golden",
     "forget",
     "models",
     "doctor",

@@ -144,6 +144,14 @@ def whole_number(text: str, name: str, least: int = 1) -> int:
     return int(text)
 
 
+def number(text: str, name: str) -> float:
+    """A number; raises `UsageError`, which names the option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} does not fit: expected a number, as in 0.9") from None
+
+
 def store_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the settings that say where the store is."""
     return {name: value for name, value in given.items() if name in StoreOptions.__annotations__}

@@ -7,8 +7,10 @@ import shutil
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO, Union
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
@@ -26,7 +28,33 @@ _SAMPLES_APART: Final = 0.5  # seconds
 
 _CLEAR_LINE: Final = "\r\x1b[K"
 
-AnyProgress = Union[Progress, "IngestProgress"]
+
+@dataclass(frozen=True, slots=True)
+class ListProgress:
+    """How many items of a list are done."""
+
+    noun: str  # in the plural
+    done: int
+    total: int
+    seconds: float
+
+    doing: ClassVar[str] = ""
+    share: ClassVar[None] = None
+    failed: ClassVar[int] = 0
+    restarts: ClassVar[int] = 0
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.done
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        return f"{self.noun} {self.done:,}"
+
+
+AnyProgress = Union[Progress, "IngestProgress", ListProgress]
 
 
 class Listing:
@@ -200,3 +228,11 @@ def display_on(stream: TextIO | None, source: Source | None) -> Display:
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         return Bar(stream, Listing(source))
     return Lines(stream, Listing(source))
+
+
+@contextmanager
+def shown_list(stream: TextIO | None, noun: str) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how many items of a list are done, and of how many, and shows it on `stream`."""
+    started = time.monotonic()
+    with closing(display_on(stream, None)) as display:
+        yield lambda done, total: display.show(ListProgress(noun, done, total, time.monotonic() - started))

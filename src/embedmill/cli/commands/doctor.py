@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
+
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import EmbedmillError
@@ -34,14 +36,27 @@ _OFFLINE: Final = ("EMBEDMILL_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"
 @parser.command(
     "embedmill doctor",
     "embedmill doctor --model BAAI/bge-small-en-v1.5",
+    "embedmill doctor --check",
     "embedmill doctor --json",
     notes=options.SETTINGS_NOTE,
 )
-def doctor(*, given: Annotated[RunOptions, options.Given("model", "precision", "workers")], as_json: bool) -> int:
+def doctor(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Prove that this machine computes right vectors: all texts of the golden set of the default model, "
+            "which comes with embedmill, are embedded and compared.",
+        ),
+    ] = False,
+    given: Annotated[RunOptions, options.Given("model", "precision", "workers")],
+    as_json: bool,
+) -> int:
     """Say what this machine would run.
 
-    Looks at its processor, memory, libraries and model, embeds a text where the model is on this machine, and names
-    what keeps embedmill from running. Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
+    Looks at its processor, memory, libraries and model, embeds a few texts where the model is on this machine, and
+    names what keeps embedmill from running. Nothing is fetched. The exit code is 0 where embedmill is ready, else 1.
     """
     from importlib.util import find_spec
 
@@ -62,11 +77,23 @@ def doctor(*, given: Annotated[RunOptions, options.Given("model", "precision", "
         "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
     }
     if facts["model"]["folder"] and not problems:
+        from embedmill.api.golden import packaged_golden
         from embedmill.api.try_model import try_model
 
-        trial = try_model(facts["model"]["folder"], facts["run"]["precision"])
+        model = facts["model"]
+        trial = try_model(model["name"], model["folder"], facts["run"]["precision"], packaged_golden(), check=check)
         problems += trial.problems
-        facts["trial"] = {"embedded": trial.embedded, "compared": trial.compared, "seconds": trial.seconds}
+        facts["trial"] = {
+            "embedded": trial.texts > 0,
+            "compared": trial.lowest_cosine is not None,
+            "texts": trial.texts,
+            "lowest_cosine": trial.lowest_cosine,
+            "seconds": trial.seconds,
+        }
+    elif check and not problems:
+        problems.append(
+            f"nothing was checked, for want of {facts['model']['name']}: `embedmill golden check` fetches it"
+        )
     if as_json:
         output.emit({"ready": not problems, "problems": problems} | facts)
     else:
@@ -189,8 +216,10 @@ def _tried(trial: dict[str, Any]) -> str:
         return "none, for want of the model"
     if not trial["embedded"]:
         return "the model does not embed, see below"
-    compared = "the known vector" if trial["compared"] else "the same vector alone and among others"
-    return f"a text embedded in {trial['seconds']:.1f} s, compared with {compared}"
+    compared = "the same alone and among others"
+    if trial["compared"]:
+        compared = f"lowest cosine {trial['lowest_cosine']:.5f} to the vectors that are known"
+    return f"{trial['texts']} texts embedded in {trial['seconds']:.1f} s, {compared}"
 
 
 def _text(facts: dict[str, Any]) -> str:
