@@ -22,7 +22,7 @@ from cli_runs import Shell
 from embedmill.api.golden import different_fields, packaged_golden
 from embedmill.core.spaces import Fingerprint
 from embedmill.quality.agreement import compare
-from embedmill.quality.golden_file import GoldenSet, Provenance, read_golden, write_golden
+from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
 from samples import copy_model
 
 TEXTS = ["Bread is baked in an oven.", "def add(a, b):\n    return a + b\n", "3.14159", "a naïve café", "word " * 400]
@@ -74,7 +74,7 @@ def test_what_was_recorded_is_found_again(shell: Shell, recorded: Path) -> None:
 
 def test_a_file_can_be_read_as_the_docs_say(recorded: Path) -> None:
     header, first, *_ = map(json.loads, recorded.read_text().splitlines())
-    assert header["golden"] == 1 and header["space"]["pooling"] == "mean" and header["made"]["embedmill"]
+    assert header["golden"] == 1 and header["space"]["pooling"] == "mean" and header["platform"]["embedmill"]
     vector = np.frombuffer(base64.b64decode(first["vector"]), "<f4")
     assert np.array_equal(vector, read_golden(recorded).vectors[0])
 
@@ -123,6 +123,19 @@ def test_a_model_of_another_dimension_cannot_be_compared(shell: Shell, recorded:
 
 
 # Texts
+
+
+def test_texts_of_a_store_are_the_same_each_time(shell: Shell) -> None:
+    for number in range(9):
+        (shell.folder / f"{number}.txt").write_text(f"Text number {number % 7}.")
+    assert "run `embedmill index` first" in shell.run("golden", "record", "a.jsonl").stderr
+    report = shell.json("index", ".", "--include", "?.txt", "--document-prompt", "passage: ")
+    one = shell.json("golden", "record", "a.jsonl", "--sample", "4", "--model", shell.environment["EMBEDMILL_MODEL"])
+    two = shell.json("golden", "record", "b.jsonl", "--sample", "4")
+    assert (one | {"file": ""}) == (two | {"file": ""}) and 3 <= one["texts"] <= 4
+    assert one["space"] == report["space"], "with the store's prompt"
+    assert (shell.folder / "a.jsonl").read_bytes() == (shell.folder / "b.jsonl").read_bytes()
+    assert shell.json("golden", "record", "c.jsonl")["texts"] == 7, "equal texts count once"
 
 
 def test_texts_are_lines_or_json_lines(shell: Shell) -> None:
@@ -214,7 +227,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], str], str]] = {
     "texts missing": (lambda path: with_head(path, texts=None), '"texts" is no number of texts'),
     "no space": (lambda path: with_head(path, space=[]), '"space" is not what decides a vector'),
     "half a space": (lambda path: with_head(path, space={"weights": "x"}), "\"space\" has no 'tokenizer'"),
-    "no maker": (lambda path: with_head(path, made=3), '"made" does not say'),
+    "no maker": (lambda path: with_head(path, platform=3), '"platform" does not say'),
     "no model": (lambda path: with_head(path, model=3), '"model" is no text'),
     "no precision": (lambda path: with_head(path, precision=None), '"precision" is no text'),
     "another hash": (lambda path: with_head(path, sha256="0"), "are not those that were recorded"),
@@ -271,11 +284,11 @@ VECTORS = arrays.arrays(np.float32, (3, 4), elements=st.floats(-10, 10, width=32
 def test_what_is_written_is_read(vectors: Any, texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("golden") / "g.jsonl"
     space = replace(packaged_golden().fingerprint.space, dimension=4)
-    golden = GoldenSet("model", Fingerprint(space, "f32"), Provenance("1", "2", "cpu"), texts, vectors)
+    golden = GoldenSet("model", Fingerprint(space, "f32"), Platform("1", "2", "cpu"), texts, vectors)
     write_golden(path, golden)
     found = read_golden(path)
     assert np.array_equal(found.vectors, vectors) and list(found.texts) == texts
-    assert (found.model, found.fingerprint, found.made) == (golden.model, golden.fingerprint, golden.made)
+    assert (found.model, found.fingerprint, found.platform) == (golden.model, golden.fingerprint, golden.platform)
 
 
 @given(vectors=VECTORS, factor=st.floats(0.1, 10))

@@ -239,6 +239,9 @@ ROWS: dict[tuple[str, str], Row] = {
                 f"{RECORD} --texts docs/rose.md --document-prompt a:",
                 of_space(f"{RECORD} --texts docs/rose.md --overwrite"),
             ),
+            "sample": Row(f"{RECORD} --overwrite --sample 2", report(texts=2), unless=RECORD),
+            "store": Row("golden record new.jsonl --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused(f"{RECORD} --schema other", "--schema is for PostgreSQL"),
             "overwrite": Row(
                 "golden record docs/rose.md --texts docs/bread.txt --overwrite --json",
                 report(texts=1),
@@ -365,7 +368,7 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
         "ingest": ["filled", "--store", "sqlite:app.db"],
         "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
         "forget": ["docs"],
-        "golden record": ["new.jsonl", "--texts", "docs/rose.md"],
+        "golden record": ["new.jsonl"],
         "cache prune": ["--older-than", "1d"],
         "cache clear": ["--yes"],
     }.get(command, [])
@@ -410,6 +413,9 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("retry-failed --allow-test-model", "--allow-test-model is for the model test:N"),
         ("ingest notes --create --model test:8 --store sqlite:app.db", "test:8 is for tests"),
         ("status --vector x --failures", "--vector is about a table: name the TABLE"),
+        ("golden record new.jsonl --texts docs/rose.md --store sqlite:a.db", "--store is for texts of a store"),
+        ("golden record new.jsonl --texts docs/rose.md --sample 3", "--sample is for texts of a store"),
+        ("golden", "Missing command, one of record, check"),
         ("cache prune", "give --max-size or --older-than"),
         ("cache", "Missing command, one of stats, prune, clear"),
     ],

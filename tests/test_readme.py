@@ -56,6 +56,16 @@ def test_the_python_about_python_runs(number: int) -> None:
         assert line in done.stdout
 
 
+def test_the_python_about_quality_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "quality.md").read_text()
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        code = code.replace("/tmp/example", str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stderr) == (0, "")
+        for line in re.findall(r"print\(.*\)  # (.*)", code):
+            assert line in done.stdout
+
+
 def test_what_a_first_run_prints_has_these_lines(tmp_path: Path) -> None:
     """The numbers are of one day; what is told is not."""
     (shown,) = re.findall(r"<!-- printed -->\n```\n(.*?)```", README, re.DOTALL)
@@ -110,7 +120,7 @@ def test_the_commands_exist(command: str) -> None:
         [sys.executable, "-m", "embedmill", command, "--help"], env=os.environ, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert "Examples:" in done.stdout or command in ("bench", "cache")
+    assert "Examples:" in done.stdout or command in ("bench", "cache", "golden")
 
 
 def test_ci_runs_the_line_for_the_tests() -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 
 from embedmill.api.embedders import load_embedder, make_embedder
 from embedmill.api.read_settings import read_settings
-from embedmill.core.checks import switches
+from embedmill.api.settings import GoldenOptions, StoreOptions, check_options, option_name
+from embedmill.api.stores import open_chosen_store
+from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbeddingError, UsageError
 from embedmill.core.spaces import OF_QUERIES, Space
 from embedmill.core.vectors import Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.engine.lists import checked
 from embedmill.quality.agreement import TOLERANCE, Agreement, Cosines, compare
-from embedmill.quality.golden_file import GoldenSet, Provenance, read_golden, write_golden
+from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
 from embedmill.quality.json_lines import FilePath
 from embedmill.runtime import machine
 from embedmill.runtime.paths import quote_path
@@ -31,6 +36,8 @@ OnCounted = Callable[[int, int], None]
 """Told how many texts are done, and how many there are."""
 
 _PACKAGED: Final = "golden.jsonl"
+
+_SAMPLE: Final = 64  # texts of a store
 
 _WORST: Final = 5  # texts that are named
 
@@ -104,35 +111,44 @@ class GoldenCheck:
 
 def golden_record(
     file: FilePath,
-    texts: Iterable[str],
+    texts: Iterable[str] | None = None,
     *,
-    model: str | None = None,
-    precision: str | None = None,
-    document_prompt: str | None = None,
+    sample: int | None = None,
     overwrite: bool = False,
     on_progress: OnCounted | None = None,
+    **options: Unpack[GoldenOptions],
 ) -> GoldenSet:
     """Embed texts, and write them with their vectors to a file: ``embedmill golden record``.
 
-    What is not given comes from the settings; a `precision` of "auto" is f32 here, which all processors compute alike.
-    `on_progress` is told how many texts are done, and how many there are.
+    Without `texts` these are `sample` chunks of a store, by default 64, always the same as long as the store is, and
+    the model is the store's. What is not given comes from the settings; a precision of "auto" is f32 here, which all
+    processors compute alike. `on_progress` is told how many texts are done, and how many there are.
+
     Raises `UsageError` where there are no texts, and where the file is there and is not to be overwritten;
-    `EmbeddingError` where a text has no vector; `EmbedmillError` where the file cannot be written, and what
-    `load_embedder` raises.
+    `EmbeddingError` where a text has no vector; `EmbedmillError` where the file cannot be written; what `load_embedder`
+    raises, and `StoreError` where there is no store.
     """
+    check_options(golden_record, options, GoldenOptions)
     switches(overwrite=overwrite)
-    listed = checked(texts)
-    if not listed:
-        raise UsageError("no texts: give some that are like those you embed")
+    given: dict[str, Any] = dict(options)
     path, shown = Path(file), quote_path(os.fspath(file))
     if path.exists() and not overwrite:
         raise UsageError(f"{shown} is there already: give another file, or --overwrite")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{shown}: the folder to write it into is missing")
-    chosen = read_settings(
-        {"model": model, "precision": precision, "document_prompt": document_prompt},
-        ("model", "precision", "document_prompt"),
-    )
+    if texts is None:
+        listed, of_store = _sample(given, _SAMPLE if sample is None else whole_number("sample", sample))
+        given = of_store | {name: value for name, value in given.items() if value is not None}
+    else:
+        listed = checked(texts)
+        for name in ("store", "schema", "db_timeout"):
+            if given.get(name) is not None:
+                raise UsageError(f"{option_name(name)} is for texts of a store: leave it out, or --texts")
+        if sample is not None:
+            raise UsageError("--sample is for texts of a store: leave it out, or --texts")
+    if not listed:
+        raise UsageError("no texts: give some that are like those you embed")
+    chosen = read_settings(given, ("model", "precision", "document_prompt"))
     with load_embedder(
         chosen.model,
         precision="f32" if chosen.precision == "auto" else chosen.precision,
@@ -142,6 +158,16 @@ def golden_record(
         golden = GoldenSet(embedder.name, embedder.fingerprint, _here(), listed, vectors)
     write_golden(path, golden)
     return golden
+
+
+def _sample(given: Mapping[str, Any], most: int) -> tuple[list[str], dict[str, Any]]:
+    """Texts of a store, those whose hash is smallest; and the settings of the model that it is filled with."""
+    chosen = read_settings({name: given.get(name) for name in StoreOptions.__annotations__}, StoreOptions)
+    with closing(open_chosen_store(chosen, write=False)) as store:
+        status = store.status()
+        texts = (chunk.input for chunk in store.chunks())
+        found = heapq.nsmallest(most, texts, key=lambda text: hashlib.sha256(text.encode()).digest())
+    return list(dict.fromkeys(found)), {"model": status.model, "document_prompt": status.document_prompt or None}
 
 
 def golden_check(
@@ -201,7 +227,7 @@ def compare_golden(
         tolerance=tolerance,
         cosine=None if agreement is None else agreement.distribution,
         worst=[] if agreement is None else _worst(golden.texts, agreement, causes),
-        recorded=Computed(golden.model, held.space.id, held.precision, **asdict(golden.made)),
+        recorded=Computed(golden.model, held.space.id, held.precision, **asdict(golden.platform)),
         computed=Computed(embedder.name, space.id, embedder.fingerprint.precision, **asdict(_here())),
     )
 
@@ -244,5 +270,5 @@ def _worst(texts: Sequence[str], agreement: Agreement, causes: dict[int, str]) -
     ][:_WORST]
 
 
-def _here() -> Provenance:
-    return Provenance(metadata.version("embedmill"), metadata.version("openvino"), machine.processor())
+def _here() -> Platform:
+    return Platform(metadata.version("embedmill"), metadata.version("openvino"), machine.processor())

@@ -274,6 +274,14 @@ class SearchOptions(_DatabaseOptions, _ModelOptions, total=False):
     """Where a search looks beside the store's URL, and with which model."""
 
 
+class GoldenOptions(StoreOptions, total=False):
+    """What the vectors of a golden set are computed with, and the store that its texts may come from."""
+
+    model: str | None
+    precision: str | None
+    document_prompt: str | None
+
+
 class RunOptions(StoreOptions, _ModelOptions, total=False):
     """What all runs that embed share."""
 

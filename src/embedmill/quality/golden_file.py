@@ -29,11 +29,11 @@ from embedmill.runtime.paths import quote_path
 VERSION: Final = 1
 """Of the format. A file of another one is refused."""
 
-_MADE: Final = ("embedmill", "openvino", "processor")
+_PLATFORM: Final = ("embedmill", "openvino", "processor")
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class Platform:
     """What computed vectors. Changed arithmetic has its reason here."""
 
     embedmill: str  # version
@@ -47,7 +47,7 @@ class GoldenSet:
 
     model: str  # its name, for people
     fingerprint: Fingerprint
-    made: Provenance
+    platform: Platform
     texts: Sequence[str]
     vectors: Vectors  # float32 (texts, dimension)
 
@@ -63,7 +63,7 @@ def write_golden(path: FilePath, golden: GoldenSet) -> None:
         "model": golden.model,
         "space": asdict(golden.fingerprint.space),
         "precision": golden.fingerprint.precision,
-        "made": asdict(golden.made),
+        "platform": asdict(golden.platform),
         "texts": len(lines),
         "sha256": _digest(lines),
     }
@@ -100,7 +100,7 @@ def read_golden(path: FilePath) -> GoldenSet:
         raise SourceError(f"{shown}: its texts or vectors are not those that were recorded: {_AGAIN}")
     vectors = np.stack([vector for _, vector in rows])
     fingerprint = Fingerprint(space, header.text("precision"))
-    return GoldenSet(header.text("model"), fingerprint, _made(header), [text for text, _ in rows], vectors)
+    return GoldenSet(header.text("model"), fingerprint, _platform(header), [text for text, _ in rows], vectors)
 
 
 _AGAIN: Final = "take a whole copy, or record it again"
@@ -139,11 +139,11 @@ def _space(header: JsonLine) -> Space:
     return Space(**found)
 
 
-def _made(header: JsonLine) -> Provenance:
-    made = header.value("made")
-    if not isinstance(made, dict):
-        raise header.wrong('"made" does not say what computed the vectors')
-    return Provenance(**{name: header.checked_text(made.get(name), f'"made", {name!r}') for name in _MADE})
+def _platform(header: JsonLine) -> Platform:
+    found = header.value("platform")
+    if not isinstance(found, dict):
+        raise header.wrong('"platform" does not say what computed the vectors')
+    return Platform(**{name: header.checked_text(found.get(name), f'"platform", {name!r}') for name in _PLATFORM})
 
 
 def _row(line: JsonLine, dimension: int) -> tuple[str, Vector]:

@@ -72,28 +72,10 @@ def doctor(
         "sqlite": _sqlite(),
         "cache": _cache(problems),
         "model": _model(chosen, problems),
-        "trial": {},
         "run": _run(chosen),
         "extras": {extra: all(map(find_spec, modules)) for extra, modules in _EXTRAS.items()},
     }
-    if facts["model"]["folder"] and not problems:
-        from embedmill.api.golden import packaged_golden
-        from embedmill.api.try_model import try_model
-
-        model = facts["model"]
-        trial = try_model(model["name"], model["folder"], facts["run"]["precision"], packaged_golden(), check=check)
-        problems += trial.problems
-        facts["trial"] = {
-            "embedded": trial.texts > 0,
-            "compared": trial.lowest_cosine is not None,
-            "texts": trial.texts,
-            "lowest_cosine": trial.lowest_cosine,
-            "seconds": trial.seconds,
-        }
-    elif check and not problems:
-        problems.append(
-            f"nothing was checked, for want of {facts['model']['name']}: `embedmill golden check` fetches it"
-        )
+    facts["trial"] = _trial(facts["model"], facts["run"]["precision"], problems, check=check)
     if as_json:
         output.emit({"ready": not problems, "problems": problems} | facts)
     else:
@@ -195,6 +177,28 @@ def _model(chosen: Settings, problems: list[str]) -> dict[str, Any]:
         "folder": str(found.folder) if found else None,
         "offline": offline,
         "usable": len(problems) == before,
+    }
+
+
+def _trial(model: dict[str, Any], precision: str, problems: list[str], *, check: bool) -> dict[str, Any]:
+    """How the model has done; nothing where it was not tried."""
+    if problems:
+        return {}
+    if not model["folder"]:
+        if check:
+            problems.append(f"nothing was checked, for want of {model['name']}: `embedmill golden check` fetches it")
+        return {}
+    from embedmill.api.golden import packaged_golden
+    from embedmill.api.try_model import try_model
+
+    trial = try_model(model["name"], model["folder"], precision, packaged_golden(), check=check)
+    problems += trial.problems
+    return {
+        "embedded": trial.texts > 0,
+        "compared": trial.lowest_cosine is not None,
+        "texts": trial.texts,
+        "lowest_cosine": trial.lowest_cosine,
+        "seconds": trial.seconds,
     }
 
 

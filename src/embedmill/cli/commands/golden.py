@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedmill.api.settings import RunOptions
+from embedmill.api.settings import GoldenOptions
 from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import UsageError
+from embedmill.storage.registry import DEFAULT_URL, known_urls
 
 if TYPE_CHECKING:
     from embedmill.api.golden import GoldenCheck
 
 
 @parser.command(
+    "embedmill golden record golden.jsonl",
+    "embedmill golden record golden.jsonl --store sqlite:notes.db --sample 200",
     "embedmill golden record golden.jsonl --texts samples.txt",
     "embedmill golden record golden.jsonl --texts samples.jsonl --model BAAI/bge-small-en-v1.5",
     "head -100 corpus.txt | embedmill golden record golden.jsonl --texts - --overwrite",
-    notes="Take texts like those you embed: some dozens, long and short. --model, --precision and --document-prompt "
-    "are also read from the environment (EMBEDMILL_MODEL) and from ./embedmill.toml.",
+    notes="Texts of your own should be like those you embed: some dozens, long and short. " + options.SETTINGS_NOTE,
 )
 def record(
     *,
     file: Annotated[str, options.argument("FILE", "The file to write, as in golden.jsonl.")],
     texts: Annotated[
-        str,
+        str | None,
         options.option(
             "--texts",
             metavar="INPUT",
-            help='A file with a text in each line, or JSON Lines with a "text" each; - is standard input.',
+            help='A file with a text in each line, or JSON Lines with a "text" each; - is standard input. Default: '
+            "chunks of the store.",
         ),
-    ],
+    ] = None,
+    sample: Annotated[
+        str | None, options.option("--sample", metavar="N", help="So many chunks of the store. Default: 64.")
+    ] = None,
     given: Annotated[
-        RunOptions,
+        GoldenOptions,
         options.Given(
-            "model",
-            "precision",
-            "document_prompt",
+            *("model", "precision", "document_prompt", "store", "schema"),
+            model={"help": "The model. Default: the store's; with --texts all-MiniLM-L6-v2."},
+            store={"help": f"The store that texts are taken from: {known_urls()}. Default: {DEFAULT_URL}."},
             precision={"help": "What the model computes in. Default: f32, which all processors compute alike."},
             document_prompt={
                 "help": r"What is put before each text, as in 'passage: '; \n is a line break. Default: what the "
-                "model's files say."
+                "store has noted, else what the model's files say."
             },
         ),
     ],
@@ -57,23 +64,18 @@ def record(
     from embedmill.api.golden import golden_record
     from embedmill.cli.progress import shown_list
     from embedmill.cli.render.wording import counted
-    from embedmill.quality.texts import read_texts, texts_of_stream
 
-    if texts != "-":
-        found = read_texts(texts)
-    elif sys.stdin is None:
-        raise UsageError("the texts are to come from standard input, which is closed")
-    else:
-        found = texts_of_stream(sys.stdin.buffer, "standard input")
+    number = None if sample is None else options.whole_number(sample, "--sample")
+    if texts is None:
+        options.tell_store(given)
     with shown_list(None if output.quiet() else sys.stderr, "texts") as on_progress:
         golden = golden_record(
             file,
-            found,
-            model=given.get("model"),
-            precision=given.get("precision"),
-            document_prompt=given.get("document_prompt"),
+            None if texts is None else _texts(texts),
+            sample=number,
             overwrite=overwrite,
             on_progress=on_progress,
+            **given,
         )
     space, precision = golden.fingerprint.space.id, golden.fingerprint.precision
     if as_json:
@@ -82,6 +84,16 @@ def record(
     elif not output.quiet():
         output.say(f"{counted(len(golden.texts), 'text')} with their vectors in {file}: {golden.model}, {precision}")
     return exit_codes.DONE
+
+
+def _texts(place: str) -> Iterator[str]:
+    from embedmill.quality.texts import read_texts, texts_of_stream
+
+    if place != "-":
+        return read_texts(place)
+    if sys.stdin is None:
+        raise UsageError("the texts are to come from standard input, which is closed")
+    return texts_of_stream(sys.stdin.buffer, "standard input")
 
 
 @parser.command(
@@ -104,7 +116,7 @@ def check(
         ),
     ] = None,
     given: Annotated[
-        RunOptions,
+        GoldenOptions,
         options.Given(
             "model",
             "precision",
