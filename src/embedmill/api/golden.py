@@ -24,7 +24,7 @@ from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbeddingError, UsageError
 from embedmill.core.spaces import OF_QUERIES, Space
 from embedmill.core.vectors import Vectors
-from embedmill.embedders.openvino import OpenVINOEmbedder
+from embedmill.embedders.local import LocalEmbedder
 from embedmill.engine.lists import checked
 from embedmill.quality.agreement import TOLERANCE, Agreement, Cosines, compare
 from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
@@ -205,7 +205,7 @@ def packaged_golden() -> GoldenSet:
 
 def compare_golden(
     golden: GoldenSet,
-    embedder: OpenVINOEmbedder,
+    embedder: LocalEmbedder,
     file: str,
     tolerance: float = TOLERANCE,
     on_progress: OnCounted | None = None,
@@ -250,7 +250,7 @@ def _of(total: int, on_progress: OnCounted | None) -> Callable[[int], None] | No
 
 
 def _embedded(
-    texts: Sequence[str], embedder: OpenVINOEmbedder, on_progress: OnCounted | None
+    texts: Sequence[str], embedder: LocalEmbedder, on_progress: OnCounted | None
 ) -> tuple[Vectors, dict[int, str]]:
     """Vectors of the texts, NaN for those that have none, and why they have none."""
     try:
