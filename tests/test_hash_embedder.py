@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import embedmill
 from embedmill.embedders.testing import MAX_TOKENS, HashEmbedder
-from embedmill.engine.validation import EmbeddingValidator
+from embedmill.engine.validation import VectorValidator
 
 TEXTS = ["Bread is baked in an oven.", "", "ÅNGSTRÖM und Straße", "パンを焼く", "a\ud800b", "x" * 100]
 
@@ -42,10 +42,10 @@ def test_the_numbers_are_those_of_every_other_machine() -> None:
 
 
 def test_worker_processes_give_the_same() -> None:
-    here = HashEmbedder("test:16").embed(TEXTS)
-    with embedmill.ParallelEmbeddingGenerator(2, 0, model="test:16") as generator:
+    texts = [text for text in TEXTS if text]
+    with embedmill.ParallelEmbeddingGenerator(2, 0, model="test:16", cache=False) as generator:
         assert generator.dimension == 16
-        np.testing.assert_array_equal(generator.generate(TEXTS), here)
+        np.testing.assert_array_equal(generator.generate(texts), HashEmbedder("test:16").embed(texts))
 
 
 @given(st.lists(st.text(), max_size=5), st.integers(1, 400))
@@ -53,7 +53,7 @@ def test_any_text_has_a_sound_vector(texts: list[str], dimension: int) -> None:
     embedder = HashEmbedder(f"test:{dimension}")
     vectors = embedder.embed(texts)
     assert vectors.shape == (len(texts), dimension)
-    assert EmbeddingValidator(dimension, normalized=True).check(vectors) == {}
+    assert VectorValidator(dimension, normalized=True).check(vectors) == {}
     np.testing.assert_array_equal(embedder.embed(texts[::-1]), vectors[::-1])
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedmill.api.parallel import ParallelEmbeddingGenerator
     from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
+    from embedmill.api.validator import EmbeddingValidator
     from embedmill.core.documents import Chunk, Document, Hit, Provenance, Record
     from embedmill.core.errors import (
         CacheError,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from embedmill.core.reports import Report
     from embedmill.core.rows import IndexOptions
     from embedmill.core.table_reports import IngestReport
-    from embedmill.engine.validation import EmbeddingValidator
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.pipelines.index.indexer import IncrementalIndexer
@@ -101,7 +101,7 @@ _HOMES = {
     "Document": "embedmill.core.documents",
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
-    "EmbeddingValidator": "embedmill.engine.validation",
+    "EmbeddingValidator": "embedmill.api.validator",
     "GoldenCheck": "embedmill.api.golden",
     "GoldenSet": "embedmill.quality.golden_file",
     "Hit": "embedmill.core.documents",

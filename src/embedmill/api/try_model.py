@@ -13,7 +13,7 @@ import numpy as np
 from embedmill.api.golden import different_fields
 from embedmill.core.errors import EmbedmillError
 from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.engine.validation import EmbeddingValidator
+from embedmill.engine.validation import VectorValidator
 from embedmill.models import locate, read_card
 from embedmill.quality.agreement import TOLERANCE, compare
 from embedmill.quality.golden_file import GoldenSet
@@ -55,7 +55,7 @@ def try_model(model: str, folder: str, precision: str, golden: GoldenSet, *, che
             vectors = embedder.embed(texts)
     except (EmbedmillError, RuntimeError, ValueError) as error:
         return Trial(0, None, time.perf_counter() - started, [f"the model cannot embed: {error}"])
-    refused = EmbeddingValidator(space.dimension, space.normalize).check(vectors)
+    refused = VectorValidator(space.dimension, space.normalize).check(vectors)
     problems += [f"the model gave an unsound vector: {cause.message}" for cause in list(refused.values())[:1]]
     if not refused and np.linalg.norm(alone - vectors[-1:]) > _LARGEST_DISTANCE * np.linalg.norm(alone):
         problems.append("the model gives a text another vector where others come with it: pip install -U openvino")

@@ -5,6 +5,8 @@
     ├── ModelError
     │   ├── ModelNotFound
     │   ├── UnsupportedModel
+    │   ├── ModelLoadError      of a ModelLoader
+    │   ├── ModelValidationError
     │   └── ModelUnusable
     ├── SourceError
     ├── StoreError
@@ -25,7 +27,7 @@ in which input, what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,25 @@ class ModelNotFound(ModelError):
 
 class UnsupportedModel(ModelError):
     """The architecture is not covered: take one that is, or files in ONNX or OpenVINO format."""
+
+
+LoadKind = Literal["network", "disk", "permission", "files", "architecture"]
+"""What may keep a model from being loaded."""
+
+
+class ModelLoadError(ModelError):
+    """A `ModelLoader` cannot load its model: `kind` says what to look at, the message what is wrong there."""
+
+    def __init__(self, message: str, kind: LoadKind = "files") -> None:
+        super().__init__(message)
+        self.kind: LoadKind = kind
+        """"network": a place does not answer, or must not be asked; "disk": it is full or fails; "permission": a file,
+        or a repository, is closed to this user; "files": they are damaged, incomplete or nowhere under that name;
+        "architecture": they are sound, and cannot be computed here."""
+
+
+class ModelValidationError(ModelError):
+    """A model does not do as it should, or the device is none that works here: see the message."""
 
 
 class ModelUnusable(ModelError):

@@ -24,6 +24,8 @@ class LocalEmbedder(Closing, ABC):
     """The model's name, for people."""
     dimension: int
     """Numbers in a vector."""
+    normalized: bool
+    """Whether vectors are of length 1."""
     max_tokens: int
     """Tokens the model reads of one text, prompt and special tokens included."""
     workers: int

@@ -48,6 +48,7 @@ class OpenVINOEmbedder(LocalEmbedder):
         self._precision = precision
         self._threads = threads or machine.cores()
         self.dimension = card.dimension
+        self.normalized = card.normalize
         self.max_tokens = card.max_tokens
         self.workers = streams or self._threads  # inference streams
         self.concurrency = self.workers * _CALLERS_PER_STREAM

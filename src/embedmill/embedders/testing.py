@@ -70,6 +70,7 @@ class HashEmbedder(LocalEmbedder):
             )
         self.dimension = int(number)
         self.name = f"{PREFIX}{self.dimension}"
+        self.normalized = True
         self.max_tokens = MAX_TOKENS
         self.workers = self.concurrency = min(streams or machine.cores(), threads or machine.cores())
         self._prompts = (document_prompt or "", query_prompt or "")
@@ -81,7 +82,7 @@ class HashEmbedder(LocalEmbedder):
             weights=hashlib.sha256(_VERSION).hexdigest(),
             tokenizer=hashlib.sha256(_VERSION + _WORDS.pattern.encode()).hexdigest(),
             pooling="mean",
-            normalize=True,
+            normalize=self.normalized,
             prompt=self._prompts[0],
             max_tokens=self.max_tokens,
             dimension=self.dimension,

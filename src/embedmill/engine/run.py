@@ -21,7 +21,7 @@ from embedmill.core.vectors import Batch, Embedded, Vector
 from embedmill.engine.batching import PATIENCE, Outstanding, batches
 from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.sink import HashedItem, Item, Sink
-from embedmill.engine.validation import EmbeddingValidator
+from embedmill.engine.validation import VectorValidator
 
 I = TypeVar("I", bound=Item)  # noqa: E741
 H = TypeVar("H", bound=HashedItem)
@@ -49,7 +49,7 @@ def embed_items(
     what is not settled then the sink never hears of. `on_batch` is called after each batch. Raises `UsageError` where
     `run` does not answer each batch.
     """
-    validator = EmbeddingValidator(space.dimension, space.normalize)
+    validator = VectorValidator(space.dimension, space.normalize)
     outstanding: Outstanding[list[I]] = Outstanding()
 
     def calls() -> Iterator[Batch]:

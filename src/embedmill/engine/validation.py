@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
-from embedmill.core.vectors import Batch, Cause, Embedded, Vectors
+from embedmill.core.vectors import Batch, Cause, Embedded, Vector, Vectors
 
-_UNIT_TOLERANCE = 1e-2
+NORM_TOLERANCE: Final = 1e-2
 """How far a normalised vector's length may be from 1: bf16 keeps 8 bits, so 2^-8 and some slack."""
+
+_ALIKE_BY_CHANCE: Final = 8
+"""Of vectors of fewer numbers all may be the same: two numbers in bf16 are, once in some 2^8 times."""
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingValidator:
-    """Checks vectors of one space."""
+class VectorValidator:
+    """Checks vectors of one space: before they are stored, and where they lie."""
 
     dimension: int
     normalized: bool
+    tolerance: float = NORM_TOLERANCE
 
     def check(self, vectors: Vectors) -> dict[int, Cause]:
         """The rows that must not be stored, and why; empty where all are sound.
 
         `vectors` is ``(n, dimension)``. A row is refused where a number is NaN or infinite, where all are
-        zero, and where its length is not 1 although the model normalises. Raises `ValueError` for another shape
-        or type, which no model that is described correctly gives.
+        zero, where all are the same, and where its length is not 1 although the model normalises. Raises `ValueError`
+        for another shape or type, which no model that is described correctly gives.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or vectors.dtype != np.float32:
             raise ValueError(
@@ -34,16 +40,24 @@ class EmbeddingValidator:
             )
         with np.errstate(over="ignore", invalid="ignore"):
             lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        refused: dict[int, Cause] = {}
-        for row in np.flatnonzero(~np.isfinite(lengths)):
-            refused[int(row)] = Cause("InvalidVector", "the model gave NaN or infinite numbers")
-        for row in np.flatnonzero(lengths == 0):
-            refused[int(row)] = Cause("InvalidVector", "the model gave only zeros")
-        if self.normalized:
-            off = np.abs(lengths - 1) > _UNIT_TOLERANCE
-            for row in np.flatnonzero(off & (lengths > 0) & np.isfinite(lengths)):
-                refused[int(row)] = Cause("InvalidVector", f"the vector's length is {lengths[row]:.4g}, not 1")
+            sound = np.abs(lengths - 1) <= self.tolerance if self.normalized else (lengths > 0) & (lengths < np.inf)
+        alike = (vectors[:, 0] == vectors[:, 1]) & (vectors[:, 0] == vectors[:, -1]) if self.dimension > 1 else ~sound
+        refused = {}
+        for row in np.flatnonzero(~sound | alike):  # few, so that only these are looked at one by one
+            if (fault := self._fault(vectors[row], float(lengths[row]))) is not None:
+                refused[int(row)] = Cause("InvalidVector", fault)
         return refused
+
+    def _fault(self, vector: Vector, length: float) -> str | None:
+        if not math.isfinite(length):
+            return "the model gave NaN or infinite numbers"
+        if length == 0:
+            return "the model gave only zeros"
+        if self.normalized and abs(length - 1) > self.tolerance:
+            return f"the vector's length is {length:.4g}, not 1"
+        if self.dimension >= _ALIKE_BY_CHANCE and (vector == vector[0]).all():
+            return f"the model gave {vector[0]:.4g} for every number"
+        return None
 
 
 def bisect_failures(embedder: TokenEmbedder, batch: Batch) -> tuple[Embedded, int]:

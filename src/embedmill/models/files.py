@@ -25,6 +25,22 @@ class NotThere(ModelError):
     """A place has nothing under the model's name, or was not asked."""
 
 
+class Unreachable(NotThere):
+    """A place on the network does not answer, or must not be asked."""
+
+
+class BrokenOff(ModelError):
+    """A place on the network has the model, and it could not be fetched to the end."""
+
+
+class Forbidden(ModelError):
+    """A place has the model, and does not give it to this user."""
+
+
+class NoSpace(ModelError):
+    """The model could be fetched, and there is no room for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """Where a model's files lie."""

@@ -16,7 +16,17 @@ from pathlib import Path, PurePosixPath
 from embedmill.core.errors import ModelError
 from embedmill.models.card import LENGTH_FILES, builds_graph, weights_of
 from embedmill.models.digest import file_sha256
-from embedmill.models.files import ONNX, OPENVINO, SAFETENSORS, NotThere, check_complete, read_modules
+from embedmill.models.files import (
+    ONNX,
+    OPENVINO,
+    SAFETENSORS,
+    BrokenOff,
+    Forbidden,
+    NotThere,
+    Unreachable,
+    check_complete,
+    read_modules,
+)
 from embedmill.models.json_config import Config
 from embedmill.models.onnx import external_files
 from embedmill.models.safetensors import tensors
@@ -32,8 +42,13 @@ _CONFIGS = ["*.json", "vocab.txt", "*/vocab.txt", f"*_Dense/{SAFETENSORS}"]
 _NOT_NEEDED = ["onnx/*.json", "openvino/*.json", "data_config.json"]
 
 
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps its files, from the same environment variables, read at each call."""
+def hub_cache(cache: Path | None = None) -> Path:
+    """Where huggingface_hub keeps its files: in `cache`, where one is given.
+
+    Else it is told by the same environment variables, read at each call.
+    """
+    if cache is not None:
+        return cache / "hub"
     environment = os.environ
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environment.get(name):
@@ -41,16 +56,16 @@ def hub_cache() -> Path:
     home = environment.get("HF_HOME")
     if home:
         return Path(os.path.expandvars(home)).expanduser() / "hub"
-    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
+    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches).expanduser() / "huggingface" / "hub"
 
 
-def cached(repository: str, *, thorough: bool = True) -> Path:
-    """The folder of a whole snapshot in the cache. Raises `NotThere`, or `ModelError` that says what is wrong with it.
+def cached(repository: str, cache: Path, *, thorough: bool = True) -> Path:
+    """The folder of a whole snapshot in this cache. Raises `NotThere`, or `ModelError` that says what is wrong with it.
 
     `thorough` compares the files' content with the digests that the hub has named them by.
     """
-    home = hub_cache() / f"models--{repository.replace('/', '--')}"
+    home = cache / f"models--{repository.replace('/', '--')}"
     try:
         revision = (home / "refs" / "main").read_text("ascii").strip()
     except (OSError, ValueError):
@@ -138,13 +153,13 @@ def cached_repositories() -> Iterator[str]:
         yield f"{organisation}/{name}"
 
 
-def download(repository: str) -> Path:
-    """Fetch what is needed of a repository into the hub's cache, and give its folder.
+def download(repository: str, cache: Path) -> Path:
+    """Fetch what is needed of a repository into this cache, and give its folder.
 
     Raises `ModelError` that says why it cannot be had; an unreachable hub takes at most `PATIENCE` seconds.
     """
     if _offline():
-        raise NotThere("not asked, HF_HUB_OFFLINE is set")
+        raise Unreachable("not asked, HF_HUB_OFFLINE is set")
     from huggingface_hub.constants import ENDPOINT
 
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
@@ -152,41 +167,43 @@ def download(repository: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        _forget_damaged(repository)
-        folder = _fetch(repository, endpoint)
+        _forget_damaged(repository, cache)
+        folder = _fetch(repository, cache, endpoint)
     except ModelError:
         raise
     except GatedRepoError as error:
-        raise ModelError("gated: accept its terms on the hub, then log in with `hf auth login`") from error
+        raise Forbidden("gated: accept its terms on the hub, then log in with `hf auth login`") from error
     except RepositoryNotFoundError as error:
         raise NotThere("no such model there, or a private one") from error
     except Exception as error:  # several HTTP libraries' and huggingface_hub's own: none has a common base
-        raise ModelError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+        of_system = isinstance(error, OSError) and error.errno is not None  # else it is of the network
+        message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise (ModelError if of_system else BrokenOff)(message) from error
     check_complete(folder)
     return folder
 
 
-def _forget_damaged(repository: str) -> None:
+def _forget_damaged(repository: str, cache: Path) -> None:
     """Take files out of the cache that a full disk, or a copy that broke off, has left: the hub's client keeps them."""
-    snapshots = hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
     for snapshot in sorted(snapshots.glob("*")):
         for path in _damaged(snapshot):
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
 
-def _fetch(repository: str, endpoint: str) -> Path:
+def _fetch(repository: str, cache: Path, endpoint: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
     def look(name: str) -> None:
         with contextlib.suppress(EntryNotFoundError):  # huggingface_hub notes in its cache that there is none
-            hf_hub_download(repository, name, cache_dir=hub_cache(), endpoint=endpoint)
+            hf_hub_download(repository, name, cache_dir=cache, endpoint=endpoint)
 
     for name in _DECISIVE:
         look(name)
     listed = HfApi(endpoint=endpoint).list_repo_files(repository)
-    fetch = partial(snapshot_download, repository, cache_dir=hub_cache(), endpoint=endpoint)
+    fetch = partial(snapshot_download, repository, cache_dir=cache, endpoint=endpoint)
     folder = Path(fetch(allow_patterns=_CONFIGS, ignore_patterns=_NOT_NEEDED))
     look(_below(folder) + _DECISIVE_OF_TRANSFORMER)
     weights = _weights(folder, listed)
@@ -243,8 +260,8 @@ def _probe(endpoint: str, repository: str) -> None:
     thread.join(PATIENCE)
     answer = outcome[0] if outcome else f"no answer within {time.monotonic() - start:.1f} s"
     if isinstance(answer, str):
-        raise NotThere(f"{endpoint}: {answer}")
+        raise Unreachable(f"{endpoint}: {answer}")
     if answer >= 500:
-        raise NotThere(f"{endpoint}: answers with status {answer}")
+        raise Unreachable(f"{endpoint}: answers with status {answer}")
     if answer in (401, 404):
         raise NotThere(f"{endpoint}: no such model there, or a private one")

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedmill.core.errors import ModelError
-from embedmill.models.files import check_complete
+from embedmill.models.files import NoSpace, Unreachable, check_complete
 from embedmill.models.packaged import FILES, check_published
 
 log = logging.getLogger(__name__)
@@ -145,15 +145,15 @@ def _run(what: str, *command: str) -> None:
             timeout=_PATIENCE,
         )
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{what}: not finished after {_PATIENCE} s") from error
+        raise Unreachable(f"{what}: not finished after {_PATIENCE} s") from error
     if done.returncode == 0:
         return
     if "No space left on device" in done.stderr:  # pip's last line says no more than that there was an exception
-        raise ModelError(f"{what}: no space left on device: free some, or move EMBEDMILL_CACHE_DIR")
+        raise NoSpace(f"{what}: no space left on device: free some, or move EMBEDMILL_CACHE_DIR")
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
     last = re.sub(r"//[^/@\s]+@", "//", complaints[-1])  # an index's URL may have a password
-    raise ModelError(f"{what}: {last.removeprefix('ERROR:').strip()}")
+    raise Unreachable(f"{what}: {last.removeprefix('ERROR:').strip()}")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from embedmill.core.documents import StoredChunk, embedding_input, text_hash
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector
-from embedmill.engine.validation import EmbeddingValidator
+from embedmill.engine.validation import VectorValidator
 
 ROWS: Final = 1024
 """Rows checked at once: 1.5 MB of vectors of 384 numbers."""
@@ -98,7 +98,7 @@ def check_chunks(
         causes = {}
         if fit and dimension is not None:
             vectors = np.stack([chunk.vector for chunk in fit if chunk.vector is not None])
-            refused = EmbeddingValidator(dimension, normalized).check(vectors)
+            refused = VectorValidator(dimension, normalized).check(vectors)
             causes = {id(fit[row]): cause.message for row, cause in refused.items()}
         for chunk in some:
             problems = list(_of_chunk(chunk, causes.get(id(chunk)), dimension))
