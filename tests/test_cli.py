@@ -307,7 +307,9 @@ def test_doctor_proves_that_vectors_are_right(shell: Shell, real_model: ModelFil
     assert changed.returncode == 1 and "is not as it ought to be (other pooling): fetch it again" in changed.stdout
     shutil.rmtree(tmp_path / "own")
     missing = shell.run("doctor", "--check", env=settings | {"EMBEDMILL_MODEL": "nobody/none"})
-    assert missing.returncode == 1 and "problem: nothing was checked, for want of nobody/none" in missing.stdout
+    assert (
+        missing.returncode == 1 and "problem: nothing was checked: nobody/none is not on this machine" in missing.stdout
+    )
 
 
 def test_doctor_says_so_where_vectors_are_wrong(real_model: ModelFiles) -> None:

@@ -15,7 +15,7 @@ from embedmill.cli import app
 from embedmill.models import ModelFiles
 from tables import Within
 
-CONTRACT = {"forget", "index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed"}
+CONTRACT = {"forget", "index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed", "evaluate"}
 GROUPS = {"bench", "cache", "golden"}
 CACHE = {"stats", "prune", "clear"}
 

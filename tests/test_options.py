@@ -93,6 +93,7 @@ INDEX = fresh("index docs")
 INGEST = fresh("ingest notes --create", db="app.db")
 FAILED = fresh("retry-failed", db="failed.db")
 FILLED = fresh("ingest filled", db="app.db")
+EVALUATE = "evaluate questions.jsonl --json"
 RECORD = "golden record new.jsonl --json"
 RETRY = fresh("retry-failed filled", db="app.db")
 
@@ -230,6 +231,18 @@ ROWS: dict[tuple[str, str], Row] = {
             "precision": Row("doctor --precision bf16 --json", lambda told: told.json["run"]["precision"] == "bf16"),
             "workers": Row("doctor --workers 1 --json", lambda told: told.json["run"]["streams"] == 1),
         },
+        "evaluate": {
+            "questions": Row("evaluate none.jsonl", lambda told: told.code == 1 and "none.jsonl" in told.err),
+            "limit": Row(f"{EVALUATE} -k 1", report(k=1), unless=EVALUATE),
+            "at_least": Row(f"{EVALUATE} -k 1 --at-least recall=1", lambda told: told.code == 3, unless=EVALUATE),
+            "against": Row(
+                f"{EVALUATE} --against sqlite:failed.db", lambda told: len(told.json["stores"]) == 2, unless=EVALUATE
+            ),
+            "model": Row(f"{EVALUATE} --model {OTHER}", lambda told: told.code == 1 and "bert-cls" in told.err),
+            "query_prompt": Elsewhere("test_evaluate.py::test_a_prompt_for_queries_counts"),
+            "store": Row(f"{EVALUATE} --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused(f"{EVALUATE} --schema other", "--schema is for PostgreSQL"),
+        },
         "golden record": {
             "file": Row("golden record docs/rose.md --texts docs/rose.md", lambda told: "is there already" in told.err),
             "texts": Row(f"{RECORD} --texts docs/bread.txt", report(texts=1)),
@@ -307,6 +320,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (docs / "water.txt").write_text("Water in the river.")
     (docs / "package-lock.json").write_text('{"lockfileVersion": 3}')
     (docs / ".hidden.txt").write_text("A stone in the water.")
+    (folder / "questions.jsonl").write_text('{"question": "bread", "documents": ["rose.md", "water.txt"]}')
     with closing(sqlite3.connect(folder / "app.db")) as db, db:
         for name in ("notes", "again", "filled"):
             db.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, text TEXT, other TEXT)")
@@ -369,6 +383,7 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
         "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
         "forget": ["docs"],
         "golden record": ["new.jsonl"],
+        "evaluate": ["questions.jsonl"],
         "cache prune": ["--older-than", "1d"],
         "cache clear": ["--yes"],
     }.get(command, [])

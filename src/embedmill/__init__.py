@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedmill.api.embedders import load_embedder
+    from embedmill.api.evaluate import Evaluation, evaluate
     from embedmill.api.forget import forget
     from embedmill.api.golden import GoldenCheck, golden_check, golden_record
     from embedmill.api.index import index
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.pipelines.index.indexer import IncrementalIndexer
     from embedmill.quality.golden_file import GoldenSet
+    from embedmill.quality.questions import Question
     from embedmill.storage.cache.cache import PersistentCache
 
 __version__ = "0.1.0"
@@ -55,6 +57,7 @@ __all__ = [
     "EmbeddingError",
     "EmbeddingValidator",
     "EmbedmillError",
+    "Evaluation",
     "GoldenCheck",
     "GoldenSet",
     "Hit",
@@ -70,6 +73,7 @@ __all__ = [
     "ParallelEmbeddingGenerator",
     "PersistentCache",
     "Provenance",
+    "Question",
     "Record",
     "Report",
     "RowsRefused",
@@ -84,6 +88,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "__version__",
+    "evaluate",
     "forget",
     "golden_check",
     "golden_record",
@@ -102,6 +107,7 @@ _HOMES = {
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
     "EmbeddingValidator": "embedmill.api.validator",
+    "Evaluation": "embedmill.api.evaluate",
     "GoldenCheck": "embedmill.api.golden",
     "GoldenSet": "embedmill.quality.golden_file",
     "Hit": "embedmill.core.documents",
@@ -112,10 +118,12 @@ _HOMES = {
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
     "PersistentCache": "embedmill.storage.cache.cache",
     "Provenance": "embedmill.core.documents",
+    "Question": "embedmill.quality.questions",
     "Record": "embedmill.core.documents",
     "Report": "embedmill.core.reports",
     "Searcher": "embedmill.api.search",
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
+    "evaluate": "embedmill.api.evaluate",
     "forget": "embedmill.api.forget",
     "golden_check": "embedmill.api.golden",
     "golden_record": "embedmill.api.golden",

@@ -17,6 +17,7 @@ COMMANDS: Final = (
     "status",
     "verify",
     "golden",
+    "evaluate",
     "forget",
     "models",
     "doctor",

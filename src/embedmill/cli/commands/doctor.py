@@ -186,7 +186,9 @@ def _trial(model: dict[str, Any], precision: str, problems: list[str], *, check:
         return {}
     if not model["folder"]:
         if check:
-            problems.append(f"nothing was checked, for want of {model['name']}: `embedmill golden check` fetches it")
+            problems.append(
+                f"nothing was checked: {model['name']} is not on this machine, a first run with it fetches it"
+            )
         return {}
     from embedmill.api.golden import packaged_golden
     from embedmill.api.try_model import try_model
