@@ -79,6 +79,8 @@ def test_type_checkers_reject_misspelt_and_wrong_options(tmp_path: Path) -> None
         'embedmill.ingest("t", model="x", create=True)',
         "embedmill.retry_failed(model=None)",
         "error: type[embedmill.EmbedmillError] = embedmill.UsageError",
+        'one: embedmill.EmbeddingVector = embedmill.embed("a", model="x", cache=False)',
+        'many: embedmill.EmbeddingMatrix = embedmill.ModelLoader("x").encode(["a"])',
     ]
     wrong = [
         'embedmill.index("docs", modle="x")',
@@ -90,6 +92,10 @@ def test_type_checkers_reject_misspelt_and_wrong_options(tmp_path: Path) -> None
         "embedmill.retry_failed(modle=None)",
         'embedmill.load_embedder(threads="2")',
         'embedmill.load_embedder().embed(["a"], task="Query")',
+        'several: embedmill.EmbeddingMatrix = embedmill.embed("a")',
+        'alone: embedmill.EmbeddingVector = embedmill.ModelLoader().encode(["a"])',
+        "embedmill.embed(3)",
+        'embedmill.ModelLoader(modle="x")',
     ]
     snippet = tmp_path / "snippet.py"
     snippet.write_text("\n".join(["import embedmill", *good, *wrong]) + "\n")
@@ -140,6 +146,7 @@ NO_NUMBERS = [0, -1, True, "2", 2.0, float("nan")]
         ("m", lambda v: embedmill.IndexOptions(m=v)),
         ("ef_construction", lambda v: embedmill.IndexOptions(ef_construction=v)),
         ("max_memory_mb", lambda v: embedmill.Limits(max_memory_mb=v)),
+        ("dimension", embedmill.EmbeddingValidator),
     ],
 )
 def test_what_is_no_whole_number_is_a_usage_error(name: str, call: Callable[[Any], Any], value: object) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from embedmill.api.embed import embed
     from embedmill.api.embedders import load_embedder
     from embedmill.api.evaluate import Evaluation, evaluate
     from embedmill.api.forget import forget
     from embedmill.api.golden import GoldenCheck, golden_check, golden_record
     from embedmill.api.index import index
     from embedmill.api.ingest import ingest
+    from embedmill.api.model_loader import ModelLoader
     from embedmill.api.parallel import ParallelEmbeddingGenerator
     from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
     from embedmill.api.validator import EmbeddingValidator
+    from embedmill.core.defaults import DEFAULT_DIMENSION, DEFAULT_MODEL
     from embedmill.core.documents import Chunk, Document, Hit, Provenance, Record
     from embedmill.core.errors import (
         CacheError,
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
         LimitReached,
         MissingExtra,
         ModelError,
+        ModelLoadError,
         ModelNotFound,
         ModelUnusable,
+        ModelValidationError,
         RowsRefused,
         SourceError,
         SpaceMismatch,
@@ -36,9 +41,11 @@ if TYPE_CHECKING:
         UsageError,
     )
     from embedmill.core.interfaces.embedder import Embedder, TokenEmbedder
-    from embedmill.core.reports import Report
+    from embedmill.core.reports import ProgressCallback, Report
     from embedmill.core.rows import IndexOptions
     from embedmill.core.table_reports import IngestReport
+    from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
+    from embedmill.engine.validation import NORM_TOLERANCE
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.pipelines.index.indexer import IncrementalIndexer
@@ -49,13 +56,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DEFAULT_DIMENSION",
+    "DEFAULT_MODEL",
+    "NORM_TOLERANCE",
     "CacheError",
     "Chunk",
     "Document",
     "Embedder",
     "EmbedderPool",
     "EmbeddingError",
+    "EmbeddingMatrix",
     "EmbeddingValidator",
+    "EmbeddingVector",
     "EmbedmillError",
     "Evaluation",
     "GoldenCheck",
@@ -68,10 +80,14 @@ __all__ = [
     "Limits",
     "MissingExtra",
     "ModelError",
+    "ModelLoadError",
+    "ModelLoader",
     "ModelNotFound",
     "ModelUnusable",
+    "ModelValidationError",
     "ParallelEmbeddingGenerator",
     "PersistentCache",
+    "ProgressCallback",
     "Provenance",
     "Question",
     "Record",
@@ -88,6 +104,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "__version__",
+    "embed",
     "evaluate",
     "forget",
     "golden_check",
@@ -103,11 +120,15 @@ __all__ = [
 # which needs no model does not pay for importing one.
 _HOMES = {
     "Chunk": "embedmill.core.documents",
+    "DEFAULT_DIMENSION": "embedmill.core.defaults",
+    "DEFAULT_MODEL": "embedmill.core.defaults",
     "Document": "embedmill.core.documents",
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
+    "EmbeddingMatrix": "embedmill.core.vectors",
     "EmbeddingValidator": "embedmill.api.validator",
     "Evaluation": "embedmill.api.evaluate",
+    "EmbeddingVector": "embedmill.core.vectors",
     "GoldenCheck": "embedmill.api.golden",
     "GoldenSet": "embedmill.quality.golden_file",
     "Hit": "embedmill.core.documents",
@@ -115,8 +136,11 @@ _HOMES = {
     "IndexOptions": "embedmill.core.rows",
     "IngestReport": "embedmill.core.table_reports",
     "Limits": "embedmill.executors.processes.limits",
+    "ModelLoader": "embedmill.api.model_loader",
+    "NORM_TOLERANCE": "embedmill.engine.validation",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
     "PersistentCache": "embedmill.storage.cache.cache",
+    "ProgressCallback": "embedmill.core.reports",
     "Provenance": "embedmill.core.documents",
     "Question": "embedmill.quality.questions",
     "Record": "embedmill.core.documents",
@@ -124,6 +148,7 @@ _HOMES = {
     "Searcher": "embedmill.api.search",
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
     "evaluate": "embedmill.api.evaluate",
+    "embed": "embedmill.api.embed",
     "forget": "embedmill.api.forget",
     "golden_check": "embedmill.api.golden",
     "golden_record": "embedmill.api.golden",

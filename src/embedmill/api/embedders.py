@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from embedmill.api.setting_values import prompt
 from embedmill.api.settings import DEVICES, PRECISIONS
 from embedmill.core.checks import one_of, whole_number
+from embedmill.core.defaults import DEFAULT_MODEL
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import Task
 from embedmill.embedders.local import LocalEmbedder
@@ -23,10 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def load_embedder(
-    model: str = "all-MiniLM-L6-v2",
+    model: str = DEFAULT_MODEL,
     *,
     precision: str = "auto",
     device: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     streams: int | None = None,
     threads: int | None = None,
     document_prompt: str | None = None,
@@ -37,7 +41,9 @@ def load_embedder(
     `model` is the name of a repository or a path, or, for tests, such as "test:384", which loads nothing and gives
     vectors of so many numbers that mean nothing. `precision` is "f32", "bf16" or "auto": bf16 where the
     processor computes it natively. `streams` calls of the model run at once over `threads` threads, both by
-    default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu".
+    default the cores that this process may use; one stream answers a single text soonest. `device` is "cpu", or "auto".
+    `cache_dir` is where a model is looked for and kept that has to be fetched; by default embedmill's and the hub's
+    own caches.
     `document_prompt` and `query_prompt` are put before each text of that task, as they are, instead of the model's
     own.
 
@@ -53,6 +59,7 @@ def load_embedder(
         threads=threads,
         document_prompt=document_prompt,
         query_prompt=query_prompt,
+        cache=cache_path(cache_dir),
     )
     hint_prompts(embedder)
     return embedder
@@ -67,8 +74,9 @@ def make_embedder(
     document_prompt: str | None = None,
     query_prompt: str | None = None,
     fetch: bool = True,
+    cache: Path | None = None,
 ) -> LocalEmbedder:
-    """As `load_embedder`, without a word about prompts that are missing; `fetch` is that of `locate`."""
+    """As `load_embedder`, without a word about prompts that are missing; `fetch` and `cache` are those of `locate`."""
     if not isinstance(model, str) or not model:
         raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
     one_of("precision", precision, PRECISIONS)
@@ -88,7 +96,7 @@ def make_embedder(
             raise UsageError(f"precision is 'bf16': {model} computes in f32; leave it out")
         embedder = HashEmbedder(model, **prompts, streams=streams, threads=threads)
     else:
-        files = locate(model, fetch=fetch)
+        files = locate(model, fetch=fetch, cache=cache)
         precision = native_precision() if precision == "auto" else precision
         card = read_card(files, **prompts)
         embedder = OpenVINOEmbedder(files.name, card, precision=precision, streams=streams, threads=threads)
@@ -97,6 +105,15 @@ def make_embedder(
     if query_prompt is not None:
         _check_room("query", embedder)
     return embedder
+
+
+def cache_path(cache_dir: object) -> Path | None:
+    """A folder that a caller gives for models. Raises `UsageError` for what is no path."""
+    if cache_dir is None:
+        return None
+    if not isinstance(cache_dir, str | os.PathLike) or not isinstance(path := os.fspath(cache_dir), str) or not path:
+        raise UsageError(f"cache_dir is {cache_dir!r}: give a folder, as text or pathlib.Path")
+    return Path(path).expanduser().absolute()
 
 
 def _check_room(task: Task, embedder: LocalEmbedder) -> None:
@@ -130,7 +147,12 @@ def native_precision() -> str:
 
 
 def worker_factory(
-    model: str, precision: str, *, document_prompt: str | None = None, query_prompt: str | None = None
+    model: str,
+    precision: str,
+    *,
+    document_prompt: str | None = None,
+    query_prompt: str | None = None,
+    cache: Path | None = None,
 ) -> Callable[[int], LocalEmbedder]:
     """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
 
@@ -138,7 +160,7 @@ def worker_factory(
     """
     return functools.partial(
         _worker_embedder,
-        model if is_test_model(model) else str(locate(model).folder),
+        model if is_test_model(model) else str(locate(model, cache=cache).folder),
         precision=precision,
         document_prompt=document_prompt,
         query_prompt=query_prompt,

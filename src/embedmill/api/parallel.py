@@ -11,6 +11,7 @@ from embedmill.api.assemble import bounded_workers
 from embedmill.api.embedders import load_embedder, worker_factory
 from embedmill.api.read_settings import read_settings
 from embedmill.core.checks import switches, whole_number
+from embedmill.core.defaults import DEFAULT_MODEL
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Vector, Vectors
@@ -41,7 +42,7 @@ class ParallelEmbeddingGenerator(Closing):
         workers: int | None = None,
         threshold: int = 10,
         *,
-        model: str = "all-MiniLM-L6-v2",
+        model: str = DEFAULT_MODEL,
         precision: str = "auto",
         document_prompt: str | None = None,
         query_prompt: str | None = None,

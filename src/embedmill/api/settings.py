@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypedDict, TypeVar
 
 from embedmill.api import setting_values as values
 from embedmill.core.checks import suggestion
+from embedmill.core.defaults import DEFAULT_MODEL
 from embedmill.core.errors import UsageError
 from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.registry import DEFAULT_URL, known_urls
@@ -75,9 +76,9 @@ class Settings:
     """What the commands that embed share, in the order of their options."""
 
     model: str = _setting(
-        "all-MiniLM-L6-v2",
+        DEFAULT_MODEL,
         values.text,
-        "The model: a repository's name or a folder with its files. Default: all-MiniLM-L6-v2.",
+        f"The model: a repository's name or a folder with its files. Default: {DEFAULT_MODEL}.",
         "NAME|FOLDER",
         variable="EMBED_MODEL",
     )

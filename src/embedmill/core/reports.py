@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
+
+ProgressCallback = Callable[[int, int], object]
+"""Told how many are done, those that failed too, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)

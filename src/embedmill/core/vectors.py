@@ -15,6 +15,12 @@ Vectors = NDArray[np.float32]
 Vector = NDArray[np.float32]
 """Shape ``(dimension,)``."""
 
+EmbeddingVector = np.ndarray[tuple[int], np.dtype[np.float32]]
+"""A `Vector`, as type checkers tell it from several."""
+
+EmbeddingMatrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+"""The same of `Vectors`."""
+
 TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``: one text's token ids, special tokens included."""
 

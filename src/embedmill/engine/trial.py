@@ -1,0 +1,53 @@
+"""Whether an embedder does what embedders do: one text is embedded, before any that count."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from embedmill.core.errors import ModelError, ModelValidationError
+from embedmill.core.interfaces.embedder import TokenEmbedder
+from embedmill.core.vectors import Batch
+from embedmill.engine.validation import VectorValidator
+
+_TEXT: Final = "The quick brown fox jumps over the lazy dog."
+
+_ATTRIBUTES: Final = ("name", "fingerprint", "dimension", "max_tokens", "workers", "concurrency")
+_METHODS: Final = ("load", "encode", "infer", "embed", "close")
+
+
+def try_embedder(embedder: TokenEmbedder) -> None:
+    """Load an embedder, and embed one text.
+
+    Raises `ModelValidationError` where it lacks a method, fails on a plain text, or gives something else than a
+    sound vector of its own dimension; and what its loading raises.
+    """
+    kind = type(embedder).__name__
+    missing = [name for name in _METHODS if not callable(getattr(embedder, name, None))]
+    missing += [name for name in _ATTRIBUTES if not hasattr(embedder, name)]
+    if missing:
+        raise ModelValidationError(
+            f"a {kind} is no embedder, it lacks {', '.join(missing)}: see embedmill.TokenEmbedder for what it needs"
+        )
+    space = embedder.fingerprint.space
+    embedder.load()
+    try:
+        (ids,) = embedder.encode([_TEXT])
+        vectors = np.asarray(embedder.infer(Batch((_TEXT,), (ids,))), np.float32)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever an embedder raises
+        reason = " ".join(str(error).split())
+        raise ModelValidationError(
+            f"{embedder.name} fails on a plain text ({type(error).__name__}: {reason}): fetch it again, or take another"
+        ) from error
+    if vectors.shape != (1, space.dimension):
+        raise ModelValidationError(
+            f"{embedder.name} gives one text an array of shape {vectors.shape}, and its files say (1, "
+            f"{space.dimension}): they belong to different models, fetch them again"
+        )
+    for cause in VectorValidator(space.dimension, space.normalize).check(vectors).values():
+        raise ModelValidationError(
+            f"{embedder.name} gives no sound vector, {cause.message}: its weights are damaged, fetch them again"
+        )
