@@ -20,7 +20,7 @@ def fingerprint(weights: str = "w", precision: str = "f32", dimension: int = DIM
 
 def vector(text: str, dimension: int = DIMENSION) -> Vector:
     """A unit vector that the text decides."""
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little")
     numbers = np.random.default_rng(seed).standard_normal(dimension)
     return (numbers / np.linalg.norm(numbers)).astype(np.float32)
 
@@ -41,7 +41,9 @@ def record(document: str, index: int, text: str, context: str = "") -> Record:
 
 
 def state(document: str, content: str = "", mtime_ns: int = 1, recipe: str = "recipe") -> DocumentState:
-    return DocumentState(document, len(content), mtime_ns, hashlib.sha256(content.encode()).digest(), recipe)
+    return DocumentState(
+        document, len(content), mtime_ns, hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest(), recipe
+    )
 
 
 def replacement(

@@ -15,7 +15,10 @@ from embedmill.cli import app
 from embedmill.models import ModelFiles
 from tables import Within
 
-CONTRACT = {"forget", "index", "search", "ingest", "status", "verify", "models", "doctor", "retry-failed", "evaluate"}
+CONTRACT = {
+    *("forget", "index", "search", "ingest", "status", "verify", "report", "models", "doctor", "retry-failed"),
+    "evaluate",
+}
 GROUPS = {"bench", "cache", "golden"}
 CACHE = {"stats", "prune", "clear"}
 

@@ -224,6 +224,11 @@ ROWS: dict[tuple[str, str], Row] = {
             "store": Row("verify --store sqlite:none.db", lambda told: "none.db" in told.err),
             "schema": Refused("verify --schema other", "--schema is for PostgreSQL"),
         },
+        "report": {
+            "html": Row("report --html page.html", lambda told: (told.shell.folder / "page.html").exists()),
+            "store": Row("report --store sqlite:none.db", lambda told: "none.db" in told.err),
+            "schema": Refused("report --schema other", "--schema is for PostgreSQL"),
+        },
         "models": {},
         "doctor": {
             "check": Row("doctor --check --json", lambda told: "cannot be checked" in told.out, unless="doctor --json"),

@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "verify",
     "golden",
     "evaluate",
+    "report",
     "forget",
     "models",
     "doctor",

@@ -32,6 +32,8 @@ _REPORTED: Final = (
     *("model", "precision", "executor", "workers", "restarts", "retries", "stages", "interrupted"),
 )
 
+_OF_WORKERS: Final = ("worker", "documents", "batches", "rss_mb", "restarts")
+
 _LARGEST: Final = 4 << 20  # bytes of a file that are read: some forty times what a run writes
 
 
@@ -127,8 +129,7 @@ class RunLog:
             facts = report.to_dict()
             kept: dict[str, Any] = {name: facts[name] for name in _REPORTED}
             kept["worker_stats"] = [
-                {name: getattr(each, name) for name in ("worker", "documents", "batches", "rss_mb", "restarts")}
-                | {"causes": dict(each.causes)}
+                {name: getattr(each, name) for name in _OF_WORKERS} | {"causes": dict(each.causes)}
                 for each in report.worker_stats
             ]
             self._write({"report": kept})
@@ -199,7 +200,7 @@ def _read(path: Path) -> RecordedRun | None:
     head, *rest = _lines(content) or [{}]
     try:
         moments = [_moment(line) for line in rest if "at" in line]
-        report = next((dict(line["report"]) for line in rest if "report" in line), {})
+        report = next((_report(line["report"]) for line in rest if "report" in line), {})
         error = next((str(line["error"]) for line in rest if "error" in line), "")
         outcome = "interrupted" if report.get("interrupted") else "finished" if report else f"failed: {error}"
         if not report and not error:
@@ -224,6 +225,19 @@ def _lines(content: bytes) -> list[dict[str, Any]]:
             if isinstance(value, dict):
                 found.append(value)
     return found
+
+
+def _report(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a report, as many and of the kinds that are written here."""
+    found = {name: noted[name] for name in (*_REPORTED, "worker_stats")}
+    found["stages"] = {str(name): float(seconds) for name, seconds in found["stages"].items()}
+    found["worker_stats"] = [
+        {name: float(each[name]) if name == "rss_mb" else int(each[name]) for name in _OF_WORKERS}
+        | {"causes": {str(cause): int(number) for cause, number in each["causes"].items()}}
+        for each in found["worker_stats"]
+    ]
+    numbers = set(_REPORTED) - {"stages", "model", "precision", "executor"}
+    return found | {name: (float if name == "seconds" else int)(found[name]) for name in numbers}
 
 
 def _moment(line: Mapping[str, Any]) -> Moment:

@@ -1,0 +1,1 @@
+"""What a store holds and how its runs went, as numbers and as a page."""
