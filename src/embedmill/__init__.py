@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedmill.api.embed import embed
-    from embedmill.api.embedders import load_embedder
+    from embedmill.api.embedders import load_embedder, worker_factory
     from embedmill.api.evaluate import Evaluation, evaluate
     from embedmill.api.forget import forget
+    from embedmill.api.generator import EmbeddingGenerator
     from embedmill.api.golden import GoldenCheck, golden_check, golden_record
     from embedmill.api.index import index
     from embedmill.api.ingest import ingest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from embedmill.core.errors import (
         CacheError,
         EmbeddingError,
+        EmbeddingGenerationError,
         EmbedmillError,
         LimitReached,
         MissingExtra,
@@ -65,6 +67,8 @@ __all__ = [
     "Embedder",
     "EmbedderPool",
     "EmbeddingError",
+    "EmbeddingGenerationError",
+    "EmbeddingGenerator",
     "EmbeddingMatrix",
     "EmbeddingValidator",
     "EmbeddingVector",
@@ -114,6 +118,7 @@ __all__ = [
     "load_embedder",
     "retry_failed",
     "search",
+    "worker_factory",
 ]
 
 # Where each public name lives that is no error. Names are imported when they are first asked for, so that a command
@@ -131,6 +136,7 @@ _HOMES = {
     "EmbeddingVector": "embedmill.core.vectors",
     "GoldenCheck": "embedmill.api.golden",
     "GoldenSet": "embedmill.quality.golden_file",
+    "EmbeddingGenerator": "embedmill.api.generator",
     "Hit": "embedmill.core.documents",
     "IncrementalIndexer": "embedmill.pipelines.index.indexer",
     "IndexOptions": "embedmill.core.rows",
@@ -157,6 +163,7 @@ _HOMES = {
     "load_embedder": "embedmill.api.embedders",
     "retry_failed": "embedmill.api.retry",
     "search": "embedmill.api.search",
+    "worker_factory": "embedmill.api.embedders",
 }
 
 

@@ -147,8 +147,8 @@ def native_precision() -> str:
 
 
 def worker_factory(
-    model: str,
-    precision: str,
+    model: str = "all-MiniLM-L6-v2",
+    precision: str = "auto",
     *,
     document_prompt: str | None = None,
     query_prompt: str | None = None,
@@ -156,7 +156,7 @@ def worker_factory(
 ) -> Callable[[int], LocalEmbedder]:
     """What makes the embedder of a worker process: as `load_embedder`, with a stream for each thread.
 
-    The model is looked for here, so that no worker has to.
+    The model is looked for here, so that no worker has to. Raises what `load_embedder` raises where it is not found.
     """
     return functools.partial(
         _worker_embedder,

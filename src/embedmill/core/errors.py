@@ -17,6 +17,7 @@
     │   └── Stopped
     ├── CacheError
     ├── EmbeddingError
+    ├── EmbeddingGenerationError
     ├── LimitReached
     └── MissingExtra
 
@@ -26,13 +27,14 @@ in which input, what to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embedmill.core.documents import Chunk
     from embedmill.core.vectors import Cause
 
 
@@ -122,6 +124,13 @@ class EmbeddingError(EmbedmillError):
         """Row -> why it has none."""
         self.first = first
         """The number of the text, counted from 0, that the first row is of; not 0 where texts came one by one."""
+
+
+class EmbeddingGenerationError(EmbedmillError):
+    """Chunks could not be embedded as a whole: the cause is the error's `__cause__`, or stands in its message."""
+
+    chunks: Sequence[Chunk] = ()
+    """The chunks given, in their order, with the vectors that they had when the error came."""
 
 
 class LimitReached(EmbedmillError):

@@ -1,0 +1,206 @@
+"""Vectors on a list of chunks: the front door for those who have chunks of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from embedmill.api.assemble import bounded_workers
+from embedmill.api.counters import Counters
+from embedmill.api.model_loader import ModelLoader
+from embedmill.api.validator import EmbeddingValidator
+from embedmill.core.checks import switches, whole_number
+from embedmill.core.documents import Chunk
+from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, UsageError
+from embedmill.core.interfaces.embedder import TokenEmbedder
+from embedmill.core.interfaces.executor import Executor
+from embedmill.core.reports import ProgressCallback
+from embedmill.core.vectors import Vectors
+from embedmill.engine.chunks import ChunkList, with_embedding
+from embedmill.engine.lists import checked, failed
+from embedmill.executors.processes.limits import Limits
+from embedmill.executors.processes.pool import EmbedderPool
+from embedmill.executors.threads import ThreadExecutor
+from embedmill.runtime import machine
+from embedmill.runtime.closing import Closing
+from embedmill.storage.cache.cache import PersistentCache
+
+
+class EmbeddingGenerator(Counters, Closing):
+    """Puts vectors on chunks.
+
+    With `use_threading` the batches go to one model that all generators of this process share, from `num_workers`
+    threads: so many are in flight at once, and with 1 one after another. Without it they go to so many worker
+    processes, which survive texts that crash them. `batch_size` is the most chunks of a batch; long ones fill it
+    sooner (1,024 tokens). Vectors are looked up in the user's cache, and kept there, unless `cache` is False.
+
+    Safe to call from several threads; nothing is loaded or started before the first call. What became of the chunks of
+    all calls is told by `get_statistics`, and by attributes of the same names.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        *,
+        model: str | TokenEmbedder | None = None,
+        device: str | None = None,
+        model_loader: ModelLoader | None = None,
+        use_threading: bool = True,
+        cache: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
+        """`model` and `device` are those of `ModelLoader`, or give a `model_loader`, or an embedder of your own.
+
+        `limits` are of worker processes, which make their own embedders: for these, `model` is a name.
+        `num_workers` is by default what keeps the cores busy: two threads for each stream of the model, or a process
+        for each core. Raises `UsageError` for values that make no sense, alone or together, and what
+        `ModelLoader` raises.
+        """
+        super().__init__()
+        switches(use_threading=use_threading, cache=cache)
+        whole_number("batch_size", batch_size)
+        if num_workers is not None:
+            whole_number("num_workers", num_workers, 1, machine.most_workers())
+        if model_loader is not None and (model, device) != (None, None):
+            raise UsageError("model and device are the model_loader's: give them there, or leave it out")
+        if limits is not None and use_threading:
+            raise UsageError("limits are for worker processes: give use_threading=False, or leave them out")
+        loader = model_loader
+        if loader is None and (model is None or isinstance(model, str)):
+            loader = ModelLoader.get_instance(model, device=device)
+        self._embedder = loader.embedder if loader is not None else _own(model, device)
+        self.model_loader = loader
+        self.batch_size = batch_size
+        self.use_threading = use_threading
+        self.device = "own" if loader is None else loader.get_device()
+        self._cache = PersistentCache() if cache else None
+        self._executor: Executor
+        if use_threading:
+            self.num_workers = self._embedder.concurrency if num_workers is None else num_workers
+            self._executor = ThreadExecutor(self._embedder, callers=self.num_workers)
+        elif loader is None:
+            raise UsageError("worker processes make their own embedders: give a model's name, or use_threading=True")
+        else:
+            self.num_workers = bounded_workers(machine.cores()) if num_workers is None else num_workers
+            self._executor = EmbedderPool(loader.worker_factory(), workers=self.num_workers, limits=limits)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return self._embedder.dimension
+
+    def process_chunks(
+        self, chunks: Sequence[Chunk], progress_callback: ProgressCallback | None = None, *, retry_failed: bool = True
+    ) -> list[Chunk]:
+        """The chunks in their order, each with its `embedding`, ``(dimension,)``, or with the `cause` why it has none.
+
+        The given ones are not changed. One that has a vector of this model and of its text keeps it; any other is
+        computed anew. `retry_failed` tries what failed once more, alone. `progress_callback` is called in this thread
+        after every batch with how many chunks are done, failed ones too, and how many there are; at last with (all,
+        all).
+
+        Raises `TypeError` for anything but chunks, and `EmbeddingGenerationError`, which has the chunks with the
+        vectors that they have by then, where the first five batches fail altogether, where the model cannot be used,
+        and where `progress_callback` raises an exception, which is its cause then.
+        """
+        switches(retry_failed=retry_failed)
+        listed = list(chunks)
+        for row, chunk in enumerate(listed):
+            if not isinstance(chunk, Chunk):
+                raise TypeError(f"expected a list of chunks: number {row} is a {type(chunk).__name__}")
+        return self._embed(listed, progress_callback, retry_failed)
+
+    def process_batch(self, chunks: Sequence[Chunk], *, retry_failed: bool = True) -> list[Chunk]:
+        """As `process_chunks`, without a word on the way: for a batch of a caller who counts for himself."""
+        return self.process_chunks(chunks, retry_failed=retry_failed)
+
+    def generate_embeddings_for_texts(
+        self, texts: Sequence[str], progress_callback: ProgressCallback | None = None, *, retry_failed: bool = True
+    ) -> Vectors:
+        """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
+
+        Raises `ValueError` for no texts, `TypeError` for anything but a list of them, `EmbeddingError`, which has the
+        vectors of the others, where texts have none, as empty and blank ones, and what `process_chunks` raises.
+        """
+        switches(retry_failed=retry_failed)
+        listed = checked(texts)
+        if not listed:
+            raise ValueError("there are no texts: give one or more")
+        chunks = self._embed([Chunk(text) for text in listed], progress_callback, retry_failed)
+        none = np.full(self.dimension, np.nan, np.float32)
+        vectors = np.stack([none if chunk.embedding is None else chunk.embedding for chunk in chunks])
+        if causes := {row: chunk.cause for row, chunk in enumerate(chunks) if chunk.cause is not None}:
+            raise failed(len(chunks), vectors, causes)
+        return vectors
+
+    def validate_and_enrich_chunk(self, chunk: Chunk, embedding: object) -> Chunk:
+        """The chunk with an embedding of this model that was computed elsewhere: ``(dimension,)`` numbers.
+
+        Raises `EmbeddingGenerationError` for an embedding that no sound model gives, or not this one.
+        """
+        _, invalid = EmbeddingValidator.of(self._embedder).validate_batch([embedding])
+        if invalid:
+            raise EmbeddingGenerationError(f"chunk {chunk.chunk_index} of {chunk.source_file!r}: {invalid[0].message}")
+        return with_embedding(chunk, np.asarray(embedding, np.float32), self._embedder, chunk.hash)
+
+    def _embed(self, chunks: list[Chunk], callback: ProgressCallback | None, retry: bool) -> list[Chunk]:
+        call = ChunkList(chunks, self._embedder, callback and _guarded(callback))
+        with self._counting(call):
+            try:
+                call.embed(self._executor.run, self._cache, self.batch_size, retry=retry)
+            except EmbeddingGenerationError as error:
+                error.chunks = call.chunks
+                raise
+            except EmbedmillError as error:  # of the model, of memory: no chunk is to blame
+                ended = EmbeddingGenerationError(str(error))
+                ended.chunks = call.chunks
+                raise ended from error
+        return call.chunks
+
+    def get_progress_summary(self) -> dict[str, int]:
+        """How many chunks are `processed` and `failed`, and how many there are in `total`, of all calls so far."""
+        return {"processed": self.processed_chunks, "failed": self.failed_chunks, "total": self.total_chunks}
+
+    def get_statistics(self) -> dict[str, Any]:
+        """What became of the chunks of all calls so far, and the settings. Seconds are wall time."""
+        settings = ("batch_size", "num_workers", "device", "use_threading")
+        return (
+            self._counted()
+            | {name: getattr(self, name) for name in settings}
+            | {"model": self._embedder.name, "restarts": self._executor.restarts}
+        )
+
+    def close(self) -> None:
+        """End the workers; may be called twice. The model stays with its `ModelLoader`, which others may use."""
+        self._executor.close()
+        if self._cache is not None:
+            self._cache.close()
+
+
+def _own(model: str | TokenEmbedder | None, device: str | None) -> TokenEmbedder:
+    if device is not None:
+        raise UsageError("an embedder of your own has its device: leave device out")
+    if lacking := [name for name in _NEEDED if not hasattr(model, name)]:
+        raise UsageError(f"model is a {type(model).__name__}, no embedder: it has no {', '.join(lacking)}")
+    return cast(TokenEmbedder, model)
+
+
+_NEEDED = ("name", "fingerprint", "dimension", "max_tokens", "workers", "concurrency", "load", "encode", "infer")
+"""What a `TokenEmbedder` has, but for what a generator does not call."""
+
+
+def _guarded(callback: ProgressCallback) -> ProgressCallback:
+    """The callback, whose exception ends the run as such."""
+
+    def told(done: int, total: int) -> None:
+        try:
+            callback(done, total)
+        except Exception as error:
+            raise EmbeddingGenerationError(
+                f"progress_callback raised {type(error).__name__} ({error}) after {done:,} of {total:,} chunks"
+            ) from error
+
+    return told

@@ -1,0 +1,383 @@
+"""Vectors on chunks: order, failures, retries, counts, and what ends a run."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from embedmill import Chunk, EmbeddingError, EmbeddingGenerationError, EmbeddingGenerator, UsageError
+from embedmill.core.vectors import Batch, Vectors
+from faulty import DIMENSION, LightEmbedder
+from troubled import SMALL_MODEL, small_embedder
+
+SMALL = str(SMALL_MODEL)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
+
+
+class Odd(LightEmbedder):
+    """Gives something else than vectors where a text says so."""
+
+    def __init__(self, failures: int = -1) -> None:
+        self.failures = failures  # of marked texts, that are raised; -1 for all
+        self.calls: list[int] = []
+        self._lock = threading.Lock()
+
+    def infer(self, batch: Batch) -> Vectors:
+        with self._lock:
+            self.calls.append(len(batch.texts))
+        vectors: Any = super().infer(batch)
+        for row, text in enumerate(batch.texts):
+            if "RAISE" in text and self.failures:
+                with self._lock:
+                    self.failures -= 1
+                raise ValueError("harm was done")
+            if "NAN" in text:
+                vectors[row, 0] = np.nan
+            if "FEW" in text:
+                return vectors[:-1]  # type: ignore[no-any-return]
+            if "WIDE" in text:
+                return np.ones((len(vectors), DIMENSION + 1), np.float32)
+            if "DOUBLE" in text:
+                return vectors.astype(np.float64)  # type: ignore[no-any-return]
+        return vectors  # type: ignore[no-any-return]
+
+
+def chunks(number: int, **marked: str) -> list[Chunk]:
+    """So many chunks; ``_7="RAISE"`` marks the seventh."""
+    return [
+        Chunk(
+            text=f"text number {row} {'word ' * (row % 13)}{marked.get(f'_{row}', '')}",
+            source_file=f"file {row % 3}",
+            source_category="tests",
+            document_date="2026-11-27",
+            chunk_index=row,
+            total_chunks=number,
+            token_count=row,
+            context=f"Heading {row % 2}",
+            metadata={"row": row},
+        )
+        for row in range(number)
+    ]
+
+
+def test_every_chunk_gets_its_own_vector_and_is_otherwise_as_it_was() -> None:
+    """findings, flaws: results in completion order."""
+    given = chunks(200)
+    random.Random(3).shuffle(given)
+    copies = [replace(chunk) for chunk in given]
+    with EmbeddingGenerator(model=SMALL, cache=False) as generator:
+        found = generator.process_chunks(given)
+        expected = generator.generate_embeddings_for_texts([chunk.input for chunk in given])
+    assert found == given == copies  # the embedding is no part of that
+    assert [chunk.embedding for chunk in given] == [None] * 200
+    for chunk, vector in zip(found, expected, strict=True):
+        assert chunk.embedding is not None and chunk.provenance is not None
+        np.testing.assert_allclose(chunk.embedding, vector, rtol=0, atol=2e-2)  # in batches of other lengths
+        assert (chunk.embedding.dtype, chunk.embedding.shape) == (np.float32, (generator.dimension,))
+        assert chunk.provenance.hash == chunk.hash and chunk.cause is None
+
+
+def test_processes_give_what_threads_give() -> None:
+    given = chunks(60)
+    with EmbeddingGenerator(model=SMALL, cache=False) as threads:
+        expected = threads.process_chunks(given)
+    with EmbeddingGenerator(model=SMALL, use_threading=False, num_workers=2, cache=False) as processes:
+        found = processes.process_chunks(given)
+        assert processes.get_statistics()["num_workers"] == 2
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.embedding, other.embedding, rtol=0, atol=2e-2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mark", ["RAISE", "NAN", "FEW", "WIDE"])
+def test_one_bad_chunk_fails_alone_with_its_cause(mark: str) -> None:
+    given = chunks(50, _17=mark)
+    with EmbeddingGenerator(model=Odd(), cache=False) as generator:
+        found = generator.process_chunks(given)
+        counted = generator.get_statistics()
+    assert [row for row, chunk in enumerate(found) if chunk.embedding is None] == [17]
+    assert found[17] == given[17] and found[17].cause is not None and found[17].cause.message
+    assert (counted["processed_chunks"], counted["failed_chunks"], counted["total_chunks"]) == (49, 1, 50)
+    assert counted["retried_chunks"] == 1
+
+
+def test_vectors_of_doubles_are_taken_as_float32() -> None:
+    with EmbeddingGenerator(model=Odd(), cache=False) as generator:
+        (found,) = generator.process_chunks([Chunk("DOUBLE")])
+    assert found.embedding is not None and found.embedding.dtype == np.float32
+
+
+@pytest.mark.parametrize(("retry", "failed", "retried"), [(True, 0, 2), (False, 2, 0)])
+def test_what_failed_is_tried_once_more_if_that_is_wanted(retry: bool, failed: int, retried: int) -> None:
+    """findings, flaws: options such as `retry_failed` accepted and ignored."""
+    given = chunks(40, _5="RAISE", _6="RAISE")
+    # Each is refused in its batch, and in the parts of it down to itself: 2 texts, as many times as a batch is halved.
+    model = Odd()
+    with EmbeddingGenerator(model=model, num_workers=1, cache=False) as generator:
+        generator.process_chunks(given, retry_failed=False)
+    refusals = -1 - model.failures
+    with EmbeddingGenerator(model=Odd(failures=refusals), num_workers=1, cache=False) as generator:
+        found = generator.process_chunks(given, retry_failed=retry)
+        assert sum(chunk.cause is not None for chunk in found) == generator.failed_chunks == failed
+        assert generator.retried_chunks == retried
+
+
+def test_texts_that_are_none_or_empty_fail_alone_and_need_no_model() -> None:
+    """findings, flaws: one empty text failing its whole batch."""
+    odd: Any = None
+    given = [Chunk("one"), Chunk(""), Chunk(" \n\t"), Chunk(odd), Chunk("two"), Chunk(" ", context="a heading")]
+    model = Odd()
+    with EmbeddingGenerator(model=model, cache=False) as generator:
+        found = generator.process_chunks(given)
+        assert [chunk.cause and chunk.cause.type for chunk in found] == [
+            None,
+            "EmptyText",
+            "EmptyText",
+            "TypeError",
+            None,
+            "EmptyText",
+        ]
+        assert found[3].cause is not None and found[3].cause.message == "chunk 3: its text is a NoneType"
+        told: list[tuple[int, int]] = []
+        ten_thousand = generator.process_chunks([Chunk("")] * 10_000, lambda *done: told.append(done))
+        assert all(chunk.cause and chunk.cause.type == "EmptyText" for chunk in ten_thousand)
+        assert told == [(10_000, 10_000)] and sum(model.calls) == 2
+        assert generator.process_chunks([]) == []
+        with pytest.raises(ValueError, match="no texts"):
+            generator.generate_embeddings_for_texts([])
+        with pytest.raises(EmbeddingError, match="text 1: EmptyText") as caught:
+            generator.generate_embeddings_for_texts(["one", "", "two"])
+        assert list(caught.value.causes) == [1] and np.isfinite(caught.value.vectors[[0, 2]]).all()
+
+
+def test_progress_never_goes_back_and_ends_with_all() -> None:
+    told: list[tuple[int, int]] = []
+    with EmbeddingGenerator(8, model=Odd(), cache=False) as generator:
+        generator.process_chunks(
+            [*chunks(100, _3="RAISE", _99="NAN"), Chunk("")], lambda done, total: told.append((done, total))
+        )
+    done = [each for each, _ in told]
+    assert done == sorted(set(done)) and {total for _, total in told} == {101}
+    assert told[-1] == (101, 101) and len(told) > 5
+
+
+def test_a_model_that_fails_altogether_ends_the_run_after_five_batches() -> None:
+    """Instead of failing 2,600 chunks one by one."""
+    model = Odd()
+    with EmbeddingGenerator(10, 1, model=model, cache=False) as generator:
+        with pytest.raises(EmbeddingGenerationError, match=r"first 5 batches .* ValueError: harm was done") as caught:
+            generator.process_chunks([Chunk(f"RAISE {row:05}") for row in range(2600)])
+        assert len(caught.value.chunks) == 2600
+        assert max(model.calls) == 10 and sum(calls == 10 for calls in model.calls) <= 10  # a few were begun
+        # A run whose first batches have some that succeed goes on.
+        found = generator.process_chunks([Chunk(f"{'RAISE' if row else 'fine'} {row:05}") for row in range(100)])
+        assert sum(chunk.embedding is not None for chunk in found) == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_the_cause() -> None:
+    class Unloadable(LightEmbedder):
+        def load(self) -> None:
+            raise EmbeddingError("cannot be loaded", np.empty(0, np.float32), {})
+
+    with (
+        EmbeddingGenerator(model=Unloadable(), cache=False) as generator,
+        pytest.raises(EmbeddingGenerationError, match="cannot be loaded") as caught,
+    ):
+        generator.process_chunks(chunks(3))
+    assert isinstance(caught.value.__cause__, EmbeddingError) and list(caught.value.chunks) == chunks(3)
+
+
+def test_a_callback_that_raises_ends_the_run_with_the_work_so_far() -> None:
+    def refuse(done: int, total: int) -> None:
+        if done >= 30:
+            raise KeyError("enough")
+
+    model = Odd()
+    with EmbeddingGenerator(10, model=model) as generator:
+        with pytest.raises(EmbeddingGenerationError, match="progress_callback raised KeyError") as caught:
+            generator.process_chunks(chunks(2000), refuse)
+        assert isinstance(caught.value.__cause__, KeyError)
+        made = [chunk for chunk in caught.value.chunks if chunk.embedding is not None]
+        assert 30 <= len(made) == generator.processed_chunks < 2000
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("embedmill")]
+        # What was paid for is in the cache, and on the chunks: nothing of it is computed again.
+        before = sum(model.calls)
+        found = generator.process_chunks(list(caught.value.chunks))
+        assert all(chunk.embedding is not None for chunk in found)
+        assert generator.kept_chunks == len(made) and sum(model.calls) - before <= 2000 - len(made)
+
+
+def test_a_vector_is_kept_where_it_is_that_of_the_text_and_of_the_model() -> None:
+    model = Odd()
+    with EmbeddingGenerator(model=model, cache=False) as generator:
+        first = generator.process_chunks(chunks(20))
+        model.calls.clear()
+        again = generator.process_chunks(first)
+        assert model.calls == [] and generator.kept_chunks == 20
+        assert all(one.embedding is other.embedding for one, other in zip(again, first, strict=True))
+        assert first[0].provenance is not None
+        stale = [
+            replace(first[0], text="another text"),
+            replace(first[1], context="another heading"),
+            replace(first[2], provenance=None),
+            replace(first[3], provenance=replace(first[0].provenance, hash=first[3].hash, model="renamed")),
+        ]
+        found = generator.process_chunks(stale)
+        assert sum(model.calls) == generator.recomputed_chunks == 3  # the model's name is no part of its vectors
+        expected = generator.process_chunks([replace(chunk, embedding=None) for chunk in stale])
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.embedding, other.embedding)  # type: ignore[arg-type]
+
+
+def test_equal_texts_are_embedded_once_and_have_vectors_of_their_own() -> None:
+    model = Odd()
+    with EmbeddingGenerator(model=model, cache=False) as generator:
+        one, other = generator.process_chunks([Chunk("the same", "a"), Chunk("the same", "b")])
+        assert sum(model.calls) == 1 and generator.duplicate_chunks == 1
+    assert one.embedding is not None and other.embedding is not None
+    one.embedding[:] = 0
+    assert other.embedding.any()
+
+
+def test_the_users_cache_is_shared_and_can_be_left_out() -> None:
+    with EmbeddingGenerator(model=SMALL) as generator:
+        first = generator.process_chunks(chunks(30))
+        assert (generator.cache_misses, generator.cached_chunks) == (30, 0)
+    with EmbeddingGenerator(model=SMALL) as generator:
+        again = generator.process_chunks(chunks(30))
+        assert (generator.cache_misses, generator.cached_chunks, generator.batches) == (0, 30, 0)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.embedding, other.embedding)  # type: ignore[arg-type]
+    with EmbeddingGenerator(model=SMALL, cache=False) as generator:
+        generator.process_chunks(chunks(30))
+        assert (generator.cached_chunks, generator.embedded_chunks) == (0, 30)
+
+
+def test_two_threads_may_call_one_generator() -> None:
+    found: dict[int, Sequence[Chunk]] = {}
+    with EmbeddingGenerator(model=Odd(), cache=False) as generator:
+
+        def work(thread: int) -> None:
+            found[thread] = generator.process_chunks([Chunk(f"text {thread} {row}") for row in range(300)])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert generator.get_progress_summary() == {"processed": 1200, "failed": 0, "total": 1200}
+    reference = LightEmbedder()
+    for thread, made in found.items():
+        expected = reference.embed([f"text {thread} {row}" for row in range(300)])
+        np.testing.assert_array_equal(np.stack([chunk.embedding for chunk in made]), expected)  # type: ignore[misc]
+
+
+def test_batches_have_at_most_so_many_chunks_and_so_many_are_in_flight() -> None:
+    class Watched(Odd):
+        at_once = most = 0
+        others = threading.Event()
+
+        def infer(self, batch: Batch) -> Vectors:
+            with self._lock:
+                self.at_once += 1
+                self.most = max(self.most, self.at_once)
+            if self.most < 3:
+                self.others.wait(0.2)  # for the others to come in, if there are others
+            found = super().infer(batch)
+            with self._lock:
+                self.at_once -= 1
+            return found
+
+    texts = [Chunk(f"text number {row:03}") for row in range(60)]
+    for workers in (1, 3):
+        model = Watched()
+        with EmbeddingGenerator(5, workers, model=model, cache=False) as generator:
+            generator.process_chunks(texts)
+            assert generator.batches == 12 and model.calls == [5] * 12 and model.most <= workers
+            if workers == 1:
+                assert model.most == 1
+
+
+def test_what_is_counted_and_set_can_be_read() -> None:
+    with EmbeddingGenerator(16, 2, model=SMALL, cache=False) as generator:
+        generator.process_chunks(chunks(20))
+        told = generator.get_statistics()
+        wanted = (
+            "total_chunks processed_chunks failed_chunks retried_chunks cached_chunks batches elapsed_seconds "
+            "throughput_chunks_per_sec tokens_per_second batch_size num_workers device"
+        )
+        assert set(wanted.split()) <= set(told)
+        assert (told["batch_size"], told["num_workers"], told["device"]) == (16, 2, "cpu")
+        assert told["throughput_chunks_per_sec"] == pytest.approx(20 / told["elapsed_seconds"])
+        for name in set(told) - {"throughput_chunks_per_sec", "tokens_per_second", "model", "restarts"}:
+            assert getattr(generator, name) == told[name], name
+        assert sum(told[f"{name}_chunks"] for name in ("embedded", "cached", "duplicate", "kept", "failed")) == 20
+
+
+def test_an_embedding_from_elsewhere_is_checked() -> None:
+    with EmbeddingGenerator(model=SMALL, cache=False) as generator:
+        sound = small_embedder().embed(["a text"])[0]
+        chunk = Chunk("a text", metadata={"a": 1})
+        made = generator.validate_and_enrich_chunk(chunk, sound.tolist())
+        assert made == chunk and chunk.embedding is None
+        np.testing.assert_array_equal(made.embedding, sound)  # type: ignore[arg-type]
+        assert generator.process_batch([made])[0].embedding is made.embedding
+        for wrong in (sound[:-1], sound * 3, sound * np.nan, np.zeros_like(sound), "text", None):
+            with pytest.raises(EmbeddingGenerationError, match="chunk 0"):
+                generator.validate_and_enrich_chunk(chunk, wrong)
+
+
+def _wrong() -> Iterator[dict[str, Any]]:
+    yield from ({"batch_size": 0}, {"num_workers": 0}, {"num_workers": 2.5}, {"batch_size": "32"})
+    yield from ({"use_threading": "yes"}, {"cache": 1}, {"device": "cuda"}, {"model": 7})
+    from embedmill import Limits
+
+    yield {"limits": Limits()}  # threads have none
+    yield {"model": LightEmbedder(), "use_threading": False}
+    yield {"model": LightEmbedder(), "device": "cpu"}
+
+
+@pytest.mark.parametrize("options", list(_wrong()), ids=str)
+def test_options_that_could_do_nothing_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=r"give|leave|no embedder|cuda") as caught:
+        EmbeddingGenerator(**{"model": SMALL} | options)
+    assert isinstance(caught.value, UsageError) or "device" in options
+
+
+def test_anything_but_chunks_is_a_type_error() -> None:
+    with EmbeddingGenerator(model=SMALL, cache=False) as generator:
+        with pytest.raises(TypeError, match="number 1 is a str"):
+            generator.process_chunks([Chunk("one"), "two"])  # type: ignore[list-item]
+        with pytest.raises(TypeError):
+            generator.generate_embeddings_for_texts("one text")
+        with pytest.raises(TypeError, match="number 1"):
+            generator.generate_embeddings_for_texts(["one", None])  # type: ignore[list-item]
+    with pytest.raises(RuntimeError, match="closed"):
+        generator.process_chunks(chunks(2))
+
+
+def test_a_worker_that_is_killed_costs_nothing() -> None:
+    """findings 16: a process pool breaks whole when one child dies."""
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if not killed:
+            (child, *_) = psutil.Process().children()
+            killed.append(child.pid)
+            child.kill()
+
+    with EmbeddingGenerator(4, 1, model=SMALL, use_threading=False, cache=False) as generator:
+        found = generator.process_chunks(chunks(100), kill)
+        assert all(chunk.embedding is not None for chunk in found)
+        assert killed and generator.get_statistics()["restarts"] == 1
