@@ -29,7 +29,7 @@ from embedmill.sources.files.source import FileSource
 from embedmill.storage.cache.cache import PersistentCache
 from embedmill.storage.registry import open_store
 from samples import copy_model, prose
-from troubled import NAN, RAISES, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
+from troubled import NAN, RAISES, SAME, SMALL_MODEL, ZERO, TroubledEmbedder, small_embedder
 
 Rows = list[tuple[str, int, int, int, str, bytes]]
 
@@ -256,7 +256,10 @@ def test_the_same_text_in_two_files_is_two_rows_and_one_model_call(bench: Bench)
     assert adds_up(report)
 
 
-@pytest.mark.parametrize(("mark", "cause"), [(RAISES, "Refused"), (NAN, "InvalidVector"), (ZERO, "InvalidVector")])
+@pytest.mark.parametrize(
+    ("mark", "cause"),
+    [(RAISES, "Refused"), (NAN, "InvalidVector"), (ZERO, "InvalidVector"), (SAME, "InvalidVector")],
+)
 def test_a_failing_chunk_is_kept_as_a_failure_and_the_rest_goes_on(bench: Bench, mark: str, cause: str) -> None:
     """findings 9, 10 and 12: lost work, 100 % reported while chunks were dropped, NaN with exit code 0."""
     for number in range(6):

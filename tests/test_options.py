@@ -430,6 +430,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("index docs --model test:8 --no-allow-test-model", "test:8 is for tests"),
         ("index docs --model test:x --allow-test-model", "give test:N for vectors of N numbers"),
         ("index docs --model test:8 --allow-test-model --precision bf16", "test:8 computes in f32"),
+        ("doctor --model test:8", "test:8 needs nothing of this machine"),
         ("retry-failed --allow-test-model", "--allow-test-model is for the model test:N"),
         ("ingest notes --create --model test:8 --store sqlite:app.db", "test:8 is for tests"),
         ("status --vector x --failures", "--vector is about a table: name the TABLE"),

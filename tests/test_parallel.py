@@ -12,7 +12,7 @@ from embedmill import ParallelEmbeddingGenerator
 from embedmill.core.errors import EmbeddingError, UsageError
 from embedmill.core.vectors import Batch, Vectors
 from faulty import Factory, LightEmbedder
-from troubled import NAN, RAISES, SMALL_MODEL, in_a_worker, small_embedder
+from troubled import NAN, RAISES, SAME, SMALL_MODEL, in_a_worker, small_embedder
 
 SMALL = str(SMALL_MODEL)
 
@@ -65,17 +65,22 @@ def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.Mon
         good = generator.generate(texts)
     texts[3] += f" {RAISES}"
     texts[7] += f" {NAN}"
+    texts[9] += f" {SAME}"
     monkeypatch.setattr("embedmill.api.parallel.worker_factory", lambda model, precision, **prompts: in_a_worker)
     with (
         ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
         pytest.raises(
-            EmbeddingError, match="2 of 20 texts have no vector, the first of them text 3: Refused"
+            EmbeddingError, match="3 of 20 texts have no vector, the first of them text 3: Refused"
         ) as caught,
     ):
         generator.generate(texts)
-    assert {row: cause.type for row, cause in caught.value.causes.items()} == {3: "Refused", 7: "InvalidVector"}
-    assert np.isnan(caught.value.vectors[[3, 7]]).all()
-    others = [row for row in range(20) if row not in (3, 7)]
+    assert {row: cause.type for row, cause in caught.value.causes.items()} == {
+        3: "Refused",
+        7: "InvalidVector",
+        9: "InvalidVector",
+    }
+    assert np.isnan(caught.value.vectors[[3, 7, 9]]).all()
+    others = [row for row in range(20) if row not in (3, 7, 9)]
     np.testing.assert_allclose(caught.value.vectors[others], good[others], rtol=0, atol=2e-6)
 
 

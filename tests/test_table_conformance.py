@@ -27,7 +27,7 @@ from embedmill.pipelines.ingest.dry_run import estimate
 from embedmill.storage.columns import metrics_name
 from store_samples import DIMENSION, fingerprint, vector
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled, ingest, run, texts
-from troubled import RAISES, ZERO, TroubledEmbedder
+from troubled import RAISES, SAME, ZERO, TroubledEmbedder
 from waiting import until
 
 
@@ -1070,29 +1070,31 @@ def test_rows_that_fail_do_not_take_their_batch_with_them(place: Place) -> None:
     embedder = TroubledEmbedder()
     given = [f"text {number}" for number in range(20)]
     given[3], given[7], given[11], given[15] = f"{RAISES} a", f"{ZERO} b", "", " \n\t"
+    given[9] = f"{SAME} c"
     place.docs(*given)
     place.refuse("docs", "text 17")
     report = ingest(place, embedder, vector="own", create=True)
-    assert (report.embedded, report.failed, report.failures) == (15, 5, 5)
+    assert (report.embedded, report.failed, report.failures) == (14, 6, 6)
     assert report.embedded + report.cached + report.duplicates + report.failed == report.chunks == 20
     with place.open(vector="own") as table:
         table.bind(embedder.fingerprint, "troubled")
         causes = {failure.key: failure.cause.type for failure in table.failures()}
     assert causes == {
         ("4",): "Refused",
-        ("8",): causes[("8",)],
+        ("8",): "InvalidVector",
+        ("10",): "InvalidVector",
         ("12",): "EmptyText",
         ("16",): "EmptyText",
         ("18",): "RowsRefused",
     }
     without = [number for number, each in enumerate(place.vectors(column="own")) if each is None]
-    assert without == [3, 7, 11, 15, 17]
+    assert without == [3, 7, 9, 11, 15, 17]
     embedder.cured = True
     calls = embedder.texts["text 0"]
     place.execute("DROP TRIGGER refuse" + (" ON docs" if isinstance(place, PostgresPlace) else ""))
     place.execute("UPDATE docs SET body = 'no longer empty' WHERE id = 12")
     again = ingest(place, embedder, vector="own", again=True)
-    assert (again.embedded, again.failed, again.failures) == (4, 1, 1)
+    assert (again.embedded, again.failed, again.failures) == (5, 1, 1)
     assert embedder.texts["text 0"] == calls
 
 

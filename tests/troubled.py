@@ -21,6 +21,7 @@ SMALL_MODEL = Path(__file__).parent / "fixtures" / "models" / "bert-mean"
 RAISES = "MARK-RAISES"
 NAN = "MARK-NAN"
 ZERO = "MARK-ZERO"
+SAME = "MARK-SAME"
 EXITS = "MARK-EXITS"
 SHORT = "MARK-SHORT"
 TALKS = "MARK-TALKS"
@@ -101,6 +102,8 @@ class TroubledEmbedder:
                 vectors[row] = np.nan
             if ZERO in text:
                 vectors[row] = 0
+            if SAME in text:
+                vectors[row] = len(vectors[row]) ** -0.5
         return vectors
 
     def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:

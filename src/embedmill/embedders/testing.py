@@ -108,9 +108,9 @@ class HashEmbedder(LocalEmbedder):
         """The batch's vectors, ``(n, dimension)``."""
         vectors = np.empty((len(batch.ids), self.dimension), np.float32)
         for row, ids in enumerate(batch.ids):
-            numbers = _numbers(ids.astype("<i4").tobytes(), self.dimension)
-            for word in ids[1:].tolist():
-                numbers += _WORDS_WEIGH * _numbers(word.to_bytes(4, "little"), self.dimension)
+            order = _numbers([ids.astype("<i4").tobytes()], self.dimension)
+            words = _numbers([word.to_bytes(4, "little") for word in ids[1:].tolist()], self.dimension)
+            numbers = order + _WORDS_WEIGH * words
             vectors[row] = numbers / math.sqrt(int(numbers @ numbers))
         return vectors
 
@@ -128,7 +128,9 @@ def _id(word: str) -> int:
     return int.from_bytes(digest, "little") & 0x7FFFFFFF
 
 
-def _numbers(seed: bytes, dimension: int) -> NDArray[np.int64]:
-    """Odd numbers from -255 to 255."""
-    digest = hashlib.shake_256(_VERSION + seed).digest(dimension)
-    return 2 * np.frombuffer(digest, np.uint8).astype(np.int64) - 255
+def _numbers(seeds: Sequence[bytes], dimension: int) -> NDArray[np.int64]:
+    """The sum of odd numbers from -255 to 255, ``(dimension,)`` for each seed."""
+    digests = b"".join(hashlib.shake_256(_VERSION + seed).digest(dimension) for seed in seeds)
+    sums = np.frombuffer(digests, np.uint8).reshape(len(seeds), dimension).sum(axis=0, dtype=np.int64)
+    numbers: NDArray[np.int64] = 2 * sums - 255 * len(seeds)
+    return numbers

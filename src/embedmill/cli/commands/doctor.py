@@ -10,7 +10,7 @@ import typer
 
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.core.errors import EmbedmillError
+from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.storage.registry import extras
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ def doctor(
     from importlib.util import find_spec
 
     from embedmill.api.read_settings import read_settings
+    from embedmill.embedders.testing import is_test_model
 
     used = ("model", "precision", "workers", "executor", "preset")
     chosen = read_settings(given, used)
+    if is_test_model(chosen.model):
+        raise UsageError(f"{chosen.model} needs nothing of this machine: give the --model that is used here")
     problems: list[str] = []
     facts = {
         "processor": _processor(),
