@@ -9,12 +9,15 @@ from typing import assert_type
 import embedmill
 from embedmill import (
     Chunk,
+    EmbeddingGenerationError,
+    EmbeddingGenerator,
     EmbeddingMatrix,
     EmbeddingValidator,
     EmbeddingVector,
     EmbedmillError,
     ModelLoader,
     ModelLoadError,
+    ParallelEmbeddingGenerator,
     ProgressCallback,
 )
 
@@ -55,6 +58,24 @@ def main(folder: Path) -> None:
     assert validator.validate_embedding(dough) and valid == [0, 1] and list(invalid) == [2, 3]
 
     chunk = Chunk(text="Knead the dough.", source_file="bread.md", metadata={"author": "Ada"})
+    with EmbeddingGenerator(32, 2, model_loader=loader, cache=False) as generator:
+        chunks = generator.process_chunks([chunk, Chunk("")], progress_callback=progress, retry_failed=True)
+        assert_type(chunks, list[Chunk])
+        stats = generator.get_statistics()
+        print(stats["processed_chunks"], stats["failed_chunks"], f"{stats['throughput_chunks_per_sec']:.2f}")
+        assert_type(generator.failed_chunks, int)
+        assert_type(generator.generate_embeddings_for_texts(["a", "b"]), EmbeddingMatrix)
+        try:
+            generator.validate_and_enrich_chunk(chunk, [0.0] * dimension)
+        except EmbeddingGenerationError as refused:
+            print(refused)
+    if (why := chunks[1].cause) is not None:
+        print(why.type, chunks[1].embedding is None)
+
+    with ParallelEmbeddingGenerator(1, model=MODEL, cache=False) as parallel:
+        assert_type(parallel.generate("a"), EmbeddingVector)
+        assert_type(parallel.generate(["a", "b"]), EmbeddingMatrix)
+
     with embedmill.load_embedder(MODEL) as embedder:
         vectors = embedder.embed([chunk.input], on_progress=lambda done: print(done))
         for vector in embedder.embed_iter(text for text in ("a", "b")):

@@ -17,7 +17,7 @@ from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, Usag
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import Vectors
+from embedmill.core.vectors import EmbeddingMatrix
 from embedmill.engine.chunks import ChunkList, with_embedding
 from embedmill.engine.lists import checked, failed
 from embedmill.executors.processes.limits import Limits
@@ -119,7 +119,7 @@ class EmbeddingGenerator(Counters, Closing):
 
     def generate_embeddings_for_texts(
         self, texts: Sequence[str], progress_callback: ProgressCallback | None = None, *, retry_failed: bool = True
-    ) -> Vectors:
+    ) -> EmbeddingMatrix:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
 
         Raises `ValueError` for no texts, `TypeError` for anything but a list of them, `EmbeddingError`, which has the
@@ -131,7 +131,8 @@ class EmbeddingGenerator(Counters, Closing):
             raise ValueError("there are no texts: give one or more")
         chunks = self._embed([Chunk(text) for text in listed], progress_callback, retry_failed)
         none = np.full(self.dimension, np.nan, np.float32)
-        vectors = np.stack([none if chunk.embedding is None else chunk.embedding for chunk in chunks])
+        rows = [none if chunk.embedding is None else chunk.embedding for chunk in chunks]
+        vectors: EmbeddingMatrix = np.stack(rows)
         if causes := {row: chunk.cause for row, chunk in enumerate(chunks) if chunk.cause is not None}:
             raise failed(len(chunks), vectors, causes)
         return vectors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import overload
 
 from embedmill.api.assemble import bounded_workers
@@ -14,7 +14,7 @@ from embedmill.core.checks import switches, whole_number
 from embedmill.core.defaults import DEFAULT_MODEL
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.reports import WorkerStats
-from embedmill.core.vectors import Vector, Vectors
+from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector, Vector
 from embedmill.engine.cached_lists import embed_with_cache
 from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_each
 from embedmill.executors.processes.limits import Limits
@@ -78,14 +78,20 @@ class ParallelEmbeddingGenerator(Closing):
         return self._embedder.dimension
 
     @overload
-    def generate(self, texts: str, *, task: Task = "document", on_progress: OnProgress | None = None) -> Vector: ...
+    def generate(
+        self, texts: str, *, task: Task = "document", on_progress: OnProgress | None = None
+    ) -> EmbeddingVector: ...
     @overload
     def generate(
-        self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
-    ) -> Vectors: ...
+        self, texts: list[str] | tuple[str, ...], *, task: Task = "document", on_progress: OnProgress | None = None
+    ) -> EmbeddingMatrix: ...
     def generate(
-        self, texts: str | Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None
-    ) -> Vector | Vectors:
+        self,
+        texts: str | list[str] | tuple[str, ...],
+        *,
+        task: Task = "document",
+        on_progress: OnProgress | None = None,
+    ) -> EmbeddingVector | EmbeddingMatrix:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, equal to those of one process.
 
         Of a single text it is one vector, ``(dimension,)``. Longer texts than the model reads are cut. `on_progress` is
@@ -96,7 +102,7 @@ class ParallelEmbeddingGenerator(Closing):
         anything but texts; `UsageError` for a task other than "document" and "query"; and `RuntimeError` after `close`.
         """
         if isinstance(texts, str):
-            alone: Vector = self.generate([texts], task=task, on_progress=on_progress)[0]
+            alone: EmbeddingVector = self.generate([texts], task=task, on_progress=on_progress)[0]
             return alone
         listed = checked(texts)
         executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
@@ -111,7 +117,8 @@ class ParallelEmbeddingGenerator(Closing):
         )
         with self._counting:
             self._counts.update(made.counts())
-        return made.complete()
+        vectors: EmbeddingMatrix = made.complete()
+        return vectors
 
     def generate_iter(
         self,
