@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -118,6 +120,14 @@ def test_unloading_gives_the_memory_back_and_loads_again() -> None:
     assert ModelLoader(SMALL) is loader
 
 
+def test_a_copy_is_the_same_one() -> None:
+    """Flaw: a copy was the default model's loader, with the state of another put into it."""
+    loader = ModelLoader("test:8")
+    default = ModelLoader()
+    assert copy.copy(loader) is copy.deepcopy([loader])[0] is pickle.loads(pickle.dumps(loader)) is loader
+    assert ModelLoader() is default and default.get_model_name().endswith("all-MiniLM-L6-v2")
+
+
 def test_reset_forgets_all() -> None:
     loader = ModelLoader(SMALL)
     model = loader.get_model()
@@ -199,6 +209,7 @@ def test_any_other_device_is_told_with_those_that_work(device: Any) -> None:
         ({"cache_dir": b"x"}, "cache_dir is b'x': give a folder"),
         ({"cache_dir": ""}, "cache_dir is '': give a folder"),
         ({"precision": "F32"}, "did you mean 'f32'"),
+        ({"model_name": "test:8", "precision": "bf16"}, "test:8 computes in f32"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any], said: str) -> None:

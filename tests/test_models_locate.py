@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import hubs
+from cli_runs import obey_permissions
 from embedmill.core.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.models import ModelFiles, available, locate, read_card
 from embedmill.models.hub import PATIENCE
@@ -146,6 +147,29 @@ def test_nothing_works_says_what_was_tried(tmp_path: Path) -> None:
         assert place in message
     assert "EMBEDMILL_OFFLINE" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("place", ["path", "cache"])
+def test_a_place_that_is_closed_is_told(place: str, tmp_path: Path) -> None:
+    """Flaw: it was a PermissionError, and no other place was tried."""
+    folder = tmp_path / "cache/models/someone--model"
+    shutil.copytree(MODELS / "bert-mean", folder)
+    name = str(folder) if place == "path" else "someone/model"
+    code = f"from embedmill.models import locate; print(locate({name!r}).origin)"
+
+    def told() -> tuple[str, str]:
+        run = [sys.executable, "-c", code]
+        done = subprocess.run(run, preexec_fn=obey_permissions, capture_output=True, text=True)
+        return done.stdout.strip(), (done.stderr.splitlines() or [""])[-1]
+
+    folder.chmod(0)
+    try:
+        assert "cannot be read (Permission denied): ask for the right to read it" in told()[1]
+        if place == "cache":
+            put_in_hub_cache(tmp_path / "hub", "someone/model", MODELS / "bert-mean")
+            assert told() == ("hugging face cache", "")
+    finally:
+        folder.chmod(0o755)
 
 
 # The Hugging Face cache

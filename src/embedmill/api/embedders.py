@@ -92,9 +92,7 @@ def make_embedder(
     prompts = {"document_prompt": document_prompt, "query_prompt": query_prompt}
     embedder: LocalEmbedder
     if is_test_model(model):
-        if precision == "bf16":
-            raise UsageError(f"precision is 'bf16': {model} computes in f32; leave it out")
-        embedder = HashEmbedder(model, **prompts, streams=streams, threads=threads)
+        embedder = HashEmbedder(model, precision=precision, **prompts, streams=streams, threads=threads)
     else:
         files = locate(model, fetch=fetch, cache=cache)
         precision = native_precision() if precision == "auto" else precision

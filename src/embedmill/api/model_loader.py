@@ -53,7 +53,7 @@ class ModelLoader(Closing):
 
     Raises `ModelValidationError` for a device that does not work here, and `UsageError` for other values that make no
     sense. Methods that need the model raise `ModelLoadError`, whose `kind` says what is in the way, and
-    `ModelUnusable` where memory is too short.
+    `ModelUnusable` where it cannot compute though it is there, as where memory is too short.
     """
 
     _made: ClassVar[dict[_Key, ModelLoader]] = {}
@@ -72,9 +72,7 @@ class ModelLoader(Closing):
     ) -> Self:
         """The one that there is, or a new one."""
         one_of("precision", precision, PRECISIONS)
-        model = _resolved(model_name)
-        if precision == "auto":
-            precision = "f32" if is_test_model(model) else native_precision()
+        model, precision = _resolved(model_name, precision)
         key = _Key(cls, model, cache_path(cache_dir), _usable(device), precision)
         with _LOCK:
             made = cls._made.get(key)
@@ -83,6 +81,11 @@ class ModelLoader(Closing):
                 made._key, made._loading, made._embedder, made._model = key, threading.RLock(), None, None
         assert isinstance(made, cls)
         return made
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """A copy is the same loader; in another process it is that of the same arguments."""
+        key = self._key
+        return type(self), (key.model, key.cache_dir, key.device, key.precision)
 
     @classmethod
     def get_instance(
@@ -209,19 +212,21 @@ def _usable(device: object) -> str:
     return str(device)
 
 
-def _resolved(name: object) -> str:
-    """What a name means, so that two names of one model are one."""
+def _resolved(name: object, precision: str) -> tuple[str, str]:
+    """What a name and a precision mean, so that two names of one model are one."""
     if name is None:
         name = read_settings(None, ["model"]).model
     if not isinstance(name, str) or not name:
         raise UsageError(f"model_name is {name!r}: give a repository's name or a path, as text")
     if is_test_model(name):
-        return HashEmbedder(name).name
+        embedder = HashEmbedder(name, precision=precision)
+        return embedder.name, embedder.fingerprint.precision
+    precision = native_precision() if precision == "auto" else precision
     path = Path(name).expanduser()
     with suppress(OSError):  # of a name that is too long for a path
         if path.exists():
-            return str(path.resolve())
-    return canonical(name)
+            return str(path.resolve()), precision
+    return canonical(name), precision
 
 
 @contextmanager

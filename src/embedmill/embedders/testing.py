@@ -53,6 +53,7 @@ class HashEmbedder(LocalEmbedder):
         self,
         model: str,
         *,
+        precision: str = "auto",
         document_prompt: str | None = None,
         query_prompt: str | None = None,
         streams: int | None = None,
@@ -60,8 +61,10 @@ class HashEmbedder(LocalEmbedder):
     ) -> None:
         """`streams` and `threads` are those of `load_embedder`; a call takes one thread.
 
-        Raises `UsageError` for another name.
+        Raises `UsageError` for another name, and for another precision than "f32" and "auto", which means it.
         """
+        if precision not in ("auto", "f32"):
+            raise UsageError(f"precision is {precision!r}: {model} computes in f32; leave it out")
         number = model.removeprefix(PREFIX)
         if not re.fullmatch("[0-9]{1,5}", number) or not 1 <= int(number) <= _MOST_NUMBERS:
             raise UsageError(

@@ -17,6 +17,7 @@ from embedmill.core.errors import ModelError, ModelNotFound, UnsupportedModel
 from embedmill.models import hub, packaged
 from embedmill.models.card import read_card
 from embedmill.models.files import ModelFiles, NotThere, Unreachable, check_complete
+from embedmill.models.json_config import unreadable
 from embedmill.models.packaged import DEFAULT_MODEL
 from embedmill.runtime.folders import cache_folder
 
@@ -36,12 +37,15 @@ def locate(model: str, *, fetch: bool = True, cache: Path | None = None) -> Mode
     `ModelNotFound`, whose cause is a group of what each place says, where no place has the name.
     """
     path = Path(model).expanduser()
-    if model and path.exists():
-        if not path.is_dir():
-            raise ModelError(f"{model}: a file; give the folder that has the model's files")
-        check_complete(path)
-        folder = path.absolute()
-        return ModelFiles(str(folder), folder, "path")
+    try:
+        if model and path.exists():
+            if not path.is_dir():
+                raise ModelError(f"{model}: a file; give the folder that has the model's files")
+            check_complete(path)
+            folder = path.absolute()
+            return ModelFiles(str(folder), folder, "path")
+    except OSError as error:
+        raise unreadable(Path(error.filename or path), error) from error
     if not _NAME.fullmatch(model) or ".." in model or "--" in model:
         raise ModelNotFound(f"{model!r} is neither a folder here nor a model's name such as {DEFAULT_MODEL!r}")
     name = canonical(model)
@@ -54,6 +58,9 @@ def locate(model: str, *, fetch: bool = True, cache: Path | None = None) -> Mode
             unsupported = unsupported or error
         except ModelError as error:
             tried[origin] = error
+        except OSError as error:
+            tried[origin] = unreadable(Path(error.filename or origin), error)
+            tried[origin].__cause__ = error
     if unsupported is not None:
         raise UnsupportedModel(f"{name} is not supported: {unsupported}") from unsupported
     told = "; ".join(f"{origin}: {error}" for origin, error in tried.items())
