@@ -79,8 +79,9 @@ class ChunkList:
             elif chunk.has_embedding_of(self._fingerprint):
                 self.kept += 1
             else:
-                self.recomputed += chunk.embedding is not None
-                self.chunks[row] = replace(chunk, embedding=None, provenance=None, cause=None)
+                if chunk.embedding is not None or chunk.cause is not None:
+                    self.recomputed += chunk.embedding is not None
+                    self.chunks[row] = replace(chunk, embedding=None, provenance=None, cause=None)
                 yield _Text(row, chunk.input, chunk.hash, _NO_IDS)
 
     def embed(self, run: RunBatches, cache: VectorCache | None, batch_size: int | None, *, retry: bool) -> None:
@@ -133,15 +134,17 @@ class ChunkList:
         while window := list(islice(texts, ENCODE_AT_ONCE)):
             fresh = [text for text in window if text.ids is _NO_IDS]
             self.misses += len(fresh) if counted else 0
-            encoded = self._embedder.encode([text.input for text in fresh], truncate=False)
-            for text, ids in zip(fresh, encoded, strict=True):
-                text.ids = ids
-                if len(ids) > most:
-                    (text.ids,) = self._embedder.encode([text.input])
-                    self.truncated += 1
-                if is_unread(self._embedder, text.ids):
-                    self._unread.append(text.input)
+            self._encode(fresh, truncate=False)
+            long = [text for text in fresh if len(text.ids) > most]
+            self._encode(long, truncate=True)
+            self.truncated += len(long)
+            self._unread += [text.input for text in fresh if is_unread(self._embedder, text.ids)]
             yield from window
+
+    def _encode(self, texts: Sequence[_Text], *, truncate: bool) -> None:
+        encoded = self._embedder.encode([text.input for text in texts], truncate=truncate) if texts else []
+        for text, ids in zip(texts, encoded, strict=True):
+            text.ids = ids
 
     def accept(self, item: _Text, vector: Vector, origin: Origin) -> None:
         """Put a vector into its chunk."""
