@@ -22,7 +22,7 @@ from embedmill.core.documents import (
     StoredChunk,
 )
 from embedmill.core.errors import StoreError
-from embedmill.core.interfaces.store import Store, StoredDocuments
+from embedmill.core.interfaces.store import StoredDocuments
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import as_folder
 from embedmill.storage.roots import (
@@ -384,12 +384,3 @@ def _of_now(message: str, name: str, document: str) -> str:
 def within(scope: str, names: Sequence[str]) -> bool:
     """Whether a name, or a scope, is one of these, or lies in one that ends in "/"."""
     return any(scope == name or (name.endswith("/") and scope.startswith(name)) for name in names)
-
-
-def rooted(backend: Backend) -> Store:
-    """The store over a backend, which is closed where its roots cannot be read."""
-    try:
-        return RootedStore(backend)
-    except BaseException:
-        backend.close()
-        raise

@@ -2,102 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import Final, TypeVar
+from dataclasses import asdict, replace
+from typing import Final
 
 import numpy as np
 
 from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
-from embedmill.core.spaces import Fingerprint, Space
-from embedmill.core.vectors import Vector, Vectors
+from embedmill.core.spaces import Fingerprint
+from embedmill.core.vectors import Vector
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.integrity import Held, check_binding, check_chunks
+from embedmill.storage.memory.contents import Contents, Version
+from embedmill.storage.memory.respacing import MemoryRespacing
+from embedmill.storage.respacing import SECOND, KnownSpace
 from embedmill.storage.rooted import Rearrangement, within
 from embedmill.storage.roots import Anchor, Root
 from embedmill.storage.scores import Block, check_shape, finite, nearest, score_of
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 _PAGE: Final = 1000  # names given out at once
-
-
-@dataclass(eq=False, slots=True)
-class Version:
-    """A document's rows; `state` is None as long as they are staged."""
-
-    precision: str
-    records: list[Record]
-    state: DocumentState | None = None
-
-
-@dataclass(slots=True)
-class Contents:
-    """What a store holds, shared by all who have it open, by the documents' names. To be used under its lock."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    has_writer: bool = False
-    bound: tuple[Space, str] | None = None  # with the model's name
-    documents: dict[str, Version] = field(default_factory=dict)  # in the order in which they were stored
-    staged: list[tuple[str, Version]] = field(default_factory=list)
-    failures: dict[tuple[str, int], Failure] = field(default_factory=dict)  # by document and index
-    roots: dict[int, Root] = field(default_factory=dict)
-    last_root: int = 0
-    given: dict[str, str] = field(default_factory=dict)
-    rows: tuple[list[tuple[str, str, Record]], Vectors] | None = None  # see `matrix`; None after a change
-
-    def names(self) -> set[str]:
-        """Those of documents, and of what could not be read."""
-        return self.documents.keys() | {name for name, _ in self.failures}
-
-    def check(self, records: Sequence[Record], before: Sequence[Record], url: str) -> None:
-        """Raise `StoreError`, or `ValueError`, where these cannot be stored behind those `before`."""
-        if records and self.bound is None:
-            raise StoreError("the store is not bound to a model: call bind first")
-        dimension = self.bound[0].dimension if self.bound else 0
-        for record in records:
-            if record.vector.shape != (dimension,):
-                raise ValueError(
-                    f"a vector of shape {record.vector.shape} in a store of dimension {dimension}: this is a bug"
-                )
-        if len({each.chunk.chunk_index for each in (*before, *records)}) < len(before) + len(records):
-            raise StoreError(f"store {url}: a document has two chunks of one index")
-
-    def fail(self, document: str, failures: Sequence[Failure], before: Mapping[tuple[str, int], Failure]) -> None:
-        """Put failures on record, each with one attempt more than `before`."""
-        for failure in failures:
-            key = document, failure.index
-            attempts = before[key].attempts if key in before else 0
-            self.failures[key] = replace(failure, attempts=attempts + 1)
-
-    def remove(self, names: Collection[str]) -> None:
-        """Remove documents and their failures."""
-        self.documents = {name: version for name, version in self.documents.items() if name not in names}
-        self.failures = {key: failure for key, failure in self.failures.items() if key[0] not in names}
-        self.rows = None
-
-    def rename(self, old: str, new: str) -> None:
-        """Give the names of one scope to another."""
-
-        def renamed(name: str) -> str:
-            return new + name[len(old) :] if within(name, [old]) else name
-
-        self.documents = _with_keys(self.documents, renamed)
-        self.failures = _with_keys(self.failures, lambda key: (renamed(key[0]), key[1]))
-        self.given = _with_keys(self.given, renamed)
-        self.staged = [(renamed(name), version) for name, version in self.staged]
-        self.rows = None
-
-    def matrix(self) -> tuple[list[tuple[str, str, Record]], Vectors]:
-        """The rows of all documents, with names and precisions, those stored earlier first; ``(n, dimension)``."""
-        if self.rows is None:
-            rows = [(name, held.precision, record) for name, held in self.documents.items() for record in held.records]
-            self.rows = rows, np.array([record.vector for *_, record in rows], np.float32)
-        return self.rows
 
 
 _STORES: Final[dict[str, Contents]] = {}  # of this process, by URL
@@ -108,12 +33,17 @@ class MemoryStore:
 
     anchor: Anchor | None = None  # it lies in no folder
 
-    def __init__(self, url: str, *, write: bool = True, create: bool = True) -> None:
+    def __init__(self, url: str, *, write: bool = True, create: bool = True, contents: Contents | None = None) -> None:
+        """`contents` are those of this URL, unless they are given."""
         self.url = url
         self.writable = write
-        if url not in _STORES and not (write and create):
-            raise StoreNotFound(f"no store at {url}: run `embedmill index` first, in this process")
-        self._contents = _STORES.setdefault(url, Contents())
+        if contents is None:
+            if url not in _STORES and not (write and create):
+                raise StoreNotFound(f"no store at {url}: run `embedmill index` first, in this process")
+            contents = _STORES.setdefault(url, Contents())
+        self._contents = contents
+        self._known = KnownSpace(url)
+        self.respacing = MemoryRespacing(url, self._reading, self._writing, self._known, self._opened)
         self._open = True
         self._seen: set[str] = set()
         self._staged: dict[str, Version] = {}  # by this run
@@ -121,6 +51,10 @@ class MemoryStore:
             if write and self._contents.has_writer:
                 raise StoreBusy(f"another run is writing to the store {url}: wait until it has ended")
             self._contents.has_writer |= write
+            self._known.become(contents.bound[0].id if contents.bound else None)
+
+    def _opened(self, second: Contents) -> MemoryStore:
+        return MemoryStore(self.url + SECOND, write=self.writable, contents=second)
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
         """See `Store`, as for what follows."""
@@ -133,6 +67,7 @@ class MemoryStore:
                 before, name = held.bound
                 raise store_mismatch(self.url, name, before.id, asdict(before), space, model)
             held.bound = space, model
+            self._known.become(space.id)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:  # noqa: D102
         with self._reading() as held:
@@ -244,6 +179,7 @@ class MemoryStore:
     ) -> list[Hit]:
         query = finite(vector)
         with self._reading() as held:
+            self._known.check(held.bound[0].id if held.bound else None)
             if held.bound is None or k < 1:
                 return []
             check_shape(query, held.bound[0].dimension)
@@ -362,9 +298,3 @@ class MemoryStore:
             if not self.writable:
                 raise StoreError(f"store {self.url} was opened for reading")
             yield held
-
-
-def _with_keys(table: Mapping[K, V], renamed: Callable[[K], K]) -> dict[K, V]:
-    """The table with other keys. Of two entries that would have one key the one that has it stays."""
-    names = {key: renamed(key) for key in table}
-    return {names[key]: value for key, value in table.items() if names[key] == key or names[key] not in table}

@@ -58,10 +58,11 @@ class PostgresDriver(TableDriver):
         from embedmill.storage.postgres.connection import connect
         from embedmill.storage.postgres.server_errors import translate_errors
         from embedmill.storage.postgres.table.table_spec import OTHERS
+        from embedmill.storage.respacing import SECOND
 
         url, schema = urls.split_schema(url, schema)
         with connect(url) as connection, translate_errors(url):
-            return [(row[0], row[1]) for row in connection.execute(OTHERS) if row[0] != schema]
+            return [(row[0], row[1]) for row in connection.execute(OTHERS) if row[0] not in (schema, schema + SECOND)]
 
     def scratch_table(self, url: str, texts: Sequence[str]) -> AbstractContextManager[ScratchTable]:
         """In a schema of its own; see `TableDriver`."""

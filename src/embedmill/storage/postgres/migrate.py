@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,7 @@ def migrate(connection: Connection, schema: str, extension: str, folder: Path = 
             if number <= done:
                 continue
             if done == 0:
-                _create(connection, schema, scripts)
+                _create(connection, schema)
             path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
             connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
             connection.set_local(lock_timeout=BRIEFLY)  # searches go on
@@ -93,12 +92,16 @@ def require(connection: Connection, schema: str) -> None:
         )
 
 
-_CREATED: Final = re.compile(r"^CREATE (?:UNLOGGED )?(?:TABLE|SEQUENCE) (\w+)", re.MULTILINE)
-"""What the migrations create."""
+_CREATED: Final = re.compile(r"^CREATE (?:UNLOGGED )?(TABLE|SEQUENCE) (\w+)", re.MULTILINE)
 
 
-def _create(connection: Connection, schema: str, scripts: Sequence[Path]) -> None:
-    names = [name for script in scripts for name in _CREATED.findall(script.read_text("utf-8"))]
+def created() -> list[tuple[str, str]]:
+    """What the migrations create in the schema, in this order: "TABLE" or "SEQUENCE", and the name."""
+    return [found for script in _scripts(MIGRATIONS) for found in _CREATED.findall(script.read_text("utf-8"))]
+
+
+def _create(connection: Connection, schema: str) -> None:
+    names = [name for _, name in created()]
     taken = connection.scalars(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relname = ANY (%s) ORDER BY c.relname",

@@ -30,8 +30,11 @@ class SqliteDriver(TableDriver):
 
     def local_files(self, url: str) -> list[str]:
         """See `Driver`."""
+        from embedmill.storage.sqlite.store.database import FILES, beside
+        from embedmill.storage.sqlite.store.respacing import second_path
+
         path = path_of(url).resolve()
-        return [str(path.with_name(path.name + part)) for part in ("", "-wal", "-shm", "-journal", ".lock", ".matrix")]
+        return [str(beside(store, part)) for store in (path, second_path(path)) for part in FILES]
 
     def find_damage(self, url: str) -> str:
         """See `Driver`."""

@@ -76,6 +76,16 @@ def note_fields(db: Connection, space: Space) -> None:
     db.execute("UPDATE meta SET fields = %s", [json.dumps(asdict(space), sort_keys=True)])
 
 
+def rename(db: Connection, before: str, space: Space, model: str) -> None:
+    """Bind the store to another name of the model, and of the space that its vectors are of: recipes have it too."""
+    note_fields(db, space)
+    db.execute("UPDATE meta SET space = %s, model = %s", [space.id, text.write(model)])
+    db.execute(
+        "UPDATE documents SET recipe = %s || substr(recipe, %s) WHERE starts_with(recipe, %s)",
+        [f"{space.id}-", len(before) + 2, f"{before}-"],
+    )
+
+
 def begin_staged(db: Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
     query = "INSERT INTO documents (name, precision, complete) VALUES (%s, %s, false) RETURNING id"

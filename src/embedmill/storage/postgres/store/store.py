@@ -23,8 +23,10 @@ from embedmill.storage.postgres.store import rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.contents import stored_chunks
 from embedmill.storage.postgres.store.inspection import problems
+from embedmill.storage.postgres.store.respacing import PostgresRespacing
 from embedmill.storage.postgres.store.roots import PostgresRoots
 from embedmill.storage.postgres.store.session import Done, Session, StoreLocation, WriterRun
+from embedmill.storage.respacing import KnownSpace
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 
@@ -56,11 +58,13 @@ class PostgresStore:
         db_timeout: float = DB_TIMEOUT,
     ) -> None:
         """`db_timeout`: seconds for which a lost connection is made anew."""
+        self._db_timeout = db_timeout
         self._retry = Retry(url, db_timeout)
         self._location = StoreLocation(url, schema, self._retry)
         self.url = self._location.redacted
         self.schema = schema
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
+        self._known = KnownSpace(self.url)
         with ExitStack() as stack:
             stack.callback(self._retry.close)
             self._run = WriterRun(self._location, create=create) if write else None
@@ -70,9 +74,15 @@ class PostgresStore:
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
+            self.respacing = PostgresRespacing(self.url, schema, self._reading, self._write, self._become, self._opened)
             held = self._reading(rows.bound)
             self._closing = stack.pop_all()
         self._dimension = None if held is None else held.dimension  # for the writer, who alone can change it
+        self._known.become(None if held is None else held.space)
+
+    def _opened(self, schema: str) -> PostgresStore:
+        how: dict[str, Any] = {"write": self.writable, "db_timeout": self._db_timeout}
+        return PostgresStore(self._location.url, schema, **how)
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
         """Bind a store without vectors to the fingerprint's space.
@@ -91,7 +101,7 @@ class PostgresStore:
                 rows.note_fields(db, space)
             return 0
 
-        self._write(work, lambda _: self._know_dimension(space.dimension))
+        self._write(work, lambda _: self._become(space.id, space.dimension))
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -244,6 +254,7 @@ class PostgresStore:
 
         def work(db: Connection) -> list[Hit]:
             held = rows.bound(db)
+            self._known.check(None if held is None else held.space)
             if held is None or k < 1:
                 return []
             check_shape(query, held.dimension)
@@ -299,7 +310,9 @@ class PostgresStore:
     def _write(self, work: Callable[[Connection], int], done: Done = lambda _: None, *, needless: bool = False) -> int:
         return self._writer.transaction(work, done, needless=needless)
 
-    def _know_dimension(self, dimension: int) -> None:
+    def _become(self, space: str, dimension: int) -> None:
+        """From now on the store is of this space."""
+        self._known.become(space)
         self._dimension = dimension
 
     def _mark_seen(self, db: Connection, names: Sequence[str]) -> None:

@@ -30,6 +30,15 @@ Measured with 40,000 rows in pages of 4,096 / 8,192 / 16,384 bytes:
 """
 
 
+FILES: Final = ("", "-wal", "-shm", "-journal", ".lock", ".matrix")
+"""What the names of a store's files have behind that of the store."""
+
+
+def beside(path: Path, ending: str) -> Path:
+    """One of the files of the store at this path."""
+    return path.with_name(path.name + ending)
+
+
 _RAISED: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, struct.error)
 """What Python raises over a value of another type, or length, than the one expected."""
 

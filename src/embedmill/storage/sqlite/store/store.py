@@ -19,6 +19,7 @@ from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
+from embedmill.storage.respacing import KnownSpace
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
@@ -26,6 +27,7 @@ from embedmill.storage.sqlite.store import rows
 from embedmill.storage.sqlite.store.contents import stored_chunks
 from embedmill.storage.sqlite.store.database import (
     WriterLock,
+    beside,
     damaged,
     open_reader,
     open_writer,
@@ -35,6 +37,7 @@ from embedmill.storage.sqlite.store.database import (
 from embedmill.storage.sqlite.store.exact import ExactSearch
 from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.matrix import DamagedMatrix
+from embedmill.storage.sqlite.store.respacing import SqliteRespacing
 from embedmill.storage.sqlite.store.roots import SqliteRoots
 
 
@@ -72,10 +75,14 @@ class SqliteStore:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._staged: dict[str, int] = {}  # documents staged by this run: name -> documents.id
-        self._search = ExactSearch(_beside(path, ".matrix"))
+        self._search = ExactSearch(beside(path, ".matrix"))
+        self._known = KnownSpace(self.url)
         self.writable = write
         self.anchor = Anchor.of(path)
         self.roots = SqliteRoots(self._snapshot, self._transaction)
+        self.respacing = SqliteRespacing(
+            path, self._snapshot, self._transaction, self._using_writer, self._known, self._opened
+        )
         try:
             if write:
                 if create:
@@ -89,9 +96,14 @@ class SqliteStore:
                     for table in rows.SEEN_TABLES:
                         self._writer.execute(table)
             self._reader = open_reader(path)
+            with self._snapshot() as db:
+                self._known.become(rows.facts(db).get("space"))
         except BaseException:
             self.close()
             raise
+
+    def _opened(self, path: Path) -> SqliteStore:
+        return SqliteStore(path, write=self.writable)
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
         """See `Store`."""
@@ -110,6 +122,7 @@ class SqliteStore:
             else:
                 held = json.loads(bound["fields"])
                 raise store_mismatch(str(self.path), bound["model"], bound["space"], held, space, model)
+        self._known.become(space.id)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
@@ -256,7 +269,7 @@ class SqliteStore:
             space=bound.get("space"),
             precision=tuple(row[0] for row in precisions),
             dimension=bound.get("dimension"),
-            bytes=sum(_size(file) for file in (self.path, _beside(self.path, "-wal"), self._search.path)),
+            bytes=sum(_size(file) for file in (self.path, beside(self.path, "-wal"), self._search.path)),
             document_prompt=document_prompt,
             query_prompt=query_prompt,
         )
@@ -274,6 +287,7 @@ class SqliteStore:
         with self._snapshot() as db:
             facts = rows.facts(db)
             dimension = facts.get("dimension")
+            self._known.check(facts.get("space"))
             if dimension is None or k < 1:
                 return []
             check_shape(query, dimension)
@@ -365,14 +379,19 @@ class SqliteStore:
                     self._reader.execute("ROLLBACK")
 
     @contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Connection]:
-        """The writer's connection: either all that is done with it becomes durable, or nothing."""
+    def _using_writer(self) -> Iterator[Connection]:
+        """The writer's connection, in no transaction."""
         self._check_process()
         with self._writing, translate_errors(self.path):
             if self._writer is None:
                 raise StoreError(f"store {self.path} is closed, or was opened for reading")
-            with self._writer.transaction(begin):
-                yield self._writer
+            yield self._writer
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Connection]:
+        """The writer's connection: either all that is done with it becomes durable, or nothing."""
+        with self._using_writer() as db, db.transaction(begin):
+            yield db
 
 
 def _make_folder(folder: Path) -> None:
@@ -383,10 +402,6 @@ def _make_folder(folder: Path) -> None:
                 (folder / ".gitignore").write_text("*\n")
     except OSError as error:
         raise StoreError(f"cannot create {folder}: {error.strerror}: check the path and the permissions") from error
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
 
 
 def _size(path: Path) -> int:

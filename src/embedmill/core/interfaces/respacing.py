@@ -1,0 +1,47 @@
+"""Stores whose vectors may become another model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from embedmill.core.documents import Chunk, StoredChunk
+from embedmill.core.interfaces.store import Store
+from embedmill.core.spaces import Fingerprint
+
+
+@runtime_checkable
+class RespaceableStore(Store, Protocol):
+    """A store beside which a second one may be filled with another model's vectors, and put in its place.
+
+    The second one is a store of its own, for one who writes: searches of the first go on meanwhile. What has the first
+    open for searches when they change places raises `SpaceMismatch` from then on, and has to be opened anew.
+    """
+
+    def sample_chunks(self, limit: int) -> list[StoredChunk]:
+        """At most so many chunks of complete documents, chosen at random."""
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Note that the vectors, as they are, are those of this space, by this name of the model.
+
+        Recipes of documents name the space from then on, so that what is unchanged is not read again. Whoever calls
+        this has made sure that it is so.
+        """
+
+    def document_pages(self) -> Iterator[Sequence[str]]:
+        """All complete documents, in pages; the store may be used between two of them."""
+
+    def chunks_of(self, document: str) -> Iterator[Chunk]:
+        """The chunks of a complete document that have a vector, in their order; without it."""
+
+    def second(self) -> RespaceableStore | None:
+        """The second store, opened as this one is; None where none was begun. To be closed."""
+
+    def begin_second(self) -> RespaceableStore:
+        """The same, begun where there is none: it holds nothing yet, and knows the folders that this one knows."""
+
+    def swap(self) -> None:
+        """Put the second store, which nobody has open for writing, in the place of this one, in one transaction."""
+
+    def drop_second(self) -> None:
+        """Remove the second store, if there is one; nobody has it open for writing."""

@@ -1,0 +1,236 @@
+"""Another model's vectors in a PostgreSQL store: in a schema beside it, until they are put in its place."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from embedmill.core.documents import Chunk, StoredChunk, embedding_input
+from embedmill.core.errors import StoreError
+from embedmill.core.spaces import Fingerprint
+from embedmill.storage.postgres import migrate as schemas
+from embedmill.storage.postgres.blocking import BRIEFLY
+from embedmill.storage.postgres.connection import Connection
+from embedmill.storage.postgres.copy_format import read_vector
+from embedmill.storage.postgres.identifiers import plain
+from embedmill.storage.postgres.store import rows, text
+from embedmill.storage.postgres.store.session import Session
+from embedmill.storage.respacing import PAGE, SECOND, RespaceableBackend, not_a_second, nothing_to_swap
+
+from psycopg import errors, sql  # isort: skip - after the module that says what to install
+
+_SWAPPED: Final = ("meta", "chunks", "documents", "failures", "roots", "given", "rootless")
+"""The tables that come from the second schema; `writer`, `seen` and what is known of users' tables stay."""
+
+_MARK: Final = "second_space"
+"""A table of the second schema that says what it is."""
+
+_SAMPLED: Final = """
+    SELECT c.id, d.name, c.idx, c.context, c.text, c.vector, d.precision
+    FROM chunks c JOIN documents d ON d.id = c.document
+    WHERE d.complete AND c.id >= %s ORDER BY c.id LIMIT %s
+"""
+
+_CHUNKS: Final = """
+    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page
+    FROM chunks c JOIN documents d ON d.id = c.document
+    WHERE d.complete AND d.name = %s AND c.idx > %s ORDER BY c.idx LIMIT %s
+"""
+
+# What others may do with the tables that go, for those that come.
+_GRANTS: Final = """
+    SELECT format('GRANT %%s ON %%I.%%I TO %%s%%s', a.privilege_type, n.nspname, c.relname,
+                  CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
+    WHERE n.nspname = %s AND c.relname = ANY (%s) AND a.grantee <> c.relowner
+"""
+
+# Views and foreign keys of others that would go with the tables.
+_DEPENDENTS: Final = """
+    SELECT DISTINCT coalesce(r.ev_class, k.conrelid)::regclass::text
+    FROM pg_depend d
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f'
+    JOIN pg_class c ON c.oid = coalesce(r.ev_class, k.conrelid)
+    WHERE d.refobjid = ANY ('{meta, chunks, documents, failures, roots, given, rootless}'::regclass[])
+    AND NOT (c.relname IN ('paths', 'chunks')
+             AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))
+    ORDER BY 1
+"""
+
+
+class SecondBackend(RespaceableBackend, Protocol):
+    """The second store, of this kind too."""
+
+    @property
+    def respacing(self) -> PostgresRespacing:
+        """How."""
+
+
+class PostgresRespacing:
+    """`Respacing` of a PostgreSQL store; without docstrings where that says it."""
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        reading: Session,
+        write: Callable[[Callable[[Connection], int]], int],
+        become: Callable[[str, int], object],
+        opened: Callable[[str], SecondBackend],
+    ) -> None:
+        """`become` is told which space the store is of, and its dimension; `opened` is the store of a schema."""
+        self._url, self._schema, self._next = url, schema, schema + SECOND
+        self._reading, self._write = reading, write
+        self._become = become
+        self._opened = opened
+
+    def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+        def work(db: Connection) -> list[tuple[Any, ...]]:
+            chunks = db.scalar("SELECT coalesce(sum(chunks), 0)::bigint FROM documents WHERE complete")
+            last = db.scalar("SELECT coalesce(max(id), 0) FROM chunks")
+            few = chunks <= limit
+            found: dict[int, tuple[Any, ...]] = {}
+            for first in [0] if few else random.sample(range(last + 1), min(limit, last + 1)):
+                some = db.execute(_SAMPLED, [first, limit if few else 1], binary=True).fetchall()
+                found |= {row[0]: row for row in some}
+            return list(found.values())
+
+        return [
+            StoredChunk(
+                text.read(name), index, embedding_input(text.read(context), text.read(words)), read_vector(vector), how
+            )
+            for _, name, index, context, words, vector, how in self._reading(work)
+        ]
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+        space = fingerprint.space
+
+        def work(db: Connection) -> int:
+            held = rows.bound(db)
+            if held is not None:
+                rows.rename(db, held.space, space, model)
+            return 0
+
+        self._write(work)
+        self._become(space.id, space.dimension)
+
+    def names(self, after: str) -> list[str]:  # noqa: D102
+        query = "SELECT name FROM documents WHERE complete AND name > %s ORDER BY name LIMIT %s"
+        return [text.read(name) for name in self._reading(lambda db: db.scalars(query, [text.write(after), PAGE]))]
+
+    def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
+        values = [text.write(document), after, PAGE]
+        found = self._reading(lambda db: db.execute(_CHUNKS, values).fetchall())
+        return [
+            Chunk(
+                text.read(words),
+                source_file=document,
+                chunk_index=index,
+                token_count=tokens,
+                context=text.read(context),
+                start=start,
+                end=end,
+                line=line,
+                end_line=end_line,
+                page=page or None,
+            )
+            for index, start, end, line, end_line, tokens, context, words, page in found
+        ]
+
+    # The second store
+
+    def second(self) -> SecondBackend | None:  # noqa: D102
+        return self._opened(self._next) if self._reading(self._is_there) else None
+
+    def begin_second(self) -> SecondBackend:  # noqa: D102
+        self._reading(self._refuse_dependents)  # before the work, and not after it
+        marked = self._reading(self._is_there)
+        second = self._opened(self._next)
+        if marked:
+            return second
+        try:
+            second.respacing.become_second(self._schema, f"{self._url}, schema {self._next}")
+        except BaseException:
+            second.close()
+            raise
+        return second
+
+    def become_second(self, first: str, shown: str) -> None:
+        """Note that this store, which holds nothing, is the second of one in another schema, whose folders it knows."""
+        names = {"first": sql.Identifier(first)}
+
+        def work(db: Connection) -> int:
+            if rows.bound(db) is not None:
+                raise not_a_second(shown, first)
+            db.execute("DELETE FROM roots")
+            db.execute(sql.SQL("INSERT INTO roots OVERRIDING SYSTEM VALUE SELECT * FROM {first}.roots").format(**names))
+            db.execute("SELECT setval(pg_get_serial_sequence('roots', 'id'), (SELECT max(id) FROM roots))")
+            db.execute("DELETE FROM given")
+            db.execute(sql.SQL("INSERT INTO given SELECT * FROM {first}.given").format(**names))
+            db.execute("DELETE FROM rootless")
+            db.execute(sql.SQL("INSERT INTO rootless SELECT * FROM {first}.rootless").format(**names))
+            db.execute(f"CREATE TABLE {_MARK} ()")
+            return 0
+
+        self._write(work)
+
+    def swap(self) -> None:
+        """See `Respacing`. Searches wait while the tables are renamed, and are not waited for longer than a moment."""
+
+        def work(db: Connection) -> int:
+            bound = sql.SQL("SELECT true FROM {}").format(sql.Identifier(self._next, "meta"))
+            if not self._is_there(db) or not db.scalar(bound):
+                raise nothing_to_swap(self._url)
+            db.set_local(lock_timeout=BRIEFLY)
+            own = [sql.Identifier(self._schema, name) for name in _SWAPPED]
+            db.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(own)))
+            self._refuse_dependents(db)
+            grants = db.scalars(_GRANTS, [self._schema, [*_SWAPPED, "paths"]])
+            db.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(self._schema, "paths")))
+            db.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(own)))
+            for kind, name in (*(("TABLE", name) for name in _SWAPPED), ("VIEW", "paths")):
+                move = sql.SQL("ALTER {} {} SET SCHEMA {}")
+                db.execute(move.format(sql.SQL(kind), sql.Identifier(self._next, name), sql.Identifier(self._schema)))
+            for grant in grants:
+                db.execute(sql.SQL(grant))
+            _drop(db, self._next, schemas.created())
+            return int(db.scalar("SELECT dimension FROM meta"))
+
+        dimension = self._write(work)
+        self._become(self._reading(lambda db: str(db.scalar("SELECT space FROM meta"))), dimension)
+
+    def drop_second(self) -> None:  # noqa: D102
+        def work(db: Connection) -> int:
+            if self._is_there(db):
+                db.set_local(lock_timeout=BRIEFLY)
+                _drop(db, self._next, schemas.created())
+            return 0
+
+        self._write(work)
+
+    def _is_there(self, db: Connection) -> bool:
+        mark = plain(sql.Identifier(self._next, _MARK))
+        return bool(db.scalar("SELECT to_regclass(%s) IS NOT NULL", [mark]))
+
+    def _refuse_dependents(self, db: Connection) -> None:
+        """Raise `StoreError` where views or foreign keys of others would have to go with the tables."""
+        if others := db.scalars(_DEPENDENTS):
+            raise StoreError(
+                f"store {self._url}: {', '.join(others)} of the database depends on the store's tables, which another "
+                "model's take the place of: drop it, and make it anew when that is done"
+            )
+
+
+def _drop(db: Connection, schema: str, created: Sequence[tuple[str, str]]) -> None:
+    """Remove what embedmill has made in a schema, and the schema where nothing else is in it."""
+    db.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, "paths")))
+    for kind, name in (*reversed(created), ("TABLE", "migrations"), ("TABLE", _MARK)):
+        db.execute(sql.SQL("DROP {} IF EXISTS {}").format(sql.SQL(kind), sql.Identifier(schema, name)))
+    try:
+        with db.transaction():
+            db.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
+    except (errors.DependentObjectsStillExist, errors.InsufficientPrivilege):
+        pass  # it is somebody else's too

@@ -1,0 +1,223 @@
+"""Another model's vectors in an SQLite store: in a file of their own beside it, until they are put in its place."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import numpy as np
+
+from embedmill.core.documents import Chunk, StoredChunk, embedding_input
+from embedmill.core.spaces import Fingerprint
+from embedmill.storage.respacing import PAGE, KnownSpace, RespaceableBackend, not_a_second, nothing_to_swap
+from embedmill.storage.sqlite.connection import Connection, connect
+from embedmill.storage.sqlite.store import rows
+from embedmill.storage.sqlite.store.database import BUSY_TIMEOUT, FILES, WriterLock, beside
+
+_IS_SECOND: Final = "second"
+"""The key in a second store's `meta` that says so."""
+
+_SWAPPED: Final = ("vectors", "chunks", "documents", "failures", "roots", "given", "meta")
+"""All tables of a store."""
+
+_SAMPLED: Final = """
+    SELECT c.id, d.name, c.idx, c.context, c.text, v.vector, d.precision
+    FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
+    WHERE d.complete AND c.id >= ? ORDER BY c.id LIMIT ?
+"""
+
+_CHUNKS: Final = """
+    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page
+    FROM chunks c JOIN documents d ON d.id = c.document
+    WHERE d.complete AND d.name = ? AND c.idx > ? ORDER BY c.idx LIMIT ?
+"""
+
+Connected = Callable[[], AbstractContextManager[Connection]]
+
+
+class SecondBackend(RespaceableBackend, Protocol):
+    """The second store, of this kind too."""
+
+    @property
+    def respacing(self) -> SqliteRespacing:
+        """How."""
+
+
+class SqliteRespacing:
+    """`Respacing` of an SQLite store; without docstrings where that says it."""
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot: Connected,
+        transaction: Connected,
+        writer: Connected,
+        known: KnownSpace,
+        opened: Callable[[Path], SecondBackend],
+    ) -> None:
+        """`writer` is the connection of `transaction`, in none; `opened` is the store of a path, opened as this one."""
+        self._path, self._next = path, second_path(path)
+        self._snapshot, self._transaction, self._writer = snapshot, transaction, writer
+        self._known = known
+        self._opened = opened
+
+    def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+        found: dict[int, tuple[Any, ...]] = {}
+        with self._snapshot() as db:
+            (chunks,) = db.execute("SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete").fetchone()
+            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
+            few = chunks <= limit
+            for first in [0] if few else random.sample(range(last + 1), min(limit, last + 1)):
+                found |= {row[0]: row for row in db.execute(_SAMPLED, (first, limit if few else 1))}
+        return [
+            StoredChunk(name, index, embedding_input(context, text), np.frombuffer(vector, "<f4"), precision)
+            for _, name, index, context, text, vector, precision in found.values()
+        ]
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+        space = fingerprint.space
+        facts = {"space": space.id, "fields": json.dumps(asdict(space), sort_keys=True), "model": model}
+        with self._transaction() as db:
+            before = f"{rows.facts(db).get('space', '')}-"
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+            db.execute(
+                "UPDATE documents SET recipe = :new || substr(recipe, :rest) WHERE substr(recipe, 1, :rest - 1) = :old",
+                {"old": before, "new": f"{space.id}-", "rest": len(before) + 1},
+            )
+        self._known.become(space.id)
+
+    def names(self, after: str) -> list[str]:  # noqa: D102
+        query = "SELECT name FROM documents WHERE complete AND name > ? ORDER BY name LIMIT ?"
+        with self._snapshot() as db:
+            return [row[0] for row in db.execute(query, (after, PAGE))]
+
+    def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
+        with self._snapshot() as db:
+            found = db.execute(_CHUNKS, (document, after, PAGE)).fetchall()
+        return [
+            Chunk(
+                text,
+                source_file=document,
+                chunk_index=index,
+                token_count=tokens,
+                context=context,
+                start=start,
+                end=end,
+                line=line,
+                end_line=end_line,
+                page=page or None,
+            )
+            for index, start, end, line, end_line, tokens, context, text, page in found
+        ]
+
+    # The second store
+
+    def second(self) -> SecondBackend | None:  # noqa: D102
+        facts = self._facts_of_second()
+        if facts is None or _IS_SECOND not in facts or self._is_left_over(facts):
+            return None
+        return self._opened(self._next)
+
+    def begin_second(self) -> SecondBackend:  # noqa: D102
+        facts = self._facts_of_second()
+        if facts is None and self._next.exists():
+            raise not_a_second(str(self._next), str(self._path))
+        if not facts or self._is_left_over(facts):
+            self._remove()  # a write-ahead log that lay there would be taken for the new file's
+            facts = {}
+        second = self._opened(self._next)
+        if _IS_SECOND in facts:
+            return second
+        try:
+            if facts.get("space") is not None:
+                raise not_a_second(str(self._next), str(self._path))
+            with self._snapshot() as db:
+                places = [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("roots", "given")]  # noqa: S608
+                rootless = "rootless" in rows.facts(db)
+            second.respacing.become_second(*places, rootless=rootless)
+        except BaseException:
+            second.close()
+            raise
+        return second
+
+    def become_second(self, roots: list[Any], given: list[Any], *, rootless: bool) -> None:
+        """Note that this store, which holds nothing, is the second of one that knows these folders."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM roots")
+            db.executemany("INSERT INTO roots VALUES (?, ?, ?, ?, ?, ?)", roots)
+            db.executemany("INSERT OR REPLACE INTO given VALUES (?, ?)", given)
+            if not rootless:
+                db.execute("DELETE FROM meta WHERE key = 'rootless'")
+            db.execute("INSERT INTO meta VALUES (?, 1)", (_IS_SECOND,))
+
+    def swap(self) -> None:
+        """See `Respacing`. All rows are copied: a file that is put in another's place would be read with its log."""
+        facts = self._facts_of_second() or {}
+        if _IS_SECOND not in facts or "space" not in facts:
+            raise nothing_to_swap(str(self._path))
+        lock = WriterLock(self._next)
+        try:
+            with self._writer() as db:
+                db.execute("ATTACH ? AS second", (f"file:{quote(str(self._next.absolute()))}?mode=rw",))
+                db.execute("PRAGMA foreign_keys = OFF")  # rows go and come by whole tables, which is faster by far
+                try:
+                    with db.transaction():
+                        _copy(db)
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # to the disk, before the other goes
+                finally:
+                    db.execute("PRAGMA foreign_keys = ON")
+                    db.execute("DETACH second")
+            with suppress(OSError):  # else the next search makes it
+                beside(self._next, ".matrix").replace(beside(self._path, ".matrix"))
+        finally:
+            lock.release()
+        self._known.become(facts["space"])
+        self._remove()
+
+    def drop_second(self) -> None:  # noqa: D102
+        with self._writer():  # raises where this one is only read
+            there = _IS_SECOND in (self._facts_of_second() or {})
+        if there:
+            WriterLock(self._next).release()  # raises where another writes to it
+            self._remove()
+
+    def _is_left_over(self, facts: dict[str, Any]) -> bool:
+        """Whether it was put in this one's place by a run that was killed before it had removed it."""
+        with self._snapshot() as db:
+            return _IS_SECOND in facts and facts.get("space", "") == rows.facts(db).get("space")
+
+    def _facts_of_second(self) -> dict[str, Any] | None:
+        """The second store's `meta`, {} where it was only begun; None where there is no store of that name."""
+        if not self._next.exists():
+            return None
+        try:
+            with closing(connect(self._next, "mode=rw", timeout=BUSY_TIMEOUT)) as db:
+                begun = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                return rows.facts(db) if begun else {}
+        except sqlite3.Error:
+            return None
+
+    def _remove(self) -> None:
+        for ending in FILES:
+            beside(self._next, ending).unlink(missing_ok=True)
+
+
+def second_path(path: Path) -> Path:
+    """The file of a store's second one."""
+    return beside(path, ".next")
+
+
+def _copy(db: sqlite3.Connection) -> None:
+    """Put the rows of the attached store in the place of the store's own."""
+    for table in _SWAPPED:
+        db.execute(f"DELETE FROM main.{table}")  # noqa: S608 - the schema's own names
+    for table in reversed(_SWAPPED):
+        db.execute(f"INSERT INTO main.{table} SELECT * FROM second.{table}")  # noqa: S608
+    db.execute("DELETE FROM main.meta WHERE key = ?", (_IS_SECOND,))
