@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,3 +23,56 @@ def copy_model(source: Path, target: Path) -> Path:
     """A model's folder under another name, to be renamed or damaged."""
     shutil.copytree(source, target)
     return target
+
+
+Tensor = tuple[str, list[int], bytes]
+"""Type, shape and numbers, as safetensors has them."""
+
+
+def resave(model: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], **metadata: str) -> None:
+    """Write a model's weights anew, changed; the file lies at `model.safetensors`, or lay there as a link."""
+    path = model / "model.safetensors"
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    head = json.loads(raw[8 : 8 + size])
+    head.pop("__metadata__", None)
+    body = raw[8 + size :]
+    tensors = change({name: (e["dtype"], e["shape"], body[slice(*e["data_offsets"])]) for name, e in head.items()})
+    new: dict[str, object] = {"__metadata__": metadata}
+    first = 0
+    for name, (kind, shape, numbers) in tensors.items():
+        new[name] = {"dtype": kind, "shape": shape, "data_offsets": [first, first + len(numbers)]}
+        first += len(numbers)
+    text = json.dumps(new).encode()
+    path.unlink()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(each[2] for each in tensors.values()))
+
+
+def in_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights rounded to 16 bits."""
+    return {
+        name: ("F16", shape, np.frombuffer(numbers, "<f4").astype("<f2").tobytes())
+        if kind == "F32"
+        else (kind, shape, numbers)
+        for name, (kind, shape, numbers) in tensors.items()
+    }
+
+
+def off_by(share: float) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """What makes another model of one: each weight is off by some such share."""
+
+    def change(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        chance = np.random.default_rng(5)
+        return {
+            name: (
+                kind,
+                shape,
+                (np.frombuffer(numbers, "<f4") * (1 + share * chance.standard_normal(len(numbers) // 4)))
+                .astype("<f4")
+                .tobytes(),
+            )
+            for name, (kind, shape, numbers) in tensors.items()
+            if kind == "F32"
+        } | {name: each for name, each in tensors.items() if each[0] != "F32"}
+
+    return change

@@ -142,6 +142,11 @@ ROWS: dict[tuple[str, str], Row] = {
             prune=Row("index docs --json --include *.md --prune", report(removed=2)),
             encoding=Elsewhere("test_cli.py::test_an_encoding_that_is_given_is_not_guessed"),
             max_file_size=Row(f"{INDEX} --max-file-size 60", report(documents=2)),
+            re_embed=Row(
+                f"index docs --json --model {OTHER} --re-embed",
+                lambda told: told.code == 0 and told.json["swapped"],
+                unless=f"index docs --json --model {OTHER}",
+            ),
             dry_run=Row(f"{INDEX} --dry-run", lambda told: not (told.shell.folder / "new.db").exists()),
         ),
         "retry-failed": of_a_run(
@@ -202,6 +207,7 @@ ROWS: dict[tuple[str, str], Row] = {
         ),
         "forget": {
             "paths": Row("forget docs --json", report(removed=3)),
+            "re_embed": Refused("forget docs --re-embed", "give the PATH to take out, or --re-embed alone"),
             "store": Row("forget docs --store sqlite:none.db", lambda told: "none.db" in told.err),
             "schema": Refused("forget docs --schema other", "--schema is for PostgreSQL"),
             "db_timeout": Refused("forget docs --db-timeout 5", "--db-timeout is for PostgreSQL"),

@@ -10,8 +10,9 @@ from typing import Unpack
 from embedmill.api.assemble import FilePath, as_list
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions, check_options
-from embedmill.api.stores import open_chosen_store, refuse_db_timeout
+from embedmill.api.stores import open_chosen_store, refuse_db_timeout, status_of_second
 from embedmill.core.errors import StoreError, UsageError
+from embedmill.core.interfaces.respacing import RespaceableStore
 from embedmill.core.interfaces.store import Store
 from embedmill.runtime.paths import both, file_id, quote_path
 
@@ -36,6 +37,22 @@ def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]
                     f"store {store.url} has nothing of {quote_path(path)}: `embedmill status --roots` lists what it has"
                 )
         return store.forget([scope for found in scopes.values() for scope in found])
+
+
+def forget_second(**options: Unpack[StoreOptions]) -> int:
+    """Give up a second space that `index` with ``re_embed`` has begun: ``embedmill forget --re-embed``.
+
+    Returns how many documents it held. Raises `StoreError` where there is no store, or no second space.
+    """
+    check_options(forget_second, options, StoreOptions)
+    chosen = read_settings(options, StoreOptions)
+    refuse_db_timeout(options, chosen)
+    with closing(open_chosen_store(chosen, write=True, create=False)) as store:
+        held = status_of_second(store)
+        if held is None or not isinstance(store, RespaceableStore):
+            raise StoreError(f"store {store.url} is not being embedded anew: there is nothing to give up")
+        store.drop_second()
+        return held.documents
 
 
 def _as_stored(path: str, store: Store) -> list[str]:

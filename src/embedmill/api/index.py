@@ -22,19 +22,23 @@ from embedmill.api.assemble import (
     without_rests,
 )
 from embedmill.api.read_settings import read_settings
+from embedmill.api.reembed import begin_second, take_over
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import FileOptions, Settings, check_options, selecting
-from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout
+from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout, tell_of_second
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
+from embedmill.core.interfaces.respacing import RespaceableStore
 from embedmill.runtime.paths import both
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
 
 if TYPE_CHECKING:
+    from embedmill.core.interfaces.executor import Stoppable
     from embedmill.core.interfaces.store import Store
     from embedmill.core.reports import Report
     from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.pipelines.index.reembedding import Reembedding
     from embedmill.sources.files.source import FileSource
 
 log = logging.getLogger(__name__)
@@ -46,8 +50,9 @@ def index(
     dry_run: bool = False,
     prune: bool = False,
     force: bool = False,
+    re_embed: bool = False,
     on_progress: OnProgress = lambda _: None,
-    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
+    on_start: Callable[[Stoppable], None] = lambda _: None,
     **options: Unpack[FileOptions],
 ) -> Report:
     """Bring a store up to date with files and folders: the command ``embedmill index``.
@@ -55,17 +60,16 @@ def index(
     What an earlier run stored of files that `include`, `exclude`, `hidden`, `generated` or `max_file_size` now leave
     out stays, and is counted as `deselected`, unless `prune` takes it out of the store. So does what it stored of
     files and folders that are gone (`vanished`); of several paths those are only named (`missing`). `force` reads every
-    file, also one whose size and times are as before. `options` are those of the command
+    file, also one whose size and times are as before. `re_embed` fills a second space where the store has vectors of
+    another model, which is searched until the run has come to its end; what the run does not read, and one without it
+    would keep, is embedded from the chunks that are stored (`kept`). `options` are those of the command
     (`embedmill.api.settings.FileOptions`); those not given, or None, come from the environment and ``embedmill.toml``.
     `on_progress` is called after every batch, `on_start` with the indexer, whose `stop()` ends the run early.
 
-    Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what had been stored
-    before an error stays.
+    Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was stored before stays.
     """
     check_options(index, options, FileOptions)
-    switches(dry_run=dry_run, prune=prune, force=force)
-    if prune and dry_run:
-        raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
+    _check_switches(dry_run=dry_run, prune=prune, force=force, re_embed=re_embed)
     chosen = read_settings(options, FileOptions)
     refuse_db_timeout(options, chosen)
     check_test_model(chosen, options)
@@ -85,7 +89,7 @@ def index(
             _name_unmatched(source, options)
             return report
         assert store is not None
-        indexer = make_indexer(store, components, chosen)
+        indexer = _chosen_indexer(store, components, chosen, stack, re_embed=re_embed)
         on_start(indexer)
         with remembered(chosen, "index") as run_log:
             report = indexer.run(
@@ -100,6 +104,34 @@ def index(
         _name_unmatched(source, options)
         name_vanished(report.vanished, options)
         return report
+
+
+def _check_switches(*, dry_run: bool, prune: bool, force: bool, re_embed: bool) -> None:
+    switches(dry_run=dry_run, prune=prune, force=force, re_embed=re_embed)
+    if prune and dry_run:
+        raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
+    if re_embed and dry_run:
+        raise UsageError(
+            "--dry-run does not look into a second space: with a --store that is not there yet, and without "
+            "--re-embed, it tells what embedding all anew takes"
+        )
+
+
+def _chosen_indexer(
+    store: Store, components: Components, chosen: Settings, stack: ExitStack, *, re_embed: bool
+) -> IncrementalIndexer | Reembedding:
+    """What brings the store up to date, with a second space if that is asked for and needed."""
+    take_over(store, components.embedder)
+    second = begin_second(store, components.embedder) if re_embed else None
+    if second is None:
+        tell_of_second(store)
+        return make_indexer(store, components, chosen)
+    from embedmill.pipelines.index.reembedding import Reembedding
+
+    stack.enter_context(closing(second))
+    take_over(second, components.embedder)
+    assert isinstance(store, RespaceableStore)
+    return Reembedding(store, second, components.embedder, lambda each: make_indexer(each, components, chosen))
 
 
 def make_indexer(store: Store, components: Components, chosen: Settings) -> IncrementalIndexer:

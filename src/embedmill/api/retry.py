@@ -12,6 +12,7 @@ from typing import Any, Final, Unpack
 from embedmill.api.assemble import OnProgress, build_components, check_test_model, embedder_of, with_prompts_of
 from embedmill.api.index import files, make_indexer
 from embedmill.api.read_settings import read_settings
+from embedmill.api.reembed import take_over
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import DocumentOptions, FileOptions, RunOptions, Settings, check_options, known_settings
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
@@ -104,6 +105,7 @@ def retry_failed(
             with ExitStack() as stack:
                 chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
                 parts = build_components(chosen, embedder, stack)
+                take_over(store, embedder)
                 indexer = make_indexer(store, parts, chosen)
                 on_start(indexer)
                 again, source = frozenset(failed), _source(group, chosen)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.checks import text_or_none
 from embedmill.core.errors import SpaceMismatch, UsageError
+from embedmill.core.interfaces.respacing import RespaceableStore
 from embedmill.core.spaces import not_of, other_prompt
 from embedmill.runtime.paths import quote_path
 from embedmill.storage.registry import is_server, open_store, open_table, redact_url
 
 if TYPE_CHECKING:
+    from embedmill.core.documents import StoreStatus
     from embedmill.core.interfaces.embedder import Embedder
     from embedmill.core.interfaces.store import Store
     from embedmill.core.interfaces.table import Table
@@ -44,6 +46,28 @@ def check_space(store: Store, embedder: Embedder) -> None:
             raise SpaceMismatch(f"store {store.url} holds {told}, or give another --store")
         whose = not_of(status.model, status.space, embedder.name, space.id)
         raise SpaceMismatch(f"store {store.url} holds {whose}: give the store's own --model, or another --store")
+
+
+def status_of_second(store: Store) -> StoreStatus | None:
+    """What the second space holds; None where there is none."""
+    second = store.second() if isinstance(store, RespaceableStore) else None
+    if second is None:
+        return None
+    try:
+        return second.status()
+    finally:
+        second.close()
+
+
+def tell_of_second(store: Store) -> None:
+    """Say that a second space is half filled, how to go on, and how to give it up."""
+    held = status_of_second(store)
+    if held is not None:
+        _log.warning(
+            "store %s is half embedded anew%s (%s documents so far): `embedmill index PATH... --re-embed` goes on with "
+            "that, `embedmill forget --re-embed` gives it up",
+            *(store.url, f" with {held.model}" if held.model else "", f"{held.documents:,}"),
+        )
 
 
 @contextmanager

@@ -113,6 +113,16 @@ Force = Annotated[
 ]
 
 
+ReEmbed = Annotated[
+    bool,
+    option(
+        "--re-embed",
+        help="Where the store has vectors of another model: embed all anew with this one. Searches go on from what is "
+        "there until it is done; the same command goes on after a stop.",
+    ),
+]
+
+
 class Given:
     """Of a parameter `given`: `only` these settings of the dictionary, and other words for some of the options."""
 

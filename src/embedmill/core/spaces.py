@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 OF_QUERIES = ("query_prompt", "similarity")
 """Fields of a space that say how a search goes, and nothing of the vectors that are stored."""
+
+
+_OF_FILES = ("weights", "tokenizer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,11 @@ class Fingerprint:
     def of_queries(self) -> Fingerprint:
         """What the vectors of queries are known by: they are those of documents with the query's prompt before them."""
         return replace(self, space=replace(self.space, prompt=self.space.query_prompt))
+
+
+def differ_in_files_alone(held: Mapping[str, Any], space: Space) -> bool:
+    """Whether a space of these fields is this one but for the digests of the model's files."""
+    return all(held.get(name) == value for name, value in asdict(space).items() if name not in _OF_FILES + OF_QUERIES)
 
 
 def other_prompt(held: str | None, held_space: str | None, space: Space) -> str:

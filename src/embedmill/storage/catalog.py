@@ -78,9 +78,9 @@ def store_mismatch(
     stored = {name: value for name, value in asdict(space).items() if name not in OF_QUERIES}
     differing = [name for name, value in stored.items() if fields.get(name) != value]
     if told := other_prompt(fields.get("prompt"), held_space, space):
-        return SpaceMismatch(f"store {store} holds {told}, or give another --store")
+        return SpaceMismatch(f"store {store} holds {told}, index with --re-embed, or give another --store")
     whose = not_of(held, held_space, model, space.id, f", with other {', '.join(differing)}")
-    return SpaceMismatch(f"store {store} holds {whose}: give another --store and index into that")
+    return SpaceMismatch(f"store {store} holds {whose}: index with --re-embed, or into another --store")
 
 
 def prompts_of(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -16,6 +16,7 @@ from embedmill.cli import options, parser
     "embedmill index ~/notes --store sqlite:notes.db --dry-run",
     "embedmill index docs --store postgresql://ada@localhost/app --schema docs",
     "embedmill index corpus --executor processes --workers 4",
+    "embedmill index docs src --model BAAI/bge-small-en-v1.5 --re-embed",
     notes=options.SETTINGS_NOTE,
 )
 def index(
@@ -24,6 +25,7 @@ def index(
     given: FileOptions,
     prune: options.Prune = False,
     force: options.Force = False,
+    re_embed: options.ReEmbed = False,
     dry_run: options.DryRun = False,
     as_json: bool,
 ) -> int:
@@ -41,5 +43,5 @@ def index(
     chosen = read_settings(given, FileOptions)
     # A second one, for the total: the run's own counts what it leaves out.
     source = api.files(paths, chosen, least=0 if prune else 1)
-    job = partial(api.index, paths, dry_run=dry_run, prune=prune, force=force, **given)
+    job = partial(api.index, paths, dry_run=dry_run, prune=prune, force=force, re_embed=re_embed, **given)
     return run_on_store(job, source, given, as_json=as_json)

@@ -82,7 +82,7 @@ def _standing_of(root: RootStatus) -> str:
 
 def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standing:
     from embedmill.api.read_settings import read_settings
-    from embedmill.api.stores import name_vanished, open_chosen_store
+    from embedmill.api.stores import name_vanished, open_chosen_store, status_of_second
     from embedmill.cli.render.summary import describe
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
@@ -92,6 +92,7 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     chosen = read_settings(given, StoreOptions)
     tables = list_tables(chosen.store, schema=chosen.schema, lock_timeout=chosen.db_timeout)
     url, held, failed = output.masked(redact_url(chosen.store)), None, []
+    second: StoreStatus | None = None
     listed_roots: list[RootStatus] = []
     vanished: dict[str, int] = {}
     try:
@@ -99,6 +100,7 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
             url, held = output.masked(opened.url), opened.status()
             failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
             listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()
+            second = status_of_second(opened)
     except StoreError:
         if not tables:
             raise
@@ -109,6 +111,12 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
         tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
     name_vanished(vanished, given)
     facts |= {"store": url, "vanished": vanished} if held is not None else {"store": url}
+    if second is not None:
+        facts["second"] = asdict(second)
+        rows.append(("second space", f"{counted(second.documents, 'document')} of {second.model or 'no model yet'}"))
+        model = {**given, "model": second.model} if second.model else given
+        tips.append(f"to go on: {hints.command('index', 'PATH...', '--re-embed', given=model)}")
+        tips.append(f"to give it up: {hints.command('forget', '--re-embed', given=given)}")
     facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
     if tables:
         facts["tables"] = [asdict(each) for each in tables]

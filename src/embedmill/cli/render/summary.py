@@ -21,13 +21,15 @@ def of_files(report: Report) -> str:
         if report.estimated_seconds is not None:
             head += f", in about {in_time(report.estimated_seconds)}"
         return f"{head}\n{_details(report)}"
-    if not report.chunks and not report.removed and not report.interrupted:
+    if not report.chunks and not report.removed and not report.interrupted and not report.swapped:
         looked_at = counted(report.documents, "document")
         head = f"nothing new in {looked_at}" if report.documents else "no documents to index"
         head += f" ({in_time(report.seconds)})"
         return f"{head}\n{table([*_left_out(report), ('store', masked(report.store))])}"
     if report.interrupted:
         head = f"stopped after {in_time(report.seconds)}"
+    elif report.swapped:
+        head = f"embedded anew with {report.model} in {in_time(report.seconds)}, and searched so from now on"
     else:
         head = f"{counted(report.chunks, 'chunk')} indexed in {in_time(report.seconds)}"
     if report.embedded:
@@ -69,6 +71,7 @@ def _details(report: Report) -> str:
     chunks = amounts(outcomes(report))
     documents = [f"{report.documents:,} found", f"{report.unchanged:,} unchanged"]
     documents += [f"{report.removed:,} removed"] if report.removed else []
+    documents += [f"{report.kept:,} more from their stored chunks"] if report.kept else []
     return table(
         [
             ("documents", ", ".join(documents)),

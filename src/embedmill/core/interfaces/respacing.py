@@ -25,7 +25,8 @@ class RespaceableStore(Store, Protocol):
         """Note that the vectors, as they are, are those of this space, by this name of the model.
 
         Recipes of documents name the space from then on, so that what is unchanged is not read again. Whoever calls
-        this has made sure that it is so.
+        this has made sure that it is so. Raises `SpaceMismatch` for a space that differs in more than the digests of
+        the model's files.
         """
 
     def document_pages(self) -> Iterator[Sequence[str]]:

@@ -30,7 +30,7 @@ from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.index.documents import OpenDocuments
-from embedmill.pipelines.index.reader import Event, Piece, Reader
+from embedmill.pipelines.index.reader import Event, Piece, PieceReader, Reader
 from embedmill.pipelines.index.report import progress, report
 from embedmill.pipelines.index.writer import Writer
 from embedmill.runtime.paths import both
@@ -98,11 +98,7 @@ class IncrementalIndexer:
             if remember is not None:
                 self._store.register(source.scopes, remember)
             reader = Reader(source, self._store, self._embedder, self._chunking, again=again, force=force)
-            with (
-                Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
-                prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
-            ):
-                pieces = self._embed(reader, events, writer, started, on_progress)
+            pieces, writing = self.take(reader, started, on_progress)
             for folder in source.unlisted():
                 cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
                 self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
@@ -115,7 +111,7 @@ class IncrementalIndexer:
             pieces.counts,
             self._embedder,
             self._executor,
-            stages=reader.seconds | stages | {"write": writer.seconds},
+            stages=reader.seconds | stages | {"write": writing},
             seconds=ended - started,
             removed=removed,
             deselected=deselected,
@@ -126,9 +122,25 @@ class IncrementalIndexer:
             interrupted=not whole,
         )
 
+    def take(
+        self, reader: PieceReader, started: float, on_progress: Callable[[Progress], None]
+    ) -> tuple[Deduplicator[Piece], float]:
+        """Store what the reader gives; the pieces with their counts, and the seconds that writing took."""
+        with (
+            Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
+            prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
+        ):
+            pieces = self._embed(reader, events, writer, started, on_progress)
+        return pieces, writer.seconds
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.asked()
+
     def _embed(
         self,
-        reader: Reader,
+        reader: PieceReader,
         events: Iterable[Sequence[Event]],
         writer: Writer,
         started: float,

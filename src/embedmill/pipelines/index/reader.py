@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ _LOOKED_UP_AT_ONCE = 256
 
 _EXAMPLE = 100  # characters
 
-_GROUP = 64
+GROUP = 64
 """Pieces handed over at once: fewer cost more switches between threads, more delay the model's start."""
 
 
@@ -73,26 +74,11 @@ def _same(state: DocumentState, entry: Entry) -> bool:
     return stored == (entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
 
 
-class Reader:
-    """Reads what has changed in a source and cuts it into pieces. Counts as it goes."""
+class PieceReader(ABC):
+    """What makes pieces of documents, wherever their texts come from. Counts as it goes."""
 
-    def __init__(
-        self,
-        source: Source,
-        store: Store | None,
-        embedder: TokenEmbedder,
-        chunking: Chunking,
-        *,
-        again: Collection[str] = (),
-        force: bool = False,
-    ) -> None:
-        self._source = source
-        self._store = store
+    def __init__(self, embedder: TokenEmbedder) -> None:
         self._embedder = embedder
-        self._chunking = chunking
-        self._again = again
-        self._force = force
-        self._recipe = f"{embedder.fingerprint.key}/{chunking.key}"
         self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
         self.documents = 0
         self.unchanged = 0
@@ -105,8 +91,54 @@ class Reader:
         self.encoded_characters = 0  # of encoded data, which is in no chunk
         self.seconds = {"read": 0.0, "chunk": 0.0}
 
+    @abstractmethod
     def events(self) -> Iterator[list[Event]]:
-        """What becomes of each document, in the source's order, in groups of bounded size."""
+        """What becomes of each document, in groups of bounded size."""
+
+    def _piece(self, part: Chunk, pending: Pending) -> Piece:
+        pending.outstanding += 1
+        text = part.input
+        ids = self._ids.pop(text, None)
+        if ids is None or len(ids) > self._embedder.max_tokens:
+            (ids,) = self._embedder.encode([text])
+            if len(ids) < part.token_count:
+                self.truncated += 1
+                part = replace(part, token_count=len(ids))
+        if is_unread(self._embedder, ids):
+            self.unknown += 1
+            self.unknown_example = self.unknown_example or part.text[:_EXAMPLE]
+        return Piece(pending, part, part.hash, ids)
+
+    def _measure(self, inputs: Sequence[str]) -> list[int]:
+        """Count tokens, and keep the ids for the model: each text is tokenised once."""
+        encoded = self._embedder.encode(inputs, truncate=False)
+        self._ids.update(zip(inputs, encoded, strict=True))
+        return [len(ids) for ids in encoded]
+
+
+class Reader(PieceReader):
+    """Reads what has changed in a source and cuts it into pieces."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store | None,
+        embedder: TokenEmbedder,
+        chunking: Chunking,
+        *,
+        again: Collection[str] = (),
+        force: bool = False,
+    ) -> None:
+        super().__init__(embedder)
+        self._source = source
+        self._store = store
+        self._chunking = chunking
+        self._again = again
+        self._force = force
+        self._recipe = f"{embedder.fingerprint.key}/{chunking.key}"
+
+    def events(self) -> Iterator[list[Event]]:
+        """In the source's order."""
         entries = self._source.entries()
         while batch := list(itertools.islice(entries, _LOOKED_UP_AT_ONCE)):
             yield from self._entries(batch)
@@ -170,30 +202,10 @@ class Reader:
         chunks = chunk(document, self._measure, self._chunking, encoded)
         while True:
             started = time.perf_counter()
-            group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, _GROUP)]
+            group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, GROUP)]
             self.seconds["chunk"] += time.perf_counter() - started
-            if len(group) < _GROUP:
+            if len(group) < GROUP:
                 yield [*group, pending]
                 self._ids.clear()
                 return
             yield group
-
-    def _piece(self, part: Chunk, pending: Pending) -> Piece:
-        pending.outstanding += 1
-        text = part.input
-        ids = self._ids.pop(text, None)
-        if ids is None or len(ids) > self._embedder.max_tokens:
-            (ids,) = self._embedder.encode([text])
-            if len(ids) < part.token_count:
-                self.truncated += 1
-                part = replace(part, token_count=len(ids))
-        if is_unread(self._embedder, ids):
-            self.unknown += 1
-            self.unknown_example = self.unknown_example or part.text[:_EXAMPLE]
-        return Piece(pending, part, part.hash, ids)
-
-    def _measure(self, inputs: Sequence[str]) -> list[int]:
-        """Count tokens, and keep the ids for the model: each text is tokenised once."""
-        encoded = self._embedder.encode(inputs, truncate=False)
-        self._ids.update(zip(inputs, encoded, strict=True))
-        return [len(ids) for ids in encoded]

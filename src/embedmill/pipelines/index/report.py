@@ -10,7 +10,7 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
 from embedmill.engine.unread import warn_of_documents
-from embedmill.pipelines.index.reader import Reader
+from embedmill.pipelines.index.reader import PieceReader, Reader
 from embedmill.pipelines.reports import counted, of_embedding
 
 
@@ -42,7 +42,12 @@ def report(
 
 
 def progress(
-    reader: Reader, counts: Mapping[str, int], finished: int, finished_bytes: int, executor: Executor, seconds: float
+    reader: PieceReader,
+    counts: Mapping[str, int],
+    finished: int,
+    finished_bytes: int,
+    executor: Executor,
+    seconds: float,
 ) -> Progress:
     """How far a run has come; so many documents were finished, and so many bytes."""
     return Progress(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.errors import StoreError
-from embedmill.core.spaces import Fingerprint
+from embedmill.core.spaces import Fingerprint, differ_in_files_alone
+from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.memory.contents import Contents
 from embedmill.storage.respacing import PAGE, KnownSpace, RespaceableBackend, nothing_to_swap, respaced_recipe
 
@@ -44,7 +45,10 @@ class MemoryRespacing:
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
         with self._writing() as held:
-            before = held.bound[0].id if held.bound else ""
+            bound, name = held.bound or (fingerprint.space, model)
+            before = bound.id
+            if not differ_in_files_alone(asdict(bound), fingerprint.space):
+                raise store_mismatch(self._url, name, before, asdict(bound), fingerprint.space, model)
             held.bound = fingerprint.space, model
             for version in held.documents.values():
                 if version.state is not None:

@@ -8,7 +8,8 @@ from typing import Any, Final, Protocol
 
 from embedmill.core.documents import Chunk, StoredChunk, embedding_input
 from embedmill.core.errors import StoreError
-from embedmill.core.spaces import Fingerprint
+from embedmill.core.spaces import Fingerprint, differ_in_files_alone
+from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection
@@ -61,7 +62,7 @@ _DEPENDENTS: Final = """
 """
 
 
-class SecondBackend(RespaceableBackend, Protocol):
+class PostgresSecond(RespaceableBackend, Protocol):
     """The second store, of this kind too."""
 
     @property
@@ -79,7 +80,7 @@ class PostgresRespacing:
         reading: Session,
         write: Callable[[Callable[[Connection], int]], int],
         become: Callable[[str, int], object],
-        opened: Callable[[str], SecondBackend],
+        opened: Callable[[str], PostgresSecond],
     ) -> None:
         """`become` is told which space the store is of, and its dimension; `opened` is the store of a schema."""
         self._url, self._schema, self._next = url, schema, schema + SECOND
@@ -111,6 +112,8 @@ class PostgresRespacing:
         def work(db: Connection) -> int:
             held = rows.bound(db)
             if held is not None:
+                if not differ_in_files_alone(held.fields, space):
+                    raise store_mismatch(self._url, held.model, held.space, held.fields, space, model)
                 rows.rename(db, held.space, space, model)
             return 0
 
@@ -142,10 +145,10 @@ class PostgresRespacing:
 
     # The second store
 
-    def second(self) -> SecondBackend | None:  # noqa: D102
+    def second(self) -> PostgresSecond | None:  # noqa: D102
         return self._opened(self._next) if self._reading(self._is_there) else None
 
-    def begin_second(self) -> SecondBackend:  # noqa: D102
+    def begin_second(self) -> PostgresSecond:  # noqa: D102
         self._reading(self._refuse_dependents)  # before the work, and not after it
         marked = self._reading(self._is_there)
         second = self._opened(self._next)

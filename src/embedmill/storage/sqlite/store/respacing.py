@@ -15,7 +15,8 @@ from urllib.parse import quote
 import numpy as np
 
 from embedmill.core.documents import Chunk, StoredChunk, embedding_input
-from embedmill.core.spaces import Fingerprint
+from embedmill.core.spaces import Fingerprint, differ_in_files_alone
+from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.respacing import PAGE, KnownSpace, RespaceableBackend, not_a_second, nothing_to_swap
 from embedmill.storage.sqlite.connection import Connection, connect
 from embedmill.storage.sqlite.store import rows
@@ -42,7 +43,7 @@ _CHUNKS: Final = """
 Connected = Callable[[], AbstractContextManager[Connection]]
 
 
-class SecondBackend(RespaceableBackend, Protocol):
+class SqliteSecond(RespaceableBackend, Protocol):
     """The second store, of this kind too."""
 
     @property
@@ -60,7 +61,7 @@ class SqliteRespacing:
         transaction: Connected,
         writer: Connected,
         known: KnownSpace,
-        opened: Callable[[Path], SecondBackend],
+        opened: Callable[[Path], SqliteSecond],
     ) -> None:
         """`writer` is the connection of `transaction`, in none; `opened` is the store of a path, opened as this one."""
         self._path, self._next = path, second_path(path)
@@ -85,7 +86,10 @@ class SqliteRespacing:
         space = fingerprint.space
         facts = {"space": space.id, "fields": json.dumps(asdict(space), sort_keys=True), "model": model}
         with self._transaction() as db:
-            before = f"{rows.facts(db).get('space', '')}-"
+            bound = rows.facts(db)
+            if not differ_in_files_alone(held := json.loads(bound["fields"]), space):
+                raise store_mismatch(str(self._path), bound["model"], bound["space"], held, space, model)
+            before = f"{bound['space']}-"
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
             db.execute(
                 "UPDATE documents SET recipe = :new || substr(recipe, :rest) WHERE substr(recipe, 1, :rest - 1) = :old",
@@ -119,13 +123,13 @@ class SqliteRespacing:
 
     # The second store
 
-    def second(self) -> SecondBackend | None:  # noqa: D102
+    def second(self) -> SqliteSecond | None:  # noqa: D102
         facts = self._facts_of_second()
         if facts is None or _IS_SECOND not in facts or self._is_left_over(facts):
             return None
         return self._opened(self._next)
 
-    def begin_second(self) -> SecondBackend:  # noqa: D102
+    def begin_second(self) -> SqliteSecond:  # noqa: D102
         facts = self._facts_of_second()
         if facts is None and self._next.exists():
             raise not_a_second(str(self._next), str(self._path))

@@ -1,0 +1,189 @@
+"""The story of a run that embeds a store anew with another model, while searches go on from what it has.
+
+    source -> the second store              (as any run does; what an earlier one has stored there is not done again)
+    what else the first store has -> the second, from its chunks
+    index for searches -> swap
+
+A run that is killed is gone on with by the next; the swap is one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from embedmill.core.documents import DocumentState
+from embedmill.core.errors import Stopped, StoreError
+from embedmill.core.interfaces.embedder import TokenEmbedder
+from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.source import Source
+from embedmill.core.reports import Progress, Report
+from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.kept import KeptReader
+from embedmill.pipelines.reports import counted
+from embedmill.runtime.paths import both
+
+_MOST_FAILED: Final = 0.1
+"""Share of chunks without a vector above which a store stays as it is: then it is the model, and not some texts."""
+
+OnProgress = Callable[[Progress], None]
+
+
+class Reembedding:
+    """Fills a second store beside the first and puts it in its place."""
+
+    def __init__(
+        self,
+        first: RespaceableStore,
+        second: RespaceableStore,
+        embedder: TokenEmbedder,
+        make_indexer: Callable[[RespaceableStore], IncrementalIndexer],
+    ) -> None:
+        """`make_indexer` gives what fills a store with this embedder's vectors."""
+        self._first, self._second = first, second
+        self._embedder = embedder
+        self._indexer = make_indexer(second)
+
+    def stop(self) -> None:
+        """As `IncrementalIndexer.stop`: the store stays as it is, and the next run goes on."""
+        self._indexer.stop()
+
+    def run(
+        self,
+        source: Source,
+        *,
+        prune: bool = False,
+        force: bool = False,
+        missing: Iterable[str] = (),
+        remember: str | None = "{}",
+        on_progress: OnProgress = lambda _: None,
+    ) -> Report:
+        """Embed what the source has, and what else the store has, and change to it; arguments are those of an indexer.
+
+        What a run over the same source would keep in the store is kept, and embedded from the chunks that are stored.
+        Documents that failed in an earlier run of this kind are tried again. Raises what `IncrementalIndexer.run`
+        raises, and `StoreError` where too many chunks have no vector: then the store stays as it is.
+        """
+        last: list[Progress] = []
+
+        def watch(progress: Progress) -> None:
+            last[:] = [progress]
+            on_progress(progress)
+
+        missing = list(missing)
+        report = self._indexer.run(
+            source,
+            again=frozenset(self._second.failed_documents()),
+            prune=prune,
+            force=force,
+            missing=missing,
+            remember=remember,
+            on_progress=watch,
+        )
+        if not report.interrupted:
+            gone = [*both(missing), *both(self._first.vanished())] if prune else []
+            report = self._keep(
+                source, gone, report, lambda progress: on_progress(_sum([*last, progress])), prune=prune
+            )
+        if not report.interrupted:
+            self._check_failures()
+            self._second.close()
+            self._first.swap()
+        return replace(report, store=self._first.url, swapped=not report.interrupted)
+
+    def _keep(
+        self, source: Source, gone: Sequence[str], report: Report, on_progress: OnProgress, *, prune: bool
+    ) -> Report:
+        """Embed what the first store has beside what was read; the report with that."""
+        started = time.perf_counter()
+
+        def keeps(states: Mapping[str, DocumentState]) -> Collection[str]:
+            if self._indexer.stopped:
+                return ()
+            left = self._left(states, source.scopes)
+            if not prune:
+                return left
+            return [name for name in left if not _lies_in(name, [*source.scopes, *gone])]
+
+        reader = KeptReader(self._first, self._embedder, lambda states: self._wanted(source, keeps(states), states))
+        pieces, writing = self._indexer.take(reader, started, on_progress)
+        counts = {name: getattr(report, name) + value for name, value in counted(pieces.counts).items()}
+        more = reader.seconds | pieces.seconds | {"write": writing}
+        stages = {name: round(value + more.get(name, 0.0), 3) for name, value in report.stages.items()}
+        interrupted = self._indexer.stopped
+        if not interrupted:
+            self._keep_failures(source.scopes, gone)
+            self._forget(source.scopes)
+            try:
+                self._second.prepare_search()
+            except Stopped:
+                interrupted = True
+        return replace(
+            report,
+            **counts,
+            kept=reader.kept,
+            truncated=report.truncated + reader.truncated,
+            unknown=report.unknown + reader.unknown,
+            seconds=round(report.seconds + time.perf_counter() - started, 3),
+            stages=stages,
+            failures=self._second.status().failures,
+            interrupted=interrupted,
+        )
+
+    def _left(self, states: Mapping[str, DocumentState], scopes: Sequence[str]) -> list[str]:
+        """The documents that the second store has not, or has as they were before the first read them again."""
+        held = self._second.states(list(states))
+        return [
+            name
+            for name, state in states.items()
+            if name not in held or (held[name].content_hash != state.content_hash and not _lies_in(name, scopes))
+        ]
+
+    def _wanted(self, source: Source, names: Collection[str], states: Mapping[str, DocumentState]) -> list[str]:
+        """Those that a run over the source would have kept in the store, though it has not read them."""
+        inside = {name: states[name].size for name in names if _lies_in(name, source.scopes)}
+        kept = set(source.deselected(inside))
+        unread = {failure.document for failure in self._second.failures() if failure.index < 0} if inside else set()
+        return [
+            name
+            for name in names
+            if name not in inside or name in kept or name in unread or _lies_in(name, source.unlisted())
+        ]
+
+    def _keep_failures(self, scopes: Sequence[str], gone: Sequence[str]) -> None:
+        """Keep on record what could not be read of what was not looked at."""
+        known = {failure.document for failure in self._second.failures()}
+        for failure in self._first.failures():
+            elsewhere = not _lies_in(failure.document, [*scopes, *gone])
+            if failure.index < 0 and failure.document not in known and elsewhere:
+                self._second.fail(failure.document, [failure])
+
+    def _forget(self, scopes: Sequence[str]) -> None:
+        """Remove what was taken out of the first store since the second was begun."""
+        for page in self._second.document_pages():
+            held = self._first.states(page)
+            if gone := [name for name in page if name not in held and not _lies_in(name, scopes)]:
+                self._second.forget(gone)
+
+    def _check_failures(self) -> None:
+        causes = [failure.cause for failure in self._second.failures() if failure.index >= 0]
+        chunks = len(causes) + self._second.status().chunks
+        if len(causes) > _MOST_FAILED * chunks:
+            raise StoreError(
+                f"store {self._first.url} stays as it is: {len(causes):,} of {chunks:,} chunks have no vector of "
+                f"{self._embedder.name} ({causes[0].type}: {causes[0].message}): --re-embed tries them again, "
+                "`embedmill forget --re-embed` gives it up"
+            )
+
+
+def _lies_in(document: str, scopes: Iterable[str]) -> bool:
+    return any(document == scope or (scope.endswith("/") and document.startswith(scope)) for scope in scopes)
+
+
+def _sum(parts: Sequence[Progress]) -> Progress:
+    """Of runs that come after one another."""
+    fields = ("documents", "bytes", "unchanged", "chunks", "embedded", "cached", "duplicates", "failed", "tokens")
+    sums = {name: sum(getattr(part, name) for part in parts) for name in fields}
+    return replace(parts[-1], **sums, seconds=sum(part.seconds for part in parts))
