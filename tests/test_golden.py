@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import embedmill
-from cli_runs import Shell
+from cli_runs import Shell, obey_permissions
 from embedmill.api.golden import different_fields, packaged_golden
 from embedmill.core.spaces import Fingerprint
 from embedmill.quality.agreement import compare
@@ -182,12 +184,28 @@ def test_a_file_is_replaced_only_when_told_and_all_at_once(shell: Shell, recorde
     assert not [path for path in shell.folder.iterdir() if ".new-" in path.name]
 
 
+def test_an_interruption_leaves_nothing(shell: Shell) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    process = shell.start("golden", "record", "g.jsonl", "--texts", "pipe")
+    pipe = os.open(shell.folder / "pipe", os.O_WRONLY)  # waits until it is read
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    os.close(pipe)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert {path.name for path in shell.folder.iterdir()} - {"cache"} == {"pipe", "texts.jsonl"}
+
+
 def test_where_a_file_cannot_be_written(shell: Shell) -> None:
-    for path, said in (("none/g.jsonl", "the folder to write it into is missing"), (".", "is there already")):
+    for path, said in (
+        ("none/g.jsonl", "the folder to write it into is missing"),
+        (".", "is no file that could be replaced"),
+    ):
         done = shell.run("golden", "record", path, "--texts", "texts.jsonl")
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr
-    over = shell.run("golden", "record", ".", "--texts", "texts.jsonl", "--overwrite")
-    assert over.returncode == 1 and "cannot be written" in over.stderr and over.stderr.count("\n") == 1
+    closed = shell.folder / "closed"
+    closed.mkdir(mode=0o500)
+    over = shell.run("golden", "record", "closed/g", "--texts", "texts.jsonl", preexec_fn=obey_permissions)
+    assert over.returncode == 1 and "closed/g: cannot be written (Permission denied)" in over.stderr
 
 
 # Damaged files
@@ -271,6 +289,21 @@ def test_texts_for_python_are_a_list(tmp_path: Path, fixture_models: Path) -> No
     model = str(fixture_models / "bert-mean")
     embedmill.golden_record(tmp_path / "g", TEXTS, model=model, on_progress=lambda *done: told.append(done))
     assert told[-1] == (len(TEXTS), len(TEXTS))
+
+
+def test_what_a_file_says_is_no_command_to_the_terminal(shell: Shell, recorded: Path) -> None:
+    recorded.write_text(with_head(recorded, model="\x1b[2Jgone\nverdict  unchanged"))
+    told = shell.run("golden", "check", recorded, "--model", shell.environment["EMBEDMILL_MODEL"])
+    assert told.returncode == 0 and "\x1b" not in told.stdout and len(told.stdout.splitlines()) == 5
+
+
+def test_a_model_that_has_moved_is_given(shell: Shell, fixture_models: Path, tmp_path: Path) -> None:
+    model = copy_model(fixture_models / "bert-mean", tmp_path / "model")
+    shell.json("golden", "record", "g.jsonl", "--texts", "texts.jsonl", "--model", model)
+    model.rename(tmp_path / "elsewhere")
+    done = shell.run("golden", "check", "g.jsonl")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and str(model) in done.stderr
+    assert shell.json("golden", "check", "g.jsonl", "--model", tmp_path / "elsewhere")["verdict"] == "unchanged"
 
 
 # Properties

@@ -443,6 +443,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("golden record new.jsonl --texts docs/rose.md --store sqlite:a.db", "--store is for texts of a store"),
         ("golden record new.jsonl --texts docs/rose.md --sample 3", "--sample is for texts of a store"),
         ("golden", "Missing command, one of record, check"),
+        ("evaluate questions.jsonl --against=", "--against is empty"),
         ("cache prune", "give --max-size or --older-than"),
         ("cache", "Missing command, one of stats, prune, clear"),
     ],

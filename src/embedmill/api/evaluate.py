@@ -15,7 +15,7 @@ from embedmill.api.search import Searcher
 from embedmill.api.settings import SearchOptions, StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store
 from embedmill.core.checks import text_or_none, whole_number
-from embedmill.core.errors import SourceError, StoreError
+from embedmill.core.errors import SourceError, StoreError, UsageError
 from embedmill.quality.json_lines import FilePath
 from embedmill.quality.questions import Documents, Question, checked_questions, read_questions
 from embedmill.quality.ranking import ndcg_at, recall_at, reciprocal_rank_at
@@ -99,6 +99,8 @@ def evaluate(
     check_options(evaluate, options, SearchOptions)
     whole_number("k", k)
     text_or_none(store=store, against=against)
+    if against is not None and not against.strip():
+        raise UsageError("--against is empty: give the URL of a second store, or leave it out")
     folders = [str(Path.cwd())]
     if isinstance(questions, str | os.PathLike):
         folders.append(os.path.dirname(os.path.abspath(questions)))  # noqa: PTH100, PTH120

@@ -102,7 +102,8 @@ class GoldenCheck:
             if getattr(then, name) != getattr(now, name)
         ]
         why = "; ".join(reasons) or "with the same precision, library and processor"
-        return f"the arithmetic has changed: of the same model {apart}: {why}; try --precision f32, or another openvino"
+        remedy = f"--precision {then.precision}" if now.precision != then.precision else "another version of openvino"
+        return f"the arithmetic has changed: of the same model {apart}: {why}; try {remedy}"
 
     def to_dict(self) -> dict[str, Any]:
         """The check as it appears under ``--json``."""
@@ -131,11 +132,7 @@ def golden_record(
     check_options(golden_record, options, GoldenOptions)
     switches(overwrite=overwrite)
     given: dict[str, Any] = dict(options)
-    path, shown = Path(file), quote_path(os.fspath(file))
-    if path.exists() and not overwrite:
-        raise UsageError(f"{shown} is there already: give another file, or --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{shown}: the folder to write it into is missing")
+    _check_target(file, overwrite=overwrite)
     if texts is None:
         listed, of_store = _sample(given, _SAMPLE if sample is None else whole_number("sample", sample))
         given = of_store | {name: value for name, value in given.items() if value is not None}
@@ -156,8 +153,19 @@ def golden_record(
     ) as embedder:
         vectors = embedder.embed(listed, on_progress=_of(len(listed), on_progress))
         golden = GoldenSet(embedder.name, embedder.fingerprint, _here(), listed, vectors)
-    write_golden(path, golden)
+    write_golden(file, golden)
     return golden
+
+
+def _check_target(file: FilePath, *, overwrite: bool) -> None:
+    """Raise `UsageError` where the file cannot be meant: before all is computed."""
+    path, shown = Path(file), quote_path(os.fspath(file))
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{shown} is no file that could be replaced: give another")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{shown} is there already: give another file, or --overwrite")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{shown}: the folder to write it into is missing")
 
 
 def _sample(given: Mapping[str, Any], most: int) -> tuple[list[str], dict[str, Any]]:

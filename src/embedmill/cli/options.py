@@ -39,6 +39,10 @@ def argument(metavar: str, help: str) -> Any:  # noqa: A002
 
 # What `Given` says of settings that mean something else in some commands.
 STORE_MODEL: Final = {"help": "Where the store's model lies. Default: found by the name that the store has noted."}
+STORE_PROMPT: Final = {
+    "help": r"What is put before each question, as in 'query: '; \n is a line break. Default: what the store has "
+    "noted, else what the model's files say."
+}
 NOTED_MODEL: Final = {
     "help": "Where the model lies that the store or table is filled with. Default: found by the name noted there."
 }

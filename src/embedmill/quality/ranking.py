@@ -33,8 +33,8 @@ def ndcg_at(k: int, ranks: Collection[int], relevant: int) -> float:
     ``DCG = sum over the relevant of 1 / log2(rank + 1)``; the best ranking has them all first. Järvelin, Kekäläinen,
     "Cumulated gain-based evaluation of IR techniques" (2002), with the discount of Burges et al. (2005).
     """
-    best = sum(map(_discount, range(1, min(k, relevant) + 1)))
-    return sum(_discount(rank) for rank in ranks if rank <= k) / best
+    best = math.fsum(map(_discount, range(1, min(k, relevant) + 1)))
+    return math.fsum(_discount(rank) for rank in ranks if rank <= k) / best
 
 
 def _discount(rank: int) -> float:

@@ -45,7 +45,12 @@ def evaluate(
     against: Annotated[
         str | None, options.option("--against", metavar="URL", help="A second store, shown beside the first.")
     ] = None,
-    given: Annotated[RunOptions, options.Given("model", "query_prompt", "store", "schema", model=options.STORE_MODEL)],
+    given: Annotated[
+        RunOptions,
+        options.Given(
+            *("model", "query_prompt", "store", "schema"), model=options.STORE_MODEL, query_prompt=options.STORE_PROMPT
+        ),
+    ],
     as_json: bool,
 ) -> int:
     """Measure how well a search finds the answers to questions.

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     "embedmill golden record golden.jsonl --texts samples.txt",
     "embedmill golden record golden.jsonl --texts samples.jsonl --model BAAI/bge-small-en-v1.5",
     "head -100 corpus.txt | embedmill golden record golden.jsonl --texts - --overwrite",
-    notes="Texts of your own should be like those you embed: some dozens, long and short. " + options.SETTINGS_NOTE,
+    notes="Texts of your own should be like those you embed: some dozens, long and short. --precision, "
+    "--document-prompt and the store, and with --texts the model, are also read from the environment (EMBEDMILL_STORE) "
+    "and from ./embedmill.toml.",
 )
 def record(
     *,
@@ -82,7 +84,8 @@ def record(
         facts = {"file": file, "texts": len(golden.texts), "model": golden.model, "space": space}
         output.emit(facts | {"precision": precision, "dimension": golden.fingerprint.space.dimension})
     elif not output.quiet():
-        output.say(f"{counted(len(golden.texts), 'text')} with their vectors in {file}: {golden.model}, {precision}")
+        told = f"{counted(len(golden.texts), 'text')} with their vectors in {file}: {golden.model}, {precision}"
+        output.say(output.one_line(told))
     return exit_codes.DONE
 
 

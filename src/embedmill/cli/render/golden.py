@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedmill.api.golden import Computed, Deviation, GoldenCheck
+from embedmill.cli.output import one_line
 from embedmill.cli.render.hits import in_one_line
 from embedmill.cli.render.wording import counted, table
 
@@ -13,15 +14,14 @@ def table_of(found: GoldenCheck) -> str:
     if found.cosine is not None:
         names = (("lowest", "min"), ("1 %", "p1"), ("5 %", "p5"), ("median", "median"), ("mean", "mean"))
         cosine = ", ".join(f"{word} {getattr(found.cosine, name):.6f}" for word, name in names)
-    return table(
-        [
-            ("golden set", f"{counted(found.texts, 'text')} in {found.file}"),
-            ("recorded", _computed(found.recorded)),
-            ("computed", _computed(found.computed)),
-            ("cosine", cosine),
-            ("verdict", found.verdict + (f": {', '.join(found.differs)}" if found.differs else "")),
-        ]
-    )
+    rows = [
+        ("golden set", f"{counted(found.texts, 'text')} in {found.file}"),
+        ("recorded", _computed(found.recorded)),
+        ("computed", _computed(found.computed)),
+        ("cosine", cosine),
+        ("verdict", found.verdict + (f": {', '.join(found.differs)}" if found.differs else "")),
+    ]
+    return table([(name, one_line(value)) for name, value in rows])
 
 
 def line_of(deviation: Deviation) -> str:
