@@ -227,6 +227,11 @@ ROWS: dict[tuple[str, str], Row] = {
             "vector": Refused("verify --vector x", "--vector is about a table"),
             "model": Refused(f"verify --sample 0 --model {OTHER}", "--sample 0 wants none: leave one out"),
             "sample": Row("verify --sample 1 --json", report(recomputed=1), unless="verify --json"),
+            "read_data": Refused("verify --read-data --sample 5", "--read-data computes all vectors again"),
+            "repair": Row("verify --repair --json", report(repaired={}), unless="verify --json"),
+            "limit": Row(
+                "verify --limit norm-min=2 --json", lambda told: len(told.json["exceeded"]) == 1, unless="verify --json"
+            ),
             "store": Row("verify --store sqlite:none.db", lambda told: "none.db" in told.err),
             "schema": Refused("verify --schema other", "--schema is for PostgreSQL"),
         },

@@ -663,7 +663,7 @@ def test_what_is_not_sound_is_told(store: Store, place: dict[str, str], damage: 
     )
     store.prepare_search()
     statement(place, damage.format(**_words(place)))
-    found = list(store.verify())
+    found = [str(each) for each in store.verify()]
     assert len(found) >= len(said)
     for line in said:
         assert any(re.fullmatch(line, each) for each in found), found

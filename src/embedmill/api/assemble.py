@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from embedmill.api.embedders import hint_prompts, make_embedder, worker_factory
-from embedmill.api.settings import RunOptions, Settings
+from embedmill.api.settings import Settings
 from embedmill.core.errors import UsageError
 from embedmill.embedders.local import LocalEmbedder
 from embedmill.embedders.testing import is_test_model
@@ -76,7 +76,7 @@ def with_prompts_of(
     return prompted, embedder if prompted == chosen else embedder_of(prompted)
 
 
-def check_test_model(chosen: Settings, options: RunOptions) -> None:
+def check_test_model(chosen: Settings, options: Mapping[str, Any]) -> None:
     """Raise `UsageError` where a run is to fill a store or table from the model for tests, unless that is wanted.
 
     `options` are those given just now, `chosen` the settings with the run's own model.

@@ -18,6 +18,7 @@ from embedmill.api.settings import DocumentOptions, FileOptions, RunOptions, Set
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Report
+from embedmill.engine.run_log import RunLog
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.runtime.paths import as_folder, file_path
 from embedmill.sources.files.source import FileSource
@@ -92,31 +93,47 @@ def retry_failed(
         closing(open_chosen_store(first, write=True, create=False)) as store,
         remembered(first, "retry-failed") as run_log,
     ):
-        status = store.status()
         failed = store.failed_documents()
-        reports = []
-        for group in group_failures(store, failed):
-            # Where no run is known that had taken it, the environment and the file tell which files are taken.
-            told = known_settings(group.options) | {name: value for name, value in options.items() if value is not None}
-            chosen = read_settings(told, RunOptions if group.given else FileOptions)
-            if options.get("model") is None and status.model is not None:
-                chosen = replace(chosen, model=status.model)
-            check_test_model(chosen, options)
-            with ExitStack() as stack:
-                chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
-                parts = build_components(chosen, embedder, stack)
-                take_over(store, embedder)
-                indexer = make_indexer(store, parts, chosen)
-                on_start(indexer)
-                again, source = frozenset(failed), _source(group, chosen)
-                watched = run_log.watch(on_progress, parts.executor.stats)
-                report = indexer.run(source, again=again, force=force, remember=None, on_progress=watched)
-            reports.append(report)
-            if report.interrupted:
-                break
-        whole = sum_reports(reports)
-        run_log.finish(whole)
-        return whole
+        return store_again(store, failed, options, run_log, force=force, on_progress=on_progress, on_start=on_start)
+
+
+def store_again(
+    store: Store,
+    documents: Sequence[str],
+    options: Mapping[str, Any],
+    run_log: RunLog,
+    *,
+    force: bool = False,
+    on_progress: OnProgress = lambda _: None,
+    on_start: Callable[[IncrementalIndexer], object] = lambda _: None,
+) -> Report:
+    """Read documents and store them, as the runs that took them did, unless `options` say otherwise.
+
+    Those that are gone are taken out, where their folder is here. The store's model, and what it has of them, is used.
+    """
+    status, again = store.status(), frozenset(documents)
+    reports = []
+    for group in group_failures(store, documents):
+        # Where no run is known that had taken it, the environment and the file tell which files are taken.
+        told = known_settings(group.options) | {name: value for name, value in options.items() if value is not None}
+        chosen = read_settings(told, RunOptions if group.given else FileOptions)
+        if options.get("model") is None and status.model is not None:
+            chosen = replace(chosen, model=status.model)
+        check_test_model(chosen, options)
+        with ExitStack() as stack:
+            chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
+            parts = build_components(chosen, embedder, stack)
+            take_over(store, embedder)
+            indexer = make_indexer(store, parts, chosen)
+            on_start(indexer)
+            source, watched = _source(group, chosen), run_log.watch(on_progress, parts.executor.stats)
+            report = indexer.run(source, again=again, force=force, remember=None, on_progress=watched)
+        reports.append(report)
+        if report.interrupted:
+            break
+    whole = sum_reports(reports)
+    run_log.finish(whole)
+    return whole
 
 
 def _source(group: FailedGroup, chosen: Settings) -> FileSource:

@@ -1,4 +1,4 @@
-"""Whether a store's, or a table's, vectors are those of their texts: some are computed again and compared.
+"""Whether a store, or a table, holds what it should: the command ``embedmill verify``.
 
 What is stored can be finite, of length 1 and still the vector of another text; only the model can tell.
 """
@@ -6,27 +6,25 @@ What is stored can be finite, of length 1 and still the vector of another text; 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
-from embedmill.api.embedders import make_embedder, native_precision
+from embedmill.api.disk_check import compare_with_disk
+from embedmill.api.mend import OnStart, mend_store, mend_table
+from embedmill.api.recompute import Recomputation, StoredText
 from embedmill.api.settings import Settings
 from embedmill.api.stores import open_chosen_store, open_chosen_table
-from embedmill.core.documents import StoredChunk, StoreStatus
-from embedmill.core.errors import EmbedmillError, ModelUnusable
-from embedmill.core.rows import shown
-from embedmill.core.table_reports import TableStatus
-from embedmill.core.vectors import Vector
-from embedmill.embedders.local import LocalEmbedder
-from embedmill.embedders.openvino import OpenVINOEmbedder
-from embedmill.embedders.testing import is_test_model
-from embedmill.engine.lists import embed_list
-from embedmill.executors.threads import ThreadExecutor
-from embedmill.models import locate, read_card
+from embedmill.core.damage import DamageKind, Finding
+from embedmill.core.documents import StoredChunk
+from embedmill.core.interfaces.store import Store
+from embedmill.core.interfaces.table import Table
+from embedmill.core.rows import Stored, shown
+from embedmill.engine.quality import Quality, QualityMeter
 
 T = TypeVar("T")
 
@@ -36,146 +34,256 @@ SAMPLE: Final = 64
 LARGEST_SAMPLE: Final = 100_000
 """Some 300 MB of texts and vectors."""
 
-_MOST: Final = 0.05
-"""How far a vector may lie from the one computed now, relative to its length: a cosine of 0.9988. Another precision or
-processor comes to 0.01; the vectors of most other texts lie at 1."""
+MOST_MENDED: Final = 100_000
+"""Findings that one repair mends, some 30 MB; of a store with more of them little is left."""
 
-_MOST_READ: Final = 0.2
-"""The same for a graph that is read as it is: it may be quantised, which processors compute differently."""
+_ROUNDS: Final = 3
+"""Times that what is found is mended: what lay beneath damage shows when that is mended."""
 
-Say = Callable[[str], None]
-"""Is told each problem."""
+_AT_ONCE: Final = 2048  # vectors that are compared together
+
+_OPAQUE: Final = frozenset({DamageKind.FILE, DamageKind.TYPE, DamageKind.BINDING})
+"""With these nothing more is known of a store."""
+
+_BEYOND: Final = frozenset({DamageKind.FILE, DamageKind.BINDING})
+"""What cannot be mended, nor anything beside it."""
+
+Say = Callable[[Finding], None]
+"""Is told each thing that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is looked at."""
+
+    sample: int | None = SAMPLE  # vectors that are computed again, chosen at random; None: all
+    read_data: bool = False  # documents are read, and not told by size and times alone
+    model: str | None = None  # where the model lies, if not where its name leads
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` has found."""
+    """What `verify` has found, and left."""
 
     store: str  # its URL, without a password
-    problems: int
+    damage: Mapping[str, int]  # what is wrong now, by the names of `DamageKind`: how often
+    examples: Mapping[str, Sequence[str]]  # the first of each kind
     documents: int | None  # None where it cannot be told, as of a damaged store; of a table None
     chunks: int | None  # of a table: rows that have a vector
     recomputed: int  # vectors that were computed again
     not_recomputed: str  # why none were; "" where some were, or none were to be
+    quality: Quality | None  # of the sound vectors; None where there are none
     vanished: Mapping[str, int] = field(default_factory=dict)  # roots of a store that are gone: path -> documents
+    repaired: Mapping[str, int] | None = None  # what was wrong before, and is not now; None where nothing was mended
+
+    @property
+    def problems(self) -> int:
+        """How much is wrong."""
+        return sum(self.damage.values())
 
 
-def verify_store(chosen: Settings, say: Say, *, sample: int = SAMPLE, model: str | None = None) -> Verdict:
-    """Check all of a store, and compute `sample` of its vectors again with its own model: ``embedmill verify``.
+def verify_store(
+    given: Mapping[str, Any],
+    chosen: Settings,
+    say: Say,
+    extent: Extent = Extent(),
+    *,
+    repair: bool = False,
+    on_start: OnStart = lambda _: None,
+) -> Verdict:
+    """Check all of a store: itself, the documents on disk against it, and some vectors against its own model.
 
-    `model` is where that lies, if not where its name leads. Raises `StoreError` where the store cannot be read.
+    `given` are the options that say where the store is, `chosen` the settings of which they are a part. With `repair`
+    what is wrong is mended (see `mend_store`), and what is left after that is what the verdict tells. `on_start` is
+    given what has a `stop()`. Raises `StoreError` where the store cannot be read, and `StoreBusy` where it cannot be
+    mended since a run writes to it.
     """
-    problems = _Problems(say)
-    chosen_chunks: _Reservoir[StoredChunk] = _Reservoir(sample)
-    with closing(open_chosen_store(chosen, write=False)) as store:
-        for problem in store.verify(chosen_chunks.offer):
-            problems.add(problem)
-        verdict = Verdict(store.url, problems.count, None, None, 0, "")
-        if problems.count:  # of a damaged store nothing more may be known
-            return replace(verdict, not_recomputed="the store is not sound" if sample else "")
-        held = store.status()
-        vanished = store.vanished()
-    verdict = replace(verdict, documents=held.documents, chunks=held.chunks, vanished=vanished)
-    for precision in sorted({chunk.precision for chunk in chosen_chunks.items}):
-        chunks = [
-            _Stored(f"{chunk.document}: chunk {chunk.index}", chunk.input, chunk.vector)
-            for chunk in chosen_chunks.items
-            if chunk.precision == precision
-        ]
-        if reason := _compare(chunks, problems.add, held, model, precision):
-            return replace(verdict, problems=problems.count, not_recomputed=reason)
-        verdict = replace(verdict, problems=problems.count, recomputed=verdict.recomputed + len(chunks))
-    return verdict
+    with closing(open_chosen_store(chosen, write=repair, create=False)) as store:
+
+        def check(say: Say, extent: Extent) -> _Checked:
+            return _check_store(store, given, extent, say)
+
+        def mend(found: _Checked) -> None:
+            with Recomputation(store.status, extent.model) as recomputation:
+                options = dict(given) | ({"model": extent.model} if extent.model else {})
+                mend_store(store, found.findings, options, chosen, recomputation, on_start=on_start)
+
+        return _verdict(store.url, check, mend if repair else None, say, extent)
 
 
 def verify_table(
-    table: str, chosen: Settings, say: Say, *, vector: str | None = None, sample: int = SAMPLE, model: str | None = None
+    table: str,
+    chosen: Settings,
+    say: Say,
+    extent: Extent = Extent(),
+    *,
+    vector: str | None = None,
+    repair: bool = False,
+    on_start: OnStart = lambda _: None,
 ) -> Verdict:
-    """Look at `sample` of the vectors that `ingest` has filled: ``embedmill verify TABLE``.
+    """Check the vectors of a table that `ingest` has filled: ``embedmill verify TABLE``.
 
-    They have to be sound, and what the table's own model makes of the rows' texts. Arguments and errors are those of
-    `verify_store`; `vector` names the column where there are several.
+    They have to be those that were written, of the rows' present texts, sound, and what the table's own model makes of
+    the texts. Arguments and errors are those of `verify_store`; `vector` names the column where there are several.
     """
-    problems = _Problems(say)
-    with open_chosen_table(table, chosen, vector=vector) as opened:
-        held = opened.status()
-        rows = opened.sample_stored(sample) if sample else []
-    counts = held.counts
-    verdict = Verdict(held.store, 0, None, counts.rows - counts.left - counts.failures, 0, "")
-    sound = []
-    for row in rows:
-        name = f"{table} {shown(row.key)}"
-        if row.vector.shape != (held.dimension,):
-            problems.add(f"{name}: its vector has {row.vector.size} numbers, the others {held.dimension}")
-        elif not np.isfinite(row.vector).all():
-            problems.add(f"{name}: its vector has NaN or infinite numbers")
-        else:
-            sound.append(_Stored(name, row.text, row.vector))
-    reason = _compare(sound, problems.add, held, model, "auto") if sound else ""
-    done = 0 if reason else len(sound)
-    return replace(verdict, problems=problems.count, recomputed=done, not_recomputed=reason)
+    store = ""
+
+    def check(say: Say, extent: Extent) -> _Checked:
+        nonlocal store
+        with open_chosen_table(table, chosen, vector=vector) as opened:
+            store = opened.url
+            return _check_table(table, opened, extent, say)
+
+    def mend(found: _Checked) -> None:
+        with open_chosen_table(table, chosen, vector=vector) as opened:
+            mend_table(opened, found.findings, chosen, extent.model, on_start=on_start)
+
+    return replace(_verdict("", check, mend if repair else None, say, extent), store=store)
 
 
-class _Stored(NamedTuple):
-    """A vector with its text, and its name for people."""
-
-    name: str
-    text: str
-    vector: Vector
-
-
-def _compare(
-    rows: Sequence[_Stored], say: Say, held: StoreStatus | TableStatus, model: str | None, precision: str
-) -> str:
-    """Compute vectors again and say which differ; why that cannot be done, or ""."""
-    if precision not in ("f32", "bf16") or (precision == "bf16" and native_precision() != "bf16"):
-        precision = "f32" if precision == "bf16" else native_precision()
-    try:
-        embedder, most = _embedder(model or held.model or "", held.document_prompt or None, precision)
-        with closing(embedder):
-            here = embedder.fingerprint.space
-            if here.id != held.space:
-                return f"{embedder.name} on this machine is of space {here.id}, not {held.space}: give --model"
-            texts = [row.text for row in rows]
-            vectors, causes = embed_list(texts, here, embedder.encode, ThreadExecutor(embedder).run)
-    except ModelUnusable:
-        raise
-    except EmbedmillError as error:
-        return str(error)
-    stored = np.stack([row.vector for row in rows])
-    with np.errstate(invalid="ignore", over="ignore"):
-        lengths = np.linalg.norm(stored, axis=1)
-        far = np.linalg.norm(stored - vectors, axis=1) > most * np.linalg.norm(vectors, axis=1)
-        cosines = (stored * vectors).sum(1) / (lengths * np.linalg.norm(vectors, axis=1))
-    for row, (name, _, _) in enumerate(rows):
-        if row in causes:
-            say(f"{name}: it has a vector, and the model gives none now: {causes[row].message}")
-        elif far[row] or not np.isfinite(lengths[row]):
-            say(f"{name}: its vector is not that of its text (cosine {cosines[row]:.2f} to the one computed now)")
-    return ""
+def _verdict(
+    store: str,
+    check: Callable[[Say, Extent], _Checked],
+    mend: Callable[[_Checked], None] | None,
+    say: Say,
+    extent: Extent,
+) -> Verdict:
+    """Check, mend and check again, as long as that helps."""
+    first = found = check(say, extent)
+    for _ in range(_ROUNDS if mend else 0):
+        if mend is None or not found.counts or found.counts.keys() & _BEYOND:
+            break
+        mend(found)
+        # What was compared with the model has been mended with it: some are compared again, not all.
+        before, found = (
+            found,
+            check(lambda _: None, replace(extent, sample=SAMPLE) if extent.sample is None else extent),
+        )
+        if found.counts == before.counts:
+            break
+    left = {kind.value: count for kind, count in sorted(found.counts.items())}
+    repaired = {kind.value: count - found.counts[kind] for kind, count in sorted(first.counts.items())}
+    return Verdict(
+        store,
+        left,
+        {kind.value: examples for kind, examples in found.examples.items()},
+        found.documents,
+        found.chunks,
+        first.recomputed,
+        first.not_recomputed,
+        found.quality,
+        found.vanished,
+        {kind: count for kind, count in repaired.items() if count > 0} if mend else None,
+    )
 
 
-def _embedder(model: str, prompt: str | None, precision: str) -> tuple[LocalEmbedder, float]:
-    """The model, as it is on this machine, and how far its vectors may lie from those that are stored."""
-    if is_test_model(model):
-        return make_embedder(model, precision="auto", document_prompt=prompt), _MOST
-    files = locate(model, fetch=False)
-    card = read_card(files, document_prompt=prompt)
-    most = _MOST if card.weights.kind == "safetensors" else _MOST_READ
-    return OpenVINOEmbedder(files.name, card, precision=precision), most
+class _Checked:
+    """What one look at a store or table has found."""
 
-
-class _Problems:
-    """Counts what it is told, and hands it on."""
+    EXAMPLES: Final = 10  # of each kind
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self.count = 0
+        self.counts: Counter[DamageKind] = Counter()
+        self.examples: dict[DamageKind, list[str]] = {}
+        self.findings: list[Finding] = []
+        self.documents: int | None = None
+        self.chunks: int | None = None
+        self.recomputed = 0
+        self.not_recomputed = ""
+        self.quality: Quality | None = None
+        self.vanished: Mapping[str, int] = {}
 
-    def add(self, problem: str) -> None:
+    def add(self, found: Finding) -> None:
         """Note one more."""
-        self.count += 1
-        self._say(problem)
+        self.counts[found.kind] += found.count
+        examples = self.examples.setdefault(found.kind, [])
+        if len(examples) < self.EXAMPLES:
+            examples.append(str(found))
+        if len(self.findings) < MOST_MENDED:
+            self.findings.append(found)
+        self._say(found)
+
+
+def _check_store(store: Store, given: Mapping[str, Any], extent: Extent, say: Say) -> _Checked:
+    checked = _Checked(say)
+    with Recomputation(store.status, extent.model) as recomputation:
+        vectors = _Vectors(checked, recomputation, extent.sample)
+        for finding in store.verify(lambda chunk: vectors.add(_of_chunk(chunk))):
+            checked.add(finding)
+        if checked.counts.keys() & _OPAQUE:
+            checked.not_recomputed = "the store is not sound" if extent.sample != 0 else ""
+            return checked
+        held = store.status()
+        checked.documents, checked.chunks, checked.vanished = held.documents, held.chunks, store.vanished()
+        suspects = [each for each in checked.findings if each.kind is DamageKind.MATRIX and each.index is not None]
+        vectors.finish([_of_chunk(chunk) for chunk in store.read_chunks(suspects) if chunk is not None])
+    for finding in compare_with_disk(store, given, read_data=extent.read_data):
+        checked.add(finding)
+    return checked
+
+
+def _of_chunk(chunk: StoredChunk) -> StoredText:
+    return StoredText(chunk.document, chunk.index, chunk.name, chunk.input, chunk.vector, chunk.precision)
+
+
+def _check_table(name: str, table: Table, extent: Extent, say: Say) -> _Checked:
+    checked = _Checked(say)
+    with Recomputation(table.noted, extent.model) as recomputation:
+        vectors = _Vectors(checked, recomputation, extent.sample)
+        for finding in table.verify(lambda row: vectors.add(_of_row(name, row))):
+            checked.add(finding)
+        vectors.finish([])
+    counts = table.counts()
+    checked.chunks = counts.rows - counts.left - counts.failures
+    return checked
+
+
+def _of_row(table: str, row: Stored) -> StoredText:
+    return StoredText(f"{table} {shown(row.key)}", None, row.name, row.text, row.vector)
+
+
+class _Vectors:
+    """Takes the sound vectors, one by one: measures all of them together, and compares some, or all, with the model."""
+
+    def __init__(self, checked: _Checked, recomputation: Recomputation, sample: int | None) -> None:
+        self._checked = checked
+        self._recomputation = recomputation
+        self._sample = None if sample is None else _Reservoir[StoredText](sample)
+        self._meter: QualityMeter | None = None
+        self._new: list[StoredText] = []  # not measured yet, nor compared where all are
+
+    def add(self, stored: StoredText) -> None:
+        """Take one."""
+        if self._sample is not None:
+            self._sample.offer(stored)
+        self._new.append(stored)
+        if len(self._new) == _AT_ONCE:
+            self._look()
+
+    def finish(self, suspects: Sequence[StoredText]) -> None:
+        """Look at the rest, and compare those that are suspected to be wrong in any case."""
+        self._look()
+        if self._sample is not None:
+            chosen = {(each.name, each.index): each for each in (*suspects, *self._sample.items)}
+            self._compare(list(chosen.values()))
+        self._checked.quality = self._meter.result() if self._meter else None
+        self._checked.recomputed = self._recomputation.done
+        self._checked.not_recomputed = self._recomputation.reason
+
+    def _look(self) -> None:
+        new, self._new = self._new, []
+        if not new:
+            return
+        if self._meter is None:
+            self._meter = QualityMeter(len(new[0].vector))
+        self._meter.add(np.stack([each.vector for each in new]))
+        if self._sample is None:
+            self._compare(new)
+
+    def _compare(self, stored: Sequence[StoredText]) -> None:
+        for finding in self._recomputation.compare(stored):
+            self._checked.add(finding)
 
 
 class _Reservoir(Generic[T]):

@@ -154,6 +154,7 @@ class StoredChunk:
     precision: str  # that the vector was computed in
     tokens: int = 0  # that the model has read; 0 where that was not asked for, as the line
     line: int = 0  # of the first character, from 1
+    name: str = ""  # what the store itself knows the document by
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Stored:
     key: Key
     text: str
     vector: Vector  # (dimension,) float32, as the column gives it back
+    name: str = ""  # what the database knows the row by
 
 
 @dataclass(frozen=True, slots=True)

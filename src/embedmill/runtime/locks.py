@@ -16,12 +16,31 @@ if sys.platform == "win32":
 
     def release(descriptor: int) -> None:
         """Let go of the lock."""
+
+    def is_held(descriptor: int) -> bool:
+        """Whether another opening of an open file holds the lock; for a moment it is held here."""
+        try:
+            acquire(descriptor)
+        except OSError:
+            return True
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        return False
 else:
     import fcntl
 
     def acquire(descriptor: int) -> None:
         """Lock an open file for this opening of it alone; raises `OSError` where another holds the lock."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_held(descriptor: int) -> bool:
+        """Whether another opening of an open file holds the lock; for a moment it is held here."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
 
     def release(descriptor: int) -> None:
         """Let go of the lock: closing alone leaves it with a process that was forked meanwhile."""

@@ -1,6 +1,6 @@
 """Whether what a store holds is sound: the checks that every store shares.
 
-A store hands over its rows as they lie there; what is wrong with them is told in lines for people.
+A store hands over its rows as they lie there, with the names by which it knows documents; `Shown` makes ids of these.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk, embedding_input, text_hash
 from embedmill.core.spaces import Space
-from embedmill.core.vectors import Vector
+from embedmill.core.vectors import Vector, Vectors
 from embedmill.engine.validation import VectorValidator
 
 ROWS: Final = 1024
@@ -22,13 +23,14 @@ ROWS: Final = 1024
 
 MISCOUNTED: Final = """
     SELECT * FROM (
-        SELECT d.name AS name, d.chunks AS noted, coalesce(r.n, 0) AS held,
-            coalesce(r.n, 0) + coalesce(f.n, 0) AS known,
+        SELECT d.name AS name, d.chunks AS noted, coalesce(r.n, 0) AS held, coalesce(r.different, 0) AS different,
+            coalesce(r.different, 0) + coalesce(f.n, 0) AS known,
             CASE WHEN coalesce(f.last, -1) > coalesce(r.last, -1) THEN f.last ELSE coalesce(r.last, -1) END + 1
                 AS expected
         FROM documents d
         LEFT JOIN (
-            SELECT document, count(*) AS n, max(idx) AS last FROM chunks WHERE idx >= 0 GROUP BY document
+            SELECT document, count(*) AS n, count(DISTINCT idx) AS different, max(idx) AS last
+            FROM chunks WHERE idx >= 0 GROUP BY document
         ) r ON r.document = d.id
         LEFT JOIN (
             SELECT document, count(*) AS n, max(idx) AS last FROM failures
@@ -40,17 +42,27 @@ MISCOUNTED: Final = """
         ) f ON f.document = d.name
         WHERE d.complete
     ) counted
-    WHERE held <> noted OR known <> expected
+    WHERE held <> noted OR known <> expected OR different <> held
 """
-"""The complete documents that are not whole: name, chunks that the ledger says, chunks that are there, indexes
-that have a chunk or a failure, and how many should have. SQLite and PostgreSQL both understand it."""
+"""The complete documents that are not whole: name, chunks that the ledger says, chunks that are there, different
+indexes of these, indexes that have a chunk or a failure, and how many should have. SQLite and PostgreSQL both
+understand it."""
+
+STRAY: Final = """
+    SELECT document, idx FROM failures
+    WHERE idx >= 0 AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.complete AND d.name = failures.document)
+"""
+"""Failures of chunks whose document is not in the ledger."""
+
+Shown = Callable[[str], str]
+"""From the name by which a store knows a document to its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """A chunk as the store holds it, whatever its columns hold in truth; None for what is missing."""
 
-    document: str | None
+    document: str | None  # its name
     index: int
     hash: bytes
     context: str
@@ -61,75 +73,123 @@ class Held:
 
 def check_binding(
     space: str | None, fields: Mapping[str, Any] | None, dimension: int | None, chunks: bool
-) -> list[str]:
+) -> list[Finding]:
     """What is wrong with what the store is bound to; `chunks`: whether it has any."""
+    return [Finding(DamageKind.BINDING, problem) for problem in _of_binding(space, fields, dimension, chunks)]
+
+
+def _of_binding(
+    space: str | None, fields: Mapping[str, Any] | None, dimension: int | None, chunks: bool
+) -> Iterator[str]:
     if space is None or fields is None or dimension is None:
-        return ["the store holds chunks, but is bound to no space"] if chunks else []
+        if chunks:
+            yield "the store holds chunks, but is bound to no space"
+        return
     if not isinstance(dimension, int) or not isinstance(fields, dict):
-        return [f"the store is bound to space {space}, whose dimension is {dimension!r}: no number, or no fields"]
+        yield f"the store is bound to space {space}, whose dimension is {dimension!r}: no number, or no fields"
+        return
     try:
         described = Space(**fields)
     except TypeError:
-        return [f"the store is bound to space {space}, whose fields are not those of a space"]
-    problems = []
+        yield f"the store is bound to space {space}, whose fields are not those of a space"
+        return
     if described.id != space:
-        problems.append(f"the store is bound to space {space}, but its fields are those of {described.id}")
+        yield f"the store is bound to space {space}, but its fields are those of {described.id}"
     if described.dimension != dimension:
-        problems.append(f"the store is bound to dimension {dimension}, but its space has {described.dimension}")
-    return problems
+        yield f"the store is bound to dimension {dimension}, but its space has {described.dimension}"
 
 
-def check_counts(miscounted: Iterable[tuple[str, int, int, int, int]]) -> Iterator[str]:
+def check_counts(miscounted: Iterable[tuple[str, int, int, int, int, int]], shown: Shown) -> Iterator[Finding]:
     """What is wrong with these documents (see `MISCOUNTED`)."""
-    for name, noted, held, known, expected in miscounted:
+    for name, noted, held, different, known, expected in miscounted:
+
+        def found(kind: DamageKind, detail: str, count: int = 1, name: str = name) -> Finding:
+            return Finding(kind, detail, shown(name), name=name, count=count)
+
         if held != noted:
-            yield f"{_named(name)}: the ledger says {noted:,} chunks, and there are {held:,}"
+            yield found(DamageKind.COUNT, f"the ledger says {noted:,} chunks, and there are {held:,}")
+        if different != held:
+            twice = held - different
+            yield found(DamageKind.CHUNK_DUPLICATE, f"{twice:,} of its chunks have the index of another", twice)
         if known != expected:
-            yield f"{_named(name)}: {expected - known:,} of its {expected:,} chunks have neither a row nor a failure"
+            missing = expected - known
+            detail = f"{missing:,} of its {expected:,} chunks have neither a row nor a failure"
+            yield found(DamageKind.CHUNK_MISSING, detail, missing)
+
+
+def check_failures(stray: Iterable[tuple[str, int]], shown: Shown) -> Iterator[Finding]:
+    """What is wrong with these failures (see `STRAY`)."""
+    for name, index in stray:
+        detail = "it has a failure on record, and its document is not in the ledger"
+        yield Finding(DamageKind.FAILURE_STRAY, detail, shown(name), index, name)
 
 
 def check_chunks(
-    chunks: Iterable[Held], dimension: int | None, normalized: bool, look: Callable[[StoredChunk], None]
-) -> Iterator[str]:
+    chunks: Iterable[Held],
+    dimension: int | None,
+    normalized: bool,
+    look: Callable[[StoredChunk], None],
+    shown: Shown,
+) -> Iterator[Finding]:
     """What is wrong with these chunks, each taken by itself; `look` is given those that nothing is wrong with."""
     left = iter(chunks)
+    validator = VectorValidator(dimension, normalized) if isinstance(dimension, int) else None
     while some := list(islice(left, ROWS)):
         fit = [chunk for chunk in some if chunk.vector is not None and chunk.vector.shape == (dimension,)]
-        causes = {}
-        if fit and dimension is not None:
-            vectors = np.stack([chunk.vector for chunk in fit if chunk.vector is not None])
-            refused = VectorValidator(dimension, normalized).check(vectors)
-            causes = {id(fit[row]): cause.message for row, cause in refused.items()}
+        unsound: dict[int, tuple[DamageKind, str]] = {}
+        if fit and validator is not None:
+            found = check_vectors(validator, np.stack([chunk.vector for chunk in fit if chunk.vector is not None]))
+            unsound = {id(fit[row]): damage for row, damage in found.items()}
         for chunk in some:
-            problems = list(_of_chunk(chunk, causes.get(id(chunk)), dimension))
-            yield from problems
-            if not problems and chunk.document is not None and chunk.vector is not None:
+            document = shown(chunk.document) if isinstance(chunk.document, str) else ""
+            findings = list(_of_chunk(chunk, document, unsound.get(id(chunk)), dimension))
+            yield from findings
+            if not findings and chunk.document is not None and chunk.vector is not None:
                 given = embedding_input(chunk.context, chunk.text)
-                look(StoredChunk(chunk.document, chunk.index, given, chunk.vector, str(chunk.precision)))
+                look(StoredChunk(document, chunk.index, given, chunk.vector, str(chunk.precision), name=chunk.document))
 
 
-def _of_chunk(chunk: Held, cause: str | None, dimension: int | None) -> Iterator[str]:
-    """What is wrong with a chunk; `cause`: what is with its vector's numbers."""
+def check_vectors(validator: VectorValidator, vectors: Vectors) -> dict[int, tuple[DamageKind, str]]:
+    """The rows that the validator refuses: which damage that is, and what is wrong, for people."""
+    refused = validator.check(vectors)
+    return {row: (_kind(validator, vectors[row]), f"its vector is unsound: {refused[row].message}") for row in refused}
+
+
+def _kind(validator: VectorValidator, vector: Vector) -> DamageKind:
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = float(np.sqrt(vector @ vector))
+    if not np.isfinite(length):
+        return DamageKind.VECTOR_NOT_FINITE
+    if length == 0:
+        return DamageKind.VECTOR_ZERO
+    off = validator.normalized and abs(length - 1) > validator.tolerance
+    return DamageKind.VECTOR_LENGTH if off else DamageKind.VECTOR_CONSTANT
+
+
+def _of_chunk(
+    chunk: Held, document: str, unsound: tuple[DamageKind, str] | None, dimension: int | None
+) -> Iterator[Finding]:
+    """What is wrong with a chunk; `unsound`: what is with its vector's numbers."""
+    name = chunk.document if isinstance(chunk.document, str) else ""
+    index = chunk.index if isinstance(chunk.index, int) else None
+
+    def found(kind: DamageKind, detail: str) -> Finding:
+        return Finding(kind, detail, document, index, name)
+
     if chunk.document is None:
-        yield f"a chunk (index {chunk.index}) belongs to no document"
-        where = "a chunk"
-    else:
-        where = f"{_named(chunk.document)}: chunk {chunk.index}"
-    if any(not isinstance(value, str) for value in (chunk.document or "", chunk.context, chunk.text, chunk.precision)):
-        yield f"{where}: its text, or its document's name, is no text"
+        yield found(DamageKind.CHUNK_ORPHAN, f"a chunk (index {chunk.index}) belongs to no document")
         return
-    if not isinstance(chunk.index, int) or chunk.index < 0:
-        yield f"{where}: its index is negative, or no number"
+    if any(not isinstance(value, str) for value in (chunk.document, chunk.context, chunk.text, chunk.precision)):
+        yield found(DamageKind.TEXT, "its text, or its document's name, is no text")
+        return
+    if index is None or index < 0:
+        yield found(DamageKind.CHUNK_INDEX, "its index is negative, or no number")
     if text_hash(chunk.context, chunk.text) != chunk.hash:
-        yield f"{where}: its hash is not that of its text"
+        yield found(DamageKind.TEXT, "its hash is not that of its text")
     if chunk.vector is None:
-        yield f"{where}: it has no vector"
+        yield found(DamageKind.VECTOR_MISSING, "it has no vector")
     elif chunk.vector.shape != (dimension,):
-        yield f"{where}: its vector has {len(chunk.vector)} numbers, the store's have {dimension}"
-    elif cause is not None:
-        yield f"{where}: its vector is unsound: {cause}"
-
-
-def _named(document: object) -> str:
-    """A name on one line."""
-    return document if isinstance(document, str) and document.isprintable() else repr(document)
+        detail = f"its vector has {len(chunk.vector)} numbers, the store's have {dimension}"
+        yield found(DamageKind.VECTOR_DIMENSION, detail)
+    elif unsound is not None:
+        yield found(*unsound)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from embedmill.core.damage import Finding
 from embedmill.core.documents import (
     DocumentState,
     Failure,
@@ -23,6 +24,7 @@ from embedmill.core.documents import (
 )
 from embedmill.core.errors import StoreError
 from embedmill.core.interfaces.store import StoredDocuments
+from embedmill.core.interfaces.verification import CheckedDocuments
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import as_folder
 from embedmill.storage.roots import (
@@ -94,7 +96,7 @@ class RootRows(Protocol):
         """The folders of all documents and failures that belong to no root."""
 
 
-class Backend(StoredDocuments, Protocol):
+class Backend(StoredDocuments, CheckedDocuments, Protocol):
     """A store that knows documents by names alone."""
 
     @property
@@ -114,8 +116,8 @@ class Backend(StoredDocuments, Protocol):
     ) -> list[Hit]:
         """As in `Store`, of the documents whose name fits."""
 
-    def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[str]:
-        """As in `Store`; `shown` gives what is shown of a name."""
+    def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[Finding]:
+        """As in `CheckedStore`; `shown` gives the id of a name. Findings and chunks have both."""
 
 
 class RootedStore:
@@ -131,6 +133,8 @@ class RootedStore:
         self.bind, self.vectors, self.status = backend.bind, backend.vectors, backend.status
         self.prepare_search, self.finish_within = backend.prepare_search, backend.finish_within
         self.close = backend.close
+        self.read_chunks, self.rewrite, self.discard = backend.read_chunks, backend.rewrite, backend.discard
+        self.written_by_others = backend.written_by_others
         self._given: dict[str, str] | None = None  # as it was read
         self._load()
         if backend.writable and (host := self._rows.rootless()) is not None:
@@ -258,6 +262,10 @@ class RootedStore:
             nearest = nearest[: nearest.rstrip("/").rfind("/") + 1]
         return GivenPath(self._id(nearest), json.loads(self._given[nearest])) if nearest else None
 
+    def given_paths(self) -> list[GivenPath]:
+        """All that runs were given, and by which options each was taken last."""
+        return [GivenPath(self._id(scope), json.loads(options)) for scope, options in self._rows.given().items()]
+
     def holds(self, scopes: Sequence[str]) -> bool:
         """Whether there is any document, failure or root in these scopes, wherever it is."""
         names = [name for scope in scopes for name in self._places.names(scope, gone=True)]
@@ -345,8 +353,12 @@ class RootedStore:
     def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
         return (replace(chunk, document=self._id(chunk.document)) for chunk in self._backend.chunks())
 
-    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:  # noqa: D102
+    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[Finding]:  # noqa: D102
         return self._backend.verify(look, self._id)
+
+    def ledger(self) -> Iterator[DocumentState]:  # noqa: D102
+        for state in self._backend.ledger():
+            yield replace(state, id=self._id(state.id))
 
     def _named(self, state: DocumentState) -> DocumentState:
         return replace(state, id=self._places.name(state.id))

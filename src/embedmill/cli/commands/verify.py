@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from embedmill.api.settings import RunOptions, StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
@@ -11,19 +11,44 @@ from embedmill.cli.render import hints
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from embedmill.api.verify import Verdict
+    from embedmill.api.settings import Settings
+    from embedmill.api.verify import Extent, Verdict
+    from embedmill.core.damage import Finding
 
-_LISTED: Final = 1000
-"""Problems that the JSON object lists; it counts all."""
+_Sample = Annotated[
+    str | None,
+    options.option(
+        "--sample",
+        metavar="N",
+        help="Vectors, chosen at random, that are computed again and compared; 0 for none. Default: 64.",
+    ),
+]
+_ReadData = Annotated[
+    bool,
+    options.option("--read-data", help="Compute all vectors again, and read all documents, however long that takes."),
+]
+_Repair = Annotated[
+    bool, options.option("--repair", help="Mend what is wrong, embedding again only that; tell what is left.")
+]
+_Limits = Annotated[
+    list[str] | None,
+    options.option(
+        "--limit",
+        metavar="NAME=NUMBER",
+        help="What must not be exceeded: exact-duplicates, near-duplicates (shares, 0 to 1), mean-cosine, norm-max; or "
+        "fallen short of: norm-min, effective-dimension. May be repeated.",
+    ),
+]
 
 
 @parser.command(
     "embedmill verify",
-    "embedmill verify --store sqlite:notes.db --json",
+    "embedmill verify --repair",
+    "embedmill verify --store sqlite:notes.db --limit near-duplicates=0.05 --json",
     "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
-    "embedmill verify sentences --store postgresql://ada@localhost/app",
-    notes="Exit code 0: all is well. 1: it is not; each problem is a line. A run may write meanwhile. "
-    + options.STORE_NOTE,
+    "embedmill verify sentences --store postgresql://ada@localhost/app --read-data --repair",
+    notes="Exit code 0: all is well. 3: something is wrong, or left after --repair, or beyond a --limit; each problem "
+    "is a line. Without --repair a run may write meanwhile. " + options.STORE_NOTE,
 )
 def verify(
     *,
@@ -32,80 +57,96 @@ def verify(
     given: Annotated[
         RunOptions, options.Given("store", "schema", "model", schema=options.EITHER_SCHEMA, model=options.NOTED_MODEL)
     ],
-    sample: Annotated[
-        str,
-        options.option(
-            "--sample",
-            metavar="N",
-            help="Vectors, chosen at random, that are computed again and compared; 0 for none. Default: 64.",
-        ),
-    ] = "64",
+    sample: _Sample = None,
+    read_data: _ReadData = False,
+    repair: _Repair = False,
+    limit: _Limits = None,
     as_json: bool,
 ) -> int:
-    """Check that a store or table is sound.
+    """Check that a store or table is sound, and mend it.
 
     Every document of a store has all the chunks that the ledger says, or a failure for what is missing; every chunk's
     text is the one that was embedded, and its vector finite, of the store's dimension and, where the model
-    normalises, of length 1; nothing belongs to nothing. Of an SQLite store the file itself and the matrix for searches
-    are checked too. Some vectors, of a store or of TABLE, are computed again with its model, as far as that is on this
-    machine: a sound vector may still be that of another text. What lies in files and folders that are gone is named,
-    and is no problem. Nothing is changed, and nothing fetched.
+    normalises, of length 1; nothing belongs to nothing; files are as they were when they were stored, and none is
+    missing. Of an SQLite store the file itself and the matrix for searches are checked too. In a TABLE each row that
+    was embedded has the vector that was written, of its present text. Some vectors are computed again with the model,
+    as far as that is on this machine: a sound vector may still be that of another text. What lies in folders that are
+    gone, whole, is named, and is no problem. Without --repair nothing is changed, and nothing fetched.
     """
     from embedmill.api.read_settings import read_settings
-    from embedmill.api.verify import LARGEST_SAMPLE, verify_store, verify_table
+    from embedmill.engine.quality_limits import parse_limits
 
     model = given.get("model")
-    number = options.whole_number(sample, "--sample", least=0)
-    if number > LARGEST_SAMPLE:
-        raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
-    if model is not None and not number:
-        raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
+    limits = parse_limits(limit or [])
+    extent = _extent(sample, model, read_data=read_data, repair=repair)
     if name is None:
         options.check_store(options.given(vector=vector))
     place = options.store_options(given)
-    chosen = read_settings(place, StoreOptions)
-    listed: list[str] = []
+    chosen = read_settings({**place, **options.given(model=model)}, RunOptions if repair else StoreOptions)
     if name is None:
         options.tell_store(place)
 
-    def say(problem: str) -> None:
+    def say(found: Finding) -> None:
         if not as_json:
-            output.say(output.one_line(problem))
-        elif len(listed) < _LISTED:
-            listed.append(problem)
+            output.say(output.one_line(str(found)))
 
-    if name is None:
-        verdict = verify_store(chosen, say, sample=number, model=model)
-    else:
-        verdict = verify_table(name, chosen, say, vector=vector, sample=number, model=model)
-    code = _tell(verdict, name, listed, place, as_json=as_json)
+    verdict = _run(name, vector, place, chosen, say, extent, repair=repair)
+    exceeded = [told for each in limits if verdict.quality and (told := each.exceeded(verdict.quality))]
+    code = _tell(verdict, name, exceeded, place, as_json=as_json)
     if verdict.documents == 0 and not output.quiet():
         hints.tell_tables("verify", place)
     return code
 
 
-def _tell(verdict: Verdict, table: str | None, listed: list[str], given: Mapping[str, Any], *, as_json: bool) -> int:
-    from embedmill.api.stores import name_vanished
-    from embedmill.cli.render.wording import counted
+def _extent(sample: str | None, model: str | None, *, read_data: bool, repair: bool) -> Extent:
+    """What is to be looked at; raises `UsageError` for what contradicts itself."""
+    from embedmill.api.verify import LARGEST_SAMPLE, SAMPLE, Extent
 
-    url, number = output.masked(verdict.store), verdict.problems
+    if read_data and sample is not None:
+        raise UsageError("--read-data computes all vectors again, and --sample some: leave one out")
+    number = SAMPLE if sample is None else options.whole_number(sample, "--sample", least=0)
+    if number > LARGEST_SAMPLE:
+        raise UsageError(f"--sample: at most {LARGEST_SAMPLE:,} vectors at once")
+    if model is not None and not number and not repair:
+        raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
+    return Extent(None if read_data else number, read_data, model)
+
+
+def _run(
+    name: str | None,
+    vector: str | None,
+    place: Mapping[str, Any],
+    chosen: Settings,
+    say: Callable[[Finding], None],
+    extent: Extent,
+    *,
+    repair: bool,
+) -> Verdict:
+    from embedmill.api.verify import verify_store, verify_table
+    from embedmill.cli.signals import StopOnSignal
+
+    with StopOnSignal() as stopping:
+        if name is None:
+            return verify_store(place, chosen, say, extent, repair=repair, on_start=stopping.watch)
+        return verify_table(name, chosen, say, extent, vector=vector, repair=repair, on_start=stopping.watch)
+
+
+def _tell(
+    verdict: Verdict, table: str | None, exceeded: Sequence[str], given: Mapping[str, Any], *, as_json: bool
+) -> int:
+    from embedmill.api.stores import name_vanished
+    from embedmill.cli.render import soundness
+
     if as_json:
-        facts = {"store": url, "sound": not number, "count": number, "problems": listed}
-        facts |= {"vanished": verdict.vanished} if table is None and not number else {}
-        again = {"recomputed": verdict.recomputed, "not_recomputed": verdict.not_recomputed or None}
-        output.emit(facts | ({"table": table} if table else {}) | again)
-    elif not number and not output.quiet():
-        what = f"{counted(verdict.documents or 0, 'document')}, {counted(verdict.chunks or 0, 'chunk')}"
-        if table is not None:
-            what = f"{counted(verdict.chunks or 0, 'row')} of {table}"
-        output.say(f"sound: {what} in {url}; {counted(verdict.recomputed, 'vector')} computed again")
+        output.emit(soundness.facts(verdict, table, exceeded))
+    elif not output.quiet():
+        for line in soundness.summary(verdict, table):
+            output.say(line)
     name_vanished(verdict.vanished, given)
-    if verdict.not_recomputed and not number:
+    if verdict.not_recomputed and not verdict.problems:
         output.complain(f"no vector was computed again: {verdict.not_recomputed}")
-    if number:
-        where, remedy = f"the store {url}", "index into a new store"
-        if table is not None:
-            where, remedy = f"{table} in {url}", "set these rows' vectors to NULL and ingest again"
-        output.complain(f"error: {counted(number, 'problem')} in {where}: put back a backup, or {remedy}")
-        return exit_codes.ERROR
-    return exit_codes.DONE
+    for told in exceeded:
+        output.complain(f"error: {told}: see --limit")
+    if verdict.problems:
+        output.complain(soundness.left(verdict, table))
+    return exit_codes.SOME_FAILED if verdict.problems or exceeded else exit_codes.DONE

@@ -16,6 +16,7 @@ from embedmill.core.documents import (
     StoredChunk,
     StoreStatus,
 )
+from embedmill.core.interfaces.verification import CheckedStore
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 
@@ -97,7 +98,7 @@ class StoredDocuments(Protocol):
         """Release the store; may be called twice."""
 
 
-class Store(StoredDocuments, Protocol):
+class Store(StoredDocuments, CheckedStore, Protocol):
     """Where records go and are read back. Finds documents again after they, or itself, have moved."""
 
     def register(self, given: Sequence[str], options: str = "{}") -> None:
@@ -105,6 +106,9 @@ class Store(StoredDocuments, Protocol):
 
     def given_as(self, document: str) -> GivenPath | None:
         """What a run was given that the document was taken by, and its options; None where that is not known."""
+
+    def given_paths(self) -> list[GivenPath]:
+        """All that runs were given, and by which options each was taken last."""
 
     def root_list(self) -> list[RootStatus]:
         """What was given: where it is, and how many documents the store has of it."""
@@ -126,10 +130,4 @@ class Store(StoredDocuments, Protocol):
         Only of documents whose id `fits`, where that is given.
 
         A store that has an approximate index uses it unless `exact`.
-        """
-
-    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[str]:
-        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
-
-        `look` is given each chunk that is sound as far as can be told without the model.
         """

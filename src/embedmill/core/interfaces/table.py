@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from embedmill.core.interfaces.verification import CheckedTable
 from embedmill.core.rows import Counts, Filled, Key, Metrics, Noted, Row, RowFailure, Stored
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.table_reports import TableStatus
@@ -30,7 +31,7 @@ class MetricsTable(Protocol):
         """Count how often each text stands in the table; forget rows that are gone."""
 
 
-class Table(Protocol):
+class Table(CheckedTable, Protocol):
     """A table whose rows get vectors. Several runs, on several machines, may work at it at once.
 
     A run claims the rows that it embeds. What a run that died has claimed is anybody's again. `write`, `fail`,

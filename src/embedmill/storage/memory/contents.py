@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from embedmill.core.documents import DocumentState, Failure, Record
+from embedmill.core.damage import Finding
+from embedmill.core.documents import DocumentState, Failure, Record, StoredChunk
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
-from embedmill.core.vectors import Vectors
+from embedmill.core.vectors import Vector, Vectors
 from embedmill.storage.rooted import within
 from embedmill.storage.roots import Root
 
@@ -94,6 +95,28 @@ class Contents:
             *(other.staged, other.failures),
         )
         self.roots, self.last_root, self.given, self.rows = other.roots, other.last_root, other.given, None
+
+    def chunk(self, found: Finding) -> StoredChunk | None:
+        """The chunk that a finding is about."""
+        version = self.documents.get(found.name)
+        for row in version.records if version else ():
+            if version and row.chunk.chunk_index == found.index:
+                where = found.document, found.index, row.chunk.input, row.vector
+                return StoredChunk(*where, version.precision, name=found.name)
+        return None
+
+    def put(self, found: Finding, vector: Vector | None) -> None:
+        """Give the chunk that a finding is about this vector; None: remove it. What is staged of its document goes."""
+        version = self.documents.get(found.name)
+        if version is not None:
+            rows = [(row, row.chunk.chunk_index == found.index) for row in version.records]
+            version.records = [
+                replace(row, vector=vector) if meant and vector is not None else row
+                for row, meant in rows
+                if not meant or vector is not None
+            ]
+        self.staged = [(name, staged) for name, staged in self.staged if name != found.name]
+        self.rows = None
 
     def matrix(self) -> tuple[list[tuple[str, str, Record]], Vectors]:
         """The rows of all documents, with names and precisions, those stored earlier first; ``(n, dimension)``."""

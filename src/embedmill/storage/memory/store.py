@@ -9,12 +9,13 @@ from typing import Final
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.storage.catalog import store_mismatch
-from embedmill.storage.integrity import Held, check_binding, check_chunks
+from embedmill.storage.integrity import Held, check_binding, check_chunks, check_failures
 from embedmill.storage.memory.contents import Contents, Version
 from embedmill.storage.memory.respacing import MemoryRespacing
 from embedmill.storage.respacing import SECOND, KnownSpace
@@ -210,16 +211,49 @@ class MemoryStore:
             place = chunk.token_count, chunk.line
             yield StoredChunk(name, chunk.chunk_index, chunk.input, row.vector, precision, *place)
 
-    def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[str]:  # noqa: D102
+    def verify(  # noqa: D102
+        self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
+    ) -> Iterator[Finding]:
         with self._reading() as held:
-            (rows, _), space = held.matrix(), held.bound[0] if held.bound else None
+            space = held.bound[0] if held.bound else None
+            documents, failures = list(held.documents.items()), list(held.failures)
         fields, dimension = (asdict(space), space.dimension) if space else (None, None)
-        yield from check_binding(space.id if space else None, fields, dimension, bool(rows))
+        yield from check_binding(space.id if space else None, fields, dimension, any(v.records for _, v in documents))
+        known = {name for name, _ in documents}
+        stray = ((name, index) for name, index in failures if index >= 0 and name not in known)
+        yield from check_failures(stray, shown)
         chunks = (
-            Held(shown(name), row.chunk.chunk_index, row.hash, row.chunk.context, row.chunk.text, row.vector, precision)
-            for name, precision, row in rows
+            Held(name, row.chunk.chunk_index, row.hash, row.chunk.context, row.chunk.text, row.vector, held.precision)
+            for name, held in documents
+            for row in held.records
         )
-        yield from check_chunks(chunks, dimension, bool(space and space.normalize), look)
+        yield from check_chunks(chunks, dimension, bool(space and space.normalize), look, shown)
+
+    def ledger(self) -> Iterator[DocumentState]:  # noqa: D102
+        with self._reading() as held:
+            states = [version.state for _, version in sorted(held.documents.items())]
+        yield from (state for state in states if state is not None)
+
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+        with self._reading() as held:
+            return [held.chunk(each) for each in found]
+
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+        with self._writing() as held:
+            for found, vector in vectors:
+                held.put(found, vector)
+
+    def discard(self, found: Sequence[Finding]) -> None:  # noqa: D102
+        with self._writing() as held:
+            for each in found:
+                if each.kind is DamageKind.FAILURE_STRAY and each.index is not None:
+                    held.failures.pop((each.name, each.index), None)
+                elif each.index is not None:
+                    held.put(each, None)
+
+    def written_by_others(self) -> bool:  # noqa: D102
+        with self._reading() as held:
+            return held.has_writer and not self.writable
 
     def close(self) -> None:  # noqa: D102
         with self._contents.lock:

@@ -86,6 +86,25 @@ def rename(db: Connection, before: str, space: Space, model: str) -> None:
     )
 
 
+_STATE: Final = "SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents WHERE complete"
+
+
+def states(db: Connection, ids: Sequence[str]) -> list[DocumentState]:
+    """The ledger's entries of these documents, as far as it has any."""
+    return db.records(_state, f"{_STATE} AND name = ANY(%b::text[])", [[text.write(name) for name in ids]])
+
+
+def ledger_page(db: Connection, after: str) -> list[DocumentState]:
+    """A page of the ledger, behind this name."""
+    return db.records(_state, f"{_STATE} AND name > %s ORDER BY name LIMIT %s", [text.write(after), _PAGE])
+
+
+def _state(
+    name: str, size: int, mtime_ns: int, content_hash: bytes, recipe: str, ctime_ns: int, inode: int
+) -> DocumentState:
+    return DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe), ctime_ns, inode)
+
+
 def begin_staged(db: Connection, name: str, precision: str) -> int:
     """A new version of a document that nobody sees yet; returns its `documents.id`."""
     query = "INSERT INTO documents (name, precision, complete) VALUES (%s, %s, false) RETURNING id"

@@ -31,6 +31,15 @@ Done = Callable[[int], object]
 
 _TABLES: Final = ("meta", "writer", "seen", "documents", "chunks", "failures")
 
+_IS_LOCKED: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = hashtextextended(%s, 0)
+    )
+"""
+
 _GRACE: Final = "1s"
 """For the lock of another writer: the server takes a moment to notice that a client was killed."""
 
@@ -155,7 +164,15 @@ class StoreLocation:
 
     def _lock(self, connection: Connection) -> None:
         """Take the writer's lock; raises `errors.LockNotAvailable` where that takes too long."""
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"embedmill writer {self.schema}"])
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name])
+
+    def is_written(self, connection: Connection) -> bool:
+        """Whether a session holds the writer's lock."""
+        return bool(connection.scalar(_IS_LOCKED, [self._lock_name]))
+
+    @property
+    def _lock_name(self) -> str:
+        return f"embedmill writer {self.schema}"
 
     def _take_over(self, connection: Connection) -> None:
         """Take the lock, or say who has it."""

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
+from embedmill.core.damage import Finding
 from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
@@ -19,7 +20,7 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.server_errors import translate_errors
-from embedmill.storage.postgres.store import rows, text
+from embedmill.storage.postgres.store import mending, rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.contents import stored_chunks
 from embedmill.storage.postgres.store.inspection import problems
@@ -105,18 +106,7 @@ class PostgresStore:
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """The ledger's entries of these documents; those that are not durably stored are missing."""
-        found = self._reading(
-            lambda db: db.execute(
-                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
-                   WHERE complete AND name = ANY(%b::text[])""",
-                [[text.write(name) for name in ids]],
-            ).fetchall()
-        )
-        states = (
-            DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe), ctime_ns, inode)
-            for name, size, mtime_ns, content_hash, recipe, ctime_ns, inode in found
-        )
-        return {state.id: state for state in states}
+        return {state.id: state for state in self._reading(lambda db: rows.states(db, ids))}
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
         """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
@@ -285,17 +275,33 @@ class PostgresStore:
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
-    ) -> Iterator[str]:
-        """What is wrong with what is stored, a line each; nothing where all is well. In bounded memory.
-
-        `shown` gives what is shown of a document's name.
-
-        Looks at one snapshot of the store, whatever is written meanwhile: at each document, chunk and vector.
-        """
+    ) -> Iterator[Finding]:
+        """See `Backend`. Looks at one snapshot of the store, whatever is written meanwhile."""
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
         with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from problems(db, look, shown)
+
+    def ledger(self) -> Iterator[DocumentState]:
+        """See `CheckedDocuments`, as for what follows."""
+        last = ""
+        while page := self._reading(partial(rows.ledger_page, after=last)):
+            yield from page
+            last = page[-1].id
+
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+        return self._reading(lambda db: [mending.read_chunk(db, each) for each in found])
+
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+        self._write(lambda db: mending.rewrite(db, vectors))
+
+    def discard(self, found: Sequence[Finding]) -> None:
+        """An index that is not valid goes too: `prepare_search` builds the one for searches anew."""
+        dimension = self._dimension
+        self._write(lambda db: mending.discard(db, found, dimension))
+
+    def written_by_others(self) -> bool:  # noqa: D102
+        return self._run is None and self._reading(self._location.is_written)
 
     def close(self) -> None:
         """Release the store; may be called twice."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.errors import UsageError
 from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, RowFailure, Stored
 from embedmill.core.spaces import Fingerprint
@@ -19,6 +20,7 @@ from embedmill.storage.postgres.connection import Connection, connect, redact_ur
 from embedmill.storage.postgres.server_errors import translate_errors
 from embedmill.storage.postgres.table.catalog import Catalog
 from embedmill.storage.postgres.table.index import VectorIndex
+from embedmill.storage.postgres.table.inspection import problems, put_back, rebuild
 from embedmill.storage.postgres.table.metrics import MetricsStatements, PostgresMetrics
 from embedmill.storage.postgres.table.session import TableSession
 from embedmill.storage.postgres.table.sql_parts import decoded
@@ -91,6 +93,25 @@ class PostgresTableReader(TableReader):
         query = self._statements.sample_stored
         found = self._session.read_detached(lambda db: db.records(_stored, query, values))
         return [row for row in found if row is not None]
+
+    def verify(self, look: Callable[[Stored], None] = lambda _: None) -> Iterator[Finding]:
+        """See `CheckedTable`; the rows as they were when that began."""
+        entry = self._known()
+        if entry is None or entry.space is None:
+            return
+        indexes = self._session.read(self._index.existing)
+        values = self._parameters | {"longest": self._longest, "table_name": self.spec.table.as_string(None)}
+        with connect(self._dsn) as connection, translate_errors(self._dsn), connection.transaction():
+            yield from problems(connection, self._statements, entry, indexes, values, look)
+
+    def put_back(self, found: Sequence[Finding]) -> None:
+        """See `CheckedTable`; nothing is done where the next run carries the marks over to other keys first."""
+        entry = self._known()
+        if entry is not None and entry.fits:
+            self._session.write(lambda db: put_back(db, self._statements, found, self._parameters))
+            if any(each.kind is DamageKind.INDEX for each in found):
+                indexes = self._session.read(self._index.existing)
+                self._session.read_detached(lambda db: rebuild(db, indexes))
 
     def failures(self) -> Iterator[RowFailure]:
         """The rows that have failed, in the order of their keys."""

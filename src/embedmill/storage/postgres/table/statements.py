@@ -110,6 +110,28 @@ class Statements(SqlParts):
     """)
     """Rows whose vector is of their present text, at random; gives text, vector, keys."""
 
+    tracked = filled("""
+        SELECT CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN {content} END, t.{text} IS NOT NULL,
+               t.{vector}::real[], m.id, coalesce(m.space = %(space)s, false), m.cause IS NOT NULL,
+               coalesce(m.hash = {hash}, false), coalesce(m.print <> {print}, false), {keys_as_text}
+        FROM {table} t LEFT JOIN {marks} m ON {table_is_mark}
+        WHERE m.id IS NULL OR NOT (m.held AND m.run = ANY ({living}))
+    """)
+    """All rows that no living run holds: text, whether there is one, vector, and what is known of both; keys."""
+
+    gone = filled("""
+        SELECT m.id, {keys_of_marks_as_text} FROM {marks} m
+        WHERE NOT (m.held AND m.run = ANY ({living})) AND NOT row_security_active(%(table_name)s)
+        AND NOT EXISTS (SELECT FROM {table} t WHERE {table_is_mark})
+    """)
+    """The marks that nobody holds, and whose row is gone; where policies may hide rows nobody knows."""
+
+    put_back = filled("""
+        UPDATE {marks} m SET held = false, space = NULL, cause = NULL, message = NULL, attempts = 0
+        WHERE m.id = ANY (%(ids)s::bigint[]) AND NOT (m.held AND m.run = ANY ({living}))
+    """)
+    """Forget that rows have vectors, or have failed, if nobody holds them."""
+
     claimed_by_others = filled(
         "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
         "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
-from embedmill.runtime.locks import acquire, release
+from embedmill.runtime.locks import acquire, is_held, release
 from embedmill.storage.sqlite import connection as connecting
 from embedmill.storage.sqlite.connection import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+_MOMENT: Final = 0.05  # seconds
 
 BUSY_TIMEOUT = 30.0  # seconds; only checkpoints and other readers ever hold the file, for moments
 
@@ -207,13 +210,13 @@ class WriterLock:
     """
 
     def __init__(self, store: Path) -> None:
-        path = store.with_name(store.name + ".lock")
+        path = _lock_file(store)
         try:
             self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}: check the permissions") from error
         try:
-            acquire(self._file.fileno())
+            self._acquire()
         except OSError as error:
             self._file.seek(0)
             holder = self._file.read(20).decode("ascii", "replace").strip()
@@ -224,6 +227,14 @@ class WriterLock:
             self._file.truncate(0)
             self._file.write(f"{os.getpid()}\n".encode("ascii"))
 
+    def _acquire(self) -> None:
+        """In two attempts: who looks whether it is locked (see `is_locked`) holds it for a moment."""
+        try:
+            acquire(self._file.fileno())
+        except OSError:
+            time.sleep(_MOMENT)
+            acquire(self._file.fileno())
+
     def release(self) -> None:
         """Let the next run in; may be called twice."""
         if not self._file.closed:
@@ -231,16 +242,25 @@ class WriterLock:
         self._file.close()
 
 
+def is_locked(store: Path) -> bool:
+    """Whether a run writes to the store: it holds the `WriterLock`."""
+    try:
+        file = _lock_file(store).open("rb", buffering=0)
+    except OSError:  # no run has been here, or none of which this user may know
+        return False
+    with file:
+        return is_held(file.fileno())
+
+
+def _lock_file(store: Path) -> Path:
+    return store.with_name(store.name + ".lock")
+
+
 def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
     """The columns that hold values of another type than the schema says, a line each; `but`: a table to pass over."""
     tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     for (table,) in db.execute(f"{tables} AND name <> ? ORDER BY name", (but,)).fetchall():
-        for _, column, declared, required, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
-            kind = _TYPES.get(declared.upper())
-            if kind is None:
-                continue
-            allowed = f"'{kind}'" if required else f"'{kind}', 'null'"
-            fits = f'typeof("{column}") IN ({allowed})'
+        for column, kind, fits in _typed(db, table):
             query = f'SELECT count(*) FROM "{table}" WHERE NOT ({fits})'  # noqa: S608 - the schema's own names
             (wrong,) = db.execute(query).fetchone()
             if wrong:
@@ -249,6 +269,22 @@ def misfits(db: sqlite3.Connection, *, but: str = "") -> Iterator[str]:
         for (held,) in db.execute("SELECT typeof(value) FROM meta WHERE key = ?", (key,)).fetchall():
             if held != kind:
                 yield f"the {key} that the store is bound to is no {kind}"
+
+
+def remove_misfits(db: sqlite3.Connection) -> None:
+    """Remove the rows that hold values of another type than the schema says, where those can be stored again."""
+    for table in ("documents", "chunks", "failures"):
+        for _, _, fits in _typed(db, table):
+            db.execute(f'DELETE FROM "{table}" WHERE NOT ({fits})')  # noqa: S608
+
+
+def _typed(db: sqlite3.Connection, table: str) -> Iterator[tuple[str, str, str]]:
+    """The columns of a table that have a type: name, type, and a condition that a row's value is of it."""
+    for _, column, declared, required, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
+        kind = _TYPES.get(declared.upper())
+        if kind is not None:
+            allowed = f"'{kind}'" if required else f"'{kind}', 'null'"
+            yield column, kind, f'typeof("{column}") IN ({allowed})'
 
 
 def damage(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import Hit
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
@@ -52,6 +53,10 @@ _CHUNKS: Final = """
     FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
     WHERE c.id IN ({})
 """
+
+_NAMED: Final = "SELECT d.name, c.idx FROM chunks c JOIN documents d ON d.id = c.document WHERE c.id IN ({})"
+
+_TOLD: Final = 1000  # chunks whose vectors differ, one by one
 
 Ranges = Sequence[tuple[int, int]]
 """Ids of documents, first and last, with nothing between them that is not meant."""
@@ -183,8 +188,10 @@ class ExactSearch:
         return _View(generation, matrix, live, strays, held)
 
 
-def disagreements(connection: sqlite3.Connection, path: Path, generation: bytes, dimension: int) -> Iterator[str]:
-    """Where a matrix that is taken for current is not what the store holds, a line each."""
+def disagreements(
+    connection: sqlite3.Connection, path: Path, generation: bytes, dimension: int, shown: Callable[[str], str]
+) -> Iterator[Finding]:
+    """Where a matrix that is taken for current is not what the store holds; either may be the one that is wrong."""
     matrix = open_matrix(path, dimension)
     if matrix is None:
         return
@@ -193,18 +200,29 @@ def disagreements(connection: sqlite3.Connection, path: Path, generation: bytes,
             return
         visible: Documents = np.fromiter(connection.execute(_VISIBLE), np.dtype((np.int64, 3)))
         if not np.array_equal(visible, matrix.documents):
-            yield f"{path}: it has other documents than the store: remove that file, it is made anew"
+            yield Finding(DamageKind.MATRIX, f"{path}: it has other documents than the store")
             return
-        first = 0
+        first, told, differing = 0, 0, 0
         for _, block in _read(
             connection, [(int(visible[0, 0]), int(visible[-1, 0]))] if len(visible) else [], dimension
         ):
             part = slice(first, first + len(block.chunks))
             first = part.stop
-            same = np.array_equal(block.chunks, matrix.chunks[part])
-            if not same or not np.array_equal(block.vectors, matrix.vectors[part]):
-                yield f"{path}: it has other vectors than the store: remove that file, it is made anew"
+            if not np.array_equal(block.chunks, matrix.chunks[part]):
+                yield Finding(DamageKind.MATRIX, f"{path}: it has other chunks than the store")
                 return
+            # By their bits: of NaN too each is equal to itself.
+            same = block.vectors.view(np.uint32) == np.ascontiguousarray(matrix.vectors[part]).view(np.uint32)
+            unlike = block.chunks[~same.all(axis=1)].tolist()
+            differing += len(unlike)
+            for name, index in select(connection, _NAMED, unlike[: _TOLD - told]):
+                told += 1
+                yield Finding(
+                    DamageKind.MATRIX, f"{path} has another vector of it than the store", shown(name), index, name
+                )
+        if differing > told:
+            more = differing - told
+            yield Finding(DamageKind.MATRIX, f"{path}: it has other vectors of {more:,} further chunks", count=more)
     finally:
         matrix.close()
 

@@ -10,9 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk
 from embedmill.core.vectors import Vector
-from embedmill.storage.integrity import MISCOUNTED, Held, check_binding, check_chunks, check_counts
+from embedmill.storage.integrity import (
+    MISCOUNTED,
+    STRAY,
+    Held,
+    Shown,
+    check_binding,
+    check_chunks,
+    check_counts,
+    check_failures,
+)
 from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.store import rows
 from embedmill.storage.sqlite.store.database import misfits
@@ -24,30 +34,33 @@ _CHUNKS = """
     FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
 """
 
+_ORPHANS = "SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)"
+
 
 def problems(
-    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
-) -> Iterator[str]:
-    """All that is wrong, a line each; `db` is in a transaction.
-
-    `look` is given the sound chunks; `shown` gives what is shown of a document's name.
-    """
+    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Shown
+) -> Iterator[Finding]:
+    """All that is wrong; `db` is in a transaction. `look` is given the sound chunks."""
     try:
         damage = [line for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
         if damage:  # what it shows is then not worth looking at
-            yield from (f"the file is damaged: {' '.join(str(line).split())}" for line in damage)
+            yield from (_of_file(" ".join(str(line).split())) for line in damage)
             return
         yield from _of_rows(db, matrix, look, shown)
     except sqlite3.DatabaseError as error:
         if code(error) != sqlite3.SQLITE_CORRUPT:
             raise
-        yield f"the file is damaged: {error}"
+        yield _of_file(str(error))
+
+
+def _of_file(problem: str) -> Finding:
+    return Finding(DamageKind.FILE, f"the file is damaged: {problem}")
 
 
 def _of_rows(
-    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
-) -> Iterator[str]:
-    wrong = list(misfits(db, but="vectors"))  # their chunks are named below
+    db: sqlite3.Connection, matrix: Path, look: Callable[[StoredChunk], None], shown: Shown
+) -> Iterator[Finding]:
+    wrong = [Finding(DamageKind.TYPE, line) for line in misfits(db, but="vectors")]  # their chunks are named below
     if wrong:  # the rest cannot be computed
         yield from wrong
         return
@@ -59,23 +72,25 @@ def _of_rows(
     dimension = facts.get("dimension")
     found = check_binding(facts.get("space"), fields, dimension, rows.has_chunks(db))
     yield from found
-    yield from check_counts((shown(name), *counts) for name, *counts in db.execute(MISCOUNTED))
-    (lost,) = db.execute("SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)").fetchone()
+    yield from check_counts(db.execute(MISCOUNTED), shown)
+    yield from check_failures(db.execute(STRAY), shown)
+    (lost,) = db.execute(_ORPHANS).fetchone()
     if lost:
-        yield f"vectors that belong to no chunk: {lost:,}"
+        yield Finding(DamageKind.VECTOR_ORPHAN, f"vectors that belong to no chunk: {lost:,}", count=lost)
     held = (
-        Held(shown(name) if isinstance(name, str) else name, index, digest, context, text, _vector(blob), precision)
+        Held(name, index, digest, context, text, vector_of(blob), precision)
         for name, index, digest, context, text, blob, precision in db.execute(_CHUNKS)
     )
     unsound = bool(found)
-    for problem in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look):
+    for finding in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look, shown):
         unsound = True
-        yield problem
+        yield finding
     if dimension is not None and not unsound:
-        yield from disagreements(db, matrix, facts["generation"], dimension)
+        yield from disagreements(db, matrix, facts["generation"], dimension, shown)
 
 
-def _vector(blob: Any) -> Vector | None:
+def vector_of(blob: Any) -> Vector | None:
+    """The vector that a BLOB is, without numbers where its length is none of a vector; None for none."""
     if blob is None:
         return None
     return np.frombuffer(b"" if len(blob) % 4 else blob, "<f4").astype(np.float32, copy=False)

@@ -15,6 +15,12 @@ from embedmill.core.vectors import Vector
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 
+LEDGER_PAGE: Final = """
+    SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
+    WHERE complete AND name > ? ORDER BY name LIMIT ?
+"""
+"""A page of the ledger, as `DocumentState` has it, behind a name."""
+
 _PLACE: Final = attrgetter("chunk_index", "start", "end", "line", "end_line", "token_count")
 _TEXT: Final = attrgetter("context", "text")
 
@@ -97,7 +103,7 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
     )
     db.executemany(
         "INSERT INTO vectors VALUES (?, ?)",
-        ((number, _blob(record.vector, dimension)) for number, (_, record) in enumerate(owned, last + 1)),
+        ((number, blob(record.vector, dimension)) for number, (_, record) in enumerate(owned, last + 1)),
     )
 
 
@@ -185,7 +191,8 @@ def name_range(scope: str) -> tuple[str, str]:
     return (scope, scope[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (scope, scope + "\0")
 
 
-def _blob(vector: Vector, dimension: int) -> bytes:
+def blob(vector: Vector, dimension: int) -> bytes:
+    """A vector as it is stored."""
     if vector.shape != (dimension,):
         raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
     return vector.astype("<f4", copy=False).tobytes()

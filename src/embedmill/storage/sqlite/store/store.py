@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
@@ -23,12 +24,13 @@ from embedmill.storage.respacing import KnownSpace
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
-from embedmill.storage.sqlite.store import rows
+from embedmill.storage.sqlite.store import mending, rows
 from embedmill.storage.sqlite.store.contents import stored_chunks
 from embedmill.storage.sqlite.store.database import (
     WriterLock,
     beside,
     damaged,
+    is_locked,
     open_reader,
     open_writer,
     refuse_foreign_file,
@@ -333,7 +335,7 @@ class SqliteStore:
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
-    ) -> Iterator[str]:
+    ) -> Iterator[Finding]:
         """See `Backend`. Looks at one snapshot of the store, whatever is written meanwhile.
 
         That is at the file's own structure, at each document, chunk and vector, and at the matrix for searches.
@@ -344,6 +346,36 @@ class SqliteStore:
         with translate_errors(self.path), closing(open_reader(self.path)) as db:
             db.execute("BEGIN")
             yield from problems(db, self._search.path, look, shown)
+
+    def ledger(self) -> Iterator[DocumentState]:
+        """See `CheckedDocuments`, as for what follows."""
+        last = ""
+        while True:
+            with self._snapshot() as db:
+                page = db.execute(rows.LEDGER_PAGE, (last, _PAGE)).fetchall()
+            if not page:
+                return
+            yield from (DocumentState(*row) for row in page)
+            last = page[-1][0]
+
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+        with self._snapshot() as db:
+            return [mending.read_chunk(db, each) for each in found]
+
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+        with self._transaction() as db:
+            mending.rewrite(db, vectors)
+
+    def discard(self, found: Sequence[Finding]) -> None:
+        """The matrix goes too, where it is damaged: the next search, or `prepare_search`, makes it anew."""
+        with self._transaction() as db:
+            mending.discard(db, found)
+        if any(each.kind is DamageKind.MATRIX for each in found):
+            with self._reading, translate_errors(self.path):
+                self._search.discard()
+
+    def written_by_others(self) -> bool:  # noqa: D102
+        return self._lock is None and is_locked(self.path)
 
     def close(self) -> None:
         """Release the store; may be called twice. In a process that was forked it stays the other one's."""

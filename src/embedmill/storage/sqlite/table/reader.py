@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from embedmill.core.damage import Finding
 from embedmill.core.errors import UsageError
 from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, Key, RowFailure, Stored, shown
 from embedmill.core.spaces import Fingerprint
@@ -26,6 +27,7 @@ from embedmill.storage.sqlite.table.contents import (
 )
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
 from embedmill.storage.sqlite.table.identity import marks as marks_of
+from embedmill.storage.sqlite.table.inspection import problems, put_back
 from embedmill.storage.sqlite.table.metrics import MetricsStatements, SqliteMetrics
 from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
 from embedmill.storage.sqlite.table.table_spec import TableSpec, find
@@ -140,6 +142,18 @@ class SqliteTableReader(TableReader):
             and len(row.vector) % 4 == 0
         ]
         return stored[:limit]
+
+    def verify(self, look: Callable[[Stored], None] = lambda _: None) -> Iterator[Finding]:
+        """See `CheckedTable`; each row as it is when it is read."""
+        entry = self._known()
+        if entry is not None and entry.space is not None:
+            yield from problems(self._database, self._statements, entry, self._dead(), self._longest, look)
+
+    def put_back(self, found: Sequence[Finding]) -> None:
+        """See `CheckedTable`; nothing is done where the next run carries the marks over to other keys first."""
+        entry = self._known()
+        if entry is not None and entry.fits:
+            put_back(self._database, self._statements, found, self._dead())
 
     def failures(self) -> Iterator[RowFailure]:
         """The rows that have failed, in the order of their keys."""

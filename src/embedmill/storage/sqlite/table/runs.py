@@ -51,13 +51,23 @@ def lives(database: Path, table: int, number: int) -> bool:
     return not _remove_if_dead(_path(database, table, number))
 
 
+def any_lives(database: Path, table: int) -> bool:
+    """Whether any run over the table lives."""
+    return not all(map(_remove_if_dead, _files(database, f"{table}-")))
+
+
 def remove_dead(database: Path) -> None:
     """Remove what runs that were killed have left beside the database."""
+    for path in _files(database, ""):
+        _remove_if_dead(path)
+
+
+def _files(database: Path, begin: str) -> list[Path]:
+    """The files of runs over the database whose names go on so."""
     database = database.resolve()
     with os.scandir(database.parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(_prefix(database))]
-    for name in names:
-        _remove_if_dead(database.with_name(name))
+        names = [entry.name for entry in entries if entry.name.startswith(_prefix(database) + begin)]
+    return [database.with_name(name) for name in names]
 
 
 def _remove_if_dead(path: Path) -> bool:

@@ -71,6 +71,20 @@ class StoredRow(NamedTuple):
     vector: bytes
 
 
+class TrackedRowContents(NamedTuple):
+    """A row of the table with its vector, and what is known of both; where nothing is, that is None."""
+
+    content: Any
+    vector: Any
+    kind: str  # of the vector, as SQLite's typeof tells
+    tracking_id: int | None
+    held: int | None  # by a run that lives
+    written: int | None  # it is of the space that is asked for
+    failed: int | None
+    hash: bytes | None
+    print: bytes | None
+
+
 class Statements(SqlParts):
     """Of one table, its vectors and its marks."""
 
@@ -128,6 +142,26 @@ class Statements(SqlParts):
         WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
     """)
     """`StoredRow`, at random."""
+
+    # Whether all is well
+
+    def tracked(self, after: Key | None, dead: Iterable[int]) -> str:
+        """A page of `TrackedRowContents`; what the `dead` runs held nobody holds."""
+        return self.fill(_TRACKED, behind=self.behind(after), dead=_list(dead))
+
+    def gone(self, dead: Iterable[int]) -> str:
+        """A page of the marks that nobody holds, and whose row is gone: id and key."""
+        return self.fill(_GONE, dead=_list(dead))
+
+    def put_back(self, dead: Iterable[int]) -> str:
+        """Forget that a row has a vector, or has failed, if nobody holds it."""
+        return self.fill(_PUT_BACK, dead=_list(dead))
+
+    take_vector = filled("""
+        UPDATE {table} AS t SET {filled} = NULL
+        WHERE ({ordered}) = (SELECT {keys_of_marks} FROM {marks} AS m WHERE m.id = :mark AND m.space IS NULL)
+    """)
+    """Take what a row that was put back has in the place of a vector."""
 
     # Rows that need a vector
 
@@ -296,6 +330,25 @@ WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
 _LEFT_BEHIND: Final = """
 FROM {marks} AS m CROSS JOIN {table} AS t ON {table_is_mark}
 WHERE m.held AND m.run <> :run AND m.run IN ({dead}) LIMIT :limit
+"""
+
+_TRACKED: Final = """
+SELECT {content}, {vector}, typeof({vector}), m.id, m.held AND m.run NOT IN ({dead}), m.space = :space,
+       m.cause IS NOT NULL, m.hash, m.print, {table_keys}
+FROM {table} AS t {by_key} LEFT JOIN {marks} AS m ON {table_is_mark}
+WHERE {known} {behind} ORDER BY {ordered} LIMIT :limit
+"""
+
+_GONE: Final = """
+SELECT m.id, {keys_of_marks} FROM {marks} AS m
+WHERE m.id > :after AND NOT (m.held AND m.run NOT IN ({dead}))
+AND NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {table_is_mark})
+ORDER BY m.id LIMIT :limit
+"""
+
+_PUT_BACK: Final = """
+UPDATE {marks} AS m SET held = 0, space = NULL, cause = NULL, message = NULL, attempts = 0
+WHERE m.id = :mark AND NOT (m.held AND m.run NOT IN ({dead}))
 """
 
 _CLAIMED_BY_OTHERS: Final = """

@@ -1,0 +1,72 @@
+"""What people, and programs, read of a store or table that was verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from embedmill.cli import output
+from embedmill.cli.render.wording import amounts, counted
+
+if TYPE_CHECKING:
+    from embedmill.api.verify import Verdict
+    from embedmill.engine.quality import Quality
+
+
+def facts(verdict: Verdict, table: str | None, exceeded: Sequence[str]) -> dict[str, Any]:
+    """The JSON object."""
+    told: dict[str, Any] = {
+        "store": output.masked(verdict.store),
+        "sound": not verdict.problems,
+        "count": verdict.problems,
+        "damage": {
+            kind: {"count": count, "examples": list(verdict.examples.get(kind, ()))}
+            for kind, count in verdict.damage.items()
+        },
+        "recomputed": verdict.recomputed,
+        "not_recomputed": verdict.not_recomputed or None,
+        "quality": verdict.quality.to_dict() if verdict.quality else None,
+        "exceeded": list(exceeded),
+        "repaired": None if verdict.repaired is None else dict(verdict.repaired),
+    }
+    return told | ({"table": table} if table is not None else {"vanished": dict(verdict.vanished)})
+
+
+def summary(verdict: Verdict, table: str | None) -> Iterator[str]:
+    """Lines for people: what was mended, what is sound, and what the vectors are like."""
+    if verdict.repaired is not None:
+        mended = amounts((count, kind) for kind, count in verdict.repaired.items())
+        if mended:
+            yield f"mended: {mended}"
+        for kind in verdict.damage:
+            yield from (f"left: {output.one_line(example)}" for example in verdict.examples[kind])
+    if verdict.problems:
+        return
+    what = f"{counted(verdict.documents or 0, 'document')}, {counted(verdict.chunks or 0, 'chunk')}"
+    if table is not None:
+        what = f"{counted(verdict.chunks or 0, 'row')} of {table}"
+    again = f"{counted(verdict.recomputed, 'vector')} computed again"
+    yield f"sound: {what} in {output.masked(verdict.store)}; {again}"
+    if verdict.quality is not None:
+        yield _of_vectors(verdict.quality)
+
+
+def _of_vectors(quality: Quality) -> str:
+    alike = "" if quality.mean_cosine is None else f", mean cosine of two {quality.mean_cosine:.2f}"
+    return (
+        f"vectors: lengths {quality.norm_min:.3g} to {quality.norm_max:.3g}{alike}, "
+        f"duplicates {quality.exact_duplicates:.1%}, near duplicates {quality.near_duplicates:.1%}, "
+        f"effective dimension {quality.effective_dimension:.0f}"
+    )
+
+
+def left(verdict: Verdict, table: str | None) -> str:
+    """The error where something is wrong: how much, where, and what to do."""
+    url = output.masked(verdict.store)
+    where = f"the store {url}" if table is None else f"{table} in {url}"
+    problems = f"error: {counted(verdict.problems, 'problem')} in {where}"
+    if verdict.repaired is None:
+        return f"{problems}: --repair mends what can be mended"
+    remedy = "index into a new store" if table is None else "set these rows' vectors to NULL and ingest again"
+    reason = f" ({verdict.not_recomputed})" if verdict.not_recomputed else ""
+    return f"{problems} left{reason}: put back a backup, or {remedy}"

@@ -1,0 +1,459 @@
+"""The damage matrix: each way to damage a store or table is found, named and mended, in both databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+
+import embedmill
+from embedmill.cli import exits
+from embedmill.storage.registry import open_store
+from embedmill.storage.sqlite.store import exact
+
+TEXTS = {
+    "bees.md": "# Bees\n\nHoney is made by workers.\n\n# Hives\n\nA hive has one queen and many drones.\n",
+    "ships.md": "# Ships\n\nThe mast broke in the storm.\n\n# Ports\n\nCargo waits on the quay for customs.\n",
+    "law.md": "# Law\n\nA contract needs two who agree.\n\n# Courts\n\nThe judge hears both sides first.\n",
+    "snow.txt": "Snow falls where the air is below zero, and melts in spring.",
+}
+QUERIES = ("honey and queens", "a storm at sea", "who judges contracts", "cold weather")
+Vectors = NDArray[np.float32]
+
+
+class Run:
+    """Runs commands in this process, in a folder with documents."""
+
+    def __init__(self, folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.url, self._capsys = folder, url, capsys
+
+    def __call__(self, *words: str, code: int = 0) -> Any:
+        """The JSON of a command that ends with this code."""
+        self._capsys.readouterr()
+        found = exits.run([*words, "--store", self.url, "--json"])
+        out, err = self._capsys.readouterr()
+        assert found == code, (found, out, err)
+        assert "Traceback" not in err
+        return json.loads(out)
+
+    def hits(self) -> list[list[tuple[str, int, float]]]:
+        """What is found for each query."""
+        return [
+            [(hit.document, hit.chunk, round(hit.score, 3)) for hit in embedmill.search(query, store=self.url, k=20)]
+            for query in QUERIES
+        ]
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Execute a statement behind the store's back; ``?`` stands for a value."""
+        if self.url.startswith("sqlite:"):
+            with closing(sqlite3.connect(self.url.removeprefix("sqlite:"), isolation_level=None)) as db:
+                return db.execute(statement, values).fetchall()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")  # foreign keys do not hold
+            connection.execute("SET search_path TO embedmill, public")
+            cursor = connection.execute(statement.replace("%", "%%").replace("?", "%s"), values)
+            return cursor.fetchall() if cursor.description else []
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite:")
+
+    def encoded(self, vector: Vectors) -> Any:
+        return vector.astype("<f4").tobytes() if self.is_sqlite else str(vector.tolist())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def run(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    fixture_models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("EMBEDMILL_MODEL", str(fixture_models / "bert-mean"))
+    monkeypatch.setenv("EMBEDMILL_PRECISION", "f32")
+    (tmp_path / "db").mkdir()
+    sqlite = request.param == "sqlite"
+    return Run(tmp_path, f"sqlite:{tmp_path}/db/x.db" if sqlite else request.getfixturevalue("database"), capsys)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to damage something."""
+
+    damage: Callable[[Any], object]
+    kinds: set[str]  # that are found, at least
+    only: str = ""  # the database that can be damaged so; "" for both
+    answers: bool = True  # searches answer as before; else as a new store of the same documents does
+
+
+# Stores
+
+
+class Store(Run):
+    """A store of the texts."""
+
+    def chunk(self, text: str) -> int:
+        ((number,),) = self.execute("SELECT id FROM chunks WHERE text LIKE ?", f"%{text}%")
+        return int(number)
+
+    def vector(self, text: str) -> Vectors:
+        if self.is_sqlite:
+            ((blob,),) = self.execute("SELECT vector FROM vectors WHERE chunk = ?", self.chunk(text))
+            return np.frombuffer(blob, "<f4").copy()
+        ((numbers,),) = self.execute("SELECT vector::real[] FROM chunks WHERE id = ?", self.chunk(text))
+        return np.array(numbers, np.float32)
+
+    def set_vector(self, text: str, vector: Vectors) -> None:
+        if self.is_sqlite:
+            self.execute("UPDATE vectors SET vector = ? WHERE chunk = ?", self.encoded(vector), self.chunk(text))
+        else:
+            self.execute("UPDATE chunks SET vector = ?::vector WHERE id = ?", self.encoded(vector), self.chunk(text))
+
+    def document(self, name: str) -> int:
+        ((number,),) = self.execute("SELECT id FROM documents WHERE name LIKE ?", f"%{name}")
+        return int(number)
+
+    def file(self, name: str) -> Path:
+        return self.folder / "docs" / name
+
+
+@pytest.fixture
+def store(run: Run) -> Store:
+    (run.folder / "docs").mkdir()
+    for name, text in TEXTS.items():
+        (run.folder / "docs" / name).write_text(text)
+    filled = Store(run.folder, run.url, run._capsys)
+    filled("index", "docs")
+    return filled
+
+
+def flip(vector: Vectors, bit: int) -> Vectors:
+    """With one bit of its largest number flipped."""
+    flipped = vector.copy()
+    flipped.view(np.uint32)[np.abs(vector).argmax()] ^= np.uint32(1 << bit)
+    return flipped
+
+
+def swap(store: Store) -> None:
+    one, other = store.vector("Honey"), store.vector("mast")
+    store.set_vector("Honey", other)
+    store.set_vector("mast", one)
+
+
+def other_model(store: Store) -> None:
+    random = np.random.default_rng(1)
+    for text in ("Honey", "hive", "mast", "Cargo", "contract", "judge", "Snow"):
+        vector = random.standard_normal(len(store.vector(text))).astype(np.float32)
+        store.set_vector(text, vector / np.linalg.norm(vector))
+
+
+def duplicate(store: Store) -> None:
+    columns = 'document, idx, start, "end", line, end_line, tokens, hash, context, text'
+    columns += "" if store.is_sqlite else ", vector"
+    store.execute("DROP INDEX chunks_of_document")
+    store.execute(f"INSERT INTO chunks ({columns}) SELECT {columns} FROM chunks WHERE text LIKE '%mast%'")
+    if store.is_sqlite:
+        store.execute("INSERT INTO vectors SELECT max(id), (SELECT vector FROM vectors LIMIT 1) FROM chunks")
+
+
+def fail(store: Store, name: str, index: int) -> None:
+    store.execute(
+        'INSERT INTO failures (document, idx, start, "end", line, type, message, attempts, at) '
+        f"VALUES (?, ?, 0, 0, 0, 'X', 'for nothing', 1, {'0' if store.is_sqlite else 'now()'})",
+        name,
+        index,
+    )
+
+
+def in_another_dimension(store: Store) -> None:
+    if not store.is_sqlite:
+        store.execute("ALTER TABLE chunks ALTER COLUMN vector TYPE vector")
+    store.set_vector("mast", np.ones(5, np.float32))
+
+
+def without_vector(store: Store) -> None:
+    if store.is_sqlite:
+        store.execute("DELETE FROM vectors WHERE chunk = ?", store.chunk("mast"))
+    else:
+        store.execute("ALTER TABLE chunks ALTER COLUMN vector DROP NOT NULL")
+        store.execute("UPDATE chunks SET vector = NULL WHERE id = ?", store.chunk("mast"))
+
+
+def with_matrix(store: Store) -> Path:
+    """The file for searches, which so small a store would not have."""
+    with pytest.MonkeyPatch.context() as patch, closing(open_store(store.url, create=False)) as opened:
+        patch.setattr(exact, "STRAY_ROWS", 0)
+        patch.setattr(exact, "STRAY_SHARE", 0)
+        opened.prepare_search()
+    return store.folder / "db" / "x.db.matrix"
+
+
+def damage_matrix(store: Store) -> None:
+    path = with_matrix(store)
+    content = bytearray(path.read_bytes())
+    content[64:76] = np.ones(3, "<f4").tobytes()
+    path.write_bytes(content)
+
+
+def damage_beside_matrix(store: Store) -> None:
+    with_matrix(store)
+    store.set_vector("mast", flip(store.vector("mast"), 31))
+
+
+def invalid_index(store: Store) -> None:
+    store.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
+    store.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chunks_by_vector'::regclass")
+
+
+STORES = {
+    "a bit of a vector": Case(lambda s: s.set_vector("mast", flip(s.vector("mast"), 31)), {"vector-wrong"}),
+    "a bit of a vector's exponent": Case(lambda s: s.set_vector("mast", flip(s.vector("mast"), 25)), {"vector-length"}),
+    "vectors swapped": Case(swap, {"vector-wrong"}),
+    "another model's vectors": Case(other_model, {"vector-wrong"}),
+    "all zero": Case(lambda s: s.set_vector("mast", 0 * s.vector("mast")), {"vector-zero"}),
+    "twice as long": Case(lambda s: s.set_vector("mast", 2 * s.vector("mast")), {"vector-length"}),
+    "all the same": Case(lambda s: s.set_vector("mast", np.full(32, 32**-0.5, np.float32)), {"vector-constant"}),
+    "NaN": Case(  # pgvector takes none
+        lambda s: s.set_vector("mast", np.nan * s.vector("mast")), {"vector-not-finite"}, only="sqlite"
+    ),
+    "infinite": Case(
+        lambda s: s.set_vector("mast", np.inf * np.ones(32, np.float32)), {"vector-not-finite"}, only="sqlite"
+    ),
+    "another dimension": Case(in_another_dimension, {"vector-dimension"}),
+    "no vector": Case(without_vector, {"vector-missing"}),
+    "a vector of nothing": Case(
+        lambda s: s.execute("INSERT INTO vectors SELECT 9999, vector FROM vectors LIMIT 1"),
+        {"vector-orphan"},
+        only="sqlite",
+    ),
+    "a chunk deleted": Case(
+        lambda s: s.execute("DELETE FROM chunks WHERE text LIKE '%mast%'"), {"chunk-count", "chunk-missing"}
+    ),
+    "the last chunk deleted": Case(
+        lambda s: s.execute("DELETE FROM chunks WHERE text LIKE '%Cargo%'"), {"chunk-count"}
+    ),
+    "a ledger entry without chunks": Case(
+        lambda s: s.execute("DELETE FROM chunks WHERE document = ?", s.document("ships.md")), {"chunk-count"}
+    ),
+    "chunks of no document": Case(
+        lambda s: s.execute("DELETE FROM documents WHERE id = ?", s.document("ships.md")),
+        {"chunk-orphan", "document-missing"},
+    ),
+    "another number in the ledger": Case(
+        lambda s: s.execute("UPDATE documents SET chunks = 7 WHERE id = ?", s.document("ships.md")), {"chunk-count"}
+    ),
+    "a gap among the indexes": Case(
+        lambda s: s.execute("UPDATE chunks SET idx = 7 WHERE text LIKE '%Cargo%'"), {"chunk-missing"}
+    ),
+    "a negative index": Case(
+        lambda s: s.execute("UPDATE chunks SET idx = -2 WHERE text LIKE '%Cargo%'"), {"chunk-index", "chunk-count"}
+    ),
+    "two chunks of one index": Case(duplicate, {"chunk-duplicate", "chunk-count"}),
+    "a text altered": Case(
+        lambda s: s.execute("UPDATE chunks SET text = 'altered' WHERE text LIKE '%mast%'"), {"text-altered"}
+    ),
+    "a context altered": Case(
+        lambda s: s.execute("UPDATE chunks SET context = 'altered' WHERE text LIKE '%mast%'"), {"text-altered"}
+    ),
+    "a hash altered": Case(
+        lambda s: s.execute("UPDATE chunks SET hash = ? WHERE text LIKE '%mast%'", bytes(32)), {"text-altered"}
+    ),
+    "a failure of nothing": Case(lambda s: fail(s, "1/none.md", 3), {"failure-stray"}),
+    "a failure of a file that is gone": Case(lambda s: fail(s, "1/none.md", -1), {"failure-stray"}),
+    "a file changed": Case(
+        lambda s: s.file("ships.md").write_text("# Boats\n\nA rudder.\n"), {"document-changed"}, answers=False
+    ),
+    "a file gone": Case(lambda s: s.file("ships.md").unlink(), {"document-gone"}, answers=False),
+    "a file never stored": Case(
+        lambda s: s.file("new.md").write_text("# Bread\n\nDough rises.\n"), {"document-missing"}, answers=False
+    ),
+    "a matrix of other vectors": Case(damage_matrix, {"matrix-differs"}, only="sqlite"),
+    "a bit of a vector that the matrix has": Case(
+        damage_beside_matrix, {"matrix-differs", "vector-wrong"}, only="sqlite"
+    ),
+    "an index that is not valid": Case(invalid_index, {"index-invalid"}, only="postgresql"),
+    "a value of another type": Case(
+        lambda s: s.execute("UPDATE documents SET size = 'large' WHERE id = ?", s.document("ships.md")),
+        {"wrong-type"},
+        only="sqlite",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> None:
+    case = STORES[name]
+    if case.only and store.is_sqlite != (case.only == "sqlite"):
+        pytest.skip(f"only {case.only} can be damaged so")
+    healthy = store("verify")
+    assert (healthy["damage"], healthy["recomputed"]) == ({}, 7)
+    before = store.hits()
+    case.damage(store)
+    found = store("verify", code=3)
+    assert case.kinds <= found["damage"].keys() and not found["sound"], found["damage"]
+    assert all(each["count"] >= 1 and each["examples"] for each in found["damage"].values())
+    assert found["count"] == sum(each["count"] for each in found["damage"].values())
+    mended = store("verify", "--repair")
+    assert mended["sound"] and case.kinds <= mended["repaired"].keys()
+    again = store("verify", "--read-data")
+    assert (again["damage"], again["sound"]) == ({}, True)
+    if not case.answers:
+        fresh = Run(store.folder, f"memory:{store.folder}", store._capsys)
+        embedmill.index("docs", store=fresh.url)
+        before = fresh.hits()
+    assert store.hits() == before
+
+
+def test_only_what_is_wrong_is_embedded_again(store: Store) -> None:
+    kept = {text: (store.chunk(text), store.vector(text)) for text in ("hive", "Cargo", "Snow")}
+    swap(store)
+    store("verify", "--repair")
+    for text, (number, vector) in kept.items():
+        assert store.chunk(text) == number
+        np.testing.assert_array_equal(store.vector(text), vector)
+
+
+def test_what_cannot_be_mended_is_left_and_told(store: Store) -> None:
+    store.execute("UPDATE chunks SET text = 'altered' WHERE text LIKE '%mast%'")
+    store.set_vector("hive", 0 * store.vector("hive"))
+    (store.folder / "docs").rename(store.folder / "elsewhere")
+    left = store("verify", "--repair", code=3)
+    assert left["damage"].keys() == {"text-altered"} and left["repaired"] == {"vector-zero": 1}
+    (store.folder / "elsewhere").rename(store.folder / "docs")
+    assert store("verify", "--repair")["repaired"] == {"text-altered": 1}
+
+
+def test_a_binding_that_is_wrong_is_left(store: Store) -> None:
+    key = "WHERE key = 'space'" if store.is_sqlite else ""
+    store.execute(f"UPDATE meta SET {'value' if store.is_sqlite else 'space'} = 'other' {key}")
+    for words in (["verify"], ["verify", "--repair"]):
+        assert "binding" in store(*words, code=3)["damage"]
+
+
+# Tables
+
+
+class Table(Run):
+    """A table of sentences that is filled."""
+
+    @property
+    def marks(self) -> str:
+        return "embedmill_marks_1" if self.is_sqlite else "embedmill.marks_1"
+
+    def vector(self, number: int) -> Vectors:
+        if self.is_sqlite:
+            ((blob,),) = self.execute("SELECT embedding FROM sentences WHERE id = ?", number)
+            return np.frombuffer(blob, "<f4").copy()
+        ((numbers,),) = self.execute("SELECT embedding::real[] FROM public.sentences WHERE id = ?", number)
+        return np.array(numbers, np.float32)
+
+    def set_vector(self, number: int, vector: Vectors) -> None:
+        cast = "" if self.is_sqlite else "::vector"
+        self.execute(f"UPDATE sentences SET embedding = ?{cast} WHERE id = ?", self.encoded(vector), number)
+
+    def vectors(self) -> Vectors:
+        ids = [number for (number,) in self.execute("SELECT id FROM sentences WHERE text IS NOT NULL ORDER BY id")]
+        return np.stack([self.vector(number) for number in ids])
+
+
+@pytest.fixture
+def table(run: Run) -> Iterator[Table]:
+    filled = Table(run.folder, run.url, run._capsys)
+    serial = "INTEGER PRIMARY KEY" if filled.is_sqlite else "serial PRIMARY KEY"
+    column = "BLOB" if filled.is_sqlite else "vector(32)"
+    schema = "" if filled.is_sqlite else "public."
+    filled.execute(f"CREATE TABLE {schema}sentences (id {serial}, text text, embedding {column})")
+    for text in TEXTS.values():
+        filled.execute(f"INSERT INTO {schema}sentences (text) VALUES (?)", text)
+    filled("ingest", "sentences")
+    yield filled
+
+
+def swap_rows(table: Table, *, noticed: bool) -> None:
+    one, other = table.vector(1), table.vector(2)
+    table.set_vector(1, other)
+    table.set_vector(2, one)
+    if not noticed:  # what is noted of them goes with them
+        prints = dict(table.execute(f"SELECT key1, print FROM {table.marks}"))
+        for number, key in ((1, 2), (2, 1)):
+            table.execute(f"UPDATE {table.marks} SET print = ? WHERE key1 = ?", prints[key], number)
+
+
+def other_rows(table: Table) -> None:
+    for number in (1, 2, 3, 4):
+        table.set_vector(number, np.roll(table.vector(number), 5))
+
+
+def invalid_table_index(table: Table) -> None:
+    table.execute("CREATE INDEX by_hand ON public.sentences USING hnsw (embedding vector_cosine_ops)")
+    table.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.by_hand'::regclass")
+
+
+TABLES = {
+    "a bit of a vector": Case(lambda t: t.set_vector(1, flip(t.vector(1), 3)), {"vector-altered"}),
+    "vectors swapped": Case(lambda t: swap_rows(t, noticed=True), {"vector-altered"}),
+    "vectors swapped with what is noted": Case(lambda t: swap_rows(t, noticed=False), {"vector-wrong"}),
+    "another model's vectors": Case(other_rows, {"vector-altered"}),
+    "all zero": Case(lambda t: t.set_vector(1, 0 * t.vector(1)), {"vector-zero"}),
+    "twice as long": Case(lambda t: t.set_vector(1, 2 * t.vector(1)), {"vector-length"}),
+    "NaN": Case(lambda t: t.set_vector(1, np.nan * t.vector(1)), {"vector-not-finite"}, only="sqlite"),
+    "another dimension": Case(lambda t: t.set_vector(1, np.ones(5, np.float32)), {"vector-dimension"}, only="sqlite"),
+    "no vector but a text": Case(
+        lambda t: t.execute("UPDATE sentences SET embedding = 'words' WHERE id = 1"),
+        {"vector-dimension"},
+        only="sqlite",
+    ),
+    "no vector": Case(lambda t: t.execute("UPDATE sentences SET embedding = NULL WHERE id = 1"), {"vector-missing"}),
+    "a row deleted": Case(lambda t: t.execute("DELETE FROM sentences WHERE id = 1"), {"row-gone"}),
+    "a row's text changed": Case(
+        lambda t: t.execute("UPDATE sentences SET text = 'other' WHERE id = 1"), {"row-changed"}
+    ),
+    "a row's text gone": Case(lambda t: t.execute("UPDATE sentences SET text = NULL WHERE id = 1"), {"vector-orphan"}),
+    "a row never embedded": Case(lambda t: t.execute("INSERT INTO sentences (text) VALUES ('new')"), {"row-missing"}),
+    "a failure of nothing": Case(
+        lambda t: t.execute(f"UPDATE {t.marks} SET cause = 'X', message = 'x' WHERE key1 = 1"), {"failure-stray"}
+    ),
+    "a hash altered": Case(
+        lambda t: t.execute(f"UPDATE {t.marks} SET hash = ? WHERE key1 = 1", bytes(32)), {"row-changed"}
+    ),
+    "a print altered": Case(
+        lambda t: t.execute(f"UPDATE {t.marks} SET print = ? WHERE key1 = 1", bytes(16)), {"vector-altered"}
+    ),
+    "a space forgotten": Case(
+        lambda t: t.execute(f"UPDATE {t.marks} SET space = NULL WHERE key1 = 1"), {"row-missing"}
+    ),
+    "an index that is not valid": Case(invalid_table_index, {"index-invalid"}, only="postgresql"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_damaged_table_is_found_out_and_mended(name: str, table: Table) -> None:
+    case = TABLES[name]
+    if case.only and table.is_sqlite != (case.only == "sqlite"):
+        pytest.skip(f"only {case.only} can be damaged so")
+    healthy = table("verify", "sentences")
+    assert (healthy["damage"], healthy["recomputed"]) == ({}, 4)
+    case.damage(table)
+    found = table("verify", "sentences", code=3)
+    assert case.kinds == found["damage"].keys(), found["damage"]
+    assert "sentences" in str(found["damage"])
+    mended = table("verify", "sentences", "--repair")
+    assert mended["sound"] and mended["repaired"].keys() == case.kinds
+    again = table("verify", "sentences", "--read-data")
+    assert (again["damage"], again["sound"]) == ({}, True)
+    texts = [text for (text,) in table.execute("SELECT text FROM sentences WHERE text IS NOT NULL ORDER BY id")]
+    with embedmill.load_embedder(os.environ["EMBEDMILL_MODEL"], precision="f32") as embedder:
+        np.testing.assert_allclose(table.vectors(), embedder.embed(texts), atol=1e-5)
