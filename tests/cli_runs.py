@@ -54,7 +54,7 @@ class Shell:
     def run(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; what it says on standard error is given without the lines of progress."""
         process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err and without_progress(err))
 
     def json(self, *arguments: object, code: int = 0, **options: Any) -> dict[str, Any]:

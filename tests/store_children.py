@@ -49,10 +49,10 @@ def replacing(place: Mapping[str, str]) -> subprocess.Popen[str]:
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL, and wait for the end."""
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate()
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 0, err
     return out

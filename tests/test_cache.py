@@ -248,7 +248,7 @@ def test_parallel_processes_lose_no_writes(path: Path) -> None:
     """Flaw 6: parallel runs lose the cache's writes. They also all begin the file at once."""
     processes = [child(TAKE_PART, path, me, 4) for me in range(4)]
     for process in processes:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate()
         assert (process.returncode, error) == (0, "")
     expected = vectors([f"{me} {turn} {i}" for me in range(4) for turn in range(30) for i in range(20)])
     with PersistentCache(path) as cache:
@@ -412,7 +412,7 @@ def test_a_cache_that_may_not_be_written_costs_only_the_file(path: Path, exists:
         path.chmod(0o444)
     path.parent.chmod(0o555)
     process = child(WITHOUT_RIGHTS, path)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate()
     assert (process.returncode, error) == (0, "")
     assert len(out.splitlines()) == 1 and "EMBEDMILL_CACHE_DIR" in out
 
@@ -497,7 +497,7 @@ with PersistentCache(sys.argv[1], memory_entries=0) as cache:
 
 def test_a_full_disk_costs_only_the_vectors_that_find_no_room(path: Path) -> None:
     process = child(FILL_UP, path)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate()
     assert process.returncode == 0, error
     warning, entries = out.splitlines()
     assert warning.startswith(f"cannot write the cache {path}")

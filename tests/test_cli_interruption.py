@@ -47,7 +47,7 @@ def test_an_interrupted_run_keeps_what_is_finished(shell: Shell, number: signal.
     process = shell.start("index", "texts", "--json")
     until(lambda: cached_vectors(shell) > 0, process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "stopping: storing what is finished" in err and "the same command goes on" in err
     assert "Traceback" not in err
@@ -96,7 +96,7 @@ with StopOnSignal() as stopping:
 
 def test_a_signal_that_comes_twice_at_once_is_one() -> None:
     """`timeout` sends it to the process and to its group, as some supervisors do."""
-    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "goes on\n")
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["stopping", "interrupted"]
 
@@ -109,7 +109,7 @@ def test_a_second_signal_ends_the_run_at_once(shell: Shell) -> None:
     assert "stopping" in process.stderr.readline()
     time.sleep(0.6)  # sooner it would count as the same one
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130
     # Either the second came first, and there is no report, or the run had ended in the meantime.
     assert (out == "") == (without_progress(err) == "interrupted\n")
@@ -125,7 +125,7 @@ def test_a_command_that_writes_nothing_is_interrupted_quietly(shell: Shell, numb
     process = shell.start("status")
     writer = os.open(shell.folder / "waits", os.O_WRONLY)  # returns when the command has begun to read
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     os.close(writer)
     assert (process.returncode, out, without_progress(err)) == (130, "", "interrupted\n")
 
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         assert (process.returncode, without_progress(err)) == (0, ""), arguments
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_under_standard_output_is_an_error(shell: Shell) -> None:
     for arguments in (["status"], ["search", "words"], ["--version"]):
         with Path("/dev/full").open("w") as full:
             process = shell.start(*arguments, stdout=full)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate()
         assert process.returncode == 1, arguments
         assert err.startswith("error: cannot write to standard output: ") and err.count("\n") == 1, arguments
 
@@ -156,4 +156,4 @@ def test_a_full_disk_under_standard_output_is_an_error(shell: Shell) -> None:
 def test_closed_streams_are_borne(shell: Shell) -> None:
     shell.run("index", "texts/1.txt")
     command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "embedmill", "status"]
-    assert subprocess.run(command, cwd=shell.folder, env=shell.environment, timeout=60).returncode == 0
+    assert subprocess.run(command, cwd=shell.folder, env=shell.environment).returncode == 0

@@ -286,7 +286,7 @@ class Terminal:
             except OSError:  # the command has ended
                 break
         os.close(self._own)
-        self.code = self._process.wait(timeout=60)
+        self.code = self._process.wait()
         return b"".join(parts).decode().replace("\r\n", "\n")
 
 

@@ -212,7 +212,7 @@ def test_index_that_is_stopped_does_not_wait_for_a_server_that_says_nothing(shel
         process = shell.start("index", "files", "--store", proxy.url, "--db-timeout", "600")
         until(proxy.silent.is_set, process)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         assert process.returncode == 1, err
         assert "(tried until it was stopped)" in err.splitlines()[-1] and "Traceback" not in err
     assert shell.json("index", "files")["interrupted"] is False
@@ -240,5 +240,5 @@ def test_an_interrupted_command_does_not_wait_for_a_server_that_says_nothing(
         until(lambda: proxy.silent.is_set() and proxy.met > 0, process)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
         assert (process.returncode, out, err.splitlines()[-1]) == (130, "", "interrupted")

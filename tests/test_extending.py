@@ -27,7 +27,6 @@ def test_an_example_prints_what_it_says(code: str, tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     said = re.findall(r"^ *print\(.*\)  # (.*)", code, re.MULTILINE)

@@ -187,7 +187,6 @@ def alone(*arguments: object, strict: bool = True) -> list[str]:
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
-        timeout=120,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
     )
     assert done.stdout or not strict, done.stderr

@@ -60,7 +60,6 @@ def run(tmp_path: Path, text: str, forked: str = "by_fork") -> str:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

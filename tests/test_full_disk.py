@@ -27,7 +27,6 @@ def index(files: Path, store: Path, *, limited: bool) -> subprocess.CompletedPro
         preexec_fn=_limit_files if limited else None,
         capture_output=True,
         text=True,
-        timeout=120,
     )
 
 

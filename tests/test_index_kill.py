@@ -52,7 +52,7 @@ def kill(process: subprocess.Popen[bytes], store: Path, chance: random.Random) -
 def finish(files: Path, store: Path, cache: Path | None) -> None:
     """A run that nobody disturbs."""
     process = start(files, store, cache)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
 
 

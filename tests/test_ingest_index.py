@@ -216,7 +216,7 @@ def test_what_is_shown_of_a_build_and_what_it_takes(outside: Shell, database: st
             see("the index waits for process ")
             assert ask(database, "SHOW maintenance_work_mem") == [("64MB",)]
             assert complete(database) == 20  # long since
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate()
     assert process.returncode == 0 and "built over 20 rows" in out
     assert ask(database, "SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'") == [("65536",)]
 
@@ -228,7 +228,7 @@ def test_interrupted_while_it_is_built(outside: Shell, database: str) -> None:
         until(lambda: building(database), process)
         process.send_signal(signal.SIGINT)
         until(lambda: not building(database))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130 and "none: stopped before it was built" in out and "stopping" in err
     assert ask(database, "SELECT count(*) FROM pg_index WHERE indrelid = 'sentences'::regclass") == [(1,)]
     assert outside.json("ingest", "sentences", "--index", "hnsw")["index"].endswith("built over 20 rows")
@@ -259,7 +259,7 @@ def test_two_runs_build_it_once(outside: Shell, database: str) -> None:
         until(lambda: bool(ask(database, waits)), second)
         time.sleep(0.6)  # it looks again, at least once
         assert second.poll() is None
-    reports = [json.loads(process.communicate(timeout=60)[0]) for process in (first, second)]
+    reports = [json.loads(process.communicate()[0]) for process in (first, second)]
     assert [report["index"] for report in reports] == [
         "hnsw sentences_embedding_hnsw built over 20 rows",
         "hnsw sentences_embedding_hnsw was there, kept",
@@ -274,7 +274,7 @@ def test_a_build_that_an_administrator_cancels(outside: Shell, database: str) ->
         until(lambda: building(database), process)
         ask(database, "SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index")
         until(lambda: not building(database))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
     assert "the index was cancelled while it was built: give --index hnsw to build it" in err
     assert complete(database) == 20 and indexes(database) == []

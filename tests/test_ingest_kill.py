@@ -76,7 +76,7 @@ def test_stopped_a_run_stores_what_it_has(shell: Shell, database: str, number: s
     process = shell.start("ingest", "sentences", "20", "--json", "--workers", "1")
     until(lambda: filled(database) > 0, process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "stopping: storing what is finished" in err and "the same command goes on" in err
     assert "Traceback" not in err
@@ -97,7 +97,7 @@ def test_a_second_signal_ends_the_run_at_once(shell: Shell, database: str) -> No
     assert process.stderr is not None
     assert "stopping" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == 130
     assert shell.run("ingest", "sentences").returncode == 0
     assert complete(database) == 2 * ROWS

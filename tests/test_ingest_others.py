@@ -51,7 +51,7 @@ def test_a_lock_is_waited_for(shell: Shell, database: str, lock: str) -> None:
         other.execute(lock)  # type: ignore[call-overload]
         process = shell.start("ingest", "sentences", "5")
         until(lambda: waiting(database), process)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert (process.returncode, without_progress(err)) == (0, "")
     assert complete(database) == 30
 
@@ -107,7 +107,7 @@ def test_rows_that_are_let_go_in_time_are_written_in_the_same_run(shell: Shell, 
         see("waiting for 3 rows that another session has locked")
         assert filled(database) == 59  # the vector of row 5 is still there
         other.commit()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate()
     assert process.returncode == 3, out  # two texts are empty
     assert filled(database) == 58
     ask(database, "DELETE FROM sentences WHERE text = ''")
@@ -162,7 +162,7 @@ def test_a_text_that_changes_while_it_is_embedded(shell: Shell, database: str) -
         other.execute("UPDATE sentences SET id = 99 WHERE id = 10")
         process = shell.start("ingest", "sentences", "5", "--json")
         until(lambda: waiting(database), process)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     report = json.loads(out)
     assert (process.returncode, report["changed"], report["removed"]) == (0, 4, 3), (err, report)
     assert complete(database) == 28
@@ -248,7 +248,7 @@ def test_two_runs_share_the_work(tmp_path: Path, database: str) -> None:
     ]
     reports = []
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
         assert process.returncode == 0, err
         reports.append(json.loads(out))
     assert sum(report["embedded"] for report in reports) == ROWS
@@ -270,7 +270,7 @@ def test_one_of_two_runs_is_killed(tmp_path: Path, database: str, seed: int) -> 
     time.sleep(random.Random(seed).uniform(0, 0.3))
     first.kill()
     first.communicate()
-    _, err = second.communicate(timeout=60)
+    _, err = second.communicate()
     assert second.returncode == 0, err
     assert complete(database) == ROWS
 
@@ -290,7 +290,7 @@ def test_a_run_that_stands_still_keeps_what_it_holds(tmp_path: Path, database: s
             assert waits.poll() is None
         finally:
             stopped.send_signal(signal.SIGCONT)
-        reports = [json.loads(process.communicate(timeout=60)[0]) for process in (stopped, waits)]
+        reports = [json.loads(process.communicate()[0]) for process in (stopped, waits)]
     assert [stopped.returncode, waits.returncode] == [0, 0]
     assert sum(report["embedded"] for report in reports) == ROWS
     assert complete(database) == ROWS
@@ -306,7 +306,7 @@ def test_an_interrupted_run_waits_for_nobody(tmp_path: Path, database: str) -> N
         waits = second.start("ingest", "sentences", "50")
         until(lambda: living(database) == 2 and held(database) == ROWS - filled(database), waits)
         waits.send_signal(signal.SIGINT)
-        _, err = waits.communicate(timeout=30)
+        _, err = waits.communicate()
         assert waits.returncode == 130, err
     finally:
         stopped.kill()
@@ -369,7 +369,7 @@ def test_a_column_is_added_behind_an_open_transaction_without_keeping_others(she
         process = shell.start("ingest", "sentences", "--create")
         until(lambda: bool(waiting(database)), process)
         other.rollback()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         assert process.returncode == 0, err
         assert not met
     assert complete(database) == 30

@@ -140,7 +140,7 @@ def test_a_server_that_is_restarted(own: OwnServer, there: str, tmp_path: Path, 
     stop(own, how)
     time.sleep(0.3)
     own.start()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 0, err
     assert all(
         line.startswith("warning: ") and "trying again" in line for line in without_progress(err).splitlines()
@@ -156,7 +156,7 @@ def test_a_server_that_stays_away(own: OwnServer, there: str, tmp_path: Path) ->
     until(lambda: filled(there) > 0, process)
     stop(own, signal.SIGINT)
     try:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate()
         assert (process.returncode, out) == (1, "")
         line = err.splitlines()[-1]
         assert line.startswith("error: ") and "(tried for 1 s: --db-timeout)" in line and "Traceback" not in err
@@ -180,7 +180,7 @@ def test_stopped_while_the_server_stays_away(own: OwnServer, there: str, tmp_pat
             if "trying again" in line:
                 break
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         line = err.splitlines()[-1]
         assert process.returncode == 1 and line.startswith("error: ") and "(tried until it was stopped)" in line, err
     finally:
@@ -263,7 +263,7 @@ def test_no_connections_are_left(own: OwnServer, there: str, tmp_path: Path) -> 
         process = shell.start("ingest", "sentences")
         time.sleep(1)
         assert process.poll() is None
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert complete(there) == ROWS
 

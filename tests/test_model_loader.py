@@ -345,7 +345,6 @@ def due_to_in_a_process(name: str, prepare: Callable[[], None]) -> str:
         preexec_fn=prepare,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()

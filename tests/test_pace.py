@@ -184,7 +184,7 @@ def test_a_command_that_rests_is_stopped_at_once(tmp_path: Path) -> None:
             until(lambda name=executor: (tmp_path / f"{name}.db").exists(), process)  # type: ignore[misc]
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate()
         assert process.returncode == 130, said.read_text()
 
 

@@ -34,7 +34,7 @@ def run_script(path: Path, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, **more)
 
 
 OWN_FACTORY = """

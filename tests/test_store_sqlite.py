@@ -348,7 +348,7 @@ def test_a_store_that_may_not_be_read_is_told(public_path: Path) -> None:
     filled(path)
     path.chmod(0o600)
     process = child(READ_AND_TRY_TO_WRITE, path)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate()
     assert "StoreError" in error and "Permission denied" in error.splitlines()[-1]
 
 

@@ -1127,7 +1127,7 @@ def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(
     assert all(process.poll() is None for process in processes), "they wait for what the third holds"
     holder.close()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate()
         assert process.returncode == 0
     assert Counter(place.execute("SELECT id FROM changes")) == Counter((number,) for number in range(1, 401))
     assert all(each is not None for each in place.vectors(column="own"))
