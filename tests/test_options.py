@@ -73,6 +73,7 @@ COMMON = {
     "as_json": "--json",
     "quiet": "-q",
     "verbose": "-v",
+    "log_file": "--log-file",
 }
 
 
@@ -113,6 +114,8 @@ def of_a_run(line: str, **others: Row) -> dict[str, Row]:
         "schema": Refused(f"{line} --schema other", "--schema is for PostgreSQL"),
         "max_load": Refused(f"{line} --max-load 7", "--max-load: '7' does not fit"),
         "sleep": Refused(f"{line} --sleep -1", "--sleep: '-1' does not fit"),
+        "profile": Row(f"{line} --profile", lambda told: "  95 %\n" in told.err, unless=line),
+        "profile_json": Row(f"{line} --profile-json p.json", lambda told: (told.shell.folder / "p.json").exists()),
     } | others
 
 
@@ -405,6 +408,8 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
     }.get(command, [])
     line = [*command.split(), *arguments]
     assert is_one_object(Told(shell, shell.run(*line, "--json")))
+    logged = shell.run(*line, "--log-file", "log.txt")
+    assert f"exit code {logged.returncode}\n" in (shell.folder / "log.txt").read_text()
     refused = shell.run(*line, "-q", "-v")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--quiet and --verbose contradict each other" in refused.stderr

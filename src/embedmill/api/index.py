@@ -21,6 +21,7 @@ from embedmill.api.assemble import (
     with_prompts_of,
     without_rests,
 )
+from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
 from embedmill.api.reembed import begin_second, take_over
 from embedmill.api.run_logs import remembered
@@ -29,7 +30,7 @@ from embedmill.api.stores import check_space, name_vanished, open_chosen_store, 
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.core.interfaces.respacing import RespaceableStore
-from embedmill.runtime.paths import both
+from embedmill.runtime.paths import both, file_id
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from embedmill.core.reports import Report
     from embedmill.pipelines.index.indexer import IncrementalIndexer
     from embedmill.pipelines.index.reembedding import Reembedding
+    from embedmill.runtime.stages import Stages
     from embedmill.sources.files.source import FileSource
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ def index(
     check_test_model(chosen, options)
     source = files(as_list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
+        stages = stack.enter_context(profiled(chosen, options, dry_run=dry_run))
         embedder = embedder_of(chosen)  # its errors come before a store is made
         store: Store | None = None
         with suppress(StoreNotFound):
@@ -89,20 +92,19 @@ def index(
             _name_unmatched(source, options)
             return report
         assert store is not None
-        indexer = _chosen_indexer(store, components, chosen, stack, re_embed=re_embed)
+        indexer = _chosen_indexer(store, components, chosen, stages, stack, re_embed=re_embed)
         on_start(indexer)
-        with remembered(chosen, "index") as run_log:
-            report = indexer.run(
-                source,
-                prune=prune,
-                force=force,
-                missing=source.missing,
-                remember=_remembered(chosen),
-                on_progress=run_log.watch(on_progress, components.executor.stats),
-            )
-            run_log.finish(report)
+        run_log = stack.enter_context(remembered(chosen, "index"))
+        report = indexer.run(
+            source,
+            prune=prune,
+            force=force,
+            missing=source.missing,
+            remember=_remembered(chosen),
+            on_progress=run_log.watch(on_progress, components.executor.stats),
+        )
+        name_vanished(run_log.finish(report).vanished, options)
         _name_unmatched(source, options)
-        name_vanished(report.vanished, options)
         return report
 
 
@@ -118,28 +120,44 @@ def _check_switches(*, dry_run: bool, prune: bool, force: bool, re_embed: bool) 
 
 
 def _chosen_indexer(
-    store: Store, components: Components, chosen: Settings, stack: ExitStack, *, re_embed: bool
+    store: Store,
+    components: Components,
+    chosen: Settings,
+    stages: Callable[[], Stages],
+    stack: ExitStack,
+    *,
+    re_embed: bool,
 ) -> IncrementalIndexer | Reembedding:
     """What brings the store up to date, with a second space if that is asked for and needed."""
     take_over(store, components.embedder)
     second = begin_second(store, components.embedder) if re_embed else None
     if second is None:
         tell_of_second(store)
-        return make_indexer(store, components, chosen)
+        return make_indexer(store, components, chosen, stages)
     from embedmill.pipelines.index.reembedding import Reembedding
 
     stack.enter_context(closing(second))
     take_over(second, components.embedder)
     assert isinstance(store, RespaceableStore)
-    return Reembedding(store, second, components.embedder, lambda each: make_indexer(each, components, chosen))
+    return Reembedding(store, second, components.embedder, lambda each: make_indexer(each, components, chosen, stages))
 
 
-def make_indexer(store: Store, components: Components, chosen: Settings) -> IncrementalIndexer:
-    """What brings the store up to date."""
+def make_indexer(
+    store: Store, components: Components, chosen: Settings, stages: Callable[[], Stages]
+) -> IncrementalIndexer:
+    """What brings the store up to date; `stages` is that of `IncrementalIndexer`."""
     from embedmill.pipelines.index.indexer import IncrementalIndexer
 
     embedder, executor, cache, chunking = components
-    return IncrementalIndexer(store, embedder, executor, cache=cache, chunking=chunking, batch_size=chosen.batch_size)
+    return IncrementalIndexer(
+        store,
+        embedder,
+        executor,
+        cache=cache,
+        chunking=chunking,
+        batch_size=chosen.batch_size,
+        stages=stages,
+    )
 
 
 def _planned(
@@ -219,8 +237,14 @@ def files(
         generated=chosen.generated,
         max_bytes=chosen.max_file_size,
         encoding=chosen.encoding,
-        never=local_files(chosen.store),
+        never=[*local_files(chosen.store), *_log_files()],
         least=least,
         only=only,
         current=current,
     )
+
+
+def _log_files() -> list[str]:
+    """The files that this run's messages go to: a folder that has one would have changed each time it is indexed."""
+    handlers = logging.getLogger("embedmill").handlers
+    return [file_id(os.path.realpath(each.baseFilename)) for each in handlers if isinstance(each, logging.FileHandler)]

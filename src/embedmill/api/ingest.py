@@ -17,6 +17,7 @@ from embedmill.api.assemble import (
     without_rests,
 )
 from embedmill.api.embedders import make_embedder
+from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
@@ -81,7 +82,9 @@ def ingest(
     _check_column(max_text, create, halfvec, index)
     chosen = read_settings(options, RunOptions)
     columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
-    with open_chosen_table(table, chosen, longest=max_text, **columns) as opened, ExitStack() as stack:
+    with ExitStack() as stack:
+        stages = stack.enter_context(profiled(chosen, options, dry_run=dry_run))
+        opened = stack.enter_context(open_chosen_table(table, chosen, longest=max_text, **columns))
         noted = opened.noted()
         if again and options.get("model") is None and noted.model:
             chosen = replace(chosen, model=noted.model)
@@ -91,12 +94,12 @@ def ingest(
         which = {"overwrite": overwrite, "again": again}
         if dry_run:
             return estimate(opened, embedder, parts.executor, batch_size=chosen.batch_size, **which)
-        ingestor = make_ingestor(opened, parts, chosen, batch=batch, truncate=truncate, metrics=metrics)
+        how = {"batch": batch, "truncate": truncate, "metrics": metrics, "stages": stages}
+        ingestor = make_ingestor(opened, parts, chosen, **how)
         on_start(ingestor)
         with remembered(chosen, "retry-failed" if again else "ingest", table) as run_log:
-            report = ingestor.run(on_progress=run_log.watch(on_progress, parts.executor.stats), **which)
-            run_log.finish(report)
-            return report
+            watched = run_log.watch(on_progress, parts.executor.stats)
+            return run_log.finish(ingestor.run(on_progress=watched, **which))
 
 
 def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any) -> Ingestor:

@@ -11,6 +11,7 @@ from typing import Any, Final, Unpack
 
 from embedmill.api.assemble import OnProgress, build_components, check_test_model, embedder_of, with_prompts_of
 from embedmill.api.index import files, make_indexer
+from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
 from embedmill.api.reembed import take_over
 from embedmill.api.run_logs import remembered
@@ -21,6 +22,7 @@ from embedmill.core.reports import Report
 from embedmill.engine.run_log import RunLog
 from embedmill.pipelines.index.indexer import IncrementalIndexer
 from embedmill.runtime.paths import as_folder, file_path
+from embedmill.runtime.stages import Stages
 from embedmill.sources.files.source import FileSource
 
 _SUMS: Final = (
@@ -92,9 +94,11 @@ def retry_failed(
     with (
         closing(open_chosen_store(first, write=True, create=False)) as store,
         remembered(first, "retry-failed") as run_log,
+        profiled(first, options) as stages,
     ):
         failed = store.failed_documents()
-        return store_again(store, failed, options, run_log, force=force, on_progress=on_progress, on_start=on_start)
+        watching: dict[str, Any] = {"on_progress": on_progress, "on_start": on_start}
+        return store_again(store, failed, options, run_log, force=force, stages=stages, **watching)
 
 
 def store_again(
@@ -104,12 +108,14 @@ def store_again(
     run_log: RunLog,
     *,
     force: bool = False,
+    stages: Callable[[], Stages] = Stages,
     on_progress: OnProgress = lambda _: None,
     on_start: Callable[[IncrementalIndexer], object] = lambda _: None,
 ) -> Report:
     """Read documents and store them, as the runs that took them did, unless `options` say otherwise.
 
     Those that are gone are taken out, where their folder is here. The store's model, and what it has of them, is used.
+    `stages` is that of `IncrementalIndexer`.
     """
     status, again = store.status(), frozenset(documents)
     reports = []
@@ -124,16 +130,14 @@ def store_again(
             chosen, embedder = with_prompts_of(status, chosen, embedder_of(chosen))
             parts = build_components(chosen, embedder, stack)
             take_over(store, embedder)
-            indexer = make_indexer(store, parts, chosen)
+            indexer = make_indexer(store, parts, chosen, stages)
             on_start(indexer)
             source, watched = _source(group, chosen), run_log.watch(on_progress, parts.executor.stats)
             report = indexer.run(source, again=again, force=force, remember=None, on_progress=watched)
         reports.append(report)
         if report.interrupted:
             break
-    whole = sum_reports(reports)
-    run_log.finish(whole)
-    return whole
+    return run_log.finish(sum_reports(reports))
 
 
 def _source(group: FailedGroup, chosen: Settings) -> FileSource:

@@ -176,6 +176,13 @@ class Settings:
         "N",
         variable="EMBED_BATCH_SIZE",
     )
+    profile: bool = _setting(
+        False,
+        values.switch,
+        "Whether to write to standard error where the time went: each stage's share, calls, mean and 95th percentile. "
+        "Default: no.",
+    )
+    profile_json: str | None = _setting(None, values.text, "Write the same to a file, as JSON.", "FILE")
     store: str = _setting(
         DEFAULT_URL, values.text, f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.", "URL"
     )
@@ -238,6 +245,12 @@ class Settings:
         "NAME",
         selects=True,
     )
+    log_file: str | None = _setting(  # of the command line: in a library it is the program that says where logs go
+        None,
+        values.text,
+        "Append all messages to a file, with times, levels and tracebacks, whatever is shown. Default: none.",
+        "FILE",
+    )
     embedding_parallel_workers: int | None = _setting(  # processes: of runs, and of a ParallelEmbeddingGenerator
         None, values.workers, check_option=values.workers_here
     )
@@ -297,6 +310,8 @@ class RunOptions(StoreOptions, _ModelOptions, total=False):
     max_memory_mb: int | str | None
     max_documents_per_worker: int | str | None
     batch_size: int | str | None
+    profile: bool | str | None
+    profile_json: str | None
     cache: bool | str | None
     embedding_parallel_workers: int | str | None
     enable_parallel_embeddings: bool | str | None

@@ -24,7 +24,8 @@ from embedmill.storage.registry import scratch_table
 ROWS: Final = 1000
 """Of the table, that are tried with each setting: some seconds each on two cores."""
 
-_USED: Final = [name for name in names_of(RunOptions) if name not in ("workers", "cache", "max_load", "sleep")]
+_UNUSED: Final = ("workers", "cache", "max_load", "sleep", "profile", "profile_json")
+_USED: Final = [name for name in names_of(RunOptions) if name not in _UNUSED]
 
 _LARGER: Final = 4  # the second batch size, as a multiple of the first
 

@@ -16,6 +16,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _run(arguments)
         output.flush()
+        output.note(f"exit code {code}")
     except OSError as error:  # of standard output itself: a full disk, for example
         output.complain(f"error: cannot write to standard output: {error.strerror or error}")
         return ERROR

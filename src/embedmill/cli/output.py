@@ -6,13 +6,18 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from typing import Any, Final
 from urllib.parse import unquote
 
+from embedmill import __version__
 from embedmill.core.errors import UsageError
 
 log = logging.getLogger("embedmill")
+
+_EXPLAINS: Final = "embedmill.models.wheel"
+"""The logger whose information is shown like warnings."""
 
 _PASSWORD: Final = re.compile(
     r"(?:(?<=postgresql://)|(?<=postgres://)|(?<=[+]psycopg://)|(?<=[+]psycopg2://)|(?<=[+]asyncpg://)"
@@ -40,24 +45,41 @@ def configure(*, quiet: bool, verbose: int) -> None:
     """Send the package's messages to standard error: warnings and worse by default, only errors if `quiet`."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other: leave one out")
-    log.handlers = [_ToStandardError()]
+    shown = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    for handler in log.handlers:  # of a command before, in the same process
+        handler.close()
+    log.handlers = [_ToStandardError(shown)]
     log.propagate = False
-    log.setLevel(logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
-    if not quiet:
-        # Said without being asked, since it explains why nothing else happens for a while.
-        logging.getLogger("embedmill.models.wheel").setLevel(logging.INFO)
+    log.setLevel(shown)
+    # Said without being asked, since it explains why nothing else happens for a while.
+    logging.getLogger(_EXPLAINS).setLevel(logging.NOTSET if quiet else min(shown, logging.INFO))
     if quiet or not is_terminal(sys.stderr):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+def log_to(path: str) -> None:
+    """Write all messages to a file as well. Raises `UsageError` where it cannot be opened."""
+    from embedmill.cli.log_file import LogFile
+
+    log.addHandler(LogFile(path, masked, _show))
+    for logger in (log, logging.getLogger(_EXPLAINS)):
+        logger.setLevel(logging.DEBUG)
+    note(f"embedmill {__version__}: {shlex.join(sys.argv)}")
+
+
 def quiet() -> bool:
     """Whether ``-q`` was given."""
-    return not log.isEnabledFor(logging.WARNING)
+    return _shown_from() > logging.WARNING
 
 
 def verbose() -> bool:
     """Whether ``-v`` was given."""
-    return log.isEnabledFor(logging.INFO)
+    return _shown_from() <= logging.INFO
+
+
+def _shown_from() -> int:
+    """The level from which on messages are shown."""
+    return next((handler.shown for handler in log.handlers if isinstance(handler, _ToStandardError)), logging.WARNING)
 
 
 def is_terminal(stream: Any) -> bool:
@@ -98,11 +120,26 @@ def flush() -> None:
 
 def complain(line: str, error: BaseException | None = None) -> None:
     """Write one line to standard error; under ``-v`` after the error's traceback."""
+    note(line, error)
     text = masked(one_line(line))
     if error is not None and verbose():
         import traceback
 
         text = masked("".join(traceback.format_exception(error))) + text
+    _show(text)
+
+
+def note(line: str, error: BaseException | None = None) -> None:
+    """Write a line, and the error's traceback, to the log file alone, if there is one."""
+    for handler in log.handlers:
+        if not isinstance(handler, _ToStandardError):
+            level = logging.ERROR if line.startswith("error") else logging.INFO
+            trace = None if error is None else (type(error), error, error.__traceback__)
+            handler.handle(logging.LogRecord(log.name, level, "", 0, line, None, trace))
+
+
+def _show(text: str) -> None:
+    """Write lines to standard error."""
     if sys.stderr is None:
         return
     clear = "\r\x1b[K" if is_terminal(sys.stderr) else ""
@@ -141,9 +178,15 @@ def _hush() -> None:
 class _ToStandardError(logging.Handler):
     """Lines such as ``warning: ...``, each said once: a source may be listed more than once."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: int) -> None:
         super().__init__()
+        self.shown = shown
         self._said: set[int] = set()
+
+    def filter(self, record: logging.LogRecord) -> Any:
+        """Leave out what comes here for the log file's sake alone."""
+        least = logging.INFO if record.name == _EXPLAINS and not quiet() else logging.CRITICAL
+        return record.levelno >= min(self.shown, least) and super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -153,4 +196,4 @@ class _ToStandardError(logging.Handler):
             return
         if hash(line) not in self._said:
             self._said.add(hash(line))
-            complain(line)
+            _show(masked(one_line(line)))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_type_hints
 import typer
 from typer.main import get_command
 
+from embedmill.api.read_settings import read_settings
 from embedmill.api.setting_values import unescaped
 from embedmill.api.settings import SETTINGS, Settings, names_of, option_name
 from embedmill.cli import output
@@ -42,6 +43,9 @@ _COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
     ),
 }
 """The options that all commands have: type and default."""
+
+_COMMON_SETTINGS: Final = ("log_file",)
+"""The settings that all commands have."""
 
 
 class Command(NamedTuple):
@@ -85,10 +89,14 @@ def _expanded(function: Callable[..., int]) -> Callable[..., int]:
             parameters += settings
         elif name not in _COMMON:
             parameters.append(_parameter(name, hints[name], parameter.default))
+    parameters += [_parameter(name, *_option_of(name, {})) for name in _COMMON_SETTINGS]
     parameters += [_parameter(name, *declared) for name, declared in _COMMON.items()]
 
     def command(**values: Any) -> int:
         output.configure(quiet=values["quiet"], verbose=values["verbose"])
+        chosen = read_settings({name: values[name] for name in _COMMON_SETTINGS}, _COMMON_SETTINGS)
+        if chosen.log_file is not None:
+            output.log_to(chosen.log_file)
         if settings:
             values["given"] = _unescaped(given(**{each.name: values[each.name] for each in settings}))
         return function(**{name: values[name] for name in taken})
@@ -141,7 +149,7 @@ def refuse_others(context: typer.Context, used: Collection[str], why: str) -> No
     for parameter in context.command.params:
         name = str(parameter.name)
         source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE" or name in used or name in _COMMON:
+        if source is None or source.name != "COMMANDLINE" or name in {*used, *_COMMON, *_COMMON_SETTINGS}:
             continue
         as_given = (context.params.get(name) is False and parameter.secondary_opts) or parameter.opts
         shown = as_given[-1] if parameter.param_type_name == "option" else name.upper()

@@ -12,6 +12,7 @@ from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.sink import HashedItem, Origin, Sink
+from embedmill.runtime.stages import Stages
 
 RECENT = 8192
 """Vectors of this run that are remembered for equal texts; those further back are in the cache or the store."""
@@ -39,6 +40,7 @@ class Deduplicator(Generic[H]):
         counts: Counter[str] | None = None,
         stopped: Callable[[], bool] = lambda: False,
         recent: int | None = RECENT,
+        stages: Stages | None = None,
     ) -> None:
         """Vectors that cache and store have of this fingerprint are known. Once `stopped`, no more is looked up.
 
@@ -46,7 +48,7 @@ class Deduplicator(Generic[H]):
         """
         self.fingerprint = fingerprint
         self.counts: Counter[str] = Counter() if counts is None else counts
-        self.seconds = {"lookup": 0.0, "embed": 0.0}
+        self.stages = Stages() if stages is None else stages
         self.stopped = stopped
         self._sink = sink
         self._most_recent = recent
@@ -66,7 +68,7 @@ class Deduplicator(Generic[H]):
                 return
             started = time.perf_counter()
             known = self.lookup([item.hash for item in group])
-            self.seconds["lookup"] += time.perf_counter() - started
+            self.stages.add("lookup", time.perf_counter() - started)
             for item in group:
                 self.counts["chunks"] += 1
                 if self.admit(item, known):

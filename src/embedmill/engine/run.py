@@ -22,6 +22,7 @@ from embedmill.engine.batching import PATIENCE, Outstanding, batches
 from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.sink import HashedItem, Item, Sink
 from embedmill.engine.validation import VectorValidator
+from embedmill.runtime.stages import Stages
 
 I = TypeVar("I", bound=Item)  # noqa: E741
 H = TypeVar("H", bound=HashedItem)
@@ -42,6 +43,7 @@ def embed_items(
     patience: int = PATIENCE,
     stopped: Callable[[], bool] = lambda: False,
     on_batch: Callable[[], None] = lambda: None,
+    stages: Stages | None = None,
 ) -> None:
     """Embed the items in batches of nearly one length; the sink accepts each sound vector and rejects all others.
 
@@ -50,6 +52,7 @@ def embed_items(
     `run` does not answer each batch.
     """
     validator = VectorValidator(space.dimension, space.normalize)
+    stages = Stages() if stages is None else stages
     outstanding: Outstanding[list[I]] = Outstanding()
 
     def calls() -> Iterator[Batch]:
@@ -64,7 +67,9 @@ def embed_items(
         for embedded in answers:
             group = outstanding.take(embedded)
             vectors = embedded.vectors
+            started = time.perf_counter()
             causes = validator.check(vectors) | dict(embedded.causes)
+            stages.add("validate", time.perf_counter() - started)
             for row, item in enumerate(group):
                 if row in causes:
                     sink.reject(item, causes[row])
@@ -107,15 +112,16 @@ def embed_unknown(
     started = time.perf_counter()
     embed_items(
         unknown(),
-        executor.run,
+        items.stages.timed("embed", executor.run),
         items,
         items.fingerprint.space,
         batch_size=batch_size,
         patience=patience,
         stopped=items.stopped,
         on_batch=on_batch,
+        stages=items.stages,
     )
-    items.seconds["embed"] += time.perf_counter() - started
+    items.stages["embed"] = items.stages.get("embed", 0.0) + time.perf_counter() - started  # no call: those are batches
     items.counts["chunks"] -= items.unsettled()
 
 

@@ -50,6 +50,7 @@ class RunState(Protocol):
 
 
 S = TypeVar("S", bound=RunState)
+R = TypeVar("R", bound=Report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ class RunLog:
 
         return shown
 
-    def finish(self, report: Report) -> None:
-        """Note what the run did."""
+    def finish(self, report: R) -> R:
+        """Note what the run did, and give that back."""
         if report.chunks or self._file is not None:
             facts = report.to_dict()
             kept: dict[str, Any] = {name: facts[name] for name in _REPORTED}
@@ -134,6 +135,7 @@ class RunLog:
             ]
             self._write({"report": kept})
             self._ended = True
+        return report
 
     def _note(self, seconds: float, state: RunState, workers: Sequence[WorkerStats]) -> None:
         memory = [[-1, round(machine.resident_memory() / (1 << 20), 1), 0]]

@@ -67,7 +67,7 @@ def plan(
         items.counts,
         embedder,
         executor,
-        stages=reader.seconds,
+        stages=reader.stages,
         seconds=seconds,
         removed=0,
         store=url,

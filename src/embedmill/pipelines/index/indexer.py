@@ -34,7 +34,11 @@ from embedmill.pipelines.index.reader import Event, Piece, PieceReader, Reader
 from embedmill.pipelines.index.report import progress, report
 from embedmill.pipelines.index.writer import Writer
 from embedmill.runtime.paths import both
+from embedmill.runtime.stages import Stages
 from embedmill.runtime.streams import prefetch
+
+_STAGES = ("read", "chunk", "lookup", "embed", "validate", "search", "write")
+"""All that a report tells of; looking at vectors is a part of embedding them."""
 
 _GROUPS_AHEAD = 16
 """Groups of pieces that the reader may be ahead of the model: 1,024 pieces, some 2 MB."""
@@ -52,8 +56,12 @@ class IncrementalIndexer:
         cache: VectorCache | None = None,
         chunking: Chunking | None = None,
         batch_size: int | None = None,
+        stages: Callable[[], Stages] = Stages,
     ) -> None:
-        """`batch_size` limits the texts of a batch; by default its tokens alone do."""
+        """`batch_size` limits the texts of a batch; by default its tokens alone do.
+
+        `stages` gives what a run counts its seconds in.
+        """
         if batch_size is not None:
             whole_number("batch_size", batch_size)
         self._store = store
@@ -62,6 +70,7 @@ class IncrementalIndexer:
         self._cache = cache
         self._chunking = chunking or Chunking(embedder.max_tokens)
         self._batch_size = batch_size
+        self._stages = stages
         self._stopping = Stopping(executor, store, cache)
 
     def stop(self) -> None:
@@ -97,12 +106,14 @@ class IncrementalIndexer:
             self._store.bind(self._embedder.fingerprint, self._embedder.name)
             if remember is not None:
                 self._store.register(source.scopes, remember)
-            reader = Reader(source, self._store, self._embedder, self._chunking, again=again, force=force)
-            pieces, writing = self.take(reader, started, on_progress)
+            stages = self.begin_stages()
+            reader = Reader(
+                source, self._store, self._embedder, self._chunking, again=again, force=force, stages=stages
+            )
+            pieces = self.take(reader, started, on_progress)
             for folder in source.unlisted():
                 cause = Cause("SourceError", f"{folder}: the folder cannot be listed: check its permissions")
                 self._store.fail(folder, [Failure(folder, -1, 0, 0, 0, cause)])
-            stages = pieces.seconds | {"search": 0.0}
             deselected, removed, whole = self._finish(source, stages, list(missing) if prune else None)
         ended = time.perf_counter()
         return report(
@@ -111,7 +122,7 @@ class IncrementalIndexer:
             pieces.counts,
             self._embedder,
             self._executor,
-            stages=reader.seconds | stages | {"write": writing},
+            stages=stages,
             seconds=ended - started,
             removed=removed,
             deselected=deselected,
@@ -122,16 +133,19 @@ class IncrementalIndexer:
             interrupted=not whole,
         )
 
-    def take(
-        self, reader: PieceReader, started: float, on_progress: Callable[[Progress], None]
-    ) -> tuple[Deduplicator[Piece], float]:
-        """Store what the reader gives; the pieces with their counts, and the seconds that writing took."""
+    def begin_stages(self) -> Stages:
+        """What a run counts its seconds in: of all stages none yet."""
+        stages = self._stages()
+        stages |= dict.fromkeys(_STAGES, 0.0)
+        return stages
+
+    def take(self, reader: PieceReader, started: float, on_progress: Callable[[Progress], None]) -> Deduplicator[Piece]:
+        """Store what the reader gives; the pieces with their counts. What that took the reader's stages have."""
         with (
-            Writer(self._store, self._cache, self._embedder.fingerprint) as writer,
+            Writer(self._store, self._cache, self._embedder.fingerprint, reader.stages) as writer,
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
         ):
-            pieces = self._embed(reader, events, writer, started, on_progress)
-        return pieces, writer.seconds
+            return self._embed(reader, events, writer, started, on_progress)
 
     @property
     def stopped(self) -> bool:
@@ -149,7 +163,12 @@ class IncrementalIndexer:
         """Take what was read through the model to the writer."""
         documents = OpenDocuments(writer, self._embedder.fingerprint.precision)
         pieces = Deduplicator(
-            documents, self._embedder.fingerprint, cache=self._cache, store=self._store, stopped=self._stopping.asked
+            documents,
+            self._embedder.fingerprint,
+            cache=self._cache,
+            store=self._store,
+            stopped=self._stopping.asked,
+            stages=reader.stages,
         )
 
         def tell() -> None:
@@ -178,7 +197,7 @@ class IncrementalIndexer:
             number += len(kept)
         return number
 
-    def _finish(self, source: Source, stages: dict[str, float], prune: Sequence[str] | None) -> tuple[int, int, bool]:
+    def _finish(self, source: Source, stages: Stages, prune: Sequence[str] | None) -> tuple[int, int, bool]:
         """Do what is done when all is stored; whether that came to its end.
 
         `prune` are paths that are gone, or None where what is gone or left out is kept. Gives too how many documents an
@@ -196,6 +215,6 @@ class IncrementalIndexer:
             if not stopped():
                 started = time.perf_counter()
                 self._store.prepare_search()
-                stages["search"] = time.perf_counter() - started
+                stages.add("search", time.perf_counter() - started)
                 return deselected, removed, True
         return deselected, removed, False

@@ -11,6 +11,7 @@ from embedmill.core.documents import DocumentState, Failure
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.respacing import RespaceableStore
 from embedmill.pipelines.index.reader import GROUP, Event, Pending, PieceReader
+from embedmill.runtime.stages import Stages
 
 Keeps = Callable[[Mapping[str, DocumentState]], Collection[str]]
 """Which of these documents of the first store are wanted in the second."""
@@ -19,8 +20,8 @@ Keeps = Callable[[Mapping[str, DocumentState]], Collection[str]]
 class KeptReader(PieceReader):
     """Makes pieces of the chunks that the first store has, as they were cut."""
 
-    def __init__(self, first: RespaceableStore, embedder: TokenEmbedder, keeps: Keeps) -> None:
-        super().__init__(embedder)
+    def __init__(self, first: RespaceableStore, embedder: TokenEmbedder, keeps: Keeps, stages: Stages) -> None:
+        super().__init__(embedder, stages)
         self._first = first
         self._keeps = keeps
         self._key = embedder.fingerprint.key
@@ -51,7 +52,7 @@ class KeptReader(PieceReader):
                 self._piece(replace(part, token_count=count), pending)
                 for part, count in zip(parts, tokens, strict=True)
             ]
-            self.seconds["read"] += time.perf_counter() - started
+            self.stages.add("read", time.perf_counter() - started)
             if len(parts) < GROUP:
                 yield [*group, pending]
                 self._ids.clear()

@@ -16,6 +16,7 @@ from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.vectors import Cause, TokenIds
 from embedmill.engine.unread import is_unread
+from embedmill.runtime.stages import Stages
 
 _LOOKED_UP_AT_ONCE = 256
 """Entries whose ledger is read in one query."""
@@ -77,7 +78,7 @@ def _same(state: DocumentState, entry: Entry) -> bool:
 class PieceReader(ABC):
     """What makes pieces of documents, wherever their texts come from. Counts as it goes."""
 
-    def __init__(self, embedder: TokenEmbedder) -> None:
+    def __init__(self, embedder: TokenEmbedder, stages: Stages | None = None) -> None:
         self._embedder = embedder
         self._ids: dict[str, TokenIds] = {}  # of inputs measured and not yet handed over
         self.documents = 0
@@ -89,7 +90,7 @@ class PieceReader(ABC):
         self.unreadable = 0
         self.guessed = 0  # documents whose encoding was guessed
         self.encoded_characters = 0  # of encoded data, which is in no chunk
-        self.seconds = {"read": 0.0, "chunk": 0.0}
+        self.stages = Stages() if stages is None else stages
 
     @abstractmethod
     def events(self) -> Iterator[list[Event]]:
@@ -128,8 +129,9 @@ class Reader(PieceReader):
         *,
         again: Collection[str] = (),
         force: bool = False,
+        stages: Stages | None = None,
     ) -> None:
-        super().__init__(embedder)
+        super().__init__(embedder, stages)
         self._source = source
         self._store = store
         self._chunking = chunking
@@ -167,7 +169,7 @@ class Reader(PieceReader):
                 listed.append(entry.id)
                 continue
             finally:
-                self.seconds["read"] += time.perf_counter() - started
+                self.stages.add("read", time.perf_counter() - started)
             if document is None:  # left out after all: what the store has of it goes
                 self.documents -= 1
                 continue
@@ -203,7 +205,7 @@ class Reader(PieceReader):
         while True:
             started = time.perf_counter()
             group: list[Event] = [self._piece(part, pending) for part in itertools.islice(chunks, GROUP)]
-            self.seconds["chunk"] += time.perf_counter() - started
+            self.stages.add("chunk", time.perf_counter() - started)
             if len(group) < GROUP:
                 yield [*group, pending]
                 self._ids.clear()

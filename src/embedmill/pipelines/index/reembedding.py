@@ -107,11 +107,15 @@ class Reembedding:
                 return left
             return [name for name in left if not _lies_in(name, [*source.scopes, *gone])]
 
-        reader = KeptReader(self._first, self._embedder, lambda states: self._wanted(source, keeps(states), states))
-        pieces, writing = self._indexer.take(reader, started, on_progress)
+        reader = KeptReader(
+            self._first,
+            self._embedder,
+            lambda states: self._wanted(source, keeps(states), states),
+            self._indexer.begin_stages(),
+        )
+        pieces = self._indexer.take(reader, started, on_progress)
         counts = {name: getattr(report, name) + value for name, value in counted(pieces.counts).items()}
-        more = reader.seconds | pieces.seconds | {"write": writing}
-        stages = {name: round(value + more.get(name, 0.0), 3) for name, value in report.stages.items()}
+        stages = {name: round(value + reader.stages[name], 3) for name, value in report.stages.items()}
         interrupted = self._indexer.stopped
         if not interrupted:
             self._keep_failures(source.scopes, gone)

@@ -13,6 +13,7 @@ from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.channel import Channel, Closed
+from embedmill.runtime.stages import Stages
 
 _WAITING = 32
 """Pieces of work that may wait; with at most `STAGE_AT` records each some 30 MB at 384 dimensions."""
@@ -32,13 +33,15 @@ class Writer:
     An error in the thread is raised by the next call, and at the latest on leaving; nothing is written after it.
     """
 
-    def __init__(self, store: Store, cache: VectorCache | None, fingerprint: Fingerprint) -> None:
+    def __init__(
+        self, store: Store, cache: VectorCache | None, fingerprint: Fingerprint, stages: Stages | None = None
+    ) -> None:
         self._store = store
         self._cache = cache
         self._fingerprint = fingerprint
         self._work: Channel[_Work] = Channel(_WAITING)
         self._thread = threading.Thread(target=self._write, name="embedmill-write", daemon=True)
-        self.seconds = 0.0
+        self._stages = Stages() if stages is None else stages
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,7 +88,7 @@ class Writer:
                 for work in taken:
                     if not isinstance(work, Replacement):
                         work()
-                self.seconds += time.perf_counter() - started
+                self._stages.add("write", time.perf_counter() - started)
                 self._work.done(len(taken))
         except Closed:
             pass

@@ -38,6 +38,7 @@ from embedmill.pipelines.ingest.report import table_report
 from embedmill.pipelines.ingest.width import NARROWEST, Width
 from embedmill.pipelines.ingest.writers import RowPiece, State, Tuning, Writers
 from embedmill.runtime.channel import Channel, Closed
+from embedmill.runtime.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,13 @@ class Ingestor:
         truncate: bool = True,
         metrics: bool = True,
         lock_patience: float = LOCK_PATIENCE,
+        stages: Callable[[], Stages] = Stages,
     ) -> None:
         """`batch` rows are claimed, and written, at once; `batch_size` limits the texts in a call of the model.
 
         `width` is how many pages wait and how many threads write; None: as it is measured to be best. Texts longer
         than the model reads are cut, and counted, or fail without `truncate`. Rows that others have locked are waited
-        for at the end, for at most `lock_patience` seconds.
+        for at the end, for at most `lock_patience` seconds. `stages` gives what a run counts in.
         """
         for name, number in (("batch", batch), ("batch_size", batch_size)):
             if number is not None:
@@ -95,6 +97,7 @@ class Ingestor:
         self._truncate = truncate
         self._metrics = metrics
         self._lock_patience = lock_patience
+        self._stages = stages
         self._stopping = Stopping(executor, table, cache)
 
     def stop(self) -> None:
@@ -120,7 +123,7 @@ class Ingestor:
         table.bind(self._embedder.fingerprint, self._embedder.name, overwrite=overwrite, again=again)
         if self._metrics:
             table.metrics.prepare()
-        state = State(table, self._executor, started, on_progress)
+        state = State(table, self._executor, started, on_progress, self._stages())
         state.count()
         with Writers(table, state, self._width or NARROWEST, self._batch) as writers, suppress(Stopped):
             self._passes(state, writers)
@@ -205,6 +208,7 @@ class Ingestor:
             cache=self._cache,
             counts=state.counts,
             stopped=self._stopping.asked,
+            stages=state.stages,
         )
 
         def on_batch() -> None:
@@ -227,11 +231,10 @@ class Ingestor:
                 patience=patience,
                 on_batch=on_batch,
             )
-            state.seconds["embed"] += items.seconds["embed"]
         finally:
             pages.fail(Closed())
             reader.join()
-            state.seconds["wait for rows"] += pages.waited_to_get
+            state.stages.add("wait for rows", pages.waited_to_get)
         writers.flush()
         if state.counts["chunks"] > before:  # else what is shown, such as what is waited for, still holds
             state.show()
@@ -259,7 +262,7 @@ class Ingestor:
             while not self._stopping.asked():
                 started = time.perf_counter()
                 rows = self._table.claim(after, limit)
-                state.seconds["read"] += time.perf_counter() - started
+                state.stages.add("read", time.perf_counter() - started)
                 if not rows:
                     break
                 after = rows[-1].key
@@ -296,7 +299,7 @@ class Ingestor:
                 (ids,) = self._embedder.encode([row.text])
             state.counts["unknown"] += is_unread(self._embedder, ids)
             page.append(RowPiece(row, row.hash, ids, measure(row.text, tokens) if self._metrics else None))
-        state.seconds["tokenise"] += time.perf_counter() - started
+        state.stages.add("tokenise", time.perf_counter() - started)
         return page
 
     def _report(self, state: State, writers: Writers, *, interrupted: bool, **outcome: Any) -> IngestReport:
@@ -307,7 +310,7 @@ class Ingestor:
             state.total(),
             self._embedder,
             self._executor,
-            stages=state.seconds,
+            stages=state.stages,
             seconds=time.perf_counter() - state.started,
             unchanged=stands.unchanged,
             last_key=", ".join(shown(state.last.key)) if state.last else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from embedmill.core.vectors import Cause, TokenIds, Vector
 from embedmill.engine.sink import Origin
 from embedmill.pipelines.ingest.width import NARROWEST, Waits, Width, next_width
 from embedmill.runtime.channel import Channel, Closed
+from embedmill.runtime.stages import Stages
 
 _MEASURED_EVERY: Final = 1.0  # seconds
 
@@ -51,14 +52,19 @@ class State:
     """What a run has done so far. Counted by several threads, each name by one of them or under the lock."""
 
     def __init__(
-        self, table: Table, executor: Executor, started: float, on_progress: Callable[[IngestProgress], None]
+        self,
+        table: Table,
+        executor: Executor,
+        started: float,
+        on_progress: Callable[[IngestProgress], None],
+        stages: Stages,
     ) -> None:
         self._table = table
         self._executor = executor
         self._on_progress = on_progress
         self.started = started
         self.counts: Counter[str] = Counter()
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.stages = stages
         self.lock = threading.Lock()
         self.rows = 0  # written, or failed
         self.last: Row | None = None  # of the rows that are written, or have failed, the last to be claimed
@@ -140,8 +146,7 @@ class Writers:
         self._queue.end()
         for thread in self._threads.values():
             thread.join()
-        self._state.seconds["write"] = self.busy
-        self._state.seconds["wait for writers"] = self.waited_for + self._flushing
+        self._state.stages.add("wait for writers", self.waited_for + self._flushing)
 
     # From the model's side
 
@@ -210,7 +215,9 @@ class Writers:
                 started = time.perf_counter()
                 work()
                 with self._state.lock:
-                    self.busy += time.perf_counter() - started
+                    seconds = time.perf_counter() - started
+                    self.busy += seconds
+                    self._state.stages.add("write", seconds)
                 self._queue.done()
         except Closed:
             pass
