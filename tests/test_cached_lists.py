@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -152,6 +153,18 @@ def test_no_texts_are_an_error_and_blank_ones_fail_with_their_number(embedder: F
     assert (found.embedded, found.misses, told[-1]) == (2, 2, 4)
     assert len(embed([""] * 10_000, embedder, None).causes) == 10_000
     assert embedder.seen == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, 0.0, 0.25, 7.0])
+def test_an_unsound_vector_in_the_cache_is_computed_anew(embedder: Failing, cache: PersistentCache, bad: float) -> None:
+    """Whoever has put it there: nothing is given out, or stored, that the validator refuses."""
+    good = embed(["bread", "rose"], embedder, cache)
+    key = hashlib.sha256(b"bread").digest()
+    cache.put_many({key: np.full(embedder.dimension, bad, np.float32)}, embedder.fingerprint)
+    found = embed(["bread", "rose"], embedder, cache)
+    assert (found.cached, found.misses, found.embedded) == (1, 1, 1)
+    np.testing.assert_allclose(found.complete(), good.vectors, atol=2e-6)
+    assert embed(["bread", "rose"], embedder, cache).cached == 2
 
 
 def test_batch_size(embedder: Failing) -> None:

@@ -145,7 +145,7 @@ def native_precision() -> str:
 
 
 def worker_factory(
-    model: str = "all-MiniLM-L6-v2",
+    model: str = DEFAULT_MODEL,
     precision: str = "auto",
     *,
     document_prompt: str | None = None,

@@ -12,6 +12,7 @@ from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.sink import HashedItem, Origin, Sink
+from embedmill.engine.validation import VectorValidator
 from embedmill.runtime.stages import Stages
 
 RECENT = 8192
@@ -51,6 +52,7 @@ class Deduplicator(Generic[H]):
         self.stages = Stages() if stages is None else stages
         self.stopped = stopped
         self._sink = sink
+        self._validator = VectorValidator(fingerprint.space.dimension, fingerprint.space.normalize)
         self._most_recent = recent
         self._cache = cache
         self._store = store
@@ -75,12 +77,14 @@ class Deduplicator(Generic[H]):
                     yield item
 
     def lookup(self, hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
-        """What cache and store have of texts that this run knows nothing of."""
+        """What cache and store have of texts that this run knows nothing of, unsound vectors left out."""
         missing = [key for key in hashes if key not in self._recent and key not in self._waiting]
-        found = self._cache.get_many(missing, self.fingerprint) if self._cache and missing else {}
-        missing = [key for key in missing if key not in found]
+        found: dict[bytes, Vector] = {}
+        if self._cache and missing:
+            found = self._validator.sound(self._cache.get_many(missing, self.fingerprint))
+            missing = [key for key in missing if key not in found]
         if self._store and missing:
-            found |= self._store.vectors(missing, self.fingerprint.precision)
+            found |= self._validator.sound(self._store.vectors(missing, self.fingerprint.precision))
         return found
 
     def admit(self, item: H, known: Mapping[bytes, Vector]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,12 @@ class VectorValidator:
             if (fault := self._fault(vectors[row], float(lengths[row]))) is not None:
                 refused[int(row)] = Cause("InvalidVector", fault)
         return refused
+
+    def sound(self, vectors: Mapping[bytes, Vector]) -> dict[bytes, Vector]:
+        """Those of these that may be stored."""
+        fit = {key: vector for key, vector in vectors.items() if vector.shape == (self.dimension,)}
+        refused = self.check(np.stack(list(fit.values()))) if fit else {}
+        return {key: vector for row, (key, vector) in enumerate(fit.items()) if row not in refused}
 
     def _fault(self, vector: Vector, length: float) -> str | None:
         if not math.isfinite(length):
