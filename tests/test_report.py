@@ -188,6 +188,21 @@ def test_what_cannot_be_done_is_said_in_one_line(shell: Shell, options: list[str
     assert said in done.stderr
 
 
+def test_without_the_library_the_page_alone_is_missing(shell: Shell) -> None:
+    """Where the extra is not installed."""
+    (shell.folder / "without").mkdir()
+    (shell.folder / "without" / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        "util.find_spec = lambda name, package=None: None if name == 'bokeh' else find(name, package)\n"
+    )
+    path = f"{shell.folder / 'without'}:{shell.environment['PYTHONPATH']}"
+    without = shell.environment | {"PYTHONPATH": path}
+    done = shell.run("report", "--html", "page.html", env=without)
+    said = "error: a page with plots needs an optional package: pip install 'embedmill[report]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    assert shell.run("report", env=without).returncode == 0
+
+
 @pytest.mark.parametrize("damage", ["shorter", "infinite", "odd"])
 def test_a_damaged_vector_ends_it_in_one_line(shell: Shell, damage: str) -> None:
     blob = {

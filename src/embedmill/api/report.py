@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmill.api.run_logs import run_folder
 from embedmill.api.stores import open_chosen_store
-from embedmill.core.errors import StoreError, UsageError
+from embedmill.core.errors import MissingExtra, StoreError, UsageError
 from embedmill.engine.run_log import RecordedRun, read_runs
 from embedmill.report.contents import StoreContents, read_contents
 from embedmill.storage.registry import list_tables, redact_url
@@ -54,8 +55,8 @@ def read_report(chosen: Settings) -> StoreReport:
 
 def check_page(path: Path) -> None:
     """Raise what `write_page` would, as far as that can be told beforehand: to read a store takes its time."""
-    import embedmill.report.page  # noqa: F401 - raises `MissingExtra`
-
+    if find_spec("bokeh") is None:
+        raise MissingExtra("a page with plots", "report")
     if path.is_dir():
         raise UsageError(f"--html: {path} is a folder: name a file")
     if not path.parent.is_dir():
@@ -67,6 +68,7 @@ def write_page(report: StoreReport, path: Path) -> int:
 
     Raises `UsageError` where the file cannot be written, and `MissingExtra` where the library for plots is missing.
     """
+    check_page(path)
     from embedmill.report.page import render_page
 
     content = render_page(report.url, report.contents, report.runs, datetime.now(UTC)).encode()

@@ -6,16 +6,11 @@ import re
 from typing import Any, Final
 
 import numpy as np
+from bokeh.models import ColumnDataSource, HoverTool
+from bokeh.plotting import figure
 
-from embedmill.core.errors import MissingExtra
 from embedmill.report.contents import Measured, StoreContents
 from embedmill.report.folders import Folder
-
-try:
-    from bokeh.models import ColumnDataSource, HoverTool
-    from bokeh.plotting import figure
-except ImportError as error:
-    raise MissingExtra("a page with plots", "report") from error
 
 COLORS: Final = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
@@ -24,6 +19,7 @@ COLORS: Final = (
 """Of Okabe and Ito (2008), told apart with any eyes and on light and dark, and some more."""
 
 _HEIGHT: Final = 260
+_MANY: Final = 5000  # points that are drawn smaller
 _LONGEST_LABEL: Final = 38  # characters
 
 
@@ -61,8 +57,9 @@ def map_of(measured: Measured, colors: list[str]) -> Any:
         match_aspect=True,
     )
     source = ColumnDataSource({"x": points[:, 0], "y": points[:, 1], "color": colors}, name="map")
+    size = 5 if len(points) < _MANY else 3
     made.scatter(
-        "x", "y", source=source, size=5, color="color", alpha=0.6, nonselection_alpha=0.06, selection_alpha=1.0
+        "x", "y", source=source, size=size, color="color", alpha=0.6, nonselection_alpha=0.06, selection_alpha=1.0
     )
     made.add_tools(HoverTool(tooltips=None, point_policy="follow_mouse"))  # the page shows the text itself
     made.toolbar.logo = None
