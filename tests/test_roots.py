@@ -228,7 +228,8 @@ def of_before(desk: Desk) -> None:
             db.execute("DROP VIEW paths")
             for table in ("roots", "given"):
                 db.execute(f"DROP TABLE {table}")
-            db.execute("ALTER TABLE chunks DROP COLUMN page")
+            for column in ("page", "attributes"):
+                db.execute(f"ALTER TABLE chunks DROP COLUMN {column}")
             for column in ("ctime_ns", "inode"):
                 db.execute(f"ALTER TABLE documents DROP COLUMN {column}")
             db.executemany("UPDATE documents SET name = ? WHERE id = ?", [(name, number) for number, name in names])

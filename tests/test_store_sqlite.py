@@ -97,7 +97,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 7")
     for write in (True, False):
-        with pytest.raises(StoreError, match=r"newer embedmill \(schema 7, this one knows 3\): upgrade embedmill"):
+        with pytest.raises(StoreError, match=r"newer embedmill \(schema 7, this one knows 4\): upgrade embedmill"):
             SqliteStore(path, write=write)
 
 
@@ -144,18 +144,18 @@ def test_migrations_bring_a_file_up_to_date_or_leave_it(tmp_path: Path) -> None:
     path, folder = tmp_path / "x.db", tmp_path / "migrations"
     filled(path)
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "0004_colour.sql").write_text("ALTER TABLE documents ADD COLUMN colour; -- one; two")
-    (folder / "0005_broken.sql").write_text("CREATE TABLE half (a);\nINSERT INTO missing VALUES (1);")
+    (folder / "0005_colour.sql").write_text("ALTER TABLE documents ADD COLUMN colour; -- one; two")
+    (folder / "0006_broken.sql").write_text("CREATE TABLE half (a);\nINSERT INTO missing VALUES (1);")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         with pytest.raises(sqlite3.Error, match="missing"):
             database.migrate(db, path, folder)
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("PRAGMA user_version").fetchone() == (5,)
         assert db.execute("SELECT count(colour), count(*) FROM documents").fetchone() == (0, 3)
         assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
-        (folder / "0005_broken.sql").write_text("CREATE TABLE half (a);")
+        (folder / "0006_broken.sql").write_text("CREATE TABLE half (a);")
         database.migrate(db, path, folder)
-        assert db.execute("PRAGMA user_version").fetchone() == (5,)
-        (folder / "0007_gap.sql").write_text("")
+        assert db.execute("PRAGMA user_version").fetchone() == (6,)
+        (folder / "0008_gap.sql").write_text("")
         with pytest.raises(StoreError, match="not numbered"):
             database.migrate(db, path, folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from embedmill.api.chunk_store import ChunkInserter, ChunkStore, open_store
     from embedmill.api.embed import embed
     from embedmill.api.embedders import load_embedder, worker_factory
     from embedmill.api.evaluate import Evaluation, evaluate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from embedmill.core.documents import Chunk, Document, Hit, Provenance, Record
     from embedmill.core.errors import (
         CacheError,
+        ChunksRefused,
         EmbeddingError,
         EmbeddingGenerationError,
         EmbedmillError,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from embedmill.core.interfaces.embedder import Embedder, TokenEmbedder
-    from embedmill.core.reports import ProgressCallback, Report
+    from embedmill.core.reports import ProgressCallback, Report, WriteReport
     from embedmill.core.rows import IndexOptions
     from embedmill.core.table_reports import IngestReport
     from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
@@ -64,6 +66,9 @@ __all__ = [
     "NORM_TOLERANCE",
     "CacheError",
     "Chunk",
+    "ChunkInserter",
+    "ChunkStore",
+    "ChunksRefused",
     "Document",
     "Embedder",
     "EmbedderPool",
@@ -109,6 +114,7 @@ __all__ = [
     "TokenEmbedder",
     "UnsupportedModel",
     "UsageError",
+    "WriteReport",
     "__version__",
     "embed",
     "evaluate",
@@ -118,6 +124,7 @@ __all__ = [
     "index",
     "ingest",
     "load_embedder",
+    "open_store",
     "retry_failed",
     "search",
     "worker_factory",
@@ -129,6 +136,8 @@ _HOMES = {
     "Chunk": "embedmill.core.documents",
     "DEFAULT_DIMENSION": "embedmill.core.defaults",
     "DEFAULT_MODEL": "embedmill.core.defaults",
+    "ChunkInserter": "embedmill.api.chunk_store",
+    "ChunkStore": "embedmill.api.chunk_store",
     "Document": "embedmill.core.documents",
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
@@ -157,12 +166,14 @@ _HOMES = {
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
     "evaluate": "embedmill.api.evaluate",
     "embed": "embedmill.api.embed",
+    "WriteReport": "embedmill.core.reports",
     "forget": "embedmill.api.forget",
     "golden_check": "embedmill.api.golden",
     "golden_record": "embedmill.api.golden",
     "index": "embedmill.api.index",
     "ingest": "embedmill.api.ingest",
     "load_embedder": "embedmill.api.embedders",
+    "open_store": "embedmill.api.chunk_store",
     "retry_failed": "embedmill.api.retry",
     "search": "embedmill.api.search",
     "worker_factory": "embedmill.api.embedders",

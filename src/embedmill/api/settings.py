@@ -267,7 +267,9 @@ VARIABLES: Final = {name: f"{PREFIX}{name.upper()}" for name in SETTINGS}
 # `check_options` looks at run time. None stands for "not given".
 
 
-class _DatabaseOptions(TypedDict, total=False):
+class DatabaseOptions(TypedDict, total=False):
+    """How the database of a store is used."""
+
     schema: str | None
     db_timeout: float | str | None
 
@@ -278,13 +280,13 @@ class _ModelOptions(TypedDict, total=False):
     query_prompt: str | None
 
 
-class StoreOptions(_DatabaseOptions, total=False):
+class StoreOptions(DatabaseOptions, total=False):
     """Where the vectors are kept."""
 
     store: str | None
 
 
-class SearchOptions(_DatabaseOptions, _ModelOptions, total=False):
+class SearchOptions(DatabaseOptions, _ModelOptions, total=False):
     """Where a search looks beside the store's URL, and with which model."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
@@ -47,6 +47,23 @@ class Document:
     inode: int = 0
     paged: bool = False  # a form feed stands in the text before each page but the first
     guessed: bool = False  # it does not say which encoding it is in, and is not in UTF-8
+
+
+WRITTEN: Final = "00/"
+"""What the ids of documents begin with that are no source's: their chunks were made elsewhere and written."""
+
+
+def written_id(source_file: str) -> str:
+    """The id of the document that chunks of this `source_file` are written to.
+
+    No source has it, and no scope: it is not below any, and does not end in "/", whatever the `source_file` is.
+    """
+    return f"{WRITTEN}{source_file}."
+
+
+def source_file_of(document: str) -> str:
+    """What people know a document by: of one that was written its `source_file`, of others their id."""
+    return document[len(WRITTEN) : -1] if document.startswith(WRITTEN) else document
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +184,7 @@ class Failure:
     end: int
     line: int
     cause: Cause
-    attempts: int = 1
+    attempts: int = 1  # added to those on record
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +210,11 @@ class Hit:
     score: float  # by the model's similarity: cosine, inner product, or the distance as a negative number
     text: str
     context: str
-    page: int | None = None  # as in `Chunk`
+    page: int | None = None  # as in `Chunk`, as what follows
+    source_category: str = ""
+    document_date: str | date | None = None
+    total_chunks: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@
     │   ├── SpaceMismatch
     │   ├── StoreBusy
     │   ├── RowsRefused
+    │   ├── ChunksRefused
     │   └── Stopped
     ├── CacheError
     ├── EmbeddingError
@@ -103,6 +104,15 @@ class StoreBusy(StoreError):
 
 class RowsRefused(StoreError):
     """The database refuses the data of one row or more, by a constraint or a trigger: mend the row or the rule."""
+
+
+class ChunksRefused(StoreError):
+    """Chunks were given that a store cannot keep, and none was written: mend those that the error names."""
+
+    def __init__(self, message: str, causes: Mapping[int, Cause]) -> None:
+        super().__init__(message)
+        self.causes = causes
+        """Number of the chunk among those given, counted from 0 -> why it cannot be stored; of all such."""
 
 
 class Stopped(StoreError):

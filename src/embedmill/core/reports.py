@@ -119,3 +119,20 @@ class Report:
             "tokens_per_second": round(self.tokens_per_second, 1),
             "chunks_per_second": round(self.chunks_per_second, 1),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What became of the chunks of one `write`: each is exactly one of inserted, updated, unchanged or failed."""
+
+    inserted: int  # of which the store had nothing
+    updated: int  # whose text, vector, place or metadata is another one now
+    unchanged: int
+    failed: int  # without a vector: their causes are on record in the store
+    index_created: bool  # whether an index for searches was built, or built anew
+    index_seconds: float
+    seconds: float  # in all
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a dictionary of JSON's values."""
+        return asdict(self)

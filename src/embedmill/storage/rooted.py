@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from embedmill.core.damage import Finding
 from embedmill.core.documents import (
+    Chunk,
     DocumentState,
     Failure,
     GivenPath,
@@ -21,6 +22,7 @@ from embedmill.core.documents import (
     Replacement,
     RootStatus,
     StoredChunk,
+    source_file_of,
 )
 from embedmill.core.errors import StoreError
 from embedmill.core.interfaces.store import StoredDocuments
@@ -131,7 +133,8 @@ class RootedStore:
         self.url = backend.url
         # What speaks of no document is the backend's own.
         self.bind, self.vectors, self.status = backend.bind, backend.vectors, backend.status
-        self.prepare_search, self.finish_within = backend.prepare_search, backend.finish_within
+        self.prepare_search, self.has_index = backend.prepare_search, backend.has_index
+        self.finish_within = backend.finish_within
         self.close = backend.close
         self.read_chunks, self.rewrite, self.discard = backend.read_chunks, backend.rewrite, backend.discard
         self.written_by_others = backend.written_by_others
@@ -334,7 +337,7 @@ class RootedStore:
 
     def _search(self, vector: Vector, k: int, fits: Callable[[str], bool] | None, exact: bool) -> list[Hit]:
         hits = self._backend.search(vector, k, self._named_so(fits), exact=exact)
-        return [replace(hit, document=self._places.id(hit.document)) for hit in hits]
+        return [replace(hit, document=source_file_of(self._places.id(hit.document))) for hit in hits]
 
     def _named_so(self, fits: Callable[[str], bool] | None) -> Callable[[str], bool] | None:
         """What says of a name whether it is searched."""
@@ -346,15 +349,19 @@ class RootedStore:
         def searched(name: str) -> bool:
             if without_gone and self._places.state(name) is FolderState.GONE:
                 return False
-            return fits is None or fits(self._places.id(name))
+            return fits is None or fits(source_file_of(self._places.id(name)))
 
         return searched
 
     def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
-        return (replace(chunk, document=self._id(chunk.document)) for chunk in self._backend.chunks())
+        return (replace(chunk, document=self._shown(chunk.document)) for chunk in self._backend.chunks())
+
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:  # noqa: D102
+        names = None if documents is None else [self._places.name(document) for document in documents]
+        return (replace(chunk, source_file=self._id(chunk.source_file)) for chunk in self._backend.read(names))
 
     def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[Finding]:  # noqa: D102
-        return self._backend.verify(look, self._id)
+        return self._backend.verify(look, self._shown)
 
     def ledger(self) -> Iterator[DocumentState]:  # noqa: D102
         for state in self._backend.ledger():
@@ -365,6 +372,9 @@ class RootedStore:
 
     def _names(self, scopes: Sequence[str]) -> list[str]:
         return [name for scope in scopes for name in self._places.names(scope)]
+
+    def _shown(self, name: str) -> str:
+        return source_file_of(self._id(name))
 
     def _id(self, name: str) -> str:
         try:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from embedmill.core.documents import WRITTEN
 from embedmill.runtime import machine
 from embedmill.runtime.paths import as_folder, file_id, file_path
 
@@ -29,6 +30,7 @@ SOME: Final = 0.1
 """The share for a folder that lies by the store as the root did: where both are there, the store was copied with it."""
 
 _NUMBERED: Final = re.compile(r"[0-9]+/")
+_LOOSE: Final = "0/"  # no root has this number
 
 Share = Callable[["Root", str], float]
 """The share of a root's documents that lie in another place."""
@@ -200,7 +202,7 @@ class Places:
         """The id of the document of this name. Raises `UnknownRoot`."""
         root = self._root(name)
         if root is None:
-            return name.removeprefix("0/")
+            return name.removeprefix(_LOOSE)
         return root.prefix + name.partition("/")[2] if root.root.folder else root.prefix
 
     def state(self, name: str) -> FolderState:
@@ -209,7 +211,7 @@ class Places:
         return FolderState.HERE if root is None else root.state
 
     def _root(self, name: str) -> Placed | None:
-        if not _NUMBERED.match(name) or name.startswith("0/"):
+        if not _NUMBERED.match(name) or name.startswith((_LOOSE, WRITTEN)):
             return None
         number = name.partition("/")[0]
         if int(number) not in self._by_number:
@@ -244,7 +246,7 @@ def name_in(root: Placed, document: str) -> str:
 
 def loose(document: str) -> str:
     """The name of a document that lies in no root."""
-    return f"0/{document}" if _NUMBERED.match(document) else document
+    return _LOOSE + document if _NUMBERED.match(document) and not document.startswith(WRITTEN) else document
 
 
 # Stores of older versions, which knew no roots: what lies in folders that are gone is told from the rest by that, and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,6 +86,7 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     from embedmill.cli.render.summary import describe
     from embedmill.cli.render.tables import listing
     from embedmill.cli.render.wording import in_bytes
+    from embedmill.core.documents import source_file_of
     from embedmill.core.errors import StoreError
     from embedmill.storage.registry import list_tables, redact_url
 
@@ -98,7 +99,11 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     try:
         with closing(open_chosen_store(chosen, write=False)) as opened:
             url, held = output.masked(opened.url), opened.status()
-            failed = [(failure, describe(failure)) for failure in opened.failures()] if failures else []
+            if failures:
+                failed = [
+                    (replace(each, document=source_file_of(each.document)), describe(each))
+                    for each in opened.failures()
+                ]
             listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()
             second = status_of_second(opened)
     except StoreError:

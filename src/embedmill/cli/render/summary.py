@@ -8,7 +8,7 @@ from typing import Final
 
 from embedmill.cli.output import masked, one_line
 from embedmill.cli.render.wording import amounts, counted, in_time, place, table
-from embedmill.core.documents import Failure
+from embedmill.core.documents import Failure, source_file_of
 from embedmill.core.reports import Report
 
 FAILURES_SHOWN: Final = 5
@@ -49,7 +49,7 @@ def failed(lines: Sequence[str], total: int, *, again: str) -> str:
 
 def describe(failure: Failure) -> str:
     """``path:line: cause``."""
-    where, cause = place(failure.document, failure.line), failure.cause.message
+    where, cause = place(source_file_of(failure.document), failure.line), failure.cause.message
     if cause.startswith(failure.document):  # as errors of reading do
         return masked(where + cause.removeprefix(failure.document))
     return masked(f"{where}: {failure.cause.type}: {cause}")

@@ -12,8 +12,8 @@ Task = Literal["document", "query"]
 TASKS: Final = ("document", "query")
 
 
-class Embedder(Protocol):
-    """Text in, vectors out, wherever they are computed."""
+class HasFingerprint(Protocol):
+    """What vectors can be known by."""
 
     @property
     def name(self) -> str:
@@ -22,6 +22,10 @@ class Embedder(Protocol):
     @property
     def fingerprint(self) -> Fingerprint:
         """What decides the vectors. Known without loading the model."""
+
+
+class Embedder(HasFingerprint, Protocol):
+    """Text in, vectors out, wherever they are computed."""
 
     @property
     def dimension(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from embedmill.core.documents import (
+    Chunk,
     DocumentState,
     Failure,
     GivenPath,
@@ -85,11 +86,17 @@ class StoredDocuments(Protocol):
     def chunks(self) -> Iterator[StoredChunk]:
         """All chunks of complete documents as they stood when it began, in bounded memory and in no certain order."""
 
-    def prepare_search(self) -> None:
-        """Do now what the first search would have to do before it can answer.
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """The chunks of these documents, None for all, with vectors: as `chunks`, each document's in order."""
+
+    def prepare_search(self) -> bool:
+        """Do now what the first search would have to do before it can answer; whether an index was built.
 
         Raises `Stopped` where the run is stopped before it is done.
         """
+
+    def has_index(self) -> bool:
+        """Whether a search looks into an index, and not at every row where it lies."""
 
     def finish_within(self, seconds: float) -> None:
         """From now on nothing is waited for longer than this, and nothing long is begun; for signal handlers."""

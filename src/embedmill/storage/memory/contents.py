@@ -64,11 +64,11 @@ class Contents:
             raise StoreError(f"store {url}: a document has two chunks of one index")
 
     def fail(self, document: str, failures: Sequence[Failure], before: Mapping[tuple[str, int], Failure]) -> None:
-        """Put failures on record, each with one attempt more than `before`."""
+        """Put failures on record, adding the attempts of those `before`."""
         for failure in failures:
             key = document, failure.index
             attempts = before[key].attempts if key in before else 0
-            self.failures[key] = replace(failure, attempts=attempts + 1)
+            self.failures[key] = replace(failure, attempts=attempts + failure.attempts)
 
     def remove(self, names: Collection[str]) -> None:
         """Remove documents and their failures."""

@@ -9,8 +9,19 @@ from typing import Final
 
 import numpy as np
 
+from embedmill.core.attributes import attributes_of, read_attributes
 from embedmill.core.damage import DamageKind, Finding
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
+from embedmill.core.documents import (
+    Chunk,
+    DocumentState,
+    Failure,
+    Hit,
+    Provenance,
+    Record,
+    Replacement,
+    StoredChunk,
+    StoreStatus,
+)
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
@@ -191,14 +202,17 @@ class MemoryStore:
         mask = None if fit is None else np.array([name in fit for name, *_ in rows])
         ids, scores = nearest([Block(np.arange(len(rows)), vectors, mask)], query, k, score)
         found = [(rows[row][0], rows[row][2].chunk, value) for row, value in zip(ids, scores.tolist(), strict=True)]
-        return [
-            Hit(name, c.chunk_index, c.start, c.end, c.line, c.end_line, value, c.text, c.context, c.page)
-            for name, c, value in found
-        ]
+        return [_hit(name, chunk, value) for name, chunk, value in found]
 
-    def prepare_search(self) -> None:  # noqa: D102
+    def prepare_search(self) -> bool:  # noqa: D102
         with self._reading() as held:
+            built = held.rows is None and held.bound is not None
             held.matrix()
+        return built
+
+    def has_index(self) -> bool:  # noqa: D102
+        with self._reading() as held:
+            return held.rows is not None and held.bound is not None
 
     def finish_within(self, seconds: float) -> None:
         """Nothing is waited for here."""
@@ -210,6 +224,17 @@ class MemoryStore:
             chunk = row.chunk
             place = chunk.token_count, chunk.line
             yield StoredChunk(name, chunk.chunk_index, chunk.input, row.vector, precision, *place)
+
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:  # noqa: D102
+        with self._reading() as held:
+            bound = held.bound
+            names = sorted(held.documents if documents is None else held.documents.keys() & set(documents))
+            found = [(name, held.documents[name].precision, list(held.documents[name].records)) for name in names]
+        for name, precision, records in found:
+            for record in sorted(records, key=lambda each: each.chunk.chunk_index):
+                assert bound is not None  # as every store with records is
+                origin = Provenance(Fingerprint(bound[0], precision), bound[1], record.hash)
+                yield replace(record.chunk, source_file=name, embedding=record.vector.copy(), provenance=origin)
 
     def verify(  # noqa: D102
         self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
@@ -332,3 +357,9 @@ class MemoryStore:
             if not self.writable:
                 raise StoreError(f"store {self.url} was opened for reading")
             yield held
+
+
+def _hit(name: str, chunk: Chunk, score: float) -> Hit:
+    place = chunk.chunk_index, chunk.start, chunk.end, chunk.line, chunk.end_line
+    more = read_attributes(attributes_of(chunk))
+    return Hit(name, *place, score, chunk.text, chunk.context, chunk.page, **more)

@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 TRAILER: Final = b"\xff\xff"
+_NULL: Final = b"\xff\xff\xff\xff"
 
 _NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
 
 
 def copy_buffer(
-    columns: Mapping[str, NDArray[Any]], texts: Mapping[str, Sequence[str]] | None = None, *, vector: str = "vector"
+    columns: Mapping[str, NDArray[Any]],
+    texts: Mapping[str, Sequence[str | None]] | None = None,
+    *,
+    vector: str = "vector",
 ) -> bytes:
     """What ``COPY table (columns) FROM STDIN (FORMAT BINARY)`` is sent: header, a record for each row, trailer.
 
     `columns` are in the table's order: int64 ``(n,)`` for ``bigint``, int32 ``(n,)`` for ``integer``, bytes of one
     length ``(n,)`` (``S16``) for ``bytea``, and float32 ``(n, dimension)`` for the type that `vector` names: "vector"
-    or "halfvec". `texts` are the columns of the type ``text``, which come after the others. Raises `ValueError` for
-    other arrays.
+    or "halfvec". `texts` are the columns of the types ``text`` and ``json``, which come last; None is NULL.
+    Raises `ValueError` for other arrays.
     """
     texts = texts or {}
     rows = {len(values) for values in (*columns.values(), *texts.values())}
@@ -54,12 +58,15 @@ def copy_buffer(
     return b"".join([HEADER, *body, TRAILER])
 
 
-def _followed(data: bytes, size: int, texts: Mapping[str, Sequence[str]]) -> Iterator[bytes | memoryview]:
+def _followed(data: bytes, size: int, texts: Mapping[str, Sequence[str | None]]) -> Iterator[bytes | memoryview]:
     """The records, each followed by its texts."""
     whole = memoryview(data)
     for row, fields in enumerate(zip(*texts.values(), strict=True)):
         yield whole[row * size : (row + 1) * size]
         for text in fields:
+            if text is None:
+                yield _NULL
+                continue
             encoded = text.encode()
             yield len(encoded).to_bytes(4, "big")
             yield encoded

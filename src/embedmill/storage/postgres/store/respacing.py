@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Chunk, StoredChunk, embedding_input
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
@@ -34,7 +35,7 @@ _SAMPLED: Final = """
 """
 
 _CHUNKS: Final = """
-    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page
+    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page, c.attributes::text
     FROM chunks c JOIN documents d ON d.id = c.document
     WHERE d.complete AND d.name = %s AND c.idx > %s ORDER BY c.idx LIMIT %s
 """
@@ -139,8 +140,9 @@ class PostgresRespacing:
                 line=line,
                 end_line=end_line,
                 page=page or None,
+                **read_attributes(more),
             )
-            for index, start, end, line, end_line, tokens, context, words, page in found
+            for index, start, end, line, end_line, tokens, context, words, page, more in found
         ]
 
     # The second store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from operator import attrgetter
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
@@ -168,21 +169,22 @@ def _columns(rows: Collection[object], names: Sequence[str]) -> list[list[Any]]:
 
 def add(db: Connection, documents: Iterable[tuple[int, Sequence[Record]]], dimension: int | None) -> None:
     """Add the records of these versions of documents."""
-    if dimension is None:
-        raise StoreError("the store is not bound to a model: call bind first")
     left = ((owner, record) for owner, records in documents for record in records)
     while some := list(islice(left, _COPIED)):
-        with db.cursor().copy(_COPY) as copy:
-            copy.write(_rows(some, dimension))
+        if dimension is None:
+            raise StoreError("the store is not bound to a model: call bind first")
+        attributes = [attributes_of(record.chunk) for _, record in some]
+        more = {"attributes": attributes} if any(attributes) else {}
+        with db.cursor().copy(_COPY_WITH_ATTRIBUTES if more else _COPY) as copy:
+            copy.write(_rows(some, dimension, more))
 
 
-_COPY: Final = """
-    COPY chunks (document, idx, start, "end", line, end_line, tokens, page, hash, vector, context, text)
-    FROM STDIN (FORMAT BINARY)
-"""
+_COLUMNS: Final = 'document, idx, start, "end", line, end_line, tokens, page, hash, vector, context, text'
+_COPY: Final = f"COPY chunks ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY_WITH_ATTRIBUTES: Final = f"COPY chunks ({_COLUMNS}, attributes) FROM STDIN (FORMAT BINARY)"
 
 
-def _rows(owned: Sequence[tuple[int, Record]], dimension: int) -> bytes:
+def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str, Sequence[str | None]]) -> bytes:
     vectors = [record.vector for _, record in owned]
     for vector in vectors:
         if vector.shape != (dimension,):
@@ -202,29 +204,32 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int) -> bytes:
         {
             "context": [text.write(chunk.context) for chunk in chunks],
             "text": [text.write(chunk.text) for chunk in chunks],
+            **more,
         },
     )
 
 
 def record_failures(db: Connection, failures: Iterable[tuple[str, Failure]]) -> None:
-    """Put failures of documents on record, each with one attempt more than there was."""
+    """Put failures of documents on record, adding the attempts that there were."""
     latest = {(text.write(name), failure.index): failure for name, failure in failures}
     if not latest:
         return
     given = latest.values()
     db.execute(
         """INSERT INTO failures (document, idx, start, "end", line, type, message, attempts)
-           SELECT *, 1 FROM unnest(%b::text[], %b::int[], %b::int[], %b::int[], %b::int[], %b::text[], %b::text[])
+           SELECT * FROM unnest(%b::text[], %b::int[], %b::int[], %b::int[], %b::int[], %b::text[], %b::text[],
+               %b::int[])
            ON CONFLICT (document, idx) DO UPDATE SET
                start = excluded.start, "end" = excluded."end", line = excluded.line,
                type = excluded.type, message = excluded.message,
-               attempts = failures.attempts + 1, at = excluded.at""",
+               attempts = failures.attempts + excluded.attempts, at = excluded.at""",
         [
             [name for name, _ in latest],
             [index for _, index in latest],
             *_columns(given, ("start", "end", "line")),
             [text.write(failure.cause.type) for failure in given],
             [text.write(failure.cause.message) for failure in given],
+            [failure.attempts for failure in given],
         ],
     )
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Hit
 from embedmill.core.vectors import Vector
 from embedmill.storage.postgres import pgvector
@@ -115,7 +116,7 @@ APPROXIMATE: Final = "ORDER BY c.vector {operator} {query}"
 EXACT: Final = "ORDER BY score DESC, c.id"
 
 _NEAREST: Final = """
-    SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context, c.page
+    SELECT d.name, c.idx, c.start, c."end", c.line, c.end_line, n.score, c.text, c.context, c.page, c.attributes::text
     FROM (
         SELECT c.id, {score} AS score
         FROM chunks c JOIN documents d ON d.id = c.document AND d.complete
@@ -146,6 +147,10 @@ def _nearest(
     statement = composed(order, k, filtered=documents is not None, score=score)
     values = {"query": text_of(query), "documents": documents}
     return [
-        Hit(text.read(name), index, start, end, line, last, found, text.read(words), text.read(context), page or None)
-        for name, index, start, end, line, last, found, words, context, page in db.execute(statement, values)
+        Hit(
+            *(text.read(name), index, start, end, line, last, found, text.read(words), text.read(context)),
+            page or None,
+            **read_attributes(more),
+        )
+        for name, index, start, end, line, last, found, words, context, page, more in db.execute(statement, values)
     ]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from embedmill.core.damage import Finding
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
+from embedmill.core.documents import Chunk, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
@@ -22,7 +22,7 @@ from embedmill.storage.postgres.retry import Retry
 from embedmill.storage.postgres.server_errors import translate_errors
 from embedmill.storage.postgres.store import mending, rows, text
 from embedmill.storage.postgres.store import search as nearest
-from embedmill.storage.postgres.store.contents import stored_chunks
+from embedmill.storage.postgres.store.contents import stored_chunks, whole_chunks
 from embedmill.storage.postgres.store.inspection import problems
 from embedmill.storage.postgres.store.respacing import PostgresRespacing
 from embedmill.storage.postgres.store.roots import PostgresRoots
@@ -252,16 +252,28 @@ class PostgresStore:
 
         return self._reading(work)
 
-    def prepare_search(self) -> None:
+    def prepare_search(self) -> bool:
         """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing.
+
+        Whether one was built now.
 
         Raises `Stopped` where the run is stopped before it is done: the next builds it.
         """
         dimension = self._dimension
-        if self._run is not None and dimension is not None:
-            held = self._run.note(rows.bound)
-            score = score_of(held.fields if held is not None else {})
-            self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
+        if self._run is None or dimension is None:
+            return False
+        held = self._run.note(rows.bound)
+        score = score_of(held.fields if held is not None else {})
+        return self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
+
+    def has_index(self) -> bool:
+        """See `Store`: whether there is an HNSW index for the score that the store's model wants."""
+
+        def work(db: Connection) -> bool:
+            held = rows.bound(db)
+            return held is not None and nearest.is_indexed(db, score_of(held.fields))
+
+        return self._reading(work)
 
     def finish_within(self, seconds: float) -> None:
         """From now on no answer is waited for longer than this; what need not be done now is not."""
@@ -272,6 +284,12 @@ class PostgresStore:
         self._reading(rows.bound)  # raises where it is closed
         with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from stored_chunks(db)
+
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
+        self._reading(rows.bound)
+        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
+            yield from whole_chunks(db, documents)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from embedmill.core.attributes import read_attributes
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import Hit
 from embedmill.core.errors import StoreError
@@ -49,7 +50,8 @@ _SCORE_TOLERANCE: Final = 1e-4
 """Sums of a few hundred float32 products in another order differ by some 1e-6."""
 
 _CHUNKS: Final = """
-    SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page
+    SELECT c.id, v.vector, d.name, c.idx, c.start, c."end", c.line, c.end_line, c.text, c.context, c.page,
+        c.attributes
     FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
     WHERE c.id IN ({})
 """
@@ -82,6 +84,7 @@ class ExactSearch:
 
     def __init__(self, matrix: Path) -> None:
         self.path = matrix
+        self.written = 0  # how often a matrix was
         self._view: _View | None = None
         self._cannot_write = False
 
@@ -96,11 +99,13 @@ class ExactSearch:
         # All of them: a cursor left half-way by an error would outlive the snapshot.
         found = list(select(connection, _CHUNKS, scores))
         known: dict[int, Hit] = {}
-        for chunk, blob, name, index, start, end, line, end_line, text, context, page in found:
+        for chunk, blob, name, index, start, end, line, end_line, text, context, page, own_fields in found:
             own = float(score_rows(np.frombuffer(blob, "<f4").reshape(1, -1), query, score)[0])
             if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
                 raise DamagedMatrix("a score is not that of the stored vector")
-            known[chunk] = Hit(name, index, start, end, line, end_line, scores[chunk], text, context, page or None)
+            place = name, index, start, end, line, end_line
+            more = read_attributes(own_fields)
+            known[chunk] = Hit(*place, scores[chunk], text, context, page or None, **more)
         if len(known) != len(scores):
             raise DamagedMatrix("it has rows that the store has not")
         return [known[chunk] for chunk in scores]
@@ -135,6 +140,13 @@ class ExactSearch:
                 self._view = self._caught_up(connection, generation, matrix, dimension, go_on)
         return self._view
 
+    def has_matrix(self, dimension: int) -> bool:
+        """Whether there is a matrix that the next search begins with."""
+        matrix = open_matrix(self.path, dimension)
+        if matrix is not None:
+            matrix.close()
+        return matrix is not None
+
     def discard(self) -> None:
         """Remove a damaged matrix; the next search makes it anew."""
         self.close()
@@ -165,6 +177,7 @@ class ExactSearch:
                 # Closed even on an error: a cursor left half-way would keep the file open.
                 with closing(_parts(connection, matrix, visible, kept, at, dimension, go_on)) as parts:
                     write_matrix(self.path, generation, dimension, visible, parts)
+                self.written += 1
                 written = Matrix(self.path)
             except OSError as error:
                 self._cannot_write = True  # not tried again by this store, nor told again

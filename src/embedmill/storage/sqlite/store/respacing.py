@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Chunk, StoredChunk, embedding_input
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
 from embedmill.storage.catalog import store_mismatch
@@ -35,7 +36,7 @@ _SAMPLED: Final = """
 """
 
 _CHUNKS: Final = """
-    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page
+    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page, c.attributes
     FROM chunks c JOIN documents d ON d.id = c.document
     WHERE d.complete AND d.name = ? AND c.idx > ? ORDER BY c.idx LIMIT ?
 """
@@ -117,8 +118,9 @@ class SqliteRespacing:
                 line=line,
                 end_line=end_line,
                 page=page or None,
+                **read_attributes(more),
             )
-            for index, start, end, line, end_line, tokens, context, text, page in found
+            for index, start, end, line, end_line, tokens, context, text, page, more in found
         ]
 
     # The second store

@@ -9,6 +9,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
+from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
@@ -88,17 +89,20 @@ def complete(db: sqlite3.Connection, replacement: Replacement, staged: int | Non
 
 def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]]) -> None:
     """Insert the records of these versions of documents."""
+    owned = [(owner, record) for owner, records in documents for record in records]
+    if not owned:
+        return
     dimension = facts(db).get("dimension")
     if dimension is None:
         raise StoreError("the store is not bound to a model: call bind first")
     # Only one process writes, so that ids can be given out here, and each table filled in one go.
     (last,) = db.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-    owned = [(owner, record) for owner, records in documents for record in records]
     db.executemany(
-        "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            (number, owner, *_PLACE(record.chunk), record.hash, *_TEXT(record.chunk), record.chunk.page or 0)
+            (number, owner, *_PLACE(chunk), record.hash, *_TEXT(chunk), chunk.page or 0, attributes_of(chunk))
             for number, (owner, record) in enumerate(owned, last + 1)
+            for chunk in (record.chunk,)
         ),
     )
     db.executemany(
@@ -108,7 +112,7 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
 
 
 def record_failures(db: sqlite3.Connection, document: str, failures: Sequence[Failure], *, alone: bool = False) -> None:
-    """Put failures on record, each with one attempt more than there were; `alone`: no others of the document stay."""
+    """Put failures on record, adding the attempts that there were; `alone`: no others of the document stay."""
     before = dict(db.execute("SELECT idx, attempts FROM failures WHERE document = ?", (document,)))
     if alone and before:
         db.execute("DELETE FROM failures WHERE document = ?", (document,))
@@ -116,7 +120,10 @@ def record_failures(db: sqlite3.Connection, document: str, failures: Sequence[Fa
     db.executemany(
         "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (document, f.index, f.start, f.end, f.line, f.cause.type, f.cause.message, before.get(f.index, 0) + 1, now)
+            (
+                *(document, f.index, f.start, f.end, f.line, f.cause.type, f.cause.message),
+                *(before.get(f.index, 0) + f.attempts, now),
+            )
             for f in failures
         ],
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from embedmill.core.damage import DamageKind, Finding
-from embedmill.core.documents import DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
+from embedmill.core.documents import Chunk, DocumentState, Failure, Hit, Record, Replacement, StoredChunk, StoreStatus
 from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
@@ -25,7 +25,7 @@ from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import mending, rows
-from embedmill.storage.sqlite.store.contents import stored_chunks
+from embedmill.storage.sqlite.store.contents import stored_chunks, whole_chunks
 from embedmill.storage.sqlite.store.database import (
     WriterLock,
     beside,
@@ -312,12 +312,21 @@ class SqliteStore:
             raise damaged(self.path, "it has vectors that are not finite: `embedmill verify` names them")
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
 
-    def prepare_search(self) -> None:
+    def prepare_search(self) -> bool:
         """See `Store`; where the run is stopped before it is done, a search does it."""
         with self._snapshot() as db, db.stoppable():
             dimension = rows.facts(db).get("dimension")
-            if dimension is not None:
-                self._search.prepare(db, dimension, db.go_on)
+            if dimension is None:
+                return False
+            before = self._search.written
+            self._search.prepare(db, dimension, db.go_on)
+            return self._search.written > before
+
+    def has_index(self) -> bool:
+        """See `Store`: whether there is a matrix, of which a search may yet find that it has to be made anew."""
+        with self._snapshot() as db:
+            dimension = rows.facts(db).get("dimension")
+        return dimension is not None and self._search.has_matrix(dimension)
 
     def finish_within(self, seconds: float) -> None:
         """From now on locks of others are waited for no longer than this; what need not be done now is not."""
@@ -332,6 +341,14 @@ class SqliteStore:
         with translate_errors(self.path), closing(open_reader(self.path)) as db:
             db.execute("BEGIN")
             yield from stored_chunks(db)
+
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
+        with self._snapshot():
+            pass
+        with translate_errors(self.path), closing(open_reader(self.path)) as db:
+            db.execute("BEGIN")
+            yield from whole_chunks(db, documents, _fields(rows.facts(db)))
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str

@@ -1,0 +1,1 @@
+"""Chunks that were made elsewhere into a store."""
