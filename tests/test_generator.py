@@ -13,7 +13,14 @@ import numpy as np
 import psutil
 import pytest
 
-from embedmill import Chunk, EmbeddingError, EmbeddingGenerationError, EmbeddingGenerator, UsageError
+from embedmill import (
+    Chunk,
+    EmbeddingError,
+    EmbeddingGenerationError,
+    EmbeddingGenerator,
+    ModelValidationError,
+    UsageError,
+)
 from embedmill.core.vectors import Batch, Vectors
 from faulty import DIMENSION, LightEmbedder
 from troubled import SMALL_MODEL, small_embedder
@@ -32,11 +39,15 @@ class Odd(LightEmbedder):
     def __init__(self, failures: int = -1) -> None:
         self.failures = failures  # of marked texts, that are raised; -1 for all
         self.calls: list[int] = []
+        self.tried = 0  # the text that each model is tried with
         self._lock = threading.Lock()
 
     def infer(self, batch: Batch) -> Vectors:
         with self._lock:
-            self.calls.append(len(batch.texts))
+            if batch.texts[0].startswith("The quick brown fox"):
+                self.tried += 1
+            else:
+                self.calls.append(len(batch.texts))
         vectors: Any = super().infer(batch)
         for row, text in enumerate(batch.texts):
             if "RAISE" in text and self.failures:
@@ -152,7 +163,7 @@ def test_texts_that_are_none_or_empty_fail_alone_and_need_no_model() -> None:
         told: list[tuple[int, int]] = []
         ten_thousand = generator.process_chunks([Chunk("")] * 10_000, lambda *done: told.append(done))
         assert all(chunk.cause and chunk.cause.type == "EmptyText" for chunk in ten_thousand)
-        assert told == [(10_000, 10_000)] and sum(model.calls) == 2
+        assert told == [(10_000, 10_000)] and (sum(model.calls), model.tried) == (2, 1)
         assert generator.process_chunks([]) == []
         with pytest.raises(ValueError, match="no texts"):
             generator.generate_embeddings_for_texts([])
@@ -196,6 +207,19 @@ def test_a_model_that_cannot_be_loaded_is_the_cause() -> None:
     ):
         generator.process_chunks(chunks(3))
     assert isinstance(caught.value.__cause__, EmbeddingError) and list(caught.value.chunks) == chunks(3)
+
+
+def test_a_model_that_gives_no_sound_vector_at_all_is_told_at_once() -> None:
+    class Broken(LightEmbedder):
+        def infer(self, batch: Batch) -> Vectors:
+            return super().infer(batch) * np.float32(np.nan)
+
+    with (
+        EmbeddingGenerator(model=Broken(), cache=False) as generator,
+        pytest.raises(EmbeddingGenerationError, match="light gives no sound vector") as caught,
+    ):
+        generator.process_chunks(chunks(3))
+    assert isinstance(caught.value.__cause__, ModelValidationError)
 
 
 def test_a_callback_that_raises_ends_the_run_with_the_work_so_far() -> None:
@@ -352,7 +376,7 @@ def _wrong() -> Iterator[dict[str, Any]]:
 def test_options_that_could_do_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=r"give|leave|no embedder|cuda") as caught:
         EmbeddingGenerator(**{"model": SMALL} | options)
-    assert isinstance(caught.value, UsageError) or "device" in options
+    assert isinstance(caught.value, UsageError | ModelValidationError)
 
 
 def test_anything_but_chunks_is_a_type_error() -> None:

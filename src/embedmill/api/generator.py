@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +18,10 @@ from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, Usag
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import EmbeddingMatrix
+from embedmill.core.vectors import Batch, Embedded, EmbeddingMatrix
 from embedmill.engine.chunks import ChunkList, with_embedding
 from embedmill.engine.lists import checked, failed
+from embedmill.engine.trial import check_embedder, try_embedder
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
@@ -73,6 +75,7 @@ class EmbeddingGenerator(Counters, Closing):
             loader = ModelLoader.get_instance(model, device=device)
         self._embedder = loader.embedder if loader is not None else _own(model, device)
         self.model_loader = loader
+        self._tried = False
         self.batch_size = batch_size
         self.use_threading = use_threading
         self.device = "own" if loader is None else loader.get_device()
@@ -151,7 +154,7 @@ class EmbeddingGenerator(Counters, Closing):
         call = ChunkList(chunks, self._embedder, callback and _guarded(callback))
         with self._counting(call):
             try:
-                call.embed(self._executor.run, self._cache, self.batch_size, retry=retry)
+                call.embed(self._run, self._cache, self.batch_size, retry=retry)
             except EmbeddingGenerationError as error:
                 error.chunks = call.chunks
                 raise
@@ -160,6 +163,17 @@ class EmbeddingGenerator(Counters, Closing):
                 ended.chunks = call.chunks
                 raise ended from error
         return call.chunks
+
+    def _run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
+        """As the executor does, which is given a model that has been tried; none is loaded where all is known."""
+        for first in (coming := iter(batches)):
+            if self.use_threading and not self._tried:
+                if self.model_loader is not None:
+                    self.model_loader.get_model()
+                else:
+                    try_embedder(self._embedder)
+                self._tried = True
+            yield from self._executor.run(chain([first], coming))
 
     def get_progress_summary(self) -> dict[str, int]:
         """How many chunks are `processed` and `failed`, and how many there are in `total`, of all calls so far."""
@@ -184,13 +198,8 @@ class EmbeddingGenerator(Counters, Closing):
 def _own(model: str | TokenEmbedder | None, device: str | None) -> TokenEmbedder:
     if device is not None:
         raise UsageError("an embedder of your own has its device: leave device out")
-    if lacking := [name for name in _NEEDED if not hasattr(model, name)]:
-        raise UsageError(f"model is a {type(model).__name__}, no embedder: it has no {', '.join(lacking)}")
+    check_embedder(model)
     return cast(TokenEmbedder, model)
-
-
-_NEEDED = ("name", "fingerprint", "dimension", "max_tokens", "workers", "concurrency", "load", "encode", "infer")
-"""What a `TokenEmbedder` has, but for what a generator does not call."""
 
 
 def _guarded(callback: ProgressCallback) -> ProgressCallback:

@@ -17,19 +17,23 @@ _ATTRIBUTES: Final = ("name", "fingerprint", "dimension", "max_tokens", "workers
 _METHODS: Final = ("load", "encode", "infer", "embed", "close")
 
 
+def check_embedder(embedder: object) -> None:
+    """Raise `ModelValidationError` where an embedder lacks a method."""
+    missing = [name for name in _METHODS if not callable(getattr(embedder, name, None))]
+    missing += [name for name in _ATTRIBUTES if not hasattr(embedder, name)]
+    if missing:
+        raise ModelValidationError(
+            f"a {type(embedder).__name__} is no embedder, it lacks {', '.join(missing)}: see embedmill.TokenEmbedder"
+        )
+
+
 def try_embedder(embedder: TokenEmbedder) -> None:
     """Load an embedder, and embed one text.
 
     Raises `ModelValidationError` where it lacks a method, fails on a plain text, or gives something else than a
     sound vector of its own dimension; and what its loading raises.
     """
-    kind = type(embedder).__name__
-    missing = [name for name in _METHODS if not callable(getattr(embedder, name, None))]
-    missing += [name for name in _ATTRIBUTES if not hasattr(embedder, name)]
-    if missing:
-        raise ModelValidationError(
-            f"a {kind} is no embedder, it lacks {', '.join(missing)}: see embedmill.TokenEmbedder for what it needs"
-        )
+    check_embedder(embedder)
     space = embedder.fingerprint.space
     embedder.load()
     try:
