@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from embedmill.core.documents import DocumentState, Replacement
+from embedmill.core.damage import DamageKind, Finding
+from embedmill.core.documents import DocumentState, Replacement, StoredChunk
 from embedmill.core.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
@@ -679,6 +680,53 @@ def _words(place: dict[str, str]) -> dict[str, str]:
     vectors = {"twice": f"x'{twice.tobytes().hex()}'", "zeros": f"x'{zeros.tobytes().hex()}'"}
     five = "chunk = (SELECT id FROM chunks WHERE text = 'five')"
     return vectors | {"vectors": "vectors", "five": five, "where": "WHERE key <> 'generation'"}
+
+
+def test_the_ledger_is_told_whole_and_in_order(store: Store) -> None:
+    new = [replacement(f"/{number:04}", [f"{number}"]) for number in range(2500)]
+    store.replace([*new, replacement("/none", [])])
+    store.stage("/staged", [record("/staged", 0, "part")], "f32")
+    listed = list(store.ledger())
+    assert [state.id for state in listed] == sorted(state.id for state in listed)
+    assert {state.id: state for state in listed} == {
+        each.state.id: each.state for each in [*new, replacement("/none", [])]
+    }
+
+
+def test_a_finding_leads_to_its_chunk_which_is_rewritten_or_removed(store: Store, open_: Open) -> None:
+    store.replace([replacement("/a", ["one", "two"]), replacement("/b", ["three"])])
+    store.stage("/a", [record("/a", 0, "part")], "f32")
+    seen: list[StoredChunk] = []
+    assert list(store.verify(seen.append)) == []
+    found = {
+        each.input: Finding(DamageKind.VECTOR_WRONG, "", each.document, each.index, each.name)
+        for each in seen
+        if each.input != "part"
+    }
+    nothing = replace(found["one"], index=9)
+    (two, none) = store.read_chunks([found["two"], nothing])
+    assert none is None and two is not None
+    assert (two.document, two.index, two.input, two.precision) == ("/a", 1, "two", "f32")
+    np.testing.assert_array_equal(two.vector, vector("two"))
+    store.rewrite([(found["two"], vector("other")), (nothing, vector("other"))])
+    store.prepare_search()
+    assert store.search(vector("other"), 1)[0].text == "two"
+    assert list(store.verify()) == []
+    store.discard([replace(found["one"], kind=DamageKind.TEXT)])
+    assert contents(open_(write=False)) == {"/a": [(1, "two")], "/b": [(0, "three")]}
+    store.fail("/gone", [failure("/gone", 3)])
+    (stray,) = (each for each in store.verify() if each.kind is DamageKind.FAILURE_STRAY)
+    assert (stray.document, stray.index) == ("/gone", 3)
+    store.discard([stray])
+    assert list(store.failures()) == []
+
+
+def test_a_reader_knows_whether_another_writes(store: Store, open_: Open) -> None:
+    store.replace([replacement("/a", ["one"])])
+    reader = open_(write=False)
+    assert (store.written_by_others(), reader.written_by_others()) == (False, True)
+    store.close()
+    assert not reader.written_by_others()
 
 
 def test_a_store_is_verified_as_it_was_when_that_began(store: Store) -> None:

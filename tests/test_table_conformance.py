@@ -17,10 +17,11 @@ from itertools import product
 import numpy as np
 import pytest
 
+from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import text_hash
 from embedmill.core.errors import RowsRefused, SpaceMismatch, Stopped, StoreError, UsageError
 from embedmill.core.interfaces.table import Table
-from embedmill.core.rows import Counts, Row, RowFailure, shown
+from embedmill.core.rows import Counts, Row, RowFailure, Stored, shown
 from embedmill.core.vectors import Cause
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.ingest.dry_run import estimate
@@ -660,24 +661,54 @@ def test_what_is_known_of_a_table(place: Place) -> None:
     assert (status.model, status.space, status.dimension) == ("model", fingerprint().space.id, DIMENSION)
 
 
-def test_a_random_sample_of_what_is_stored(place: Place) -> None:
+def test_what_is_sound_is_looked_at_and_the_rest_is_told(place: Place) -> None:
     place.docs(*(f"text {number}" for number in range(40)), "bad", None)
     with place.open() as table:
-        assert table.sample_stored(5) == [], "nothing is known yet"
+        assert list(table.verify()) == [], "nothing is known yet"
     run(place)
+    looked: list[Stored] = []
+    with place.open() as table:
+        assert list(table.verify(looked.append)) == []
+    assert {shown(each.key) for each in looked} == {(str(number),) for number in range(1, 41)}
     place.execute("UPDATE docs SET body = 'changed' WHERE id <= 10")
     place.execute("UPDATE docs SET embedding = NULL WHERE id BETWEEN 11 AND 20")
+    place.execute("DELETE FROM docs WHERE id = 40")
     place.execute("INSERT INTO docs (id, body, embedding) VALUES (50, 'foreign', ?)", place.encode(vector("foreign")))
+    looked.clear()
     with place.open() as table:
-        whole = table.sample_stored(100)
-        some = [tuple(shown(each.key) for each in table.sample_stored(3)) for _ in range(20)]
-    assert {shown(each.key) for each in whole} == {(str(number),) for number in range(21, 41)}
-    for each in whole:
+        found = list(table.verify(looked.append))
+    told = Counter(each.kind for each in found)
+    assert told == {DamageKind.ROW_CHANGED: 10, DamageKind.VECTOR_MISSING: 10, DamageKind.ROW_GONE: 1}
+    assert {shown(each.key) for each in looked} == {(str(number),) for number in range(21, 40)}
+    for each in looked:
         assert each.text == f"text {int(each.key[0]) - 1}"
         assert each.vector.dtype == np.float32
         np.testing.assert_array_equal(each.vector, vector(each.text))
-    assert all(0 < len(keys) <= 3 for keys in some)
-    assert len(set(some)) > 1, "others each time"
+
+
+def test_rows_that_are_put_back_are_embedded_by_the_next_run(place: Place) -> None:
+    place.docs("one", "two", "three")
+    run(place)
+    with place.open() as table:
+        looked: list[Stored] = []
+        assert list(table.verify(looked.append)) == []
+        one = next(each for each in looked if each.text == "one")
+        table.put_back([Finding(DamageKind.VECTOR_WRONG, "", name=one.name)])
+        assert [each.kind for each in table.verify()] == [DamageKind.ROW_MISSING]
+    assert [row.text for row in run(place).written] == ["one"]
+    with place.open() as table:
+        assert list(table.verify()) == []
+
+
+def test_rows_that_wait_for_a_run_that_lives_are_not_told(place: Place) -> None:
+    place.docs("one", "two")
+    run(place)
+    place.execute("UPDATE docs SET body = 'changed' WHERE id = 1")
+    with place.open() as reader:
+        running = bound(place)
+        assert list(reader.verify()) == []
+        running.close()
+        assert [each.kind for each in reader.verify()] == [DamageKind.ROW_CHANGED]
 
 
 def test_a_closed_table_says_so(place: Place) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from cli_runs import Shell
+from embedmill.storage.registry import open_store
 from samples import copy_model
 
 DOCUMENTS = {f"{name}.txt": f"All about {name}, and nothing else." for name in ("bees", "ships", "law", "snow")}
@@ -151,3 +154,68 @@ def test_a_postgresql_store_bound_to_nonsense_ends_in_one_line(shell: Shell, dat
         done = shell.run(*command, "--store", database)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert "is damaged" in done.stderr
+
+
+def test_what_the_vectors_are_like_is_told_and_limited(shell: Shell) -> None:
+    shell.json("index", "docs")
+    told = shell.json("verify")["quality"]
+    assert (told["vectors"], told["near_sampled"], told["exact_duplicates"]) == (4, 4, 0.0)
+    assert told["norms"]["min"] == pytest.approx(1, abs=1e-3) and 0 < told["effective_dimension"] <= 4
+    kept = shell.run("verify", "--limit", "exact-duplicates=0", "--limit", "norm-max=1.01")
+    assert (kept.returncode, kept.stderr) == (0, "")
+    beyond = ["--limit", "mean-cosine=-1", "--limit", "effective-dimension=1000"]
+    assert len(shell.json("verify", *beyond, code=3)["exceeded"]) == 2
+    lines = shell.run("verify", *beyond).stderr.splitlines()
+    assert [line.split(" is ")[0] for line in lines] == ["error: mean-cosine", "error: effective-dimension"]
+    (shell.folder / "docs" / "copy.txt").write_text(DOCUMENTS["bees.txt"])
+    shell.json("index", "docs")
+    assert shell.json("verify", "--limit", "near-duplicates=0.05", code=3)["quality"]["exact_duplicates"] == 0.2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_run_that_goes_on_is_neither_held_up_nor_taken_for_damage(
+    kind: str, shell: Shell, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:{shell.folder / 'x.db'}" if kind == "sqlite" else request.getfixturevalue("database")
+    for number in range(300):
+        (shell.folder / "docs" / f"{number}.txt").write_text("\n\n".join(f"{number} {part}." for part in range(400)))
+    run = shell.start("index", "docs", "--store", url, "--json", "--no-cache")
+    looked = 0
+    while run.poll() is None:
+        done = shell.run("verify", "--store", url, "--json", "--sample", 8)
+        if run.poll() is None and done.returncode != 1:  # before it has begun there is no store
+            assert (done.returncode, json.loads(done.stdout)["damage"]) == (0, {}), done.stdout
+            looked += 1
+    out, err = run.communicate()
+    assert run.returncode == 0, err
+    assert looked and json.loads(out)["failed"] == 0
+    assert (shell.json("status", "--store", url)["documents"], shell.json("verify", "--store", url)["count"]) == (
+        304,
+        0,
+    )
+
+
+def test_a_store_that_a_run_writes_to_is_not_mended(shell: Shell) -> None:
+    shell.json("index", "docs")
+    with closing(open_store("sqlite:" + str(shell.folder / ".embedmill" / "index.db"), create=False)):
+        (shell.folder / "docs" / "new.txt").write_text("All about something new.")
+        assert shell.json("verify")["damage"] == {}, "it may be about to be stored"
+        refused = shell.run("verify", "--repair")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+        assert "is writing to the store" in refused.stderr
+    assert shell.json("verify", code=3)["damage"].keys() == {"document-missing"}
+
+
+def test_what_the_options_leave_out_is_not_missing(shell: Shell) -> None:
+    (shell.folder / "docs" / "notes.log").write_text("Words of a log.")
+    (shell.folder / "docs" / "picture.txt").write_bytes(b"\0\1\2\3" * 100)
+    shell.json("index", "docs", "--exclude", "*.log")
+    assert shell.json("verify", "--read-data")["damage"] == {}
+
+
+def test_a_file_that_was_only_touched_has_not_changed(shell: Shell) -> None:
+    shell.json("index", "docs")
+    os.utime(shell.folder / "docs" / "bees.txt", (1, 1))
+    assert shell.json("verify")["damage"] == {}
+    shell.folder.joinpath("docs", "bees.txt").chmod(0o600)
+    assert shell.json("verify", "--read-data")["damage"] == {}

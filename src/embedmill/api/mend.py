@@ -24,7 +24,8 @@ from embedmill.core.vectors import Vector
 from embedmill.embedders.testing import is_test_model
 from embedmill.runtime.paths import file_path
 
-OnStart = Callable[[Stoppable], object]
+OnStart = Callable[[Stoppable | None], object]
+"""Is given what can be stopped, and None when that has ended."""
 
 _AT_ONCE: Final = 512  # vectors that are computed, and written, together
 
@@ -60,8 +61,10 @@ def mend_store(
     recomputation: Recomputation,
     *,
     on_start: OnStart = lambda _: None,
-) -> None:
-    """Mend what can be: `store` is open for writing; `given` are the options of this command, which say where it is.
+) -> bool:
+    """Mend what can be; whether that came to its end.
+
+    `store` is open for writing; `given` are the options of this command, which say where it is.
 
     A vector is computed from the text that is stored where that has its hash; a document whose chunks are not
     those of its text is read from disk, where it is. Neither takes anything from the cache. What is of a document that
@@ -81,8 +84,12 @@ def mend_store(
     if again:
         options = {**given, "cache": False, **_as_stored(store)}
         with remembered(chosen, "verify") as run_log:
-            store_again(store, sorted(again), options, run_log, on_start=on_start)
+            report = store_again(store, sorted(again), options, run_log, on_start=on_start)
+        on_start(None)
+        if report.interrupted:
+            return False
     store.prepare_search()
+    return True
 
 
 def _as_stored(store: Store) -> dict[str, Any]:
@@ -122,8 +129,8 @@ def mend_table(
     model: str | None,
     *,
     on_start: OnStart = lambda _: None,
-) -> None:
-    """Have these rows embedded anew, and whatever else waits, with the model that the table was filled with.
+) -> bool:
+    """Have these rows embedded anew, and whatever else waits, with the table's model; whether that came to its end.
 
     `model` is where that lies, if not where its name leads.
     """
@@ -134,4 +141,6 @@ def mend_table(
         chosen, embedder = with_prompts_of(noted, chosen, embedder_of(chosen))
         ingestor = make_ingestor(table, build_components(chosen, embedder, stack), chosen, metrics=False)
         on_start(ingestor)
-        ingestor.run()
+        report = ingestor.run()
+        on_start(None)
+    return not report.interrupted

@@ -6,6 +6,7 @@ What is stored can be finite, of length 1 and still the vector of another text; 
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -23,6 +24,7 @@ from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk
 from embedmill.core.interfaces.store import Store
 from embedmill.core.interfaces.table import Table
+from embedmill.core.reports import VerifyProgress
 from embedmill.core.rows import Stored, shown
 from embedmill.engine.quality import Quality, QualityMeter
 
@@ -40,7 +42,7 @@ MOST_MENDED: Final = 100_000
 _ROUNDS: Final = 3
 """Times that what is found is mended: what lay beneath damage shows when that is mended."""
 
-_AT_ONCE: Final = 2048  # vectors that are compared together
+_AT_ONCE: Final = 1024  # vectors that are looked at together
 
 _OPAQUE: Final = frozenset({DamageKind.FILE, DamageKind.TYPE, DamageKind.BINDING})
 """With these nothing more is known of a store."""
@@ -50,6 +52,8 @@ _BEYOND: Final = frozenset({DamageKind.FILE, DamageKind.BINDING})
 
 Say = Callable[[Finding], None]
 """Is told each thing that is wrong."""
+
+OnProgress = Callable[[VerifyProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Verdict:
     quality: Quality | None  # of the sound vectors; None where there are none
     vanished: Mapping[str, int] = field(default_factory=dict)  # roots of a store that are gone: path -> documents
     repaired: Mapping[str, int] | None = None  # what was wrong before, and is not now; None where nothing was mended
+    interrupted: bool = False  # mending was stopped: the rest of the verdict is what was found before
 
     @property
     def problems(self) -> int:
@@ -90,23 +95,24 @@ def verify_store(
     *,
     repair: bool = False,
     on_start: OnStart = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Verdict:
     """Check all of a store: itself, the documents on disk against it, and some vectors against its own model.
 
     `given` are the options that say where the store is, `chosen` the settings of which they are a part. With `repair`
     what is wrong is mended (see `mend_store`), and what is left after that is what the verdict tells. `on_start` is
-    given what has a `stop()`. Raises `StoreError` where the store cannot be read, and `StoreBusy` where it cannot be
-    mended since a run writes to it.
+    given what has a `stop()`, and None when that has ended; `on_progress` is told how far it is. Raises `StoreError`
+    where the store cannot be read, and `StoreBusy` where it cannot be mended since a run writes to it.
     """
     with closing(open_chosen_store(chosen, write=repair, create=False)) as store:
 
         def check(say: Say, extent: Extent) -> _Checked:
-            return _check_store(store, given, extent, say)
+            return _check_store(store, given, extent, say, on_progress)
 
-        def mend(found: _Checked) -> None:
+        def mend(found: _Checked) -> bool:
             with Recomputation(store.status, extent.model) as recomputation:
                 options = dict(given) | ({"model": extent.model} if extent.model else {})
-                mend_store(store, found.findings, options, chosen, recomputation, on_start=on_start)
+                return mend_store(store, found.findings, options, chosen, recomputation, on_start=on_start)
 
         return _verdict(store.url, check, mend if repair else None, say, extent)
 
@@ -120,6 +126,7 @@ def verify_table(
     vector: str | None = None,
     repair: bool = False,
     on_start: OnStart = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Verdict:
     """Check the vectors of a table that `ingest` has filled: ``embedmill verify TABLE``.
 
@@ -132,11 +139,11 @@ def verify_table(
         nonlocal store
         with open_chosen_table(table, chosen, vector=vector) as opened:
             store = opened.url
-            return _check_table(table, opened, extent, say)
+            return _check_table(table, opened, extent, say, on_progress)
 
-    def mend(found: _Checked) -> None:
+    def mend(found: _Checked) -> bool:
         with open_chosen_table(table, chosen, vector=vector) as opened:
-            mend_table(opened, found.findings, chosen, extent.model, on_start=on_start)
+            return mend_table(opened, found.findings, chosen, extent.model, on_start=on_start)
 
     return replace(_verdict("", check, mend if repair else None, say, extent), store=store)
 
@@ -144,16 +151,19 @@ def verify_table(
 def _verdict(
     store: str,
     check: Callable[[Say, Extent], _Checked],
-    mend: Callable[[_Checked], None] | None,
+    mend: Callable[[_Checked], bool] | None,
     say: Say,
     extent: Extent,
 ) -> Verdict:
     """Check, mend and check again, as long as that helps."""
     first = found = check(say, extent)
+    interrupted = False
     for _ in range(_ROUNDS if mend else 0):
         if mend is None or not found.counts or found.counts.keys() & _BEYOND:
             break
-        mend(found)
+        interrupted = not mend(found)
+        if interrupted:
+            break
         # What was compared with the model has been mended with it: some are compared again, not all.
         before, found = (
             found,
@@ -174,6 +184,7 @@ def _verdict(
         found.quality,
         found.vanished,
         {kind: count for kind, count in repaired.items() if count > 0} if mend else None,
+        interrupted,
     )
 
 
@@ -205,10 +216,10 @@ class _Checked:
         self._say(found)
 
 
-def _check_store(store: Store, given: Mapping[str, Any], extent: Extent, say: Say) -> _Checked:
+def _check_store(store: Store, given: Mapping[str, Any], extent: Extent, say: Say, on_progress: OnProgress) -> _Checked:
     checked = _Checked(say)
     with Recomputation(store.status, extent.model) as recomputation:
-        vectors = _Vectors(checked, recomputation, extent.sample)
+        vectors = _Vectors(checked, recomputation, extent.sample, on_progress)
         for finding in store.verify(lambda chunk: vectors.add(_of_chunk(chunk))):
             checked.add(finding)
         if checked.counts.keys() & _OPAQUE:
@@ -227,10 +238,10 @@ def _of_chunk(chunk: StoredChunk) -> StoredText:
     return StoredText(chunk.document, chunk.index, chunk.name, chunk.input, chunk.vector, chunk.precision)
 
 
-def _check_table(name: str, table: Table, extent: Extent, say: Say) -> _Checked:
+def _check_table(name: str, table: Table, extent: Extent, say: Say, on_progress: OnProgress) -> _Checked:
     checked = _Checked(say)
     with Recomputation(table.noted, extent.model) as recomputation:
-        vectors = _Vectors(checked, recomputation, extent.sample)
+        vectors = _Vectors(checked, recomputation, extent.sample, on_progress)
         for finding in table.verify(lambda row: vectors.add(_of_row(name, row))):
             checked.add(finding)
         vectors.finish([])
@@ -246,7 +257,12 @@ def _of_row(table: str, row: Stored) -> StoredText:
 class _Vectors:
     """Takes the sound vectors, one by one: measures all of them together, and compares some, or all, with the model."""
 
-    def __init__(self, checked: _Checked, recomputation: Recomputation, sample: int | None) -> None:
+    def __init__(
+        self, checked: _Checked, recomputation: Recomputation, sample: int | None, on_progress: OnProgress
+    ) -> None:
+        self._started = time.perf_counter()
+        self._on_progress = on_progress
+        self._seen = 0
         self._checked = checked
         self._recomputation = recomputation
         self._sample = None if sample is None else _Reservoir[StoredText](sample)
@@ -280,6 +296,9 @@ class _Vectors:
         self._meter.add(np.stack([each.vector for each in new]))
         if self._sample is None:
             self._compare(new)
+        self._seen += len(new)
+        seconds = time.perf_counter() - self._started
+        self._on_progress(VerifyProgress(self._seen, self._recomputation.done, seconds))
 
     def _compare(self, stored: Sequence[StoredText]) -> None:
         for finding in self._recomputation.compare(stored):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
-from embedmill.core.reports import Progress
+from embedmill.core.reports import Progress, VerifyProgress
 
 if TYPE_CHECKING:
     from embedmill.core.table_reports import IngestProgress
@@ -54,7 +54,7 @@ class ListProgress:
         return f"{self.noun} {self.done:,}"
 
 
-AnyProgress = Union[Progress, "IngestProgress", ListProgress]
+AnyProgress = Union[Progress, VerifyProgress, "IngestProgress", ListProgress]
 
 
 class Listing:

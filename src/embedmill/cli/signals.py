@@ -63,8 +63,8 @@ class StopOnSignal:
     def __exit__(self, *_: object) -> None:
         raise_interrupted()
 
-    def watch(self, run: Stoppable) -> None:
-        """From now on there is a run to stop; before, a signal raises `Interrupted`."""
+    def watch(self, run: Stoppable | None) -> None:
+        """From now on there is a run to stop; before, and with None, a signal raises `Interrupted`."""
         self._run = run
 
     def repeat(self) -> None:

@@ -47,6 +47,33 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyProgress:
+    """How far a verification has come."""
+
+    vectors: int  # looked at
+    recomputed: int  # of these, computed again
+    seconds: float
+
+    failed: ClassVar[int] = 0
+    restarts: ClassVar[int] = 0
+    total: ClassVar[None] = None
+    doing: ClassVar[str] = ""
+    share: ClassVar[None] = None
+
+    @property
+    def done(self) -> int:
+        """What the speed is told in."""
+        return self.vectors
+
+    amount = done
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        return f"vectors {self.vectors:,}" + (f", computed again {self.recomputed:,}" if self.recomputed else "")
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStats:
     """One worker's place in a pool, what was done there, and the process that has it now."""
 

@@ -188,7 +188,7 @@ class _Distinct:
     def repeated(self) -> float:
         """The share of vectors that come once more."""
         came = sum(self._counts.values())
-        return 1 - len(self._counts) / came if came else 0.0
+        return (came - len(self._counts)) / came if came else 0.0
 
 
 class _NearDuplicates:

@@ -135,6 +135,7 @@ def check_chunks(
     """What is wrong with these chunks, each taken by itself; `look` is given those that nothing is wrong with."""
     left = iter(chunks)
     validator = VectorValidator(dimension, normalized) if isinstance(dimension, int) else None
+    last, document = "", ""  # chunks of one document come together
     while some := list(islice(left, ROWS)):
         fit = [chunk for chunk in some if chunk.vector is not None and chunk.vector.shape == (dimension,)]
         unsound: dict[int, tuple[DamageKind, str]] = {}
@@ -142,7 +143,9 @@ def check_chunks(
             found = check_vectors(validator, np.stack([chunk.vector for chunk in fit if chunk.vector is not None]))
             unsound = {id(fit[row]): damage for row, damage in found.items()}
         for chunk in some:
-            document = shown(chunk.document) if isinstance(chunk.document, str) else ""
+            if chunk.document != last:
+                last = chunk.document if isinstance(chunk.document, str) else ""
+                document = shown(last) if last else ""
             findings = list(_of_chunk(chunk, document, unsound.get(id(chunk)), dimension))
             yield from findings
             if not findings and chunk.document is not None and chunk.vector is not None:

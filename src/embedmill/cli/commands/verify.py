@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from embedmill.api.settings import RunOptions, StoreOptions
@@ -123,12 +125,14 @@ def _run(
     repair: bool,
 ) -> Verdict:
     from embedmill.api.verify import verify_store, verify_table
+    from embedmill.cli.progress import display_on
     from embedmill.cli.signals import StopOnSignal
 
-    with StopOnSignal() as stopping:
+    with StopOnSignal() as stopping, closing(display_on(None if output.quiet() else sys.stderr, None)) as display:
+        watching: Any = {"on_start": stopping.watch, "on_progress": display.show}
         if name is None:
-            return verify_store(place, chosen, say, extent, repair=repair, on_start=stopping.watch)
-        return verify_table(name, chosen, say, extent, vector=vector, repair=repair, on_start=stopping.watch)
+            return verify_store(place, chosen, say, extent, repair=repair, **watching)
+        return verify_table(name, chosen, say, extent, vector=vector, repair=repair, **watching)
 
 
 def _tell(
@@ -143,6 +147,9 @@ def _tell(
         for line in soundness.summary(verdict, table):
             output.say(line)
     name_vanished(verdict.vanished, given)
+    if verdict.interrupted:
+        output.complain("interrupted: what was mended is stored, the same command goes on from there")
+        return exit_codes.INTERRUPTED
     if verdict.not_recomputed and not verdict.problems:
         output.complain(f"no vector was computed again: {verdict.not_recomputed}")
     for told in exceeded:

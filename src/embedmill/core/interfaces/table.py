@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from embedmill.core.interfaces.verification import CheckedTable
-from embedmill.core.rows import Counts, Filled, Key, Metrics, Noted, Row, RowFailure, Stored
+from embedmill.core.rows import Counts, Filled, Key, Metrics, Noted, Row, RowFailure
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.table_reports import TableStatus
 from embedmill.core.vectors import Cause
@@ -82,12 +82,6 @@ class Table(CheckedTable, Protocol):
 
     def sample(self, limit: int) -> list[str]:
         """Its first texts, in the order of their keys."""
-
-    def sample_stored(self, limit: int) -> list[Stored]:
-        """At most so many rows, chosen at random, that embedmill has filled and whose text is still the same.
-
-        Empty where nothing is known of the table. Their vectors are of the space and model that `status` names.
-        """
 
     def claim(self, after: Key | None, limit: int) -> list[Row]:
         """The next rows that need a vector, behind this key, in the order of keys; they are this run's now."""

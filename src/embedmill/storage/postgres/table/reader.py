@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.errors import UsageError
 from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, RowFailure, Stored
@@ -85,15 +83,6 @@ class PostgresTableReader(TableReader):
         contents = self._session.read(lambda db: db.scalars(query, {"limit": limit}))
         return [text for content in contents if (text := decoded(content)) is not None]
 
-    def sample_stored(self, limit: int) -> list[Stored]:
-        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
-        if self._known() is None:
-            return []
-        values = self._parameters | {"limit": limit, "longest": self._longest}
-        query = self._statements.sample_stored
-        found = self._session.read_detached(lambda db: db.records(_stored, query, values))
-        return [row for row in found if row is not None]
-
     def verify(self, look: Callable[[Stored], None] = lambda _: None) -> Iterator[Finding]:
         """See `CheckedTable`; the rows as they were when that began."""
         entry = self._known()
@@ -171,11 +160,6 @@ class PostgresTableReader(TableReader):
 def _bare_counts(rows: int, without_text: int, filled: int) -> Counts:
     """Of a table of which nothing is known."""
     return Counts(rows, rows - filled, without_text, filled, 0)
-
-
-def _stored(content: str | bytes | None, vector: list[float], *key: str) -> Stored | None:
-    text = decoded(content)
-    return None if text is None else Stored(key, text, np.array(vector, np.float32))
 
 
 def _failure(cause: str, message: str, attempts: int, *key: str) -> RowFailure:

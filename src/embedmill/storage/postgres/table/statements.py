@@ -100,16 +100,6 @@ class Statements(SqlParts):
     sample = filled("SELECT {content} FROM {table} t WHERE t.{text} IS NOT NULL ORDER BY {table_keys} LIMIT %(limit)s")
     """The first texts, in the order of their keys."""
 
-    # Marks are narrow: all of them are read, but only few of the table's rows.
-    sample_stored = filled("""
-        WITH chosen AS MATERIALIZED (
-            SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s
-        )
-        SELECT {content}, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
-        WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
-    """)
-    """Rows whose vector is of their present text, at random; gives text, vector, keys."""
-
     tracked = filled("""
         SELECT CASE WHEN char_length(t.{text}::text) <= %(longest)s THEN {content} END, t.{text} IS NOT NULL,
                t.{vector}::real[], m.id, coalesce(m.space = %(space)s, false), m.cause IS NOT NULL,

@@ -20,16 +20,15 @@ from embedmill.storage.sqlite.table.carrying import CARRIED, carry
 from embedmill.storage.sqlite.table.contents import (
     check_dimension,
     check_vectors,
-    decode,
     digest,
     first_vector,
     is_text,
 )
-from embedmill.storage.sqlite.table.database import PAGE, Database, key_of, named
+from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.inspection import problems, put_back
 from embedmill.storage.sqlite.table.metrics import MetricsStatements, SqliteMetrics
-from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements, StoredRow
+from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec, find
 from embedmill.storage.table_reader import TableReader
 
@@ -127,21 +126,6 @@ class SqliteTableReader(TableReader):
         """Its first texts, in the order of their keys."""
         found = self._database.fetch(self._statements.sample, {"limit": limit})
         return [text for (text,) in found if is_text(text)]
-
-    def sample_stored(self, limit: int) -> list[Stored]:
-        """At most so many rows, at random, that embedmill has filled and whose text is still the same."""
-        if self._known() is None:
-            return []
-        found = self._database.fetch(self._statements.sample_stored, self._parameters | {"limit": 4 * limit})
-        stored = [
-            Stored(key_of(row), row.content, decode(row.vector))
-            for row in named(StoredRow, found)
-            if digest(row.content) == row.hash
-            and is_text(row.content)
-            and len(row.content) <= self._longest
-            and len(row.vector) % 4 == 0
-        ]
-        return stored[:limit]
 
     def verify(self, look: Callable[[Stored], None] = lambda _: None) -> Iterator[Finding]:
         """See `CheckedTable`; each row as it is when it is read."""

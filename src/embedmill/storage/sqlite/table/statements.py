@@ -63,14 +63,6 @@ class FailureRow(NamedTuple):
     attempts: int
 
 
-class StoredRow(NamedTuple):
-    """A row that has a vector of a space."""
-
-    content: Any
-    hash: bytes  # of what was embedded
-    vector: bytes
-
-
 class TrackedRowContents(NamedTuple):
     """A row of the table with its vector, and what is known of both; where nothing is, that is None."""
 
@@ -133,15 +125,6 @@ class Statements(SqlParts):
         SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit
     """)
     """The first contents, in the order of their keys."""
-
-    # Marks are narrow: all of them are read, but only few of the table's rows.
-    sample_stored = filled("""
-        SELECT {content}, m.hash, {vector}, {table_keys}
-        FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
-        CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
-        WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
-    """)
-    """`StoredRow`, at random."""
 
     # Whether all is well
 

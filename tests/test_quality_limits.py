@@ -1,0 +1,38 @@
+"""Limits on the numbers of many vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedmill.core.errors import UsageError
+from embedmill.engine.quality import measure_quality
+from embedmill.engine.quality_limits import LIMITED, parse_limits
+
+VECTORS = np.random.default_rng(2).standard_normal((50, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_each_number_has_a_limit_that_holds_and_one_that_does_not(name: str) -> None:
+    quality = measure_quality(VECTORS)
+    assert quality is not None
+    low, high = (parse_limits([f"{name}={value}"])[0].exceeded(quality) for value in (-1e6, 1e6))
+    assert sorted(map(bool, (low, high))) == [False, True]
+    assert (low or high).startswith(f"{name} is ")
+
+
+def test_a_number_that_there_is_not_exceeds_nothing() -> None:
+    quality = measure_quality(VECTORS[:1])
+    assert quality is not None and quality.mean_cosine is None
+    assert parse_limits(["mean-cosine=-5"])[0].exceeded(quality) == ""
+
+
+@pytest.mark.parametrize("wrong", ["", "near-duplicates", "near-duplicates=", "near-duplicates=nan", "other=1", "=1"])
+def test_what_is_no_limit_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="--limit"):
+        parse_limits([wrong])
+
+
+def test_two_limits_on_one_number_are_refused() -> None:
+    with pytest.raises(UsageError, match="two limits"):
+        parse_limits(["norm-min=1", "norm-min=2"])
