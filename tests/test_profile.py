@@ -118,6 +118,11 @@ def test_a_run_that_fails_writes_what_it_has(shell: Shell) -> None:
     assert json.loads((shell.folder / "profile.json").read_text())["stages"] == {}
 
 
+def test_it_is_no_document(shell: Shell) -> None:
+    for _ in range(2):
+        assert shell.json("index", "docs", "--profile-json", "docs/profile.json")["documents"] == 6
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

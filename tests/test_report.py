@@ -177,7 +177,8 @@ def test_the_page_is_written(shell: Shell) -> None:
     [
         (["--html", "nowhere/page.html"], 2, "--html: nowhere/page.html cannot be written: there is no folder nowhere"),
         (["--html", "docs"], 2, "--html: docs is a folder: name a file"),
-        (["--html", ""], 2, "--html: the name of a file is missing"),
+        (["--html", ""], 2, "--html: '' is no file: give the name of one"),
+        (["--html", "-"], 2, "--html: '-' is no file: give the name of one"),
         (["--store", "sqlite:none.db"], 1, "none.db"),
         (["docs"], 2, "unexpected extra argument"),
     ],

@@ -237,14 +237,16 @@ def files(
         generated=chosen.generated,
         max_bytes=chosen.max_file_size,
         encoding=chosen.encoding,
-        never=[*local_files(chosen.store), *_log_files()],
+        never=[*local_files(chosen.store), *_written_meanwhile(chosen)],
         least=least,
         only=only,
         current=current,
     )
 
 
-def _log_files() -> list[str]:
-    """The files that this run's messages go to: a folder that has one would have changed each time it is indexed."""
+def _written_meanwhile(chosen: Settings) -> list[str]:
+    """The files that a run itself writes, its log and profile: a folder that has one would have changed each time."""
     handlers = logging.getLogger("embedmill").handlers
-    return [file_id(os.path.realpath(each.baseFilename)) for each in handlers if isinstance(each, logging.FileHandler)]
+    written = [each.baseFilename for each in handlers if isinstance(each, logging.FileHandler)]
+    written += [chosen.profile_json] if chosen.profile_json is not None else []
+    return [file_id(os.path.realpath(path)) for path in written]

@@ -19,7 +19,10 @@ from embedmill.storage.registry import DEFAULT_URL, is_server
 
 log = logging.getLogger(__name__)
 
-_NO_SETTINGS: Final = {"EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTING", "EMBEDMILL_TEST_DSN"}
+_NO_SETTINGS: Final = {
+    *("EMBEDMILL_CACHE_DIR", "EMBEDMILL_OFFLINE", "EMBEDMILL_WORKER_IMPORTING"),
+    *("EMBEDMILL_TEST_DSN", "EMBEDMILL_TEST_BROWSER"),
+}
 """Variables of embedmill's that are no settings."""
 
 _LONGEST_SHOWN: Final = 200  # characters of a value that does not fit

@@ -35,8 +35,8 @@ def report(
     from embedmill.cli.render.report import summary
     from embedmill.cli.render.wording import in_bytes
 
-    if html == "":
-        raise UsageError("--html: the name of a file is missing")
+    if html in ("", "-"):
+        raise UsageError(f"--html: {html!r} is no file: give the name of one")
     path = None if html is None else Path(html)
     if path is not None:
         check_page(path)
