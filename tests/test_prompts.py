@@ -320,4 +320,4 @@ def test_where_they_can_be_given() -> None:
         for name, command in app.command().commands.items()
         if any(parameter.name == "query_prompt" for parameter in command.params)
     }
-    assert named == {"index", "ingest", "retry-failed", "search"}
+    assert named == {"evaluate", "index", "ingest", "retry-failed", "search"}
