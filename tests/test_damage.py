@@ -336,6 +336,18 @@ def test_what_cannot_be_mended_is_left_and_told(store: Store) -> None:
     assert store("verify", "--repair")["repaired"] == {"text-altered": 1}
 
 
+def test_what_users_have_written_is_not_taken_for_the_file_of_that_name(store: Store) -> None:
+    name = str(store.file("ships.md"))
+    with embedmill.EmbeddingGenerator() as generator, embedmill.open_store(store.url) as opened:
+        opened.write(generator.process_chunks([embedmill.Chunk("Anchors.", source_file=name, chunk_index=4)]))
+    assert store("verify", "--read-data")["damage"] == {}
+    store.set_vector("Anchors", 0 * store.vector("Anchors"))
+    assert store("verify", "--repair")["repaired"] == {"vector-zero": 1}
+    store.execute("UPDATE chunks SET text = 'altered' WHERE text = 'Anchors.'")
+    assert store("verify", "--repair", code=3)["damage"].keys() == {"text-altered"}
+    assert store.execute("SELECT count(*) FROM chunks WHERE text = 'altered'") == [(1,)], "it is nowhere else"
+
+
 def test_a_binding_that_is_wrong_is_left(store: Store) -> None:
     key = "WHERE key = 'space'" if store.is_sqlite else ""
     store.execute(f"UPDATE meta SET {'value' if store.is_sqlite else 'space'} = 'other' {key}")

@@ -90,6 +90,7 @@ def _differs(state: DocumentState, read_data: bool) -> DamageKind | None:
 
 
 def _inside(document: str, here: Sequence[str]) -> bool:
+    """Whether a document lies in one of these files and folders."""
     return any(document == root or document.startswith(as_folder(root)) for root in here)
 
 

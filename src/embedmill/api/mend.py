@@ -17,6 +17,7 @@ from embedmill.api.retry import store_again
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import Settings
 from embedmill.core.damage import RECOMPUTABLE, DamageKind, Finding
+from embedmill.core.documents import WRITTEN
 from embedmill.core.interfaces.executor import Stoppable
 from embedmill.core.interfaces.store import Store
 from embedmill.core.interfaces.table import Table
@@ -70,14 +71,13 @@ def mend_store(
     those of its text is read from disk, where it is. Neither takes anything from the cache. What is of a document that
     is not there stays as it is.
     """
-    with_file = {each.document for each in found if each.document.startswith("/") and _is_there(each.document)}
-    again = {each.document for each in found if each.kind in _READ_ANEW and each.document in with_file}
+    again = {each.document for each in found if each.kind in _READ_ANEW and _has_file(each)}
     again |= {each.document for each in found if each.kind is DamageKind.DOCUMENT_GONE}
     again |= {each.document for each in found if each.kind is DamageKind.FAILURE_STRAY and each.index is None}
-    dropped = [each for each in found if each.kind in _NOT_TRUSTED and each.document in again]
+    dropped = [each for each in found if each.kind in _NOT_TRUSTED and _has_file(each)]
     not_trusted = {(each.name, each.index) for each in found if each.kind in _NOT_TRUSTED}
     vectors = [each for each in found if each.kind in RECOMPUTABLE and (each.name, each.index) not in not_trusted]
-    again |= {each for each in _rewrite(store, vectors, recomputation) if each in with_file}
+    again |= {each.document for each in _rewrite(store, vectors, recomputation) if _has_file(each)}
     useless = [each for each in found if each.kind in _USELESS]
     if useless or dropped:
         store.discard([*useless, *dropped])
@@ -100,12 +100,14 @@ def _as_stored(store: Store) -> dict[str, Any]:
     return told | ({"allow_test_model": True} if is_test_model(held.model or "") else {})
 
 
-def _is_there(document: str) -> bool:
-    return os.path.lexists(file_path(document))
+def _has_file(found: Finding) -> bool:
+    """Whether the document can be read anew: what users have written themselves is in no file, whatever its name."""
+    document = found.document
+    return document.startswith("/") and not found.name.startswith(WRITTEN) and os.path.lexists(file_path(document))
 
 
-def _rewrite(store: Store, found: Sequence[Finding], recomputation: Recomputation) -> Iterator[str]:
-    """Compute these vectors from their texts; gives the documents that the model has no vector for."""
+def _rewrite(store: Store, found: Sequence[Finding], recomputation: Recomputation) -> Iterator[Finding]:
+    """Compute these vectors from their texts; gives the findings of texts that the model has no vector for."""
     left = iter(dict.fromkeys(found))
     while some := list(islice(left, _AT_ONCE)):
         chunks = store.read_chunks(some)
@@ -118,7 +120,7 @@ def _rewrite(store: Store, found: Sequence[Finding], recomputation: Recomputatio
                 return
             vectors, causes = computed
             new += [(each, vectors[row]) for row, (each, _) in enumerate(alike) if row not in causes]
-            yield from (alike[row][0].document for row in causes)
+            yield from (alike[row][0] for row in causes)
         store.rewrite(new)
 
 
