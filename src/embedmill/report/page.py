@@ -30,15 +30,13 @@ from embedmill.report.run_sections import runs_section
 from embedmill.report.sample import SHOWN
 from embedmill.report.sections import contents_sections, head
 
-_TEXTS: Final = 5 << 20
-"""Bytes of texts on the map; with the script and the points that keeps the page below 8 MB."""
+_TEXTS: Final = 5_500_000
+"""Bytes of texts and names of documents on the map; with the script and the points that keeps the page below 8 MB."""
 
 _FEWEST: Final = 40  # characters of a text, however many there are
 
 _IN_DATA: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 """Characters that could end a block of data, or a line of a script, as JSON writes them."""
-
-_OTHER: Final = "#9aa0a8"  # of documents in no folder that has a colour
 
 
 def render_page(url: str, contents: StoreContents | None, runs: Sequence[RecordedRun], now: datetime) -> str:
@@ -61,7 +59,12 @@ def render_page(url: str, contents: StoreContents | None, runs: Sequence[Recorde
     data["plots"] = {name: json_item(made) for name, made in data["plots"].items()}
     sections = "\n".join(body)
     text = f"{head(url, contents, now)}\n<main>\n{sections}\n</main>"
-    return _page(text, json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_IN_DATA))
+    return _page(text, _in_data(data))
+
+
+def _in_data(value: object) -> str:
+    """As it stands in the block of data."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_IN_DATA)
 
 
 def _page(body: str, data: str) -> str:
@@ -107,7 +110,7 @@ def _colors(contents: StoreContents) -> tuple[list[str], list[str]]:
         for document in folder.members
     }
     chunks = contents.measured.sample.chunks if contents.measured else []
-    return [found.get(chunk.document, _OTHER) for chunk in chunks], of_folder
+    return [found[chunk.document] for chunk in chunks], of_folder
 
 
 def _points(contents: StoreContents, prefix: str) -> Mapping[str, Any]:
@@ -116,11 +119,12 @@ def _points(contents: StoreContents, prefix: str) -> Mapping[str, Any]:
     chunks = contents.measured.sample.chunks
     numbers = {name: number for number, name in enumerate(dict.fromkeys(chunk.document for chunk in chunks))}
     shown, texts = SHOWN, [clean(chunk.text) for chunk in chunks]
-    while sum(len(json.dumps(text, ensure_ascii=False).encode()) for text in texts) > _TEXTS and shown > _FEWEST:
+    documents = [clean(name.removeprefix(prefix)) for name in numbers]
+    while len(_in_data([documents, texts]).encode()) > _TEXTS and shown > _FEWEST:
         shown //= 2
         texts = [text[:shown] for text in texts]
     return {
-        "documents": [clean(name.removeprefix(prefix)) for name in numbers],
+        "documents": documents,
         "document": [numbers[chunk.document] for chunk in chunks],
         "lines": [chunk.line for chunk in chunks],
         "texts": texts,
