@@ -284,7 +284,7 @@ def _indexed(arguments: Namespace, model: str, texts: Sequence[str], plan: Mappi
         limits = Limits(deadline_seconds=arguments.deadline)
         pool = stack.enter_context(EmbedderPool(factory, workers=cores, threads=cores, limits=limits))
         started = time.perf_counter()
-        report = IncrementalIndexer(store, embedder, pool).run(OneTextDocuments(texts))
+        report = IncrementalIndexer(store, embedder, pool, cache=False).run(OneTextDocuments(texts))
         seconds = time.perf_counter() - started
         if report.chunks != len(texts):
             raise SystemExit(f"{len(texts)} texts made {report.chunks} chunks")

@@ -19,7 +19,7 @@ from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.models import locate, read_card
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.cache.cache import PersistentCache
 from embedmill.storage.registry import open_store
@@ -79,7 +79,7 @@ def index(folder: Path, embedder: OpenVINOEmbedder, executor: Executor) -> str:
         stack.callback(store.close)
         cache = stack.enter_context(PersistentCache(folder / "vectors.db"))
         stack.callback(executor.close)
-        indexer = IncrementalIndexer(store, embedder, executor, cache=cache)
+        indexer = Indexer(store, embedder, executor, cache=cache)
         try:
             report = indexer.run(FileSource(folder / "docs"))
         except EmbedmillError as error:

@@ -24,7 +24,7 @@ from embedmill.core.reports import Progress, Report
 from embedmill.core.vectors import Batch, Embedded
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.index.dry_run import plan
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.cache.cache import PersistentCache
 from embedmill.storage.registry import open_store
@@ -66,8 +66,8 @@ class Bench:
         finally:
             store.close()
 
-    def indexer(self, store: Store, cache: VectorCache | None = None) -> IncrementalIndexer:
-        return IncrementalIndexer(store, self.embedder, ThreadExecutor(self.embedder), cache=cache)
+    def indexer(self, store: Store, cache: VectorCache | None = None) -> Indexer:
+        return Indexer(store, self.embedder, ThreadExecutor(self.embedder), cache=cache)
 
     def rows(self) -> Rows:
         """All that is stored, in a stable order."""
@@ -106,7 +106,7 @@ def test_an_executor_that_answers_with_copies(bench: Bench) -> None:
     for number in range(6):
         bench.write(f"{number}.txt", f"{number} {'word ' * 12 * number}")
     with closing(open_store(bench.url)) as store:
-        report = IncrementalIndexer(store, bench.embedder, Copying(bench.embedder)).run(FileSource([bench.files]))
+        report = Indexer(store, bench.embedder, Copying(bench.embedder)).run(FileSource([bench.files]))
     assert adds_up(report) and report.failed == 0 and report.embedded > 6
 
 
@@ -116,7 +116,7 @@ def test_an_executor_that_forgets_a_batch_is_no_success(bench: Bench) -> None:
     executor = Copying(bench.embedder)
     executor.forgets = True
     with closing(open_store(bench.url)) as store, pytest.raises(UsageError, match="ended without an answer to 1"):
-        IncrementalIndexer(store, bench.embedder, executor).run(FileSource([bench.files]))
+        Indexer(store, bench.embedder, executor).run(FileSource([bench.files]))
 
 
 def test_every_chunk_is_stored_with_its_vector(bench: Bench) -> None:

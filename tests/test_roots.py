@@ -17,7 +17,7 @@ import pytest
 from embedmill.core.documents import Hit
 from embedmill.core.reports import Report
 from embedmill.executors.threads import ThreadExecutor
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.sources.files.source import FileSource
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.registry import driver_of, local_files, open_store
@@ -51,7 +51,7 @@ class Desk:
         with closing(RootedStore(backend, here)) as store:
             paths = [self.folder / name for name in names]
             source = FileSource(paths, never=local_files(url), **options)  # type: ignore[arg-type]
-            run = IncrementalIndexer(store, self.embedder, ThreadExecutor(self.embedder))
+            run = Indexer(store, self.embedder, ThreadExecutor(self.embedder))
             return run.run(source, prune=prune)
 
     def hits(self) -> list[Hit]:

@@ -28,7 +28,7 @@ from embedmill.cli.exits import run
 from embedmill.core.documents import Document, Kind
 from embedmill.core.errors import SourceError
 from embedmill.executors.threads import ThreadExecutor
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.sources.files.conversion import read_text
 from embedmill.sources.files.converters.process import process
 from embedmill.sources.files.source import FileSource
@@ -533,7 +533,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_document(tmp_path: Path, monk
     embedder = small_embedder()
     os.kill(started(), signal.SIGSTOP)  # so that nothing comes of it
     with closing(open_store(f"sqlite:{tmp_path}/index.db")) as store, ThreadPoolExecutor(1) as pool:
-        indexer = IncrementalIndexer(store, embedder, ThreadExecutor(embedder))
+        indexer = Indexer(store, embedder, ThreadExecutor(embedder))
         run = pool.submit(indexer.run, FileSource([tmp_path / "files"]))
         while not unread():
             time.sleep(0.01)
@@ -541,7 +541,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_document(tmp_path: Path, monk
         report = run.result()
         assert report.interrupted
         assert (report.failures, store.status().documents) == (0, 0)
-        again = IncrementalIndexer(store, embedder, ThreadExecutor(embedder))
+        again = Indexer(store, embedder, ThreadExecutor(embedder))
         assert again.run(FileSource([tmp_path / "files"])).documents == 1
         assert store.status().documents == 1
 

@@ -834,3 +834,11 @@ def test_a_store_equals_its_model_whatever_is_done(scheme: str, request: pytest.
             max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_a_further_run_begins_anew(store: Store) -> None:
+    store.replace([replacement("/a", ["one"]), replacement("/b", ["two"])])
+    assert store.remove_unseen(["/"]) == 0
+    store.forget_seen()
+    store.mark_seen(["/b"])
+    assert (store.remove_unseen(["/"]), contents(store)) == (1, {"/b": [(0, "two")]})

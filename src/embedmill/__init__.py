@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from embedmill.api.generator import EmbeddingGenerator
     from embedmill.api.golden import GoldenCheck, golden_check, golden_record
     from embedmill.api.index import index
+    from embedmill.api.indexer import IncrementalIndexer
     from embedmill.api.ingest import ingest
     from embedmill.api.model_loader import ModelLoader
     from embedmill.api.parallel import ParallelEmbeddingGenerator
     from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
     from embedmill.api.validator import EmbeddingValidator
+    from embedmill.chunking.options import Chunking
     from embedmill.core.defaults import DEFAULT_DIMENSION, DEFAULT_MODEL
     from embedmill.core.documents import Chunk, Document, Hit, Provenance, Record
     from embedmill.core.errors import (
@@ -46,16 +48,18 @@ if TYPE_CHECKING:
         UsageError,
     )
     from embedmill.core.interfaces.embedder import Embedder, TokenEmbedder
-    from embedmill.core.reports import ProgressCallback, Report, WriteReport
+    from embedmill.core.reports import Progress, ProgressCallback, Report, WriteReport
     from embedmill.core.rows import IndexOptions
+    from embedmill.core.spaces import Fingerprint, Space
     from embedmill.core.table_reports import IngestReport
-    from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
+    from embedmill.core.vectors import Batch, Cause, Embedded, EmbeddingMatrix, EmbeddingVector
     from embedmill.engine.validation import NORM_TOLERANCE
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
-    from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.executors.threads import ThreadExecutor
     from embedmill.quality.golden_file import GoldenSet
     from embedmill.quality.questions import Question
+    from embedmill.sources.files.source import FileSource
     from embedmill.storage.cache.cache import PersistentCache
 
 __version__ = "0.1.0"
@@ -64,12 +68,16 @@ __all__ = [
     "DEFAULT_DIMENSION",
     "DEFAULT_MODEL",
     "NORM_TOLERANCE",
+    "Batch",
     "CacheError",
+    "Cause",
     "Chunk",
     "ChunkInserter",
     "ChunkStore",
+    "Chunking",
     "ChunksRefused",
     "Document",
+    "Embedded",
     "Embedder",
     "EmbedderPool",
     "EmbeddingError",
@@ -80,6 +88,8 @@ __all__ = [
     "EmbeddingVector",
     "EmbedmillError",
     "Evaluation",
+    "FileSource",
+    "Fingerprint",
     "GoldenCheck",
     "GoldenSet",
     "Hit",
@@ -98,6 +108,7 @@ __all__ = [
     "ModelValidationError",
     "ParallelEmbeddingGenerator",
     "PersistentCache",
+    "Progress",
     "ProgressCallback",
     "Provenance",
     "Question",
@@ -106,11 +117,13 @@ __all__ = [
     "RowsRefused",
     "Searcher",
     "SourceError",
+    "Space",
     "SpaceMismatch",
     "Stopped",
     "StoreBusy",
     "StoreError",
     "StoreNotFound",
+    "ThreadExecutor",
     "TokenEmbedder",
     "UnsupportedModel",
     "UsageError",
@@ -133,23 +146,29 @@ __all__ = [
 # Where each public name lives that is no error. Names are imported when they are first asked for, so that a command
 # which needs no model does not pay for importing one.
 _HOMES = {
+    "Batch": "embedmill.core.vectors",
+    "Cause": "embedmill.core.vectors",
     "Chunk": "embedmill.core.documents",
-    "DEFAULT_DIMENSION": "embedmill.core.defaults",
-    "DEFAULT_MODEL": "embedmill.core.defaults",
     "ChunkInserter": "embedmill.api.chunk_store",
     "ChunkStore": "embedmill.api.chunk_store",
+    "Chunking": "embedmill.chunking.options",
+    "DEFAULT_DIMENSION": "embedmill.core.defaults",
+    "DEFAULT_MODEL": "embedmill.core.defaults",
     "Document": "embedmill.core.documents",
+    "Embedded": "embedmill.core.vectors",
     "Embedder": "embedmill.core.interfaces.embedder",
     "EmbedderPool": "embedmill.executors.processes.pool",
+    "EmbeddingGenerator": "embedmill.api.generator",
     "EmbeddingMatrix": "embedmill.core.vectors",
     "EmbeddingValidator": "embedmill.api.validator",
-    "Evaluation": "embedmill.api.evaluate",
     "EmbeddingVector": "embedmill.core.vectors",
+    "Evaluation": "embedmill.api.evaluate",
+    "FileSource": "embedmill.sources.files.source",
+    "Fingerprint": "embedmill.core.spaces",
     "GoldenCheck": "embedmill.api.golden",
     "GoldenSet": "embedmill.quality.golden_file",
-    "EmbeddingGenerator": "embedmill.api.generator",
     "Hit": "embedmill.core.documents",
-    "IncrementalIndexer": "embedmill.pipelines.index.indexer",
+    "IncrementalIndexer": "embedmill.api.indexer",
     "IndexOptions": "embedmill.core.rows",
     "IngestReport": "embedmill.core.table_reports",
     "Limits": "embedmill.executors.processes.limits",
@@ -157,16 +176,19 @@ _HOMES = {
     "NORM_TOLERANCE": "embedmill.engine.validation",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
     "PersistentCache": "embedmill.storage.cache.cache",
+    "Progress": "embedmill.core.reports",
     "ProgressCallback": "embedmill.core.reports",
     "Provenance": "embedmill.core.documents",
     "Question": "embedmill.quality.questions",
     "Record": "embedmill.core.documents",
     "Report": "embedmill.core.reports",
     "Searcher": "embedmill.api.search",
+    "Space": "embedmill.core.spaces",
+    "ThreadExecutor": "embedmill.executors.threads",
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
-    "evaluate": "embedmill.api.evaluate",
-    "embed": "embedmill.api.embed",
     "WriteReport": "embedmill.core.reports",
+    "embed": "embedmill.api.embed",
+    "evaluate": "embedmill.api.evaluate",
     "forget": "embedmill.api.forget",
     "golden_check": "embedmill.api.golden",
     "golden_record": "embedmill.api.golden",

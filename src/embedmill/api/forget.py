@@ -30,7 +30,7 @@ def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]
     if not given or "" in given:
         raise UsageError("a path is empty: give a file or folder, as `embedmill status --roots` lists them")
     with closing(open_chosen_store(chosen, write=True, create=False)) as store:
-        scopes = {path: list(both(_as_stored(path, store))) for path in given}
+        scopes = {path: scopes_in(store, path) for path in given}
         for path, found in scopes.items():
             if not store.holds(found):
                 raise StoreError(
@@ -53,6 +53,11 @@ def forget_second(**options: Unpack[StoreOptions]) -> int:
             raise StoreError(f"store {store.url} is not being embedded anew: there is nothing to give up")
         store.drop_second()
         return held.documents
+
+
+def scopes_in(store: Store, path: str) -> list[str]:
+    """What a store may have of a path, as scopes: that of a file, and of a folder."""
+    return list(both(_as_stored(path, store)))
 
 
 def _as_stored(path: str, store: Store) -> list[str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from embedmill.core.interfaces.executor import Stoppable
     from embedmill.core.interfaces.store import Store
     from embedmill.core.reports import Report
-    from embedmill.pipelines.index.indexer import IncrementalIndexer
+    from embedmill.pipelines.index.indexer import Indexer
     from embedmill.pipelines.index.reembedding import Reembedding
     from embedmill.runtime.stages import Stages
     from embedmill.sources.files.source import FileSource
@@ -100,7 +100,7 @@ def index(
             prune=prune,
             force=force,
             missing=source.missing,
-            remember=_remembered(chosen),
+            remember=settings_of_run(chosen),
             on_progress=run_log.watch(on_progress, components.executor.stats),
         )
         name_vanished(run_log.finish(report).vanished, options)
@@ -127,7 +127,7 @@ def _chosen_indexer(
     stack: ExitStack,
     *,
     re_embed: bool,
-) -> IncrementalIndexer | Reembedding:
+) -> Indexer | Reembedding:
     """What brings the store up to date, with a second space if that is asked for and needed."""
     take_over(store, components.embedder)
     second = begin_second(store, components.embedder) if re_embed else None
@@ -142,14 +142,12 @@ def _chosen_indexer(
     return Reembedding(store, second, components.embedder, lambda each: make_indexer(each, components, chosen, stages))
 
 
-def make_indexer(
-    store: Store, components: Components, chosen: Settings, stages: Callable[[], Stages]
-) -> IncrementalIndexer:
-    """What brings the store up to date; `stages` is that of `IncrementalIndexer`."""
-    from embedmill.pipelines.index.indexer import IncrementalIndexer
+def make_indexer(store: Store, components: Components, chosen: Settings, stages: Callable[[], Stages]) -> Indexer:
+    """What brings the store up to date; `stages` is that of `Indexer`."""
+    from embedmill.pipelines.index.indexer import Indexer
 
     embedder, executor, cache, chunking = components
-    return IncrementalIndexer(
+    return Indexer(
         store,
         embedder,
         executor,
@@ -195,7 +193,7 @@ def _check_missing(missing: Mapping[str, str], store: Store | None, chosen: Sett
             files([name], chosen)
 
 
-def _remembered(chosen: Settings) -> str:
+def settings_of_run(chosen: Settings) -> str:
     """What a retry has to know of a run: its settings, and where it stood, which patterns may be relative to."""
     kept = selecting(chosen)
     if chosen.include or chosen.exclude:

@@ -20,7 +20,7 @@ from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Report
 from embedmill.engine.run_log import RunLog
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.runtime.paths import as_folder, file_path
 from embedmill.runtime.stages import Stages
 from embedmill.sources.files.source import FileSource
@@ -80,7 +80,7 @@ def retry_failed(
     *,
     force: bool = False,
     on_progress: OnProgress = lambda _: None,
-    on_start: Callable[[IncrementalIndexer], None] = lambda _: None,
+    on_start: Callable[[Indexer], None] = lambda _: None,
     **options: Unpack[DocumentOptions],
 ) -> Report:
     """Embed the documents that have failures again: the command ``embedmill retry-failed``.
@@ -110,12 +110,12 @@ def store_again(
     force: bool = False,
     stages: Callable[[], Stages] = Stages,
     on_progress: OnProgress = lambda _: None,
-    on_start: Callable[[IncrementalIndexer], object] = lambda _: None,
+    on_start: Callable[[Indexer], object] = lambda _: None,
 ) -> Report:
     """Read documents and store them, as the runs that took them did, unless `options` say otherwise.
 
     Those that are gone are taken out, where their folder is here. The store's model, and what it has of them, is used.
-    `stages` is that of `IncrementalIndexer`.
+    `stages` is that of `Indexer`.
     """
     status, again = store.status(), frozenset(documents)
     reports = []

@@ -134,7 +134,7 @@ class RootedStore:
         # What speaks of no document is the backend's own.
         self.bind, self.vectors, self.status = backend.bind, backend.vectors, backend.status
         self.prepare_search, self.has_index = backend.prepare_search, backend.has_index
-        self.finish_within = backend.finish_within
+        self.finish_within, self.forget_seen = backend.finish_within, backend.forget_seen
         self.close = backend.close
         self.read_chunks, self.rewrite, self.discard = backend.read_chunks, backend.rewrite, backend.discard
         self.written_by_others = backend.written_by_others

@@ -51,8 +51,7 @@ class StoredDocuments(Protocol):
     def replace(self, replacements: Sequence[Replacement]) -> None:
         """Put whole documents in place of what the store has of them, failures too, all in one transaction.
 
-        A failure that the store had counts on: its `attempts` are added. Of two versions of one document the last
-        counts.
+        The `attempts` of a failure are added to those on record. Of two versions of one document the last counts.
         """
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
@@ -63,6 +62,9 @@ class StoredDocuments(Protocol):
 
     def mark_seen(self, ids: Sequence[str]) -> None:
         """Note that these documents still exist (for `remove_unseen`)."""
+
+    def forget_seen(self) -> None:
+        """Begin anew to note what exists, as a store does that was just opened: for a further run."""
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
@@ -134,7 +136,5 @@ class Store(StoredDocuments, CheckedStore, Protocol):
     ) -> list[Hit]:
         """The `k` best chunks by the model's own similarity, best first; ties in the order in which they were stored.
 
-        Only of documents whose id `fits`, where that is given.
-
-        A store that has an approximate index uses it unless `exact`.
+        Only of documents whose id `fits`, where that is given. An approximate index is used unless `exact`.
         """

@@ -44,7 +44,7 @@ _GROUPS_AHEAD = 16
 """Groups of pieces that the reader may be ahead of the model: 1,024 pieces, some 2 MB."""
 
 
-class IncrementalIndexer:
+class Indexer:
     """Keeps a store in step with its sources, embedding only what is not known yet."""
 
     def __init__(

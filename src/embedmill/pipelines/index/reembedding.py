@@ -20,7 +20,7 @@ from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.respacing import RespaceableStore
 from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
-from embedmill.pipelines.index.indexer import IncrementalIndexer
+from embedmill.pipelines.index.indexer import Indexer
 from embedmill.pipelines.index.kept import KeptReader
 from embedmill.pipelines.reports import counted
 from embedmill.runtime.paths import both
@@ -39,7 +39,7 @@ class Reembedding:
         first: RespaceableStore,
         second: RespaceableStore,
         embedder: TokenEmbedder,
-        make_indexer: Callable[[RespaceableStore], IncrementalIndexer],
+        make_indexer: Callable[[RespaceableStore], Indexer],
     ) -> None:
         """`make_indexer` gives what fills a store with this embedder's vectors."""
         self._first, self._second = first, second
@@ -47,7 +47,7 @@ class Reembedding:
         self._indexer = make_indexer(second)
 
     def stop(self) -> None:
-        """As `IncrementalIndexer.stop`: the store stays as it is, and the next run goes on."""
+        """As `Indexer.stop`: the store stays as it is, and the next run goes on."""
         self._indexer.stop()
 
     def run(
@@ -63,7 +63,7 @@ class Reembedding:
         """Embed what the source has, and what else the store has, and change to it; arguments are those of an indexer.
 
         What a run over the same source would keep in the store is kept, and embedded from the chunks that are stored.
-        Documents that failed in an earlier run of this kind are tried again. Raises what `IncrementalIndexer.run`
+        Documents that failed in an earlier run of this kind are tried again. Raises what `Indexer.run`
         raises, and `StoreError` where too many chunks have no vector: then the store stays as it is.
         """
         last: list[Progress] = []

@@ -139,6 +139,10 @@ class MemoryStore:
         with self._writing():
             self._seen.update(ids)
 
+    def forget_seen(self) -> None:  # noqa: D102
+        with self._writing():
+            self._seen.clear()
+
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:  # noqa: D102
         with self._writing() as held:
             gone = self._unseen(held, scopes, keep)

@@ -265,6 +265,11 @@ def mark_seen(db: Connection, run: int, names: Iterable[str]) -> None:
     )
 
 
+def forget_seen(db: Connection, run: int) -> None:
+    """Forget what exists, but not that this run notes it (see `saw_all`)."""
+    db.execute("DELETE FROM seen WHERE run = %s AND name <> ''", [run])
+
+
 def saw_all(db: Connection, run: int) -> bool:
     """Whether all that the run has noted is still there: a server that crashes forgets it."""
     return bool(db.scalar("SELECT EXISTS (SELECT FROM seen WHERE run = %s AND name = '')", [run]))

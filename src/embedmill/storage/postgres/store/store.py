@@ -184,6 +184,10 @@ class PostgresStore:
         """Note that these documents still exist (for `remove_unseen`)."""
         self._writer.note(lambda db: self._mark_seen(db, ids))
 
+    def forget_seen(self) -> None:
+        """See `Store`."""
+        self._writer.note(partial(rows.forget_seen, run=self._writer.number))
+
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
 

@@ -208,6 +208,11 @@ class SqliteStore:
         with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
             rows.mark_seen(db, ids)
 
+    def forget_seen(self) -> None:
+        """See `Store`."""
+        with self._transaction("BEGIN") as db:
+            db.execute("DELETE FROM temp.seen")
+
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         """See `Store`. What was staged, replaced, touched or has failed since it was opened counts as seen.
 
