@@ -26,7 +26,7 @@ def test_the_python_runs(tmp_path: Path) -> None:
     code = code.replace("/tmp/example", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 4
+    assert len(done.stdout.splitlines()) == 5 and done.stdout.endswith("\n1 1\n")
 
 
 def test_the_python_about_processes_runs() -> None:
