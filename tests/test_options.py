@@ -190,6 +190,12 @@ ROWS: dict[tuple[str, str], Row] = {
             create=Refused("ingest notes --store sqlite:app.db", "--create"),
             halfvec=Refused(f"{INGEST} --halfvec", "--halfvec is for PostgreSQL"),
             overwrite=Row(f"{FILLED} --model {OTHER} --overwrite", is_of_other),
+            into=Row(
+                f"{FILLED} --model {OTHER} --into second --swap",
+                lambda told: told.code == 0 and told.json["beside"] == "second",
+                unless=f"{FILLED} --model {OTHER}",
+            ),
+            swap=Refused(f"{FILLED} --into second", "give both, or --vector COLUMN --create"),
             index=Refused(f"{INGEST} --index hnsw", "--index hnsw is for PostgreSQL"),
             m=Refused(f"{INGEST} --index none --m 16", "--index none builds no index"),
             ef_construction=Refused(f"{INGEST} --ef-construction 90", "--ef-construction is for PostgreSQL"),

@@ -16,9 +16,11 @@ from embedmill.api.assemble import (
     with_prompts_of,
     without_rests,
 )
+from embedmill.api.beside import check_swap, open_beside
 from embedmill.api.embedders import make_embedder
 from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
+from embedmill.api.reembed import take_over_table
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
 from embedmill.api.stores import open_chosen_table
@@ -52,6 +54,8 @@ def ingest(
     halfvec: bool = False,
     overwrite: bool = False,
     again: bool = False,
+    into: str | None = None,
+    swap: bool = False,
     metrics: bool = True,
     truncate: bool = True,
     max_text: int = LONGEST_TEXT,
@@ -65,41 +69,40 @@ def ingest(
 
     Rows that have a vector of their present text are left alone. `batch` rows are claimed, and written, at once.
     `id`, `text` and `vector` name columns that are not found by themselves; `create` adds the vector column where it
-    is not there, with `halfvec` in half precision. `overwrite` embeds rows too that have a vector, whoever wrote that,
-    `again` those that have failed, with the model that the table was filled with. Texts of more than `max_text`
-    characters fail; those of more tokens than the model reads are cut, or fail without `truncate`.
-    `metrics` writes ``<table>_metrics`` too.
-
-    `options` are those of the command (`embedmill.api.settings.RunOptions`); those not given, or None, come from the
-    environment and ``embedmill.toml``. `on_progress` is called after every batch, `on_start` with what has a `stop()`
-    that ends the run early.
-
-    Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was written before an error stays.
+    is not there, with `halfvec` in half precision. `overwrite` embeds rows too that have a vector, `again` those that
+    have failed, with the table's own model. `into` names a column to fill beside one of another model, with which it
+    changes names at the end (`swap`, which it needs). Texts of more than `max_text` characters fail; those of more
+    tokens than the model reads are cut, or fail without `truncate`. `metrics` writes ``<table>_metrics`` too. `options`
+    not given, or None, come from the environment and ``embedmill.toml``. `on_progress` is called after every batch,
+    `on_start` with what has a `stop()`. Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`.
     """
     check_options(ingest, options, RunOptions)
     whole_number("batch", batch)
     switches(overwrite=overwrite, again=again, metrics=metrics, truncate=truncate, dry_run=dry_run)
-    _check_column(max_text, create, halfvec, index)
+    _check_column(max_text, create, halfvec, index, into, swap)
     chosen = read_settings(options, RunOptions)
     columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
     with ExitStack() as stack:
         stages = stack.enter_context(profiled(chosen, options, dry_run=dry_run))
-        opened = stack.enter_context(open_chosen_table(table, chosen, longest=max_text, **columns))
-        noted = opened.noted()
-        if again and options.get("model") is None and noted.model:
-            chosen = replace(chosen, model=noted.model)
+        opened = stack.enter_context(open_chosen_table(table, chosen, longest=max_text, beside=into, **columns))
+        if again and options.get("model") is None and (model := opened.noted().model):
+            chosen = replace(chosen, model=model)
         check_test_model(chosen, options)
-        chosen, embedder = with_prompts_of(noted, chosen, embedder_of(chosen))
+        chosen, embedder = with_prompts_of(opened.noted(), chosen, embedder_of(chosen))
         parts = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
-        which = {"overwrite": overwrite, "again": again}
+        if not (dry_run or overwrite):
+            take_over_table(opened, embedder)
+        like = {"index": index, "longest": max_text}
+        opened, beside = open_beside(table, opened, into, embedder.fingerprint, chosen, stack, like)
         if dry_run:
-            return estimate(opened, embedder, parts.executor, batch_size=chosen.batch_size, **which)
-        how = {"batch": batch, "truncate": truncate, "metrics": metrics, "stages": stages}
-        ingestor = make_ingestor(opened, parts, chosen, **how)
+            size = chosen.batch_size
+            return estimate(opened, embedder, parts.executor, batch_size=size, overwrite=overwrite, again=again)
+        ingestor = make_ingestor(opened, parts, chosen, batch=batch, truncate=truncate, metrics=metrics, stages=stages)
         on_start(ingestor)
         with remembered(chosen, "retry-failed" if again else "ingest", table) as run_log:
             watched = run_log.watch(on_progress, parts.executor.stats)
-            return run_log.finish(ingestor.run(on_progress=watched, **which))
+            report = run_log.finish(ingestor.run(on_progress=watched, overwrite=overwrite, again=again))
+        return report if beside is None else beside.swap(report)
 
 
 def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any) -> Ingestor:
@@ -112,13 +115,16 @@ def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any)
     return Ingestor(table, parts.embedder, parts.executor, **how)
 
 
-def _check_column(max_text: int, create: bool, halfvec: bool, index: IndexOptions | None) -> None:
+def _check_column(
+    max_text: int, create: bool, halfvec: bool, index: IndexOptions | None, into: str | None, swap: bool
+) -> None:
     whole_number("max_text", max_text)
     switches(create=create, halfvec=halfvec)
     if index is not None and not isinstance(index, IndexOptions):
         raise UsageError(f"index is {index!r}: give embedmill.IndexOptions(...), or leave it out")
     if halfvec and not create:
         raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
+    check_swap(into, swap=swap, create=create, halfvec=halfvec)
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""Another model for a store: the same vectors are taken over, others fill a second space beside the first."""
+"""Another model for a store or a table: the same vectors are taken over, others fill a second space."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedmill.core.errors import EmbedmillError, ModelNotFound, SpaceMismatch, UsageError
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.respacing import RespaceableStore, RespaceableTable
 from embedmill.core.interfaces.store import Store
+from embedmill.core.interfaces.table import Table
 from embedmill.core.spaces import other_prompt
 from embedmill.core.vectors import Vector
 from embedmill.embedders.testing import is_test_model
@@ -52,12 +53,38 @@ def take_over(store: Store, embedder: LocalEmbedder) -> None:
         )
 
 
+def take_over_table(table: Table, embedder: LocalEmbedder) -> None:
+    """The same for the column of a table that `ingest` has filled; not while other runs are at work on it."""
+    noted, space, name = table.noted(), embedder.fingerprint.space, embedder.name
+    if noted.model is None or not isinstance(table, RespaceableTable) or noted.document_prompt != space.prompt:
+        return
+    where = f"{table.name}.{table.columns[1]}"
+    if noted.space == space.id:
+        if noted.model != name and not _leads_somewhere(noted.model):
+            table.rebind(embedder.fingerprint, name)
+            log.warning("%s is known as filled with %s now: %s leads nowhere", where, name, noted.model)
+        return
+    rows = table.sample_rows(SAMPLE)
+    if not same_vectors([row.text for row in rows], [row.vector for row in rows], embedder, in_f32=False):
+        return
+    if table.lockers(runs=True) or table.claimed_by_others():
+        return
+    try:
+        table.rebind(embedder.fingerprint, name)
+    except SpaceMismatch:
+        return
+    log.warning(
+        "%s is taken over from %s: %s gives the same vectors (%d computed again), nothing is embedded anew",
+        *(where, noted.model, name, len(rows)),
+    )
+
+
 def same_vectors(texts: Sequence[str], stored: Sequence[Vector], embedder: LocalEmbedder, *, in_f32: bool) -> bool:
     """Whether the embedder gives these texts the vectors that are stored; `in_f32`: these were computed in it."""
     from embedmill.engine.lists import embed_list
     from embedmill.executors.threads import ThreadExecutor
 
-    if not texts:
+    if not texts or any(vector.shape != (embedder.dimension,) for vector in stored):
         return False
     run = ThreadExecutor(embedder).run
     computed, causes = embed_list(texts, embedder.fingerprint.space, embedder.encode, run)

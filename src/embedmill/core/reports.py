@@ -127,7 +127,7 @@ class Report:
     estimated_seconds: float | None = None  # dry run only
     guessed: int = 0  # documents whose encoding was guessed, of those that were read
     encoded_characters: int = 0  # base64, hex and the like in what was read, which is in no chunk
-    swapped: bool = False  # the store was embedded anew, and is another model's now
+    swapped: bool = False  # the store, or the table's column, was embedded anew, and is another model's now
     kept: int = 0  # documents that were embedded anew from what the store had of them, and not read
 
     @property

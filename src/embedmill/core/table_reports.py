@@ -68,3 +68,4 @@ class IngestReport(Report):
     measured: int = 0  # rows whose metrics this run has written
     writers: int = 0  # connections that wrote at once, at most
     index: str = ""  # what became of the index; "" where nothing was to be done
+    beside: str = ""  # where `swapped`: the column that has the vectors which `vector` had before

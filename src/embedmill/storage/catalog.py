@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from embedmill.core.errors import SpaceMismatch
-from embedmill.core.spaces import OF_QUERIES, Space, not_of, other_prompt
+from embedmill.core.spaces import OF_QUERIES, Space, differ_in_files_alone, not_of, other_prompt
 
 if TYPE_CHECKING:
     from embedmill.core.rows import Noted
@@ -49,9 +49,14 @@ class CatalogEntry:
             return SpaceMismatch(f"{column} holds {told}, --overwrite to embed all rows again, or another --vector")
         other = self.model if held == self.space else "another model"
         return SpaceMismatch(
-            f"{column} holds {not_of(other, held, model, space.id)}: give that --model, "
-            "--overwrite to embed all rows again, or another --vector"
+            f"{column} holds {not_of(other, held, model, space.id)}: give that --model, --into COLUMN --swap to embed "
+            "all rows beside it, --overwrite to do so in its place, or another --vector"
         )
+
+    def check_rebinding(self, column: str, space: Space, model: str) -> None:
+        """Raise `SpaceMismatch` where the space differs from the entry's in more than the digests of files."""
+        if self.space is None or not differ_in_files_alone(self.fields or {}, space):
+            raise self.mismatch(column, str(self.space), model, space)
 
     def warn_of_changes(self, table: str, vector: str, text: str) -> None:
         """Tell where a run is about to read another column than the last one did."""

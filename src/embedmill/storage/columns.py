@@ -199,6 +199,12 @@ def choose_vector(
     return column
 
 
+def without(columns: Sequence[Column], beside: str | None) -> list[Column]:
+    """The columns without the one of this name, where that is not the only one for vectors."""
+    left = [column for column in columns if column.name != beside]
+    return left if any(column.is_vector for column in left) else list(columns)
+
+
 @contextmanager
 def optional(needed: bool) -> Iterator[None]:
     """Choosing a column that will do no harm if there is none, unless it is needed."""

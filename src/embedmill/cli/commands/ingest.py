@@ -45,6 +45,23 @@ Halfvec = Annotated[
 Overwrite = Annotated[
     bool, options.option("--overwrite", help="Embed all rows anew, whoever wrote the vectors that they have.")
 ]
+Into = Annotated[
+    str | None,
+    options.option(
+        "--into",
+        metavar="COLUMN",
+        help="Where the column has vectors of another model: a second column to fill beside it, which is added. With "
+        "--swap.",
+    ),
+]
+Swap = Annotated[
+    bool,
+    options.option(
+        "--swap",
+        help="When the column of --into is filled, and has its index: give it the name of the other, and that one its "
+        "name, all at once.",
+    ),
+]
 Index = Annotated[
     str | None,
     options.option(
@@ -78,6 +95,7 @@ MetricsOnly = Annotated[
     "embedmill ingest sentences --store postgresql://localhost/app --create",
     "embedmill ingest app.sentences 100 --store postgresql://ada@db/app --workers 4",
     "embedmill ingest sentences --store sqlite:app.db --text body --vector body_vector",
+    "embedmill ingest sentences --model BAAI/bge-small-en-v1.5 --into embedding_new --swap",
     "embedmill ingest sentences --metrics-only",
     notes=options.SETTINGS_NOTE + options.TABLE_NOTE,
 )
@@ -92,6 +110,8 @@ def ingest(
     create: Create = False,
     halfvec: Halfvec = False,
     overwrite: Overwrite = False,
+    into: Into = None,
+    swap: Swap = False,
     index: Index = None,
     m: M = None,
     ef_construction: EfConstruction = None,
@@ -127,6 +147,7 @@ def ingest(
         job = partial(ingestion.measure, table, **rows, **given)
     else:
         column: dict[str, Any] = {"vector": vector, "create": create, "halfvec": halfvec, "overwrite": overwrite}
+        column |= {"into": into, "swap": swap}
         built = _index_options(index, m, ef_construction, distance)
         job = partial(ingestion.ingest, table, index=built, dry_run=dry_run, **rows, **column, **taken, **given)
     return run_on_table(job, table, options.given(vector=vector) | taken, given, as_json=as_json)

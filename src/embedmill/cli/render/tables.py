@@ -32,6 +32,7 @@ def summary(report: IngestReport) -> str:
         ("last key", one_line(report.last_key)),
         ("metrics", f"{counted(report.measured, 'row')} measured" if report.measured else ""),
         ("index", report.index),
+        ("swapped", f"{report.vector} has these vectors now, {report.beside} those before" if report.swapped else ""),
         ("model", f"{report.model} in {report.precision}, {workers_of(report)}" if report.model else ""),
         ("writers", str(report.writers) if report.writers > 1 else ""),
         ("replaced", replaced(report)),

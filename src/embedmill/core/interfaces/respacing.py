@@ -1,12 +1,14 @@
-"""Stores whose vectors may become another model's."""
+"""Stores and tables whose vectors may become another model's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.interfaces.store import Store
+from embedmill.core.interfaces.table import Table
+from embedmill.core.rows import Stored
 from embedmill.core.spaces import Fingerprint
 
 
@@ -46,3 +48,27 @@ class RespaceableStore(Store, Protocol):
 
     def drop_second(self) -> None:
         """Remove the second store, if there is one; nobody has it open for writing."""
+
+
+@runtime_checkable
+class RespaceableTable(Table, Protocol):
+    """A table whose column of vectors may be taken over by another name of its model, or change names with another."""
+
+    def sample_rows(self, limit: int) -> list[Stored]:
+        """At most so many rows, chosen at random, that embedmill has filled and whose text is still the same.
+
+        Their vectors are of the space and model that `noted` tells; empty where nothing is known of the table.
+        """
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
+        """As `RespaceableStore.rebind`, of the vectors that embedmill has written; before a run begins."""
+
+    def like_it(self) -> Mapping[str, Any]:
+        """What `open_table` is to be told so that a second column is filled as this one is: key, text, type, index."""
+
+    def swap(self, column: str) -> None:
+        """Give the column that this run has filled the name of another, and that one its name, in one transaction.
+
+        The run is over then: nothing is asked of the table any more but `close`. Raises `StoreError` where other runs
+        are at work, or the columns are not what they were when the run began.
+        """

@@ -177,6 +177,23 @@ class Catalog:
         connection.settle(**IN_ORDER)  # the marks fit from now on
         return found
 
+    def rebind(self, connection: Connection, spec: TableSpec, fingerprint: Fingerprint, model: str) -> None:
+        """Note another name of the space that the table's vectors are of."""
+        space = fingerprint.space
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"embedmill {self.schema}"])
+            found = self._entry(connection, spec)
+            found.check_rebinding(f"{spec.title}.{spec.vector}", space, model)
+            marks = sql.SQL("UPDATE {} SET space = %s WHERE space = %s").format(self.marks(found.id))
+            connection.execute(marks, [space.id, found.space])
+            query = sql.SQL("UPDATE {} SET space = %s, fields = %s, model = %s WHERE id = %s").format(self._tables)
+            connection.execute(query, [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id])
+
+    @property
+    def tables(self) -> Name:
+        """The catalog's own table."""
+        return self._tables
+
     def check(
         self, connection: Connection, spec: TableSpec, found: CatalogEntry, fingerprint: Fingerprint, model: str
     ) -> None:

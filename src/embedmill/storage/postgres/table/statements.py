@@ -122,6 +122,16 @@ class Statements(SqlParts):
     """)
     """Forget that rows have vectors, or have failed, if nobody holds them."""
 
+    # Marks are narrow: all of them are read, but only few of the table's rows.
+    sample_rows = filled("""
+        WITH chosen AS MATERIALIZED (
+            SELECT * FROM {marks} m WHERE m.space = %(space)s ORDER BY random() LIMIT 4 * %(limit)s
+        )
+        SELECT {content}, t.{vector}::real[], {keys_as_text} FROM chosen m JOIN {table} t ON {table_is_mark}
+        WHERE t.{vector} IS NOT NULL AND char_length(t.{text}::text) <= %(longest)s AND {hash} = m.hash LIMIT %(limit)s
+    """)
+    """Rows whose vector is of their present text, at random; gives text, vector, keys."""
+
     claimed_by_others = filled(
         "SELECT count(*) FROM {marks} m JOIN {table} t ON {table_is_mark} WHERE m.held AND m.run <> %(run)s "
         "AND (m.run = ANY ({living}) OR (t.{text} IS NOT NULL AND {needed}))"
@@ -232,8 +242,13 @@ _LIVING: Final = sql.SQL("""
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
 """)
 
-# Whether the table's name still means what it did when the run began: tables may be swapped by renaming.
-_SAME_TABLE: Final = sql.SQL("to_regclass(%(table_name)s)::oid = %(relation)s::oid")
+# Whether the names of table and column still mean what they did when the run began: both may be swapped by renaming.
+_SAME_TABLE: Final = sql.SQL("""
+    (to_regclass(%(table_name)s)::oid = %(relation)s::oid AND EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = %(relation)s::oid AND attname = %(column)s AND attnum = %(number)s
+    ))
+""")
 
 _COPY_MARKS: Final = """
 INSERT INTO {marks} ({mark_keys}, hash, space, run, held, cause, message, attempts, print)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from embedmill.core.errors import RowsRefused, StoreError
-from embedmill.core.rows import DIGEST_SIZE, Filled, Key, Row, too_long
+from embedmill.core.errors import RowsRefused, StoreError, UsageError
+from embedmill.core.rows import DIGEST_SIZE, Filled, Key, Row, Stored, too_long
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.storage.postgres import blocking
@@ -24,6 +24,7 @@ from embedmill.storage.postgres.table import table_spec
 from embedmill.storage.postgres.table.reader import PostgresTableReader
 from embedmill.storage.postgres.table.sql_parts import STAGING, decoded, place
 from embedmill.storage.postgres.table.statements import alone
+from embedmill.storage.postgres.table.swap import index_of, swap
 from embedmill.storage.table_reader import warn_of_kept
 
 import psycopg  # isort: skip - after the module that says what to install
@@ -118,13 +119,57 @@ class PostgresTable(PostgresTableReader):
                 "longest": self._longest,
                 "relation": self.spec.oid,
                 "table_name": self.spec.table.as_string(None),
+                "column": self.spec.vector,
+                "number": self.spec.number,
             }
             self._triggers = table_spec.has_triggers(connection, self.spec)
             self._session.hold(lock, run)
+            # One who changes the names of columns waits for the locks of living runs: whoever had begun before is seen.
+            connection.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(self.spec.table))
+            table_spec.check_unchanged(connection, self.spec)
             if self.first_fill or overwrite:
                 self._index.hint(connection)
 
         self._session.read(begin)
+
+    def sample_rows(self, limit: int) -> list[Stored]:
+        """See `RespaceableTable`, as for what follows."""
+        if self._known() is None:
+            return []
+        values = self._parameters | {"limit": limit, "longest": self._longest}
+        query = self._statements.sample_rows
+        found = self._session.read_detached(lambda db: db.execute(query, values).fetchall())
+        texts = ((decoded(content), vector, key) for content, vector, *key in found)
+        return [Stored(tuple(key), text, np.array(vector, np.float32)) for text, vector, key in texts if text]
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Marks are those of the rows, whatever the table has been called."""
+
+        def work(connection: Connection) -> None:
+            require_primary(connection)
+            schemas.migrate(connection, self._catalog.schema, self.spec.extension)
+            self._catalog.rebind(connection, self.spec, fingerprint, model)
+
+        self._session.read(work)
+        self._entry = None
+        self._known()
+
+    def like_it(self) -> Mapping[str, Any]:
+        """The index is one for the same searches, where this column has one."""
+        if self.spec.vector_not_null:
+            raise UsageError(
+                f"{self.spec.title}.{self.spec.vector} is NOT NULL, which a column that is filled beside it cannot be: "
+                f"ALTER TABLE {self.spec.title} ALTER {self.spec.vector} DROP NOT NULL first"
+            )
+        index = self._session.read(lambda connection: index_of(connection, self.spec))
+        alike = {"id": list(self.spec.keys), "text": self.spec.text, "halfvec": self.spec.kind == "halfvec"}
+        return alike if index is None else alike | {"index": index}
+
+    def swap(self, column: str) -> None:
+        """Views and indexes follow their column, not its name."""
+        self._session.read(
+            lambda connection: swap(connection, self.spec, column, self._catalog.tables, self._parameters)
+        )
 
     # Rows that need a vector
 

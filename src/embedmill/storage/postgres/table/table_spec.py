@@ -91,7 +91,8 @@ def find(
     columns = _columns(connection, oid)
     column: Column | str = ""
     with naming.optional(not asked.metrics_only):
-        column = naming.choose_vector(columns, asked.vector, title, create=asked.create, kinds=_KINDS)
+        others = naming.without(columns, asked.beside)
+        column = naming.choose_vector(others, asked.vector, title, create=asked.create, kinds=_KINDS)
     spec = TableSpec(
         oid=oid,
         schema=schema,
@@ -177,6 +178,8 @@ def check_unchanged(connection: Connection, spec: TableSpec) -> None:
     if oid != spec.oid:
         raise StoreError(f"{spec.title} was renamed or made anew while it was filled: run again")
     vector = _vector_type(connection, spec.oid, spec.vector)
+    if vector.number != spec.number:
+        raise StoreError(f"{spec.title}.{spec.vector} was swapped with another column while it was filled: run again")
     if (vector.kind, vector.dimension) != (spec.kind, spec.dimension):
         raise StoreError(f"{spec.title}.{spec.vector} was changed to another type while it was filled: run again")
 

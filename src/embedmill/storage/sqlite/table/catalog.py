@@ -95,6 +95,19 @@ def bind(
     return replace(found, space=space.id, model=model)
 
 
+def rebind(database: Database, db: sqlite3.Connection, spec: TableSpec, fingerprint: Fingerprint, model: str) -> None:
+    """Note another name of the space that the table's vectors are of, in the caller's transaction."""
+    space = fingerprint.space
+    _migrate(db)
+    found = _entry(db, database.path, spec)
+    found.check_rebinding(f"{spec.title}.{spec.vector}", space, model)
+    db.execute(f"UPDATE {marks(found.id)} SET space = ? WHERE space = ?", [space.id, found.space])  # noqa: S608
+    db.execute(
+        "UPDATE embedmill_tables SET space = ?, fields = ?, model = ? WHERE id = ?",
+        [space.id, json.dumps(asdict(space), sort_keys=True), model, found.id],
+    )
+
+
 def check(
     db: sqlite3.Connection, spec: TableSpec, found: CatalogEntry, known: str, fingerprint: Fingerprint, model: str
 ) -> None:

@@ -55,6 +55,14 @@ class ValueRow(NamedTuple):
     size: int  # in bytes
 
 
+class SampledRow(NamedTuple):
+    """A row that has a vector of a space."""
+
+    content: Any
+    hash: bytes  # of what was embedded
+    vector: bytes
+
+
 class FailureRow(NamedTuple):
     """A failure on record."""
 
@@ -120,6 +128,15 @@ class Statements(SqlParts):
 
     count_unknown = filled("SELECT count(*) FROM {table} AS t WHERE {unknown}")
     """Rows that cannot be told apart."""
+
+    # Marks are narrow: all of them are read, but only few of the table's rows.
+    sample_rows = filled("""
+        SELECT {content}, m.hash, {vector}, {table_keys}
+        FROM (SELECT id FROM {marks} WHERE space = :space ORDER BY random() LIMIT :limit) AS chosen
+        CROSS JOIN {marks} AS m ON m.id = chosen.id CROSS JOIN {table} AS t ON {table_is_mark}
+        WHERE {text} IS NOT NULL AND typeof({vector}) = 'blob'
+    """)
+    """`SampledRow`, at random."""
 
     sample = filled("""
         SELECT {content} FROM {table} AS t {by_key} WHERE {text} IS NOT NULL AND {known} ORDER BY {ordered} LIMIT :limit

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Final
+from typing import Any, Final
 
-from embedmill.core.errors import RowsRefused, StoreError
-from embedmill.core.rows import Filled, Key, Row
+from embedmill.core.errors import RowsRefused, StoreError, UsageError
+from embedmill.core.rows import Filled, Key, Row, Stored
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause
 from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.table import catalog, runs
-from embedmill.storage.sqlite.table.contents import digest, encode, print_of, unfit
+from embedmill.storage.sqlite.table.contents import decode, digest, encode, is_text, print_of, unfit
 from embedmill.storage.sqlite.table.database import PAGE, key_of, named
 from embedmill.storage.sqlite.table.identity import Schema, version
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.reader import SqliteTableReader
 from embedmill.storage.sqlite.table.sql_parts import bound
-from embedmill.storage.sqlite.table.statements import Standing
+from embedmill.storage.sqlite.table.statements import SampledRow, Standing
+from embedmill.storage.sqlite.table.swap import swap
 from embedmill.storage.sqlite.table.table_spec import column_names, folded, has_triggers
 from embedmill.storage.table_reader import warn_of_kept
 
@@ -45,6 +46,7 @@ class SqliteTable(SqliteTableReader):
 
     _run: runs.RunFile | None = None
     _schema = Schema(0, {})  # as it was last seen
+    _at: int | None = None  # the place of the column that is filled, when the run began
 
     def bind(self, fingerprint: Fingerprint, model: str, *, overwrite: bool = False, again: bool = False) -> None:
         """See `Table`; creates the column if that was asked for."""
@@ -59,7 +61,7 @@ class SqliteTable(SqliteTableReader):
             self._use_marks(marks_of(self._entry.id))
             runs.remove_dead(self._database.path)
             run = self._begin_run(db, self._entry.id)
-            self._schema = Schema.of(db)
+            self._schema, self._at = Schema.of(db), self._place(db)
             if overwrite:
                 self._redone_from = catalog.overwrite_from(db, self._entry.id, run)
         ((unknown,),) = self._database.fetch(self._statements.count_unknown, {})
@@ -69,6 +71,43 @@ class SqliteTable(SqliteTableReader):
             log.warning(
                 "%s: %s rows have NULL in their key and are left out: they cannot be told apart", self.name, unknown
             )
+
+    def sample_rows(self, limit: int) -> list[Stored]:
+        """See `RespaceableTable`, as for what follows."""
+        if self._known() is None:
+            return []
+        found = self._database.fetch(self._statements.sample_rows, self._parameters | {"limit": 4 * limit})
+        stored = [
+            Stored(key_of(row), row.content, decode(row.vector))
+            for row in named(SampledRow, found)
+            if digest(row.content) == row.hash
+            and is_text(row.content)
+            and len(row.content) <= self._longest
+            and len(row.vector) % 4 == 0
+        ]
+        return stored[:limit]
+
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
+        """Marks are those of the rows, whatever the table has been called."""
+        self._known()
+        with self._database.transaction() as db:
+            catalog.rebind(self._database, db, self.spec, fingerprint, model)
+        self._entry = None
+        self._known()
+
+    def like_it(self) -> Mapping[str, Any]:
+        """There is no index."""
+        if self.spec.vector_not_null:
+            raise UsageError(
+                f"{self.spec.title}.{self.spec.vector} is NOT NULL, which a column that is filled beside it cannot be: "
+                "make the table anew without that"
+            )
+        return {"id": list(self.spec.key_names), "text": self.spec.text}
+
+    def swap(self, column: str) -> None:
+        """Views, indexes and triggers follow their column, not its name."""
+        with self._changing() as db:
+            swap(db, self.spec, column)
 
     def _begin_run(self, db: sqlite3.Connection, table: int) -> int:
         while True:
@@ -244,8 +283,14 @@ class SqliteTable(SqliteTableReader):
         """Raise `StoreError` where the table's name means another since the run began: tables may be swapped."""
         if version(db) != self._schema.version:
             schema = Schema.of(db)
-            if schema.pages.get(self.spec.name) != self._schema.pages.get(self.spec.name):
+            same = schema.pages.get(self.spec.name) == self._schema.pages.get(self.spec.name)
+            if not same or self._place(db) != self._at:
                 raise StoreError(
                     f"{self.name} was renamed or made anew, or its database vacuumed, while it was filled: run again"
                 )
             self._schema = schema
+
+    def _place(self, db: sqlite3.Connection) -> int | None:
+        """Which of the table's columns has the name of the one that is filled."""
+        names = column_names(db, self.spec.name)
+        return names.index(self.spec.vector) if self.spec.vector in names else None

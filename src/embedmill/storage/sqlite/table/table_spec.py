@@ -89,7 +89,8 @@ def find(
     given = wanted if asked.vector is not None or wanted in [column.name for column in columns] else None
     filled: Column | str = ""
     with naming.optional(not asked.metrics_only):
-        filled = naming.choose_vector(columns, given, title, create=asked.create, kinds=KIND)
+        others = naming.without(columns, asked.beside)
+        filled = naming.choose_vector(others, given, title, create=asked.create, kinds=KIND)
     vector_name = filled if isinstance(filled, str) else filled.name
     before = noted(TableSpec(table, vector=vector_name, missing=isinstance(filled, str)))
     text = naming.meant_text(columns, asked.text, before)
