@@ -1,0 +1,183 @@
+"""A store is embedded anew with another model by runs that are killed at seeded moments, while it is searched.
+
+Two models of one size with random weights, over a part of Python's standard library, in SQLite and in PostgreSQL (the
+server of ``EMBEDMILL_TEST_DSN``, or one from PyPI). For each seed a run is killed after a random part of the time that
+an undisturbed one takes, every other one in the last part of it, where it swaps; searches go on in this process all the
+while. In the end the next run completes it. Every answer must be that of the old space or that of the new one, and the
+store be that of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from processes import embedmill as command_of
+from processes import environment
+from results import Bar, Run, options, table, tell
+from texts import SEED
+
+import embedmill
+from embedmill.core.errors import StoreError
+from embedmill.storage.registry import open_store
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # their server and their models
+import servers
+from troubled import SMALL_MODEL
+
+_OLD, _NEW = SMALL_MODEL, SMALL_MODEL.with_name("bert-cls")
+
+_QUERY = "open a file and read its lines"
+
+Answer = tuple[tuple[str, int, float], ...]
+
+
+def main() -> None:
+    parser = options(__doc__ or "", rounds=1)
+    parser.add_argument("--folder", default=f"{sysconfig.get_path('stdlib')}/email", help="default: %(default)s")
+    parser.add_argument("--kills", type=int, default=20, help="for each database (default: %(default)s)")
+    arguments = parser.parse_args()
+    benchmark = Run("reembed", arguments)
+    found: dict[str, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory() as folder, _database() as database:
+        found["SQLite"] = _measured(arguments, lambda number: {"store": f"sqlite:{folder}/{number}.db"})
+        found["PostgreSQL"] = _measured(arguments, lambda number: {"store": database, "schema": f"store_{number}"})
+    bars = [
+        bar
+        for name, counts in found.items()
+        for bar in (
+            Bar(
+                f"{name}: runs killed, of {arguments.kills}", arguments.kills, counts["killed"], at_least=True, digits=0
+            ),
+            Bar(f"{name}: searches that were not answered", 0, counts["unanswered"], digits=0),
+            Bar(f"{name}: answers that are of neither space alone", 0, counts["mixed"], digits=0),
+            Bar(f"{name}: chunks lost", 0, counts["lost"], digits=0),
+            Bar(f"{name}: chunks doubled", 0, counts["doubled"], digits=0),
+        )
+    ]
+    names = ("answers", "of the old space", "of the new space", "killed before the swap was done", "killed after it")
+    rows = [(name, *(f"{counts[name]:,}" for counts in found.values())) for name in names]
+    benchmark.finish(found, bars, table(["what", *found], rows))
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    server = servers.start(configuration="")
+    try:
+        yield server.create()
+    finally:
+        server.close()
+
+
+def _measured(arguments: Namespace, place: Any) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    undisturbed = place("undisturbed")
+    _finish(arguments.folder, undisturbed, _OLD)
+    started = time.perf_counter()
+    _finish(arguments.folder, undisturbed, _NEW)
+    whole = time.perf_counter() - started
+    new = _found(undisturbed)
+    tell(f"{undisturbed['store'].partition(':')[0]}: {len(new):,} chunks in {whole:.1f} s")
+    for seed in range(arguments.kills):
+        chance = random.Random(SEED + seed)
+        where = place(seed)
+        _finish(arguments.folder, where, _OLD)
+        old = _found(where)
+        with _searching(where, old, new, counts):
+            process = _started(arguments.folder, where, _NEW)
+            time.sleep(whole * (chance.uniform(0.75, 1.0) if seed % 2 else chance.uniform(0.1, 0.9)))
+            process.kill()
+            process.wait()
+            counts["killed"] += process.returncode == -signal.SIGKILL
+            counts["killed after it" if _found(where) == new else "killed before the swap was done"] += 1
+            _finish(arguments.folder, where, _NEW)
+        _compare(_found(where), new, counts)
+    tell(f"{dict(counts)}")
+    return dict(counts) | {name: counts[name] for name in ("unanswered", "mixed", "lost", "doubled")}
+
+
+def _compare(held: Answer, expected: Answer, counts: Counter[str]) -> None:
+    here, there = (Counter(each[:2] for each in answer) for answer in (held, expected))
+    counts["lost"] += (there - here).total()
+    counts["doubled"] += (here - there).total()
+    counts["mixed"] += held != expected
+
+
+@contextmanager
+def _searching(where: dict[str, str], old: Answer, new: Answer, counts: Counter[str]) -> Iterator[None]:
+    """Searches all the while, by one searcher that stays open and one that is opened for each."""
+    ended = threading.Event()
+
+    def look() -> None:
+        with embedmill.Searcher(**where) as searcher:
+            while not ended.is_set():
+                for answer in (lambda: _answer(searcher), lambda: _found(where)):
+                    try:
+                        answered = answer()
+                    except embedmill.EmbedmillError as error:
+                        tell(str(error))
+                        counts["unanswered"] += 1
+                        continue
+                    counts["answers"] += 1
+                    counts["of the old space"] += answered == old
+                    counts["of the new space"] += answered == new
+                    counts["mixed"] += answered not in (old, new)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _found(where: dict[str, str]) -> Answer:
+    with embedmill.Searcher(**where) as searcher:
+        return _answer(searcher)
+
+
+def _answer(searcher: embedmill.Searcher) -> Answer:
+    hits = searcher.search(_QUERY, k=100_000, exact=True)
+    return tuple(sorted((hit.document, hit.chunk, round(hit.score, 3)) for hit in hits))
+
+
+def _started(folder: str, where: dict[str, str], model: Path) -> subprocess.Popen[bytes]:
+    given = [word for name, value in where.items() for word in (f"--{name}", value)]
+    how = ["--model", str(model), "--re-embed", "--no-cache", "--precision", "f32", "--json"]
+    command = command_of("index", folder, *given, *how)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+
+
+def _finish(folder: str, where: dict[str, str], model: Path) -> None:
+    """A run that nobody disturbs; one that was killed may still have the database's lock for a moment."""
+    for _ in range(20):
+        process = _started(folder, where, model)
+        output, errors = process.communicate()
+        if not process.returncode:
+            json.loads(output)
+            with closing(open_store(where["store"], write=False, schema=where.get("schema", "embedmill"))) as store:
+                if problems := list(store.verify()):
+                    raise StoreError(problems[0])
+            return
+        if b"is writing to the store" not in errors:
+            break
+        time.sleep(0.5)
+    raise SystemExit(errors.decode())
+
+
+if __name__ == "__main__":
+    main()
