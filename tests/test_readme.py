@@ -98,7 +98,7 @@ def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     try:
         done = subprocess.run(["bash", "-euc", lines], cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
     finally:
         stopped = subprocess.run(end.split(), cwd=ROOT, env=environment)
     assert stopped.returncode == 0
