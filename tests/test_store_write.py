@@ -393,6 +393,8 @@ def test_precisions_may_be_mixed(store: ChunkStore) -> None:
     assert store.status().precision == ("bf16",)  # a document has one, the lesser
     assert counts(store.write([chunk("y", "b")])) == (0, 0, 1, 0)
     assert list(store.store.verify()) == []
+    store.write([chunk("new", "b", 0), chunk("new", "b", 1), chunk("x", "a", metadata={"a": 1})])
+    assert store.status().precision == ("f32",)  # all are by now
 
 
 # Beside what `index` stores

@@ -141,7 +141,7 @@ def _doubled(chunks: Mapping[int, Chunk]) -> Iterator[tuple[int, str]]:
         places.setdefault((chunk.source_file, chunk.chunk_index), []).append(number)
     for (source, position), numbers in places.items():
         if len(numbers) > 1:
-            same = ", ".join(map(str, numbers[:_SHOWN]))
+            same = _listed(numbers)
             for number in numbers:
                 yield number, f"chunks {same} are all number {position} of {source!r}: give each a chunk_index"
 
@@ -194,11 +194,14 @@ def _unsound(vectors: Mapping[int, Vector], fingerprint: Fingerprint) -> Iterato
 
 def _refusal(refused: Mapping[int, str], chunks: Sequence[Chunk]) -> ChunksRefused:
     numbers = sorted(refused)
-    listed = ", ".join(map(str, numbers[:_SHOWN])) + (" ..." if len(numbers) > _SHOWN else "")
     first = chunks[numbers[0]]
     where = f"chunk {numbers[0]} ({first.source_file!r:.200}, chunk_index {first.chunk_index!r:.50})"
     return ChunksRefused(
         f"{len(numbers):,} of {len(chunks):,} chunks cannot be stored, and nothing was written: {where}: "
-        f"{refused[numbers[0]]} (refused: {listed})",
+        f"{refused[numbers[0]]} (refused: {_listed(numbers)})",
         {number: Cause("ChunksRefused", refused[number]) for number in numbers},
     )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_SHOWN])) + (" ..." if len(numbers) > _SHOWN else "")

@@ -61,7 +61,7 @@ class _Document:
     id: str
     records: dict[int, Record] = field(default_factory=dict)  # by index
     failures: dict[int, Failure] = field(default_factory=dict)
-    precisions: set[str] = field(default_factory=set)  # of its vectors
+    precisions: dict[int, str] = field(default_factory=dict)  # of its vectors, by index
     changed: bool = False
 
     def put(self, record: Record, precision: str) -> str:
@@ -72,7 +72,7 @@ class _Document:
             return "unchanged"
         self.changed = True
         self.records[index] = record
-        self.precisions.add(precision)
+        self.precisions[index] = precision
         self.failures.pop(index, None)
         return "inserted" if before is None else "updated"
 
@@ -87,6 +87,7 @@ class _Document:
         if before is not None or known is None or replace(known, attempts=1) != failure:
             self.changed = True
             self.records.pop(index, None)
+            self.precisions.pop(index, None)
             self.failures[index] = failure
         return "failed"
 
@@ -101,7 +102,7 @@ class _Document:
         size = sum(len(record.chunk.text.encode()) for record in records)
         state = DocumentState(self.id, size, 0, digest.digest(), "written")
         # A vector in f32 is as good as one in another precision; it is not so the other way round.
-        precision = min(self.precisions, default="f32", key=lambda each: each == "f32")
+        precision = min(self.precisions.values(), default="f32", key=lambda each: each == "f32")
         return Replacement(state, precision, records, list(self.failures.values()))
 
 
@@ -114,7 +115,7 @@ def _stored(store: Store, sources: Collection[str]) -> Mapping[str, _Document]:
         document = by_id[chunk.source_file]
         bare = replace(chunk, embedding=None, provenance=None)
         document.records[chunk.chunk_index] = Record(bare, chunk.provenance.hash, chunk.embedding)
-        document.precisions.add(chunk.provenance.fingerprint.precision)
+        document.precisions[chunk.chunk_index] = chunk.provenance.fingerprint.precision
     for failure in store.failures():
         if failure.document in by_id:  # none is added to the attempts of those that are kept
             by_id[failure.document].failures[failure.index] = replace(failure, attempts=0)
