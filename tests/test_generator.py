@@ -372,7 +372,7 @@ def _wrong() -> Iterator[dict[str, Any]]:
     yield {"model": LightEmbedder(), "device": "cpu"}
 
 
-@pytest.mark.parametrize("options", list(_wrong()), ids=str)
+@pytest.mark.parametrize("options", list(_wrong()), ids=" ".join)
 def test_options_that_could_do_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=r"give|leave|no embedder|cuda") as caught:
         EmbeddingGenerator(**{"model": SMALL} | options)
