@@ -15,9 +15,9 @@ import pytest
 import embedmill
 from embedmill.api.ingest import table_status
 from embedmill.core.errors import StoreError
-from embedmill.core.interfaces.respacing import RespaceableTable
+from embedmill.core.interfaces.reembedding import ReembeddableTable
 from embedmill.core.table_reports import IngestReport
-from respaced import OTHER
+from reembedded import OTHER
 from samples import copy_model, in_half, off_by, resave
 from table_places import Place, PostgresPlace, SqlitePlace, bound, claimed, filled
 from troubled import SMALL_MODEL
@@ -166,7 +166,7 @@ def test_a_run_that_began_before_does_not_write_to_the_other_column(place: Place
     with bound(place, vector="embedding") as table:
         rows = claimed(table)
         with bound(place, vector="second", model="other") as second:
-            assert isinstance(second, RespaceableTable)
+            assert isinstance(second, ReembeddableTable)
             if isinstance(place, PostgresPlace):
                 with pytest.raises(StoreError, match="other runs are at work"):
                     second.swap("embedding")
@@ -186,7 +186,7 @@ def test_a_swap_that_was_done_is_not_done_again(place: Place) -> None:
     place.execute(f"ALTER TABLE docs ADD COLUMN embedding {place.vector}")
     place.execute(f"ALTER TABLE docs ADD COLUMN second {place.vector}")
     with bound(place, vector="second") as second:
-        assert isinstance(second, RespaceableTable)
+        assert isinstance(second, ReembeddableTable)
         rows = claimed(second)
         second.write([filled(row) for row in rows])
         for _ in range(2):

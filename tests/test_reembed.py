@@ -13,7 +13,7 @@ import pytest
 import embedmill
 from embedmill.api.forget import forget_second
 from embedmill.core.reports import Report
-from respaced import OTHER, Bench
+from reembedded import OTHER, Bench
 from samples import Tensor, copy_model, in_half, off_by, prose, resave
 from troubled import SMALL_MODEL
 

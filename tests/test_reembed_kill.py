@@ -14,7 +14,7 @@ import pytest
 
 import embedmill
 from embedmill.storage.registry import open_store
-from respaced import OTHER, Bench
+from reembedded import OTHER, Bench
 from samples import prose
 from store_places import DURABLE
 
@@ -24,7 +24,7 @@ _KILLS = [("replace", 3), ("replace", 20), ("swap", 4), ("swap", 14)]
 _RUN = """
 import json, os, signal, sys
 import embedmill
-from embedmill.storage.respacing import RespacedStore
+from embedmill.storage.second_space import ReembeddableRootedStore
 from embedmill.storage.postgres.connection import Connection as OfPostgres
 from embedmill.storage.sqlite.connection import Connection as OfSqlite
 paths, options, phase, left = json.loads(sys.argv[1])
@@ -43,12 +43,12 @@ def counted(execute):
 for kind in (OfSqlite, OfPostgres):
     kind.execute = counted(kind.execute)
 
-method = getattr(RespacedStore, phase)
+method = getattr(ReembeddableRootedStore, phase)
 def begun(*arguments):
     global counting
     counting = True
     return method(*arguments)
-setattr(RespacedStore, phase, begun)
+setattr(ReembeddableRootedStore, phase, begun)
 report = embedmill.index(paths, re_embed=True, batch_size=4, **options)
 print(report.swapped)
 """

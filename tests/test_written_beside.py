@@ -15,7 +15,7 @@ import embedmill
 from cli_runs import Shell
 from embedmill import Chunk, ChunkStore
 from embedmill.core.vectors import Cause
-from respaced import OTHER, Bench
+from reembedded import OTHER, Bench
 from samples import prose
 from troubled import SMALL_MODEL
 

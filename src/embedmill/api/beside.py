@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, text_or_none
 from embedmill.core.errors import StoreError, UsageError
-from embedmill.core.interfaces.respacing import RespaceableTable
+from embedmill.core.interfaces.reembedding import ReembeddableTable
 from embedmill.storage.columns import unquoted
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_swap(into: str | None, *, swap: bool, create: bool, halfvec: bool) -> 
 class Beside:
     """The column that is filled, and the one that is searched meanwhile."""
 
-    def __init__(self, live: RespaceableTable, second: RespaceableTable, *, indexed: bool) -> None:
+    def __init__(self, live: ReembeddableTable, second: ReembeddableTable, *, indexed: bool) -> None:
         self.live, self.second = live, second
         self._indexed = indexed  # as searches need it
 
@@ -87,7 +87,7 @@ def open_beside(
     """
     if into is None:
         return live, None
-    if not isinstance(live, RespaceableTable):
+    if not isinstance(live, ReembeddableTable):
         raise UsageError(f"{live.name}: its database cannot change the names of columns: leave --into and --swap out")
     vector = live.columns[1]
     if unquoted(into) == vector:
@@ -99,5 +99,5 @@ def open_beside(
     indexed = how["index"] is None and "index" in alike
     alike = alike | {name: value for name, value in how.items() if value is not None}
     second = stack.enter_context(open_chosen_table(table, chosen, vector=into, create=True, **alike))
-    assert isinstance(second, RespaceableTable)
+    assert isinstance(second, ReembeddableTable)
     return second, Beside(live, second, indexed=indexed)

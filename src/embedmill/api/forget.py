@@ -12,7 +12,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout, status_of_second
 from embedmill.core.errors import StoreError, UsageError
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.interfaces.store import Store
 from embedmill.runtime.paths import both, file_id, quote_path
 
@@ -49,7 +49,7 @@ def forget_second(**options: Unpack[StoreOptions]) -> int:
     refuse_db_timeout(options, chosen)
     with closing(open_chosen_store(chosen, write=True, create=False)) as store:
         held = status_of_second(store)
-        if held is None or not isinstance(store, RespaceableStore):
+        if held is None or not isinstance(store, ReembeddableStore):
             raise StoreError(f"store {store.url} is not being embedded anew: there is nothing to give up")
         store.drop_second()
         return held.documents

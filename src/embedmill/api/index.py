@@ -29,7 +29,7 @@ from embedmill.api.settings import FileOptions, Settings, check_options, selecti
 from embedmill.api.stores import check_space, name_vanished, open_chosen_store, refuse_db_timeout, tell_of_second
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.runtime.paths import both, file_id
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
@@ -138,7 +138,7 @@ def _chosen_indexer(
 
     stack.enter_context(closing(second))
     take_over(second, components.embedder)
-    assert isinstance(store, RespaceableStore)
+    assert isinstance(store, ReembeddableStore)
     return Reembedding(store, second, components.embedder, lambda each: make_indexer(each, components, chosen, stages))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedmill.core.errors import EmbedmillError, ModelNotFound, SpaceMismatch, UsageError
-from embedmill.core.interfaces.respacing import RespaceableStore, RespaceableTable
+from embedmill.core.interfaces.reembedding import ReembeddableStore, ReembeddableTable
 from embedmill.core.interfaces.store import Store
 from embedmill.core.interfaces.table import Table
 from embedmill.core.spaces import other_prompt
@@ -31,7 +31,7 @@ def take_over(store: Store, embedder: LocalEmbedder) -> None:
     (see `embedmill.engine.agreement`). A store that was bound by a name which leads nowhere gets the new one.
     """
     status, space, name = store.status(), embedder.fingerprint.space, embedder.name
-    if status.model is None or not isinstance(store, RespaceableStore):
+    if status.model is None or not isinstance(store, ReembeddableStore):
         return
     if status.space == space.id:
         if status.model != name and not _leads_somewhere(status.model):
@@ -56,7 +56,7 @@ def take_over(store: Store, embedder: LocalEmbedder) -> None:
 def take_over_table(table: Table, embedder: LocalEmbedder) -> None:
     """The same for the column of a table that `ingest` has filled; not while other runs are at work on it."""
     noted, space, name = table.noted(), embedder.fingerprint.space, embedder.name
-    if noted.model is None or not isinstance(table, RespaceableTable) or noted.document_prompt != space.prompt:
+    if noted.model is None or not isinstance(table, ReembeddableTable) or noted.document_prompt != space.prompt:
         return
     where = f"{table.name}.{table.columns[1]}"
     if noted.space == space.id:
@@ -104,13 +104,13 @@ def _leads_somewhere(model: str) -> bool:
     return True
 
 
-def begin_second(store: Store, embedder: LocalEmbedder) -> RespaceableStore | None:
+def begin_second(store: Store, embedder: LocalEmbedder) -> ReembeddableStore | None:
     """The store that `--re-embed` fills, to be closed; None where the store has vectors of this model, or none at all.
 
     Raises `UsageError` for a kind of store that cannot, `SpaceMismatch` where one with another model was begun.
     """
     status, space = store.status(), embedder.fingerprint.space
-    if not isinstance(store, RespaceableStore):
+    if not isinstance(store, ReembeddableStore):
         raise UsageError(f"store {store.url} is of a kind that cannot be embedded anew: index into another --store")
     if not status.chunks or status.space == space.id:
         log.warning("--re-embed: store %s has no vectors of another model: this run is one as any", store.url)

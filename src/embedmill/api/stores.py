@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.checks import text_or_none
 from embedmill.core.errors import SpaceMismatch, UsageError
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.spaces import not_of, other_prompt
 from embedmill.runtime.paths import quote_path
 from embedmill.storage.registry import is_server, open_store, open_table, redact_url
@@ -50,7 +50,7 @@ def check_space(store: Store, embedder: Embedder) -> None:
 
 def status_of_second(store: Store) -> StoreStatus | None:
     """What the second space holds; None where there is none."""
-    second = store.second() if isinstance(store, RespaceableStore) else None
+    second = store.second() if isinstance(store, ReembeddableStore) else None
     if second is None:
         return None
     try:

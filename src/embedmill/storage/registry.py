@@ -122,7 +122,7 @@ def open_store(
     Raises `UsageError` for a URL that no store knows, `StoreBusy` where another run is writing, `MissingExtra` where
     a package that the store needs is not installed, and `StoreError` where there is no store or it cannot be used.
     """
-    from embedmill.storage.respacing import rooted
+    from embedmill.storage.second_space import rooted
 
     driver = driver_of(url)
     backend = driver.open_store(url, write=write, create=create, schema=schema, db_timeout=db_timeout)

@@ -19,7 +19,10 @@ class CheckedDocuments(Protocol):
     """
 
     def ledger(self) -> Iterator[DocumentState]:
-        """The ledger's entries of all documents that are durably stored, by name; in bounded memory."""
+        """The ledger's entries of all documents that are durably stored, by name; in bounded memory.
+
+        The store may be used meanwhile.
+        """
 
     def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         """The chunk of each finding, as it stands in its complete document; None where there is none.

@@ -6,21 +6,30 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from embedmill.core.documents import DocumentState, Failure
 from embedmill.core.interfaces.embedder import TokenEmbedder
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.pipelines.index.reader import GROUP, Event, Pending, PieceReader
 from embedmill.runtime.stages import Stages
+
+_PAGE: Final = 1000  # documents
 
 Keeps = Callable[[Mapping[str, DocumentState]], Collection[str]]
 """Which of these documents of the first store are wanted in the second."""
 
 
+def pages(ledger: Iterator[DocumentState]) -> Iterator[dict[str, DocumentState]]:
+    """A ledger in parts, by the documents' ids."""
+    while page := list(itertools.islice(ledger, _PAGE)):
+        yield {state.id: state for state in page}
+
+
 class KeptReader(PieceReader):
     """Makes pieces of the chunks that the first store has, as they were cut."""
 
-    def __init__(self, first: RespaceableStore, embedder: TokenEmbedder, keeps: Keeps, stages: Stages) -> None:
+    def __init__(self, first: ReembeddableStore, embedder: TokenEmbedder, keeps: Keeps, stages: Stages) -> None:
         super().__init__(embedder, stages)
         self._first = first
         self._keeps = keeps
@@ -33,8 +42,7 @@ class KeptReader(PieceReader):
         for failure in self._first.failures():
             if failure.index >= 0:
                 self._failures.setdefault(failure.document, []).append(failure)
-        for page in self._first.document_pages():
-            states = self._first.states(page)
+        for states in pages(self._first.ledger()):
             for document in sorted(self._keeps(states)):
                 self.kept += 1
                 yield from self._document(states[document])

@@ -17,11 +17,11 @@ from typing import Final
 from embedmill.core.documents import DocumentState
 from embedmill.core.errors import Stopped, StoreError
 from embedmill.core.interfaces.embedder import TokenEmbedder
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
 from embedmill.pipelines.index.indexer import Indexer
-from embedmill.pipelines.index.kept import KeptReader
+from embedmill.pipelines.index.kept import KeptReader, pages
 from embedmill.pipelines.reports import counted
 from embedmill.runtime.paths import both
 
@@ -36,10 +36,10 @@ class Reembedding:
 
     def __init__(
         self,
-        first: RespaceableStore,
-        second: RespaceableStore,
+        first: ReembeddableStore,
+        second: ReembeddableStore,
         embedder: TokenEmbedder,
-        make_indexer: Callable[[RespaceableStore], Indexer],
+        make_indexer: Callable[[ReembeddableStore], Indexer],
     ) -> None:
         """`make_indexer` gives what fills a store with this embedder's vectors."""
         self._first, self._second = first, second
@@ -166,8 +166,8 @@ class Reembedding:
 
     def _forget(self, scopes: Sequence[str]) -> None:
         """Remove what was taken out of the first store since the second was begun."""
-        for page in self._second.document_pages():
-            held = self._first.states(page)
+        for page in pages(self._second.ledger()):
+            held = self._first.states(list(page))
             if gone := [name for name in page if name not in held and not _lies_in(name, scopes)]:
                 self._second.forget(gone)
 

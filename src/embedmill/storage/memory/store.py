@@ -28,11 +28,11 @@ from embedmill.core.vectors import Vector
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.integrity import Held, check_binding, check_chunks, check_failures
 from embedmill.storage.memory.contents import Contents, Version
-from embedmill.storage.memory.respacing import MemoryRespacing
-from embedmill.storage.respacing import SECOND, KnownSpace
+from embedmill.storage.memory.second_space import MemorySecondSpace
 from embedmill.storage.rooted import Rearrangement, within
 from embedmill.storage.roots import Anchor, Root
 from embedmill.storage.scores import Block, check_shape, finite, nearest, score_of
+from embedmill.storage.second_space import SECOND, KnownSpace
 
 _PAGE: Final = 1000  # names given out at once
 
@@ -55,7 +55,7 @@ class MemoryStore:
             contents = _STORES.setdefault(url, Contents())
         self._contents = contents
         self._known = KnownSpace(url)
-        self.respacing = MemoryRespacing(url, self._reading, self._writing, self._known, self._opened)
+        self.second_space = MemorySecondSpace(url, self._reading, self._writing, self._known, self._opened)
         self._open = True
         self._seen: set[str] = set()
         self._staged: dict[str, Version] = {}  # by this run

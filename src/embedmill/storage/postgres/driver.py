@@ -58,7 +58,7 @@ class PostgresDriver(TableDriver):
         from embedmill.storage.postgres.connection import connect
         from embedmill.storage.postgres.server_errors import translate_errors
         from embedmill.storage.postgres.table.table_spec import OTHERS
-        from embedmill.storage.respacing import SECOND
+        from embedmill.storage.second_space import SECOND
 
         url, schema = urls.split_schema(url, schema)
         with connect(url) as connection, translate_errors(url):

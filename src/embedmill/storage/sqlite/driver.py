@@ -31,7 +31,7 @@ class SqliteDriver(TableDriver):
     def local_files(self, url: str) -> list[str]:
         """See `Driver`."""
         from embedmill.storage.sqlite.store.database import FILES, beside
-        from embedmill.storage.sqlite.store.respacing import second_path
+        from embedmill.storage.sqlite.store.second_space import second_path
 
         path = path_of(url).resolve()
         return [str(beside(store, part)) for store in (path, second_path(path)) for part in FILES]

@@ -24,12 +24,12 @@ from embedmill.storage.postgres.store import mending, rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.contents import stored_chunks, whole_chunks
 from embedmill.storage.postgres.store.inspection import problems
-from embedmill.storage.postgres.store.respacing import PostgresRespacing
 from embedmill.storage.postgres.store.roots import PostgresRoots
+from embedmill.storage.postgres.store.second_space import PostgresSecondSpace
 from embedmill.storage.postgres.store.session import Done, Session, StoreLocation, WriterRun
-from embedmill.storage.respacing import KnownSpace
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
+from embedmill.storage.second_space import KnownSpace
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,9 @@ class PostgresStore:
             stack.callback(self._reading.close)
             self.writable = write
             self.roots = PostgresRoots(self._reading, self._write)
-            self.respacing = PostgresRespacing(self.url, schema, self._reading, self._write, self._become, self._opened)
+            self.second_space = PostgresSecondSpace(
+                self.url, schema, self._reading, self._write, self._become, self._opened
+            )
             held = self._reading(rows.bound)
             self._closing = stack.pop_all()
         self._dimension = None if held is None else held.dimension  # for the writer, who alone can change it

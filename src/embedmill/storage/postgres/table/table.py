@@ -133,7 +133,7 @@ class PostgresTable(PostgresTableReader):
         self._session.read(begin)
 
     def sample_rows(self, limit: int) -> list[Stored]:
-        """See `RespaceableTable`, as for what follows."""
+        """See `ReembeddableTable`, as for what follows."""
         if self._known() is None:
             return []
         values = self._parameters | {"limit": limit, "longest": self._longest}

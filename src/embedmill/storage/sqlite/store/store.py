@@ -20,9 +20,9 @@ from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
-from embedmill.storage.respacing import KnownSpace
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
+from embedmill.storage.second_space import KnownSpace
 from embedmill.storage.sqlite.connection import Connection
 from embedmill.storage.sqlite.store import mending, rows
 from embedmill.storage.sqlite.store.contents import stored_chunks, whole_chunks
@@ -39,8 +39,8 @@ from embedmill.storage.sqlite.store.database import (
 from embedmill.storage.sqlite.store.exact import ExactSearch
 from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.matrix import DamagedMatrix
-from embedmill.storage.sqlite.store.respacing import SqliteRespacing
 from embedmill.storage.sqlite.store.roots import SqliteRoots
+from embedmill.storage.sqlite.store.second_space import SqliteSecondSpace
 
 
 def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class SqliteStore:
         self.writable = write
         self.anchor = Anchor.of(path)
         self.roots = SqliteRoots(self._snapshot, self._transaction)
-        self.respacing = SqliteRespacing(
+        self.second_space = SqliteSecondSpace(
             path, self._snapshot, self._transaction, self._using_writer, self._known, self._opened
         )
         try:

@@ -73,7 +73,7 @@ class SqliteTable(SqliteTableReader):
             )
 
     def sample_rows(self, limit: int) -> list[Stored]:
-        """See `RespaceableTable`, as for what follows."""
+        """See `ReembeddableTable`, as for what follows."""
         if self._known() is None:
             return []
         found = self._database.fetch(self._statements.sample_rows, self._parameters | {"limit": 4 * limit})

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from embedmill.core.attributes import read_attributes
-from embedmill.core.documents import Chunk, StoredChunk, embedding_input
+from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.postgres import migrate as schemas
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection
-from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.identifiers import plain
-from embedmill.storage.postgres.store import rows, text
+from embedmill.storage.postgres.store import contents, rows
 from embedmill.storage.postgres.store.session import Session
-from embedmill.storage.respacing import PAGE, SECOND, RespaceableBackend, not_a_second, nothing_to_swap
+from embedmill.storage.second_space import PAGE, SECOND, ReembeddableBackend, not_a_second, nothing_to_swap
 
 from psycopg import errors, sql  # isort: skip - after the module that says what to install
 
@@ -27,18 +24,6 @@ _SWAPPED: Final = ("meta", "chunks", "documents", "failures", "roots", "given", 
 
 _MARK: Final = "second_space"
 """A table of the second schema that says what it is."""
-
-_SAMPLED: Final = """
-    SELECT c.id, d.name, c.idx, c.context, c.text, c.vector, d.precision
-    FROM chunks c JOIN documents d ON d.id = c.document
-    WHERE d.complete AND c.id >= %s ORDER BY c.id LIMIT %s
-"""
-
-_CHUNKS: Final = """
-    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page, c.attributes::text
-    FROM chunks c JOIN documents d ON d.id = c.document
-    WHERE d.complete AND d.name = %s AND c.idx > %s ORDER BY c.idx LIMIT %s
-"""
 
 # What others may do with the tables that go, for those that come.
 _GRANTS: Final = """
@@ -63,16 +48,16 @@ _DEPENDENTS: Final = """
 """
 
 
-class PostgresSecond(RespaceableBackend, Protocol):
+class PostgresSecondStore(ReembeddableBackend, Protocol):
     """The second store, of this kind too."""
 
     @property
-    def respacing(self) -> PostgresRespacing:
-        """How."""
+    def second_space(self) -> PostgresSecondSpace:
+        """What makes it one."""
 
 
-class PostgresRespacing:
-    """`Respacing` of a PostgreSQL store; without docstrings where that says it."""
+class PostgresSecondSpace:
+    """`SecondSpace` of a PostgreSQL store; without docstrings where that says it."""
 
     def __init__(
         self,
@@ -81,7 +66,7 @@ class PostgresRespacing:
         reading: Session,
         write: Callable[[Callable[[Connection], int]], int],
         become: Callable[[str, int], object],
-        opened: Callable[[str], PostgresSecond],
+        opened: Callable[[str], PostgresSecondStore],
     ) -> None:
         """`become` is told which space the store is of, and its dimension; `opened` is the store of a schema."""
         self._url, self._schema, self._next = url, schema, schema + SECOND
@@ -90,22 +75,7 @@ class PostgresRespacing:
         self._opened = opened
 
     def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
-        def work(db: Connection) -> list[tuple[Any, ...]]:
-            chunks = db.scalar("SELECT coalesce(sum(chunks), 0)::bigint FROM documents WHERE complete")
-            last = db.scalar("SELECT coalesce(max(id), 0) FROM chunks")
-            few = chunks <= limit
-            found: dict[int, tuple[Any, ...]] = {}
-            for first in [0] if few else random.sample(range(last + 1), min(limit, last + 1)):
-                some = db.execute(_SAMPLED, [first, limit if few else 1], binary=True).fetchall()
-                found |= {row[0]: row for row in some}
-            return list(found.values())
-
-        return [
-            StoredChunk(
-                text.read(name), index, embedding_input(text.read(context), text.read(words)), read_vector(vector), how
-            )
-            for _, name, index, context, words, vector, how in self._reading(work)
-        ]
+        return self._reading(lambda db: contents.sampled_chunks(db, limit))
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
         space = fingerprint.space
@@ -121,43 +91,22 @@ class PostgresRespacing:
         self._write(work)
         self._become(space.id, space.dimension)
 
-    def names(self, after: str) -> list[str]:  # noqa: D102
-        query = "SELECT name FROM documents WHERE complete AND name > %s ORDER BY name LIMIT %s"
-        return [text.read(name) for name in self._reading(lambda db: db.scalars(query, [text.write(after), PAGE]))]
-
     def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
-        values = [text.write(document), after, PAGE]
-        found = self._reading(lambda db: db.execute(_CHUNKS, values).fetchall())
-        return [
-            Chunk(
-                text.read(words),
-                source_file=document,
-                chunk_index=index,
-                token_count=tokens,
-                context=text.read(context),
-                start=start,
-                end=end,
-                line=line,
-                end_line=end_line,
-                page=page or None,
-                **read_attributes(more),
-            )
-            for index, start, end, line, end_line, tokens, context, words, page, more in found
-        ]
+        return self._reading(lambda db: contents.chunks_of(db, document, after, PAGE))
 
     # The second store
 
-    def second(self) -> PostgresSecond | None:  # noqa: D102
+    def second(self) -> PostgresSecondStore | None:  # noqa: D102
         return self._opened(self._next) if self._reading(self._is_there) else None
 
-    def begin_second(self) -> PostgresSecond:  # noqa: D102
+    def begin_second(self) -> PostgresSecondStore:  # noqa: D102
         self._reading(self._refuse_dependents)  # before the work, and not after it
         marked = self._reading(self._is_there)
         second = self._opened(self._next)
         if marked:
             return second
         try:
-            second.respacing.become_second(self._schema, f"{self._url}, schema {self._next}")
+            second.second_space.become_second(self._schema, f"{self._url}, schema {self._next}")
         except BaseException:
             second.close()
             raise
@@ -183,7 +132,7 @@ class PostgresRespacing:
         self._write(work)
 
     def swap(self) -> None:
-        """See `Respacing`. Searches wait while the tables are renamed, and are not waited for longer than a moment."""
+        """See `SecondSpace`. Searches wait while the tables are moved, and are not waited for longer than a moment."""
 
         def work(db: Connection) -> int:
             bound = sql.SQL("SELECT true FROM {}").format(sql.Identifier(self._next, "meta"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from embedmill.core.documents import Chunk, StoredChunk
@@ -13,7 +13,7 @@ from embedmill.core.spaces import Fingerprint
 
 
 @runtime_checkable
-class RespaceableStore(Store, Protocol):
+class ReembeddableStore(Store, Protocol):
     """A store beside which a second one may be filled with another model's vectors, and put in its place.
 
     The second one is a store of its own, for one who writes: searches of the first go on meanwhile. What has the first
@@ -31,16 +31,13 @@ class RespaceableStore(Store, Protocol):
         the model's files.
         """
 
-    def document_pages(self) -> Iterator[Sequence[str]]:
-        """All complete documents, in pages; the store may be used between two of them."""
-
     def chunks_of(self, document: str) -> Iterator[Chunk]:
         """The chunks of a complete document that have a vector, in their order; without it."""
 
-    def second(self) -> RespaceableStore | None:
+    def second(self) -> ReembeddableStore | None:
         """The second store, opened as this one is; None where none was begun. To be closed."""
 
-    def begin_second(self) -> RespaceableStore:
+    def begin_second(self) -> ReembeddableStore:
         """The same, begun where there is none: it holds nothing yet, and knows the folders that this one knows."""
 
     def swap(self) -> None:
@@ -51,7 +48,7 @@ class RespaceableStore(Store, Protocol):
 
 
 @runtime_checkable
-class RespaceableTable(Table, Protocol):
+class ReembeddableTable(Table, Protocol):
     """A table whose column of vectors may be taken over by another name of its model, or change names with another."""
 
     def sample_rows(self, limit: int) -> list[Stored]:
@@ -61,7 +58,7 @@ class RespaceableTable(Table, Protocol):
         """
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:
-        """As `RespaceableStore.rebind`, of the vectors that embedmill has written; before a run begins."""
+        """As `ReembeddableStore.rebind`, of the vectors that embedmill has written; before a run begins."""
 
     def like_it(self) -> Mapping[str, Any]:
         """What `open_table` is to be told so that a second column is filled as this one is: key, text, type, index."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
@@ -12,15 +11,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-import numpy as np
-
-from embedmill.core.attributes import read_attributes
-from embedmill.core.documents import Chunk, StoredChunk, embedding_input
+from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
 from embedmill.storage.catalog import store_mismatch
-from embedmill.storage.respacing import PAGE, KnownSpace, RespaceableBackend, not_a_second, nothing_to_swap
+from embedmill.storage.second_space import PAGE, KnownSpace, ReembeddableBackend, not_a_second, nothing_to_swap
 from embedmill.storage.sqlite.connection import Connection, connect
-from embedmill.storage.sqlite.store import rows
+from embedmill.storage.sqlite.store import contents, rows
 from embedmill.storage.sqlite.store.database import BUSY_TIMEOUT, FILES, WriterLock, beside
 
 _IS_SECOND: Final = "second"
@@ -29,31 +25,19 @@ _IS_SECOND: Final = "second"
 _SWAPPED: Final = ("vectors", "chunks", "documents", "failures", "roots", "given", "meta")
 """All tables of a store."""
 
-_SAMPLED: Final = """
-    SELECT c.id, d.name, c.idx, c.context, c.text, v.vector, d.precision
-    FROM chunks c JOIN documents d ON d.id = c.document JOIN vectors v ON v.chunk = c.id
-    WHERE d.complete AND c.id >= ? ORDER BY c.id LIMIT ?
-"""
-
-_CHUNKS: Final = """
-    SELECT c.idx, c.start, c."end", c.line, c.end_line, c.tokens, c.context, c.text, c.page, c.attributes
-    FROM chunks c JOIN documents d ON d.id = c.document
-    WHERE d.complete AND d.name = ? AND c.idx > ? ORDER BY c.idx LIMIT ?
-"""
-
 Connected = Callable[[], AbstractContextManager[Connection]]
 
 
-class SqliteSecond(RespaceableBackend, Protocol):
+class SqliteSecondStore(ReembeddableBackend, Protocol):
     """The second store, of this kind too."""
 
     @property
-    def respacing(self) -> SqliteRespacing:
-        """How."""
+    def second_space(self) -> SqliteSecondSpace:
+        """What makes it one."""
 
 
-class SqliteRespacing:
-    """`Respacing` of an SQLite store; without docstrings where that says it."""
+class SqliteSecondSpace:
+    """`SecondSpace` of an SQLite store; without docstrings where that says it."""
 
     def __init__(
         self,
@@ -62,7 +46,7 @@ class SqliteRespacing:
         transaction: Connected,
         writer: Connected,
         known: KnownSpace,
-        opened: Callable[[Path], SqliteSecond],
+        opened: Callable[[Path], SqliteSecondStore],
     ) -> None:
         """`writer` is the connection of `transaction`, in none; `opened` is the store of a path, opened as this one."""
         self._path, self._next = path, second_path(path)
@@ -71,17 +55,8 @@ class SqliteRespacing:
         self._opened = opened
 
     def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
-        found: dict[int, tuple[Any, ...]] = {}
         with self._snapshot() as db:
-            (chunks,) = db.execute("SELECT coalesce(sum(chunks), 0) FROM documents WHERE complete").fetchone()
-            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-            few = chunks <= limit
-            for first in [0] if few else random.sample(range(last + 1), min(limit, last + 1)):
-                found |= {row[0]: row for row in db.execute(_SAMPLED, (first, limit if few else 1))}
-        return [
-            StoredChunk(name, index, embedding_input(context, text), np.frombuffer(vector, "<f4"), precision)
-            for _, name, index, context, text, vector, precision in found.values()
-        ]
+            return contents.sampled_chunks(db, limit)
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
         space = fingerprint.space
@@ -98,40 +73,19 @@ class SqliteRespacing:
             )
         self._known.become(space.id)
 
-    def names(self, after: str) -> list[str]:  # noqa: D102
-        query = "SELECT name FROM documents WHERE complete AND name > ? ORDER BY name LIMIT ?"
-        with self._snapshot() as db:
-            return [row[0] for row in db.execute(query, (after, PAGE))]
-
     def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
         with self._snapshot() as db:
-            found = db.execute(_CHUNKS, (document, after, PAGE)).fetchall()
-        return [
-            Chunk(
-                text,
-                source_file=document,
-                chunk_index=index,
-                token_count=tokens,
-                context=context,
-                start=start,
-                end=end,
-                line=line,
-                end_line=end_line,
-                page=page or None,
-                **read_attributes(more),
-            )
-            for index, start, end, line, end_line, tokens, context, text, page, more in found
-        ]
+            return contents.chunks_of(db, document, after, PAGE)
 
     # The second store
 
-    def second(self) -> SqliteSecond | None:  # noqa: D102
+    def second(self) -> SqliteSecondStore | None:  # noqa: D102
         facts = self._facts_of_second()
         if facts is None or _IS_SECOND not in facts or self._is_left_over(facts):
             return None
         return self._opened(self._next)
 
-    def begin_second(self) -> SqliteSecond:  # noqa: D102
+    def begin_second(self) -> SqliteSecondStore:  # noqa: D102
         facts = self._facts_of_second()
         if facts is None and self._next.exists():
             raise not_a_second(str(self._next), str(self._path))
@@ -147,7 +101,7 @@ class SqliteRespacing:
             with self._snapshot() as db:
                 places = [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("roots", "given")]  # noqa: S608
                 rootless = "rootless" in rows.facts(db)
-            second.respacing.become_second(*places, rootless=rootless)
+            second.second_space.become_second(*places, rootless=rootless)
         except BaseException:
             second.close()
             raise
@@ -164,7 +118,7 @@ class SqliteRespacing:
             db.execute("INSERT INTO meta VALUES (?, 1)", (_IS_SECOND,))
 
     def swap(self) -> None:
-        """See `Respacing`. All rows are copied: a file that is put in another's place would be read with its log."""
+        """See `SecondSpace`. All rows are copied: a file that is put in another's place would be read with its log."""
         facts = self._facts_of_second() or {}
         if _IS_SECOND not in facts or "space" not in facts:
             raise nothing_to_swap(str(self._path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, Protocol, runtime_checkable
 
@@ -13,30 +13,27 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.storage.rooted import Backend, RootedStore
 
 PAGE: Final = 1000
-"""Names, or chunks, read at once."""
+"""Chunks read at once."""
 
 SECOND: Final = "_next"
 """What the second store's name has behind that of the first."""
 
 
-class Respacing(Protocol):
-    """What `embedmill.core.interfaces.respacing.RespaceableStore` promises, as a backend has it: by names."""
+class SecondSpace(Protocol):
+    """What `embedmill.core.interfaces.reembedding.ReembeddableStore` promises, as a backend has it: by names."""
 
     def sample(self, limit: int) -> list[StoredChunk]:
-        """See `RespaceableStore.sample_chunks`."""
+        """See `ReembeddableStore.sample_chunks`."""
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:
         """See there, as for what follows."""
 
-    def names(self, after: str) -> list[str]:
-        """Some of the complete documents, in the order of their names, behind this one."""
-
     def chunks(self, document: str, after: int) -> list[Chunk]:
         """Some of a complete document's chunks, in order, behind this index."""
 
-    def second(self) -> RespaceableBackend | None: ...  # noqa: D102
+    def second(self) -> ReembeddableBackend | None: ...  # noqa: D102
 
-    def begin_second(self) -> RespaceableBackend: ...  # noqa: D102
+    def begin_second(self) -> ReembeddableBackend: ...  # noqa: D102
 
     def swap(self) -> None: ...  # noqa: D102
 
@@ -44,66 +41,60 @@ class Respacing(Protocol):
 
 
 @runtime_checkable
-class RespaceableBackend(Backend, Protocol):
-    """A backend that can."""
+class ReembeddableBackend(Backend, Protocol):
+    """A backend beside which a second one may be filled, and put in its place."""
 
     @property
-    def respacing(self) -> Respacing:
-        """How."""
+    def second_space(self) -> SecondSpace:
+        """What does that."""
 
 
-class RespacedStore(RootedStore):
-    """A `RespaceableStore` over such a backend."""
+class ReembeddableRootedStore(RootedStore):
+    """A `ReembeddableStore` over such a backend."""
 
-    _backend: RespaceableBackend
+    _backend: ReembeddableBackend
 
     def sample_chunks(self, limit: int) -> list[StoredChunk]:  # noqa: D102
-        found = self._backend.respacing.sample(limit)
+        found = self._backend.second_space.sample(limit)
         return [replace(chunk, document=self._id(chunk.document)) for chunk in found]
 
     def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
-        self._backend.respacing.rebind(fingerprint, model)
-
-    def document_pages(self) -> Iterator[Sequence[str]]:  # noqa: D102
-        last = ""
-        while page := self._backend.respacing.names(last):
-            yield [self._id(name) for name in page]
-            last = page[-1]
+        self._backend.second_space.rebind(fingerprint, model)
 
     def chunks_of(self, document: str) -> Iterator[Chunk]:  # noqa: D102
         name, last = self._places.name(document), -1
-        while page := self._backend.respacing.chunks(name, last):
+        while page := self._backend.second_space.chunks(name, last):
             yield from (replace(chunk, source_file=document) for chunk in page)
             last = page[-1].chunk_index
 
-    def second(self) -> RespacedStore | None:  # noqa: D102
-        backend = self._backend.respacing.second()
-        return None if backend is None else _respaced(backend)
+    def second(self) -> ReembeddableRootedStore | None:  # noqa: D102
+        backend = self._backend.second_space.second()
+        return None if backend is None else _reembeddable(backend)
 
-    def begin_second(self) -> RespacedStore:  # noqa: D102
-        return _respaced(self._backend.respacing.begin_second())
+    def begin_second(self) -> ReembeddableRootedStore:  # noqa: D102
+        return _reembeddable(self._backend.second_space.begin_second())
 
     def swap(self) -> None:  # noqa: D102
-        self._backend.respacing.swap()
+        self._backend.second_space.swap()
         self._given = None
         self._load()
 
     def drop_second(self) -> None:  # noqa: D102
-        self._backend.respacing.drop_second()
+        self._backend.second_space.drop_second()
 
 
-def _respaced(backend: RespaceableBackend) -> RespacedStore:
+def _reembeddable(backend: ReembeddableBackend) -> ReembeddableRootedStore:
     try:
-        return RespacedStore(backend)
+        return ReembeddableRootedStore(backend)
     except BaseException:
         backend.close()
         raise
 
 
 def rooted(backend: Backend) -> Store:
-    """The store over a backend, which is closed where its roots cannot be read; a `RespacedStore` where it can be."""
-    if isinstance(backend, RespaceableBackend):
-        return _respaced(backend)
+    """The store over a backend, which is closed where its roots cannot be read; to be embedded anew if it can."""
+    if isinstance(backend, ReembeddableBackend):
+        return _reembeddable(backend)
     try:
         return RootedStore(backend)
     except BaseException:
@@ -133,7 +124,7 @@ class KnownSpace:
             )
 
 
-def respaced_recipe(recipe: str, before: str, space: str) -> str:
+def recipe_in_space(recipe: str, before: str, space: str) -> str:
     """A document's recipe with the id of another space; one that names none, or another, as it is."""
     return f"{space}-{recipe[len(before) + 1 :]}" if recipe.startswith(f"{before}-") else recipe
 

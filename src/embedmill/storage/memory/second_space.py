@@ -12,13 +12,13 @@ from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.memory.contents import Contents
-from embedmill.storage.respacing import PAGE, KnownSpace, RespaceableBackend, nothing_to_swap, respaced_recipe
+from embedmill.storage.second_space import PAGE, KnownSpace, ReembeddableBackend, nothing_to_swap, recipe_in_space
 
 Opened = Callable[[], AbstractContextManager[Contents]]
 
 
-class MemoryRespacing:
-    """`Respacing` of a store in memory; without docstrings where that says it."""
+class MemorySecondSpace:
+    """`SecondSpace` of a store in memory; without docstrings where that says it."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class MemoryRespacing:
         reading: Opened,
         writing: Opened,
         known: KnownSpace,
-        opened: Callable[[Contents], RespaceableBackend],
+        opened: Callable[[Contents], ReembeddableBackend],
     ) -> None:
         """`opened` is the second store of these contents, opened as the first is."""
         self._url = url
@@ -52,13 +52,9 @@ class MemoryRespacing:
             held.bound = fingerprint.space, model
             for version in held.documents.values():
                 if version.state is not None:
-                    recipe = respaced_recipe(version.state.recipe, before, fingerprint.space.id)
+                    recipe = recipe_in_space(version.state.recipe, before, fingerprint.space.id)
                     version.state = replace(version.state, recipe=recipe)
             self._known.become(fingerprint.space.id)
-
-    def names(self, after: str) -> list[str]:  # noqa: D102
-        with self._reading() as held:
-            return sorted(name for name in held.documents if name > after)[:PAGE]
 
     def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
         with self._reading() as held:
@@ -66,11 +62,11 @@ class MemoryRespacing:
             chunks = [record.chunk for record in records if record.chunk.chunk_index > after]
         return sorted(chunks, key=lambda chunk: chunk.chunk_index)[:PAGE]
 
-    def second(self) -> RespaceableBackend | None:  # noqa: D102
+    def second(self) -> ReembeddableBackend | None:  # noqa: D102
         with self._reading() as held:
             return None if held.second is None else self._opened(held.second)
 
-    def begin_second(self) -> RespaceableBackend:  # noqa: D102
+    def begin_second(self) -> ReembeddableBackend:  # noqa: D102
         with self._writing() as held:
             if held.second is None:
                 held.second = Contents(roots=dict(held.roots), last_root=held.last_root, given=dict(held.given))

@@ -14,13 +14,13 @@ import pytest
 from psycopg import sql
 
 from embedmill.core.errors import SpaceMismatch, StoreBusy, StoreError
-from embedmill.core.interfaces.respacing import RespaceableStore
+from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.storage.registry import open_store
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
 
-Open = Callable[..., RespaceableStore]
+Open = Callable[..., ReembeddableStore]
 
 OTHER = fingerprint(weights="others")
 
@@ -30,9 +30,9 @@ def open_(place: dict[str, str]) -> Iterator[Open]:
     """Opens the same store again and again, with the other arguments of `open_store`."""
     opened: list[Store] = []
 
-    def open_it(**arguments: Any) -> RespaceableStore:
+    def open_it(**arguments: Any) -> ReembeddableStore:
         opened.append(open_store(**place, **arguments))
-        assert isinstance(opened[-1], RespaceableStore)
+        assert isinstance(opened[-1], ReembeddableStore)
         return opened[-1]
 
     yield open_it
@@ -41,7 +41,7 @@ def open_(place: dict[str, str]) -> Iterator[Open]:
 
 
 @pytest.fixture
-def store(open_: Open) -> RespaceableStore:
+def store(open_: Open) -> ReembeddableStore:
     """Three documents in one root, and one that has failed."""
     store = open_()
     store.bind(fingerprint(), "model")
@@ -51,7 +51,7 @@ def store(open_: Open) -> RespaceableStore:
     return store
 
 
-def fill(second: RespaceableStore, names: str = "abc", of: Fingerprint = OTHER) -> None:
+def fill(second: ReembeddableStore, names: str = "abc", of: Fingerprint = OTHER) -> None:
     """Put other vectors, of texts of their own, into a second store, and close it."""
     second.bind(of, "other")
     dimension = of.space.dimension
@@ -71,7 +71,7 @@ OLD = {f"{name} {row}" for name in "abc" for row in range(3)}
 NEW = {f"{name} new {row}" for name in "abc" for row in range(2)}
 
 
-def test_a_second_store_is_seen_by_nobody_until_it_is_swapped(store: RespaceableStore, open_: Open) -> None:
+def test_a_second_store_is_seen_by_nobody_until_it_is_swapped(store: ReembeddableStore, open_: Open) -> None:
     assert store.second() is None
     fill(store.begin_second())
     reader = open_(write=False)
@@ -89,7 +89,7 @@ def test_a_second_store_is_seen_by_nobody_until_it_is_swapped(store: Respaceable
 
 
 @pytest.mark.parametrize("dimension", [DIMENSION, 2 * DIMENSION])
-def test_who_has_it_open_is_told_and_never_given_both(store: RespaceableStore, open_: Open, dimension: int) -> None:
+def test_who_has_it_open_is_told_and_never_given_both(store: ReembeddableStore, open_: Open, dimension: int) -> None:
     reader = open_(write=False)
     assert texts(reader) == OLD
     fill(store.begin_second(), of=fingerprint(weights="others", dimension=dimension))
@@ -101,7 +101,7 @@ def test_who_has_it_open_is_told_and_never_given_both(store: RespaceableStore, o
     assert texts(open_(write=False), dimension=dimension) == NEW
 
 
-def test_a_second_store_is_gone_on_with(store: RespaceableStore, open_: Open) -> None:
+def test_a_second_store_is_gone_on_with(store: ReembeddableStore, open_: Open) -> None:
     fill(store.begin_second(), "a")
     store.close()
     store = open_()
@@ -112,7 +112,7 @@ def test_a_second_store_is_gone_on_with(store: RespaceableStore, open_: Open) ->
     assert list(store.failures()) == []
 
 
-def test_a_second_store_knows_the_folders_of_the_first(store: RespaceableStore, open_: Open) -> None:
+def test_a_second_store_knows_the_folders_of_the_first(store: ReembeddableStore, open_: Open) -> None:
     second = store.begin_second()
     assert second.root_list() == [replace(root, documents=0) for root in store.root_list()]
     given = second.given_as("/usr/a")
@@ -126,7 +126,7 @@ def test_a_second_store_knows_the_folders_of_the_first(store: RespaceableStore, 
     assert texts(open_(write=False)) == NEW | {"more"}
 
 
-def test_a_second_store_that_is_dropped_leaves_nothing(store: RespaceableStore, open_: Open) -> None:
+def test_a_second_store_that_is_dropped_leaves_nothing(store: ReembeddableStore, open_: Open) -> None:
     store.drop_second()
     fill(store.begin_second())
     store.drop_second()
@@ -139,14 +139,14 @@ def test_a_second_store_that_is_dropped_leaves_nothing(store: RespaceableStore, 
     second.close()
 
 
-def test_a_second_store_without_a_model_is_not_swapped(store: RespaceableStore) -> None:
+def test_a_second_store_without_a_model_is_not_swapped(store: ReembeddableStore) -> None:
     store.begin_second().close()
     with pytest.raises(StoreError):
         store.swap()
     assert texts(store) == OLD
 
 
-def test_a_store_goes_on_as_any_after_a_swap(store: RespaceableStore, open_: Open) -> None:
+def test_a_store_goes_on_as_any_after_a_swap(store: ReembeddableStore, open_: Open) -> None:
     fill(store.begin_second())
     store.swap()
     store.bind(OTHER, "other")
@@ -164,7 +164,7 @@ def test_a_store_goes_on_as_any_after_a_swap(store: RespaceableStore, open_: Ope
     assert texts(open_(write=False)) == NEW
 
 
-def test_a_reader_cannot_change_the_space(store: RespaceableStore, open_: Open) -> None:
+def test_a_reader_cannot_change_the_space(store: ReembeddableStore, open_: Open) -> None:
     reader = open_(write=False)
     for change in (reader.swap, reader.drop_second, lambda: reader.rebind(OTHER, "other")):
         with pytest.raises(StoreError):
@@ -172,7 +172,7 @@ def test_a_reader_cannot_change_the_space(store: RespaceableStore, open_: Open) 
     assert texts(reader) == OLD
 
 
-def test_a_second_store_that_is_open_is_not_swapped(store: RespaceableStore, place: dict[str, str]) -> None:
+def test_a_second_store_that_is_open_is_not_swapped(store: ReembeddableStore, place: dict[str, str]) -> None:
     if place["url"].startswith("postgresql"):
         pytest.skip("there the lock of the first store is the only one")
     with closing(store.begin_second()) as second:
@@ -183,7 +183,7 @@ def test_a_second_store_that_is_open_is_not_swapped(store: RespaceableStore, pla
             store.drop_second()
 
 
-def test_another_name_of_the_space_is_noted(store: RespaceableStore, open_: Open) -> None:
+def test_another_name_of_the_space_is_noted(store: ReembeddableStore, open_: Open) -> None:
     recipe = f"{fingerprint().space.id}-f32/cut"
     store.replace([replace(replacement("/usr/r", ["r"]), state=state("/usr/r", "r", recipe=recipe))])
     store.rebind(OTHER, "moved")
@@ -197,8 +197,8 @@ def test_another_name_of_the_space_is_noted(store: RespaceableStore, open_: Open
     assert list(open_(write=False).verify()) == []
 
 
-def test_chunks_are_given_as_they_are_stored(store: RespaceableStore) -> None:
-    assert [name for page in store.document_pages() for name in page] == ["/usr/a", "/usr/b", "/usr/c"]
+def test_chunks_are_given_as_they_are_stored(store: ReembeddableStore) -> None:
+    assert [state.id for state in store.ledger()] == ["/usr/a", "/usr/b", "/usr/c"]
     new = replacement("/usr/long", [f"text {row}" for row in range(2500)])
     paged = [replace(each, chunk=replace(each.chunk, page=3, context="# Title")) for each in new.records]
     store.replace([replace(new, records=paged)])
@@ -206,7 +206,7 @@ def test_chunks_are_given_as_they_are_stored(store: RespaceableStore) -> None:
     assert list(store.chunks_of("/usr/none")) == []
 
 
-def test_a_sample_is_of_visible_chunks_and_their_own_vectors(store: RespaceableStore) -> None:
+def test_a_sample_is_of_visible_chunks_and_their_own_vectors(store: ReembeddableStore) -> None:
     store.stage("/usr/s", [record("/usr/s", 0, "staged")], "f32")
     everything = store.sample_chunks(100)
     assert {chunk.input for chunk in everything} == OLD and len(everything) == 9
@@ -226,16 +226,16 @@ def sqlite_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def in_file(sqlite_file: Path) -> Iterator[RespaceableStore]:
+def in_file(sqlite_file: Path) -> Iterator[ReembeddableStore]:
     store = open_store(f"sqlite:{sqlite_file}")
-    assert isinstance(store, RespaceableStore)
+    assert isinstance(store, ReembeddableStore)
     store.bind(fingerprint(), "model")
     store.replace([replacement("/usr/a", ["a 0"])])
     yield store
     store.close()
 
 
-def test_files_of_a_second_store_go_with_it(in_file: RespaceableStore, sqlite_file: Path) -> None:
+def test_files_of_a_second_store_go_with_it(in_file: ReembeddableStore, sqlite_file: Path) -> None:
     second = in_file.begin_second()
     second.bind(OTHER, "other")
     second.replace([replacement("/usr/long", [f"text {row}" for row in range(3000)])])
@@ -247,7 +247,7 @@ def test_files_of_a_second_store_go_with_it(in_file: RespaceableStore, sqlite_fi
     assert sqlite_file.with_name("index.db.matrix").read_bytes() == made
 
 
-def test_what_else_has_the_second_s_name_stays(in_file: RespaceableStore, sqlite_file: Path) -> None:
+def test_what_else_has_the_second_s_name_stays(in_file: ReembeddableStore, sqlite_file: Path) -> None:
     other = sqlite_file.with_name("index.db.next")
     other.write_text("a file of the user's")
     assert in_file.second() is None
@@ -262,7 +262,7 @@ def test_what_else_has_the_second_s_name_stays(in_file: RespaceableStore, sqlite
         in_file.begin_second()
 
 
-def test_a_second_store_that_was_only_begun_is_begun_again(in_file: RespaceableStore, sqlite_file: Path) -> None:
+def test_a_second_store_that_was_only_begun_is_begun_again(in_file: ReembeddableStore, sqlite_file: Path) -> None:
     sqlite_file.with_name("index.db.next").touch()
     sqlite_file.with_name("index.db.next-wal").write_bytes(b"of another file")
     fill(in_file.begin_second())
@@ -270,7 +270,7 @@ def test_a_second_store_that_was_only_begun_is_begun_again(in_file: RespaceableS
     assert texts(in_file) == NEW
 
 
-def test_what_a_swap_that_was_killed_has_left_is_no_second_store(in_file: RespaceableStore, sqlite_file: Path) -> None:
+def test_what_a_swap_that_was_killed_has_left_is_no_second_store(in_file: ReembeddableStore, sqlite_file: Path) -> None:
     second = sqlite_file.with_name("index.db.next")
     fill(in_file.begin_second())
     left = second.read_bytes()
@@ -286,9 +286,9 @@ def test_what_a_swap_that_was_killed_has_left_is_no_second_store(in_file: Respac
 
 
 @pytest.fixture
-def in_database(own_database: str) -> Iterator[RespaceableStore]:
+def in_database(own_database: str) -> Iterator[ReembeddableStore]:
     store = open_store(own_database, schema="docs")
-    assert isinstance(store, RespaceableStore)
+    assert isinstance(store, ReembeddableStore)
     store.bind(fingerprint(), "model")
     store.replace([replacement("/usr/a", ["a 0"])])
     yield store
@@ -297,7 +297,7 @@ def in_database(own_database: str) -> Iterator[RespaceableStore]:
         db.execute("DROP SCHEMA docs CASCADE; DROP SCHEMA IF EXISTS docs_next CASCADE")
 
 
-def test_what_others_may_do_they_may_after_a_swap(in_database: RespaceableStore, own_database: str) -> None:
+def test_what_others_may_do_they_may_after_a_swap(in_database: ReembeddableStore, own_database: str) -> None:
     with psycopg.connect(own_database, autocommit=True) as db:
         db.execute("CREATE ROLE reading_role")
         try:
@@ -318,7 +318,7 @@ def test_what_others_may_do_they_may_after_a_swap(in_database: RespaceableStore,
             db.execute("DROP ROLE reading_role")
 
 
-def test_a_view_of_the_user_s_is_named_before_the_work(in_database: RespaceableStore, own_database: str) -> None:
+def test_a_view_of_the_user_s_is_named_before_the_work(in_database: ReembeddableStore, own_database: str) -> None:
     with psycopg.connect(own_database, autocommit=True) as db:
         db.execute("CREATE VIEW public.mine AS SELECT text FROM docs.chunks")
         with pytest.raises(StoreError, match=r"mine of the database depends .*drop it, and make it anew"):
@@ -334,7 +334,7 @@ def test_a_view_of_the_user_s_is_named_before_the_work(in_database: RespaceableS
         assert texts(in_database) == NEW
 
 
-def test_a_schema_that_is_the_user_s_stays(in_database: RespaceableStore, own_database: str) -> None:
+def test_a_schema_that_is_the_user_s_stays(in_database: ReembeddableStore, own_database: str) -> None:
     with psycopg.connect(own_database, autocommit=True) as db:
         db.execute("CREATE SCHEMA docs_next")
         db.execute("CREATE TABLE docs_next.mine AS SELECT 1 AS one")
@@ -350,7 +350,7 @@ def test_a_schema_that_is_the_user_s_stays(in_database: RespaceableStore, own_da
         in_database.begin_second()
 
 
-def test_a_search_that_goes_on_holds_a_swap_up_and_is_whole(in_database: RespaceableStore, own_database: str) -> None:
+def test_a_search_that_goes_on_holds_a_swap_up_and_is_whole(in_database: ReembeddableStore, own_database: str) -> None:
     """A transaction that has begun on the old tables ends on them."""
     fill(in_database.begin_second())
     with psycopg.connect(own_database) as db:
