@@ -15,6 +15,7 @@ from embedmill.core.errors import UsageError
 from embedmill.embedders.local import LocalEmbedder
 from embedmill.embedders.testing import is_test_model
 from embedmill.runtime import machine
+from embedmill.runtime.paths import FilePath
 
 if TYPE_CHECKING:
     from embedmill.chunking.options import Chunking
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _LEAST_ROOM: Final = 4  # tokens of a chunk beside its prompt
 
-FilePath = str | os.PathLike[str]
 OnProgress = Callable[["Progress"], None]
 
 

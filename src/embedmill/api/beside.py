@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, text_or_none
 from embedmill.core.errors import StoreError, UsageError
-from embedmill.core.interfaces.reembedding import ReembeddableTable
+from embedmill.core.interfaces.reembedding import MOST_FAILED, ReembeddableTable
 from embedmill.storage.columns import unquoted
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from embedmill.core.table_reports import IngestReport
 
 log = logging.getLogger("embedmill")
-
-_MOST_FAILED: Final = 0.1
-"""Share of rows without a vector above which it is the model, and not some texts, as for stores."""
 
 
 def check_swap(into: str | None, *, swap: bool, create: bool, halfvec: bool) -> None:
@@ -61,9 +58,9 @@ class Beside:
                 "stay as they are; --index none changes them without"
             )
         failed = report.failures
-        if failed > _MOST_FAILED * report.documents:
+        if failed > MOST_FAILED * report.documents:
             failed -= self.live.counts().failures
-        if failed > _MOST_FAILED * report.documents:
+        if failed > MOST_FAILED * report.documents:
             raise StoreError(
                 f"{report.table}: {failed:,} of {report.documents:,} rows have no vector of {report.model}: the names "
                 f"stay as they are; `embedmill status {report.table} --vector {into} --failures` says why"

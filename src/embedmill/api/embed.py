@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
+from functools import partial
 from typing import overload
 
 from embedmill.api.model_loader import ModelLoader
 from embedmill.api.read_settings import read_settings
 from embedmill.core.interfaces.embedder import Task
-from embedmill.core.vectors import Batch, Embedded, EmbeddingMatrix, EmbeddingVector
+from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
 from embedmill.engine.cached_lists import embed_with_cache
-from embedmill.engine.lists import OnProgress
+from embedmill.engine.lists import OnProgress, run_late
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.storage.cache.cache import PersistentCache
 
@@ -61,10 +60,7 @@ def embed(
     chosen = read_settings(given, given)
     loader = ModelLoader(chosen.model, precision=chosen.precision)
 
-    def run(batches: Iterable[Batch]) -> Iterator[Embedded]:
-        for first in (coming := iter(batches)):  # where all is known there is none, and no model is loaded
-            yield from ThreadExecutor(loader.get_model()).run(chain([first], coming))
-
+    run = partial(run_late, begin=lambda: ThreadExecutor(loader.get_model()).run)
     listed = [texts] if isinstance(texts, str) else texts
     with ExitStack() as stack:
         known = stack.enter_context(PersistentCache()) if chosen.cache else None

@@ -16,10 +16,9 @@ from embedmill.api.settings import SearchOptions, StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store
 from embedmill.core.checks import text_or_none, whole_number
 from embedmill.core.errors import SourceError, StoreError, UsageError
-from embedmill.quality.json_lines import FilePath
 from embedmill.quality.questions import Documents, Question, checked_questions, read_questions
 from embedmill.quality.ranking import ndcg_at, recall_at, reciprocal_rank_at
-from embedmill.runtime.paths import quote_path
+from embedmill.runtime.paths import FilePath, quote_path
 
 _CHUNKS: Final = 4
 """Chunks asked for at first, for each document that is wanted; where they are of too few documents, more."""

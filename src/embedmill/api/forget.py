@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Unpack
 
-from embedmill.api.assemble import FilePath, as_list
+from embedmill.api.assemble import as_list
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout, status_of_second
 from embedmill.core.errors import StoreError, UsageError
 from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.interfaces.store import Store
-from embedmill.runtime.paths import both, file_id, quote_path
+from embedmill.runtime.paths import FilePath, both, file_id, quote_path
 
 
 def forget(paths: FilePath | Sequence[FilePath], **options: Unpack[StoreOptions]) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, cast
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, Usag
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import Batch, Embedded, EmbeddingMatrix
+from embedmill.core.vectors import EmbeddingMatrix
 from embedmill.engine.chunks import ChunkList, with_embedding
-from embedmill.engine.lists import checked, failed
+from embedmill.engine.lists import checked, failed, run_late
+from embedmill.engine.run import RunBatches
 from embedmill.engine.trial import check_embedder, try_embedder
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
@@ -71,9 +72,12 @@ class EmbeddingGenerator(Counters, Closing):
         if limits is not None and use_threading:
             raise UsageError("limits are for worker processes: give use_threading=False, or leave them out")
         loader = model_loader
-        if loader is None and (model is None or isinstance(model, str)):
-            loader = ModelLoader.get_instance(model, device=device)
-        self._embedder = loader.embedder if loader is not None else _own(model, device)
+        self._embedder: TokenEmbedder
+        if model is None or isinstance(model, str):
+            loader = ModelLoader.get_instance(model, device=device) if loader is None else loader
+            self._embedder = loader.embedder
+        else:
+            self._embedder = _own(model, device)
         self.model_loader = loader
         self._tried = False
         self.batch_size = batch_size
@@ -154,7 +158,7 @@ class EmbeddingGenerator(Counters, Closing):
         call = ChunkList(chunks, self._embedder, callback and _guarded(callback))
         with self._counting(call):
             try:
-                call.embed(self._run, self._cache, self.batch_size, retry=retry)
+                call.embed(partial(run_late, begin=self._begin), self._cache, self.batch_size, retry=retry)
             except EmbeddingGenerationError as error:
                 error.chunks = call.chunks
                 raise
@@ -164,16 +168,15 @@ class EmbeddingGenerator(Counters, Closing):
                 raise ended from error
         return call.chunks
 
-    def _run(self, batches: Iterable[Batch]) -> Iterator[Embedded]:
-        """As the executor does, which is given a model that has been tried; none is loaded where all is known."""
-        for first in (coming := iter(batches)):
-            if self.use_threading and not self._tried:
-                if self.model_loader is not None:
-                    self.model_loader.get_model()
-                else:
-                    try_embedder(self._embedder)
-                self._tried = True
-            yield from self._executor.run(chain([first], coming))
+    def _begin(self) -> RunBatches:
+        """What embeds; threads are given a model that has been tried."""
+        if self.use_threading and not self._tried:
+            if self.model_loader is not None:
+                self.model_loader.get_model()
+            else:
+                try_embedder(self._embedder)
+            self._tried = True
+        return self._executor.run
 
     def get_progress_summary(self) -> dict[str, int]:
         """How many chunks are `processed` and `failed`, and how many there are in `total`, of all calls so far."""
@@ -195,11 +198,11 @@ class EmbeddingGenerator(Counters, Closing):
             self._cache.close()
 
 
-def _own(model: str | TokenEmbedder | None, device: str | None) -> TokenEmbedder:
+def _own(model: TokenEmbedder, device: str | None) -> TokenEmbedder:
     if device is not None:
         raise UsageError("an embedder of your own has its device: leave device out")
     check_embedder(model)
-    return cast(TokenEmbedder, model)
+    return model
 
 
 def _guarded(callback: ProgressCallback) -> ProgressCallback:

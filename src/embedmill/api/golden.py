@@ -28,9 +28,8 @@ from embedmill.embedders.local import LocalEmbedder
 from embedmill.engine.lists import checked
 from embedmill.quality.agreement import TOLERANCE, Agreement, Cosines, compare
 from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
-from embedmill.quality.json_lines import FilePath
 from embedmill.runtime import machine
-from embedmill.runtime.paths import quote_path
+from embedmill.runtime.paths import FilePath, quote_path
 
 OnCounted = Callable[[int, int], None]
 """Told how many texts are done, and how many there are."""

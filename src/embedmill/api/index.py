@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from embedmill.api.assemble import (
     Components,
-    FilePath,
     OnProgress,
     as_list,
     build_components,
@@ -30,7 +29,7 @@ from embedmill.api.stores import check_space, name_vanished, open_chosen_store, 
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.core.interfaces.reembedding import ReembeddableStore
-from embedmill.runtime.paths import both, file_id
+from embedmill.runtime.paths import FilePath, both, file_id
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
 

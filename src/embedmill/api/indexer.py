@@ -8,20 +8,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from embedmill.api.assemble import FilePath, build_components, check_test_model, embedder_of, with_prompts_of
+from embedmill.api.assemble import build_components, check_test_model, embedder_of, with_prompts_of
 from embedmill.api.chunk_store import ChunkStore
 from embedmill.api.forget import scopes_in
 from embedmill.api.index import files, settings_of_run
 from embedmill.api.model_loader import ModelLoader
 from embedmill.api.read_settings import read_settings
 from embedmill.api.reembed import take_over
-from embedmill.api.settings import DocumentOptions, Settings
+from embedmill.api.settings import DocumentOptions, FileOptions, Settings, names_of
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import UsageError
 from embedmill.embedders.local import LocalEmbedder
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.index.indexer import Indexer
 from embedmill.runtime.closing import Closing
+from embedmill.runtime.paths import FilePath
 from embedmill.storage.cache.cache import PersistentCache
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from embedmill.core.reports import Progress, ProgressCallback, Report
 
 
-_SELECTING: Final = ("include", "exclude", "hidden", "generated", "max_file_size", "encoding")
+_SELECTING: Final = [name for name in names_of(FileOptions) if name not in names_of(DocumentOptions)]
 """The settings that say which files are taken, and how they are read."""
 
 

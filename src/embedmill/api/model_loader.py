@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple, Self, overload
 
-from embedmill.api.assemble import FilePath
 from embedmill.api.embedders import cache_path, load_embedder, native_precision, worker_factory
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import DEVICES, PRECISIONS
@@ -25,6 +24,7 @@ from embedmill.models.failures import kind_of
 from embedmill.models.locate import canonical
 from embedmill.runtime.closing import Closing
 from embedmill.runtime.folders import cache_folder
+from embedmill.runtime.paths import FilePath
 
 _BY_SPEED: Final = ("cuda", "mps", "cpu")
 

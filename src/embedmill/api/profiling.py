@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from embedmill.api.settings import Settings
+from embedmill.api.settings import Settings, option_name
 from embedmill.core.errors import UsageError
 from embedmill.runtime.stages import Profile, StageCalls, Stages
 
@@ -28,7 +28,7 @@ def profiled(chosen: Settings, options: Mapping[str, Any], *, dry_run: bool = Fa
     if dry_run:
         for name in ("profile", "profile_json"):
             if options.get(name):
-                raise UsageError(f"--dry-run embeds a sample alone: leave --{name.replace('_', '-')} out")
+                raise UsageError(f"--dry-run embeds a sample alone: leave {option_name(name)} out")
     path = None if chosen.profile_json is None else Path(chosen.profile_json)
     if dry_run or (path is None and not chosen.profile):
         yield Stages

@@ -55,7 +55,7 @@ def try_model(model: str, folder: str, precision: str, golden: GoldenSet, *, che
             vectors = embedder.embed(texts)
     except (EmbedmillError, RuntimeError, ValueError) as error:
         return Trial(0, None, time.perf_counter() - started, [f"the model cannot embed: {error}"])
-    refused = VectorValidator(space.dimension, space.normalize).check(vectors)
+    refused = VectorValidator.of(space).check(vectors)
     problems += [f"the model gave an unsound vector: {cause.message}" for cause in list(refused.values())[:1]]
     if not refused and np.linalg.norm(alone - vectors[-1:]) > _LARGEST_DISTANCE * np.linalg.norm(alone):
         problems.append("the model gives a text another vector where others come with it: pip install -U openvino")

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import unquote
 
 from embedmill import __version__
@@ -80,6 +80,11 @@ def verbose() -> bool:
 def _shown_from() -> int:
     """The level from which on messages are shown."""
     return next((handler.shown for handler in log.handlers if isinstance(handler, _ToStandardError)), logging.WARNING)
+
+
+def for_progress() -> TextIO | None:
+    """Where progress is shown; None where it is not to be."""
+    return None if quiet() else sys.stderr
 
 
 def is_terminal(stream: Any) -> bool:

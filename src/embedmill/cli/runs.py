@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,7 +44,7 @@ def run(
     failed is tried once more by `retry-failed`, unless that is what was done (`retrying`). `summarise` makes the report
     for people; `first_failures` looks for a line for each.
     """
-    display = display_on(None if output.quiet() else sys.stderr, source)
+    display = display_on(output.for_progress(), source)
     with StopOnSignal() as stopping, closing(display):
 
         def show(progress: AnyProgress) -> None:

@@ -7,26 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from embedmill.core.checks import one_of
 from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.rows import EMPTY_TEXT
-from embedmill.core.vectors import Cause, TokenIds, Vectors
+from embedmill.core.vectors import Cause, Vectors
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
-from embedmill.engine.lists import ENCODE_AT_ONCE, Array, ListedText, OnProgress, checked, failed
+from embedmill.engine.lists import (
+    ENCODE_AT_ONCE,
+    LOOK_UP_AT_ONCE,
+    NO_IDS,
+    Array,
+    ListedText,
+    OnProgress,
+    checked,
+    failed,
+)
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.unread import is_unread, warn_of_documents
 
-_LOOK_UP_AT_ONCE: Final = 512
-"""Texts; few, so that the first ones are with the model while the others are looked up."""
-
 _BLANK: Final = Cause(EMPTY_TEXT, "the text is empty or blank")
-
-_NO_IDS: Final[TokenIds] = np.empty(0, np.int32)
-"""Of a text that is not tokenised, and need not be where its vector is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class _Texts:
     def result(self) -> EmbeddedList:
         """What became of all."""
         self._tell_done()
-        warn_of_documents(self._embedder.name, len(self._unread), "texts", self._unread[0] if self._unread else "")
+        warn_of_documents(self._embedder.name, len(self._unread), "texts", *self._unread[:1])
         counts = {name: self.items.counts[name] for name in ("embedded", "cached", "duplicates", "tokens")}
         misses = 0 if self._cache is None else self._misses
         return EmbeddedList(self._array.vectors, self._array.causes, misses=misses, **counts)
@@ -145,10 +146,10 @@ class _Texts:
 
 def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:
     """The texts with what they are known by in the cache, as chunks without a context are; blank ones are rejected."""
-    for first in range(0, len(texts), _LOOK_UP_AT_ONCE):
+    for first in range(0, len(texts), LOOK_UP_AT_ONCE):
         group = []
-        for row, text in enumerate(texts[first : first + _LOOK_UP_AT_ONCE], first):
-            item = ListedText(row, text, _NO_IDS, text_hash("", text))
+        for row, text in enumerate(texts[first : first + LOOK_UP_AT_ONCE], first):
+            item = ListedText(row, text, NO_IDS, text_hash("", text))
             if text.strip():
                 group.append(item)
             else:

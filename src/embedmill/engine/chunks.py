@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -16,9 +16,9 @@ from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
 from embedmill.core.rows import EMPTY_TEXT
-from embedmill.core.vectors import Cause, TokenIds, Vector
+from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
-from embedmill.engine.lists import ENCODE_AT_ONCE
+from embedmill.engine.lists import ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, ListedText
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
@@ -27,21 +27,6 @@ log = logging.getLogger(__name__)
 
 GIVEN_UP_AFTER: Final = 5
 """Batches: where the first ones fail to the last text, it is the model that fails, and so would all others."""
-
-_LOOK_UP_AT_ONCE: Final = 512  # chunks
-
-
-@dataclass(slots=True)
-class _Text:
-    """A chunk's text, as the embed loop takes it."""
-
-    row: int
-    input: str
-    hash: bytes
-    ids: TokenIds
-
-
-_NO_IDS: Final[TokenIds] = np.empty(0, np.int32)
 
 
 class ChunkList:
@@ -69,7 +54,7 @@ class ChunkList:
         """Chunks that have a vector by now."""
         return self.kept + self.embedded + self.cached + self.duplicates
 
-    def _needed(self) -> Iterator[_Text]:
+    def _needed(self) -> Iterator[ListedText]:
         for row, chunk in enumerate(self.chunks):
             text: object = chunk.text
             if not isinstance(text, str):
@@ -82,7 +67,7 @@ class ChunkList:
                 if chunk.embedding is not None or chunk.cause is not None:
                     self.recomputed += chunk.embedding is not None
                     self.chunks[row] = replace(chunk, embedding=None, provenance=None, cause=None)
-                yield _Text(row, chunk.input, chunk.hash, _NO_IDS)
+                yield ListedText(row, chunk.input, NO_IDS, chunk.hash)
 
     def embed(self, run: RunBatches, cache: VectorCache | None, batch_size: int | None, *, retry: bool) -> None:
         """Embed what needs a vector; with `retry`, each text that fails once more, alone.
@@ -105,17 +90,17 @@ class ChunkList:
                 self._embedder.max_tokens,
                 self._embedder.name,
             )
-        warn_of_documents(self._embedder.name, len(self._unread), "chunks", self._unread[0] if self._unread else "")
+        warn_of_documents(self._embedder.name, len(self._unread), "chunks", *self._unread[:1])
 
     def _run(
         self,
-        texts: Sequence[_Text],
+        texts: Sequence[ListedText],
         run: RunBatches,
         cache: VectorCache | None,
         batch_size: int | None,
         on_batch: Callable[[], None],
     ) -> None:
-        items: Deduplicator[_Text] = Deduplicator(self, self._fingerprint, cache=cache)
+        items: Deduplicator[ListedText] = Deduplicator(self, self._fingerprint, cache=cache)
 
         def end_of_batch() -> None:
             items.keep_new(KEPT_AT_ONCE)
@@ -129,10 +114,10 @@ class ChunkList:
             self.tokens += items.counts["tokens"]
             items.keep_new()
 
-    def _encoded(self, texts: Iterator[_Text], *, counted: bool) -> Iterator[_Text]:
+    def _encoded(self, texts: Iterator[ListedText], *, counted: bool) -> Iterator[ListedText]:
         most = self._embedder.max_tokens
         while window := list(islice(texts, ENCODE_AT_ONCE)):
-            fresh = [text for text in window if text.ids is _NO_IDS]
+            fresh = [text for text in window if text.ids is NO_IDS]
             self.misses += len(fresh) if counted else 0
             self._encode(fresh, truncate=False)
             long = [text for text in fresh if len(text.ids) > most]
@@ -141,12 +126,12 @@ class ChunkList:
             self._unread += [text.input for text in fresh if is_unread(self._embedder, text.ids)]
             yield from window
 
-    def _encode(self, texts: Sequence[_Text], *, truncate: bool) -> None:
+    def _encode(self, texts: Sequence[ListedText], *, truncate: bool) -> None:
         encoded = self._embedder.encode([text.input for text in texts], truncate=truncate) if texts else []
         for text, ids in zip(texts, encoded, strict=True):
             text.ids = ids
 
-    def accept(self, item: _Text, vector: Vector, origin: Origin) -> None:
+    def accept(self, item: ListedText, vector: Vector, origin: Origin) -> None:
         """Put a vector into its chunk."""
         if origin == "embedded":
             self.embedded += 1
@@ -157,7 +142,7 @@ class ChunkList:
         self._rejected.pop(item.row, None)
         self.chunks[item.row] = with_embedding(self.chunks[item.row], vector, self._embedder, item.hash)
 
-    def reject(self, item: _Text, cause: Cause) -> None:
+    def reject(self, item: ListedText, cause: Cause) -> None:
         """Note why a chunk has no vector as yet."""
         self._rejected[item.row] = cause
 
@@ -187,6 +172,6 @@ def with_embedding(chunk: Chunk, vector: Vector, embedder: TokenEmbedder, key: b
     return replace(chunk, embedding=np.array(vector, np.float32), provenance=origin, cause=None)
 
 
-def _grouped(texts: Sequence[_Text]) -> Iterator[Sequence[_Text]]:
-    for first in range(0, len(texts), _LOOK_UP_AT_ONCE):
-        yield texts[first : first + _LOOK_UP_AT_ONCE]
+def _grouped(texts: Sequence[ListedText]) -> Iterator[Sequence[ListedText]]:
+    for first in range(0, len(texts), LOOK_UP_AT_ONCE):
+        yield texts[first : first + LOOK_UP_AT_ONCE]

@@ -52,7 +52,7 @@ class Deduplicator(Generic[H]):
         self.stages = Stages() if stages is None else stages
         self.stopped = stopped
         self._sink = sink
-        self._validator = VectorValidator(fingerprint.space.dimension, fingerprint.space.normalize)
+        self._validator = VectorValidator.of(fingerprint.space)
         self._most_recent = recent
         self._cache = cache
         self._store = store

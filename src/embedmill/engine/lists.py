@@ -14,7 +14,7 @@ from embedmill.core.errors import EmbeddingError
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.spaces import Space
-from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
+from embedmill.core.vectors import Batch, Cause, Embedded, TokenIds, Vector, Vectors
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
@@ -30,8 +30,14 @@ AT_ONCE = 4096
 
 _CHARACTERS_AT_ONCE = 4_000_000
 
+LOOK_UP_AT_ONCE = 512
+"""Texts; few, so that the first ones are with the model while the others are looked up."""
+
 ENCODE_AT_ONCE = 64
 """Texts. Small, so that tokenising the next ones runs beside the model rather than before it."""
+
+NO_IDS: TokenIds = np.empty(0, np.int32)
+"""Of a text that is not tokenised, and need not be where its vector is known."""
 
 
 def checked(texts: Iterable[str]) -> list[str]:
@@ -71,10 +77,16 @@ def embed_all(
         return encoded
 
     vectors, causes = embed_list(listed, embedder.fingerprint.space, encode, run, on_progress=on_progress)
-    warn_of_documents(embedder.name, len(unread), "texts", unread[0] if unread else "")
+    warn_of_documents(embedder.name, len(unread), "texts", *unread[:1])
     if causes:
         raise failed(len(listed), vectors, causes)
     return vectors
+
+
+def run_late(batches: Iterable[Batch], begin: Callable[[], RunBatches]) -> Iterator[Embedded]:
+    """As the run that `begin` gives, which is asked for when there is a batch: where all is known nothing is loaded."""
+    for first in (coming := iter(batches)):
+        yield from begin()(itertools.chain([first], coming))
 
 
 def embed_each(

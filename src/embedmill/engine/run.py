@@ -51,7 +51,7 @@ def embed_items(
     what is not settled then the sink never hears of. `on_batch` is called after each batch. Raises `UsageError` where
     `run` does not answer each batch.
     """
-    validator = VectorValidator(space.dimension, space.normalize)
+    validator = VectorValidator.of(space)
     stages = Stages() if stages is None else stages
     outstanding: Outstanding[list[I]] = Outstanding()
 

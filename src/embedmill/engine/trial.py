@@ -51,7 +51,7 @@ def try_embedder(embedder: TokenEmbedder) -> None:
             f"{embedder.name} gives one text an array of shape {vectors.shape}, and its files say (1, "
             f"{space.dimension}): they belong to different models, fetch them again"
         )
-    for cause in VectorValidator(space.dimension, space.normalize).check(vectors).values():
+    for cause in VectorValidator.of(space).check(vectors).values():
         raise ModelValidationError(
             f"{embedder.name} gives no sound vector, {cause.message}: its weights are damaged, fetch them again"
         )

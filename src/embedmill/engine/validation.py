@@ -11,6 +11,7 @@ import numpy as np
 
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
+from embedmill.core.spaces import Space
 from embedmill.core.vectors import Batch, Cause, Embedded, Vector, Vectors
 
 NORM_TOLERANCE: Final = 1e-2
@@ -27,6 +28,11 @@ class VectorValidator:
     dimension: int
     normalized: bool
     tolerance: float = NORM_TOLERANCE
+
+    @classmethod
+    def of(cls, space: Space) -> VectorValidator:
+        """For vectors of this space."""
+        return cls(space.dimension, space.normalize)
 
     def check(self, vectors: Vectors) -> dict[int, Cause]:
         """The rows that must not be stored, and why; empty where all are sound.

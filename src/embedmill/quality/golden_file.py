@@ -22,9 +22,9 @@ import numpy as np
 from embedmill.core.errors import EmbedmillError, SourceError
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Vector, Vectors
-from embedmill.quality.json_lines import FilePath, JsonLine, TextLine, read_lines
+from embedmill.quality.json_lines import JsonLine, TextLine, read_lines
 from embedmill.runtime.atomic import write_atomically
-from embedmill.runtime.paths import quote_path
+from embedmill.runtime.paths import FilePath, quote_path
 
 VERSION: Final = 1
 """Of the format. A file of another one is refused."""

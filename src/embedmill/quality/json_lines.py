@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from embedmill.core.errors import SourceError
-from embedmill.runtime.paths import quote_path
+from embedmill.runtime.paths import FilePath, quote_path
 
 LONGEST: Final = 16 << 20
 """Bytes of a line: more than a vector of any model and a text that it reads. So a device without end is no trap."""
-
-FilePath = str | os.PathLike[str]
 
 
 class TextLine(NamedTuple):

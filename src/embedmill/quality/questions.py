@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from embedmill.core.errors import SourceError, UsageError
-from embedmill.quality.json_lines import FilePath, read_lines
-from embedmill.runtime.paths import file_id, quote_path
+from embedmill.quality.json_lines import read_lines
+from embedmill.runtime.paths import FilePath, file_id, quote_path
 
 
 @dataclass(frozen=True, slots=True)

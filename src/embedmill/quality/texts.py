@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from embedmill.quality.json_lines import FilePath, TextLine, decoded_lines, read_lines
+from embedmill.quality.json_lines import TextLine, decoded_lines, read_lines
+from embedmill.runtime.paths import FilePath
 
 
 def read_texts(path: FilePath) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from embedmill.core.documents import StoredChunk
 from embedmill.core.vectors import Vectors
+from embedmill.runtime.sampling import Reservoir
 
 SAMPLE: Final = 20_000
 """Chunks that are kept: as many points as a browser draws at once without a pause."""
@@ -32,14 +33,18 @@ class SampledChunk:
 
 
 class Sample:
-    """The chunks that were kept of all that were offered (Vitter's Algorithm R, 1985)."""
+    """The chunks that were kept of all that were offered."""
 
     def __init__(self, dimension: int) -> None:
         self._size = min(SAMPLE, max(_BYTES // (4 * dimension), 2))
-        self._random = random.Random(0)  # noqa: S311 - the same page each time
+        self._places = Reservoir(self._size, random.Random(0))  # noqa: S311 - the same page each time
         self._rows = np.empty((0, dimension), np.float32)
         self.chunks: list[SampledChunk] = []
-        self.offered = 0
+
+    @property
+    def offered(self) -> int:
+        """How many chunks there were."""
+        return self._places.offered
 
     @property
     def vectors(self) -> Vectors:
@@ -48,12 +53,9 @@ class Sample:
 
     def offer(self, chunk: StoredChunk) -> None:
         """Keep a chunk, or do not."""
-        place = self.offered
-        self.offered += 1
-        if place >= self._size:
-            place = self._random.randrange(self.offered)
-            if place >= self._size:
-                return
+        place = self._places.place()
+        if place is None:
+            return
         kept = SampledChunk(chunk.document, chunk.line, chunk.input[:SHOWN], hash(chunk.input))
         if place < len(self.chunks):
             self.chunks[place] = kept

@@ -12,6 +12,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+FilePath = str | os.PathLike[str]
+"""A path as callers may give it."""
+
 _LOOKS_ESCAPED = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
 
@@ -34,6 +37,11 @@ def file_path(document: str) -> str:
 def as_folder(path: str) -> str:
     """The path with one "/" at its end."""
     return path if path.endswith("/") else path + "/"
+
+
+def within(name: str, scopes: Iterable[str]) -> bool:
+    """Whether a name, or a scope, is one of these scopes, or lies in one that ends in "/"."""
+    return any(name == scope or (scope.endswith("/") and name.startswith(scope)) for scope in scopes)
 
 
 def quote_path(document: str) -> str:

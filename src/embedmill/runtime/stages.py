@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from embedmill.runtime.sampling import Reservoir
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -97,22 +99,21 @@ class _Profiled(Stages):
 
 
 class _Durations:
-    """Lengths of time, a sample of which is kept (Vitter's Algorithm R, 1985)."""
+    """Lengths of time, a sample of which is kept."""
 
     def __init__(self) -> None:
-        self._count = 0
         self._sum = 0.0
         self._kept = array("d")
-        self._random = random.Random(0)  # noqa: S311 - a sample, no secret
+        self._sample = Reservoir(_KEPT, random.Random(0))  # noqa: S311 - no secret
 
     def add(self, seconds: float) -> None:
-        self._count += 1
         self._sum += seconds
-        if len(self._kept) < _KEPT:
+        place = self._sample.place()
+        if place == len(self._kept):
             self._kept.append(seconds)
-        elif (place := self._random.randrange(self._count)) < _KEPT:
+        elif place is not None:
             self._kept[place] = seconds
 
     def calls(self) -> StageCalls:
-        ordered = sorted(self._kept)
-        return StageCalls(self._count, self._sum, self._sum / self._count, ordered[-(-95 * len(ordered) // 100) - 1])
+        ordered, count = sorted(self._kept), self._sample.offered
+        return StageCalls(count, self._sum, self._sum / count, ordered[-(-95 * len(ordered) // 100) - 1])

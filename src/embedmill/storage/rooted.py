@@ -28,7 +28,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.interfaces.store import StoredDocuments
 from embedmill.core.interfaces.verification import CheckedDocuments
 from embedmill.core.vectors import Vector
-from embedmill.runtime.paths import as_folder
+from embedmill.runtime.paths import as_folder, within
 from embedmill.storage.roots import (
     Anchor,
     FolderState,
@@ -401,8 +401,3 @@ def _of_now(message: str, name: str, document: str) -> str:
     path = f"/{name.partition('/')[2]}: "
     before, found, reason = message.partition(path)
     return f"{document}: {reason}" if found and name != document and before.startswith("/") else message
-
-
-def within(scope: str, names: Sequence[str]) -> bool:
-    """Whether a name, or a scope, is one of these, or lies in one that ends in "/"."""
-    return any(scope == name or (name.endswith("/") and scope.startswith(name)) for name in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 from embedmill.api.settings import RunOptions
@@ -66,7 +65,7 @@ def evaluate(
     from embedmill.cli.render import evaluation as render
 
     options.tell_store(given)
-    with shown_list(None if output.quiet() else sys.stderr, "searches") as on_progress:
+    with shown_list(output.for_progress(), "searches") as on_progress:
         found = evaluated(
             questions,
             store=given.get("store"),

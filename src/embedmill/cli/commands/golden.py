@@ -70,7 +70,7 @@ def record(
     number = None if sample is None else options.whole_number(sample, "--sample")
     if texts is None:
         options.tell_store(given)
-    with shown_list(None if output.quiet() else sys.stderr, "texts") as on_progress:
+    with shown_list(output.for_progress(), "texts") as on_progress:
         golden = golden_record(
             file,
             None if texts is None else _texts(texts),
@@ -139,7 +139,7 @@ def check(
     from embedmill.quality.agreement import TOLERANCE
 
     lowest = TOLERANCE if tolerance is None else options.number(tolerance, "--tolerance")
-    with shown_list(None if output.quiet() else sys.stderr, "texts") as on_progress:
+    with shown_list(output.for_progress(), "texts") as on_progress:
         found = golden_check(
             file,
             model=given.get("model"),

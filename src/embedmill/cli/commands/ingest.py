@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from embedmill.api.settings import RunOptions, StoreOptions, names_of
+from embedmill.api.settings import RunOptions, StoreOptions, names_of, option_name
 from embedmill.cli import options, parser
 from embedmill.core.errors import UsageError
 
@@ -159,7 +159,7 @@ def _index_options(
     from embedmill.core.rows import IndexOptions
 
     chosen: dict[str, Any] = {
-        name: options.whole_number(value, f"--{name.replace('_', '-')}")
+        name: options.whole_number(value, option_name(name))
         for name, value in (("m", m), ("ef_construction", ef_construction))
         if value is not None
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,9 @@ from embedmill.cli.render import hints
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from embedmill.api.checking import Extent
     from embedmill.api.settings import Settings
-    from embedmill.api.verify import Extent, Verdict
+    from embedmill.api.verify import Verdict
     from embedmill.core.damage import Finding
 
 _Sample = Annotated[
@@ -102,7 +102,8 @@ def verify(
 
 def _extent(sample: str | None, model: str | None, *, read_data: bool, repair: bool) -> Extent:
     """What is to be looked at; raises `UsageError` for what contradicts itself."""
-    from embedmill.api.verify import LARGEST_SAMPLE, SAMPLE, Extent
+    from embedmill.api.checking import SAMPLE, Extent
+    from embedmill.api.verify import LARGEST_SAMPLE
 
     if read_data and sample is not None:
         raise UsageError("--read-data computes all vectors again, and --sample some: leave one out")
@@ -128,7 +129,7 @@ def _run(
     from embedmill.cli.progress import display_on
     from embedmill.cli.signals import StopOnSignal
 
-    with StopOnSignal() as stopping, closing(display_on(None if output.quiet() else sys.stderr, None)) as display:
+    with StopOnSignal() as stopping, closing(display_on(output.for_progress(), None)) as display:
         watching: Any = {"on_start": stopping.watch, "on_progress": display.show}
         if name is None:
             return verify_store(place, chosen, say, extent, repair=repair, **watching)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.interfaces.store import Store
 from embedmill.core.interfaces.table import Table
 from embedmill.core.rows import Stored
 from embedmill.core.spaces import Fingerprint
+
+MOST_FAILED: Final = 0.1
+"""Share of chunks, or rows, without a vector above which nothing is swapped: then it is the model, not some texts."""
 
 
 @runtime_checkable

@@ -12,21 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from embedmill.core.documents import DocumentState
 from embedmill.core.errors import Stopped, StoreError
 from embedmill.core.interfaces.embedder import TokenEmbedder
-from embedmill.core.interfaces.reembedding import ReembeddableStore
+from embedmill.core.interfaces.reembedding import MOST_FAILED, ReembeddableStore
 from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
 from embedmill.pipelines.index.indexer import Indexer
 from embedmill.pipelines.index.kept import KeptReader, pages
 from embedmill.pipelines.reports import counted
-from embedmill.runtime.paths import both
-
-_MOST_FAILED: Final = 0.1
-"""Share of chunks without a vector above which a store stays as it is: then it is the model, and not some texts."""
+from embedmill.runtime.paths import both, within
 
 OnProgress = Callable[[Progress], None]
 
@@ -105,7 +101,7 @@ class Reembedding:
             left = self._left(states, source.scopes)
             if not prune:
                 return left
-            return [name for name in left if not _lies_in(name, [*source.scopes, *gone])]
+            return [name for name in left if not within(name, [*source.scopes, *gone])]
 
         reader = KeptReader(
             self._first,
@@ -142,25 +138,25 @@ class Reembedding:
         return [
             name
             for name, state in states.items()
-            if name not in held or (held[name].content_hash != state.content_hash and not _lies_in(name, scopes))
+            if name not in held or (held[name].content_hash != state.content_hash and not within(name, scopes))
         ]
 
     def _wanted(self, source: Source, names: Collection[str], states: Mapping[str, DocumentState]) -> list[str]:
         """Those that a run over the source would have kept in the store, though it has not read them."""
-        inside = {name: states[name].size for name in names if _lies_in(name, source.scopes)}
+        inside = {name: states[name].size for name in names if within(name, source.scopes)}
         kept = set(source.deselected(inside))
         unread = {failure.document for failure in self._second.failures() if failure.index < 0} if inside else set()
         return [
             name
             for name in names
-            if name not in inside or name in kept or name in unread or _lies_in(name, source.unlisted())
+            if name not in inside or name in kept or name in unread or within(name, source.unlisted())
         ]
 
     def _keep_failures(self, scopes: Sequence[str], gone: Sequence[str]) -> None:
         """Keep on record what could not be read of what was not looked at."""
         known = {failure.document for failure in self._second.failures()}
         for failure in self._first.failures():
-            elsewhere = not _lies_in(failure.document, [*scopes, *gone])
+            elsewhere = not within(failure.document, [*scopes, *gone])
             if failure.index < 0 and failure.document not in known and elsewhere:
                 self._second.fail(failure.document, [failure])
 
@@ -168,22 +164,18 @@ class Reembedding:
         """Remove what was taken out of the first store since the second was begun."""
         for page in pages(self._second.ledger()):
             held = self._first.states(list(page))
-            if gone := [name for name in page if name not in held and not _lies_in(name, scopes)]:
+            if gone := [name for name in page if name not in held and not within(name, scopes)]:
                 self._second.forget(gone)
 
     def _check_failures(self) -> None:
         causes = [failure.cause for failure in self._second.failures() if failure.index >= 0]
         chunks = len(causes) + self._second.status().chunks
-        if len(causes) > _MOST_FAILED * chunks:
+        if len(causes) > MOST_FAILED * chunks:
             raise StoreError(
                 f"store {self._first.url} stays as it is: {len(causes):,} of {chunks:,} chunks have no vector of "
                 f"{self._embedder.name} ({causes[0].type}: {causes[0].message}): --re-embed tries them again, "
                 "`embedmill forget --re-embed` gives it up"
             )
-
-
-def _lies_in(document: str, scopes: Iterable[str]) -> bool:
-    return any(document == scope or (scope.endswith("/") and document.startswith(scope)) for scope in scopes)
 
 
 def _sum(parts: Sequence[Progress]) -> Progress:

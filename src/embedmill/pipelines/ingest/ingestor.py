@@ -212,8 +212,7 @@ class Ingestor:
         )
 
         def on_batch() -> None:
-            if (new := items.take_new()) and self._cache is not None:
-                self._cache.put_many(new, self._embedder.fingerprint)
+            items.keep_new()
             state.show()
             if tuning is not None:
                 tuning.adapt()

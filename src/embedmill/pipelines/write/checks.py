@@ -187,7 +187,7 @@ def _unsound(vectors: Mapping[int, Vector], fingerprint: Fingerprint) -> Iterato
         else:
             yield number, f"its embedding is of shape {vector.shape}, the model's are of ({space.dimension},)"
     if fitting:
-        found = VectorValidator(space.dimension, space.normalize).check(np.stack([vectors[each] for each in fitting]))
+        found = VectorValidator.of(space).check(np.stack([vectors[each] for each in fitting]))
         for row, cause in found.items():
             yield fitting[row], f"its embedding is unsound: {cause.message}"
 

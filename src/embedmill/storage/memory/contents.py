@@ -14,7 +14,7 @@ from embedmill.core.documents import DocumentState, Failure, Record, StoredChunk
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector, Vectors
-from embedmill.storage.rooted import within
+from embedmill.runtime.paths import within
 from embedmill.storage.roots import Root
 
 K = TypeVar("K")

@@ -25,11 +25,12 @@ from embedmill.core.documents import (
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
+from embedmill.runtime.paths import within
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.integrity import Held, check_binding, check_chunks, check_failures
 from embedmill.storage.memory.contents import Contents, Version
 from embedmill.storage.memory.second_space import MemorySecondSpace
-from embedmill.storage.rooted import Rearrangement, within
+from embedmill.storage.rooted import Rearrangement
 from embedmill.storage.roots import Anchor, Root
 from embedmill.storage.scores import Block, check_shape, finite, nearest, score_of
 from embedmill.storage.second_space import SECOND, KnownSpace
