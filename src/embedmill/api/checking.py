@@ -28,6 +28,9 @@ from embedmill.runtime.sampling import Reservoir
 SAMPLE: Final = 64
 """Vectors computed again where nothing else is said. Where one in twenty is wrong, one of these is, 19 times of 20."""
 
+LARGEST_SAMPLE: Final = 100_000
+"""Some 300 MB of texts and vectors."""
+
 MOST_MENDED: Final = 100_000
 """Findings that one repair mends, some 30 MB; of a store with more of them little is left."""
 

@@ -15,9 +15,6 @@ from embedmill.api.stores import open_chosen_store, open_chosen_table
 from embedmill.core.damage import DamageKind
 from embedmill.engine.quality import Quality
 
-LARGEST_SAMPLE: Final = 100_000
-"""Some 300 MB of texts and vectors."""
-
 _ROUNDS: Final = 3
 """Times that what is found is mended: what lay beneath damage shows when that is mended."""
 

@@ -19,9 +19,6 @@ UNMANAGED: Final = "vector of unknown origin"
 EMPTY: Final = "empty text"
 """Why a row was left out that an earlier run has found to have no text but white space."""
 
-EMPTY_TEXT: Final = "EmptyText"
-"""The kind of error of such a row."""
-
 LARGE_PAGE: Final = 4_000_000
 """Characters of a page of rows that is not to become larger: rows may hold whole books, and pages wait in memory."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ EmbeddingMatrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``: one text's token ids, special tokens included."""
+
+EMPTY_TEXT: Final = "EmptyText"
+"""`Cause.type` of a text of nothing but white space, which no run embeds."""
 
 _LONGEST_MESSAGE = 1_000  # characters of an error's message that are kept: some repeat the whole text
 _LONGEST_TRACE = 20_000

@@ -11,8 +11,7 @@ from embedmill.core.checks import one_of
 from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
-from embedmill.core.rows import EMPTY_TEXT
-from embedmill.core.vectors import Cause, Vectors
+from embedmill.core.vectors import EMPTY_TEXT, Cause, Vectors
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import (
     ENCODE_AT_ONCE,

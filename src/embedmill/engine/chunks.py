@@ -15,8 +15,7 @@ from embedmill.core.errors import EmbeddingGenerationError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.rows import EMPTY_TEXT
-from embedmill.core.vectors import Cause, Vector
+from embedmill.core.vectors import EMPTY_TEXT, Cause, Vector
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, ListedText
 from embedmill.engine.run import RunBatches, embed_items

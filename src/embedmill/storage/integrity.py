@@ -5,7 +5,7 @@ A store hands over its rows as they lie there, with the names by which it knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -15,7 +15,7 @@ import numpy as np
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk, embedding_input, text_hash
 from embedmill.core.spaces import Space
-from embedmill.core.vectors import Vector, Vectors
+from embedmill.core.vectors import Vector
 from embedmill.engine.validation import VectorValidator
 
 ROWS: Final = 1024
@@ -137,26 +137,28 @@ def check_chunks(
     validator = VectorValidator(dimension, normalized) if isinstance(dimension, int) else None
     last, document = "", ""  # chunks of one document come together
     while some := list(islice(left, ROWS)):
-        fit = [chunk for chunk in some if chunk.vector is not None and chunk.vector.shape == (dimension,)]
-        unsound: dict[int, tuple[DamageKind, str]] = {}
-        if fit and validator is not None:
-            found = check_vectors(validator, np.stack([chunk.vector for chunk in fit if chunk.vector is not None]))
-            unsound = {id(fit[row]): damage for row, damage in found.items()}
-        for chunk in some:
+        unsound = check_vectors(validator, [chunk.vector for chunk in some])
+        for place, chunk in enumerate(some):
             if chunk.document != last:
                 last = chunk.document if isinstance(chunk.document, str) else ""
                 document = shown(last) if last else ""
-            findings = list(_of_chunk(chunk, document, unsound.get(id(chunk)), dimension))
+            findings = list(_of_chunk(chunk, document, unsound.get(place), dimension))
             yield from findings
             if not findings and chunk.document is not None and chunk.vector is not None:
                 given = embedding_input(chunk.context, chunk.text)
                 look(StoredChunk(document, chunk.index, given, chunk.vector, str(chunk.precision), name=chunk.document))
 
 
-def check_vectors(validator: VectorValidator, vectors: Vectors) -> dict[int, tuple[DamageKind, str]]:
-    """The rows that the validator refuses: which damage that is, and what is wrong, for people."""
-    refused = validator.check(vectors)
-    return {row: (_kind(validator, vectors[row]), f"its vector is unsound: {refused[row].message}") for row in refused}
+def check_vectors(
+    validator: VectorValidator | None, vectors: Sequence[Vector | None]
+) -> dict[int, tuple[DamageKind, str]]:
+    """Which of these that have the right dimension are refused: what damage that is, and what is wrong, for people."""
+    if validator is None:
+        return {}
+    fit = {row: each for row, each in enumerate(vectors) if each is not None and each.shape == (validator.dimension,)}
+    refused = validator.check(np.stack(list(fit.values()))) if fit else {}
+    found = {row: refused[place] for place, row in enumerate(fit) if place in refused}
+    return {row: (_kind(validator, fit[row]), f"its vector is unsound: {found[row].message}") for row in found}
 
 
 def _kind(validator: VectorValidator, vector: Vector) -> DamageKind:

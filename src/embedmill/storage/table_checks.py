@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-import numpy as np
-
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.rows import Key, Stored, shown
 from embedmill.core.vectors import Vector
@@ -51,12 +49,8 @@ def check_rows(
     validator = VectorValidator(dimension, bool(fields.get("normalize"))) if isinstance(dimension, int) else None
     left = iter(rows)
     while some := list(islice(left, ROWS)):
-        fit = [row for row in some if row.written and row.vector is not None and row.vector.shape == (dimension,)]
-        unsound: dict[int, tuple[DamageKind, str]] = {}
-        if fit and validator is not None:
-            refused = check_vectors(validator, np.stack([row.vector for row in fit if row.vector is not None]))
-            unsound = {id(fit[row]): damage for row, damage in refused.items()}
-        found = [(row, _of_row(row, unsound.get(id(row)), dimension)) for row in some]
+        unsound = check_vectors(validator, [row.vector if row.written else None for row in some])
+        found = [(row, _of_row(row, unsound.get(place), dimension)) for place, row in enumerate(some)]
         busy = any(damage is not None and damage[0] in _WAITING for _, damage in found) and running()
         for row, damage in found:
             if damage is not None and not (busy and damage[0] in _WAITING):

@@ -102,8 +102,7 @@ def verify(
 
 def _extent(sample: str | None, model: str | None, *, read_data: bool, repair: bool) -> Extent:
     """What is to be looked at; raises `UsageError` for what contradicts itself."""
-    from embedmill.api.checking import SAMPLE, Extent
-    from embedmill.api.verify import LARGEST_SAMPLE
+    from embedmill.api.checking import LARGEST_SAMPLE, SAMPLE, Extent
 
     if read_data and sample is not None:
         raise UsageError("--read-data computes all vectors again, and --sample some: leave one out")

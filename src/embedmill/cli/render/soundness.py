@@ -52,11 +52,11 @@ def summary(verdict: Verdict, table: str | None) -> Iterator[str]:
 
 
 def _of_vectors(quality: Quality) -> str:
-    alike = "" if quality.mean_cosine is None else f", mean cosine of two {quality.mean_cosine:.2f}"
+    alike = "" if quality.mean_cosine is None else f", mean cosine of two {quality.mean_cosine:.3f}"
     return (
-        f"vectors: lengths {quality.norm_min:.3g} to {quality.norm_max:.3g}{alike}, "
+        f"vectors: lengths {quality.norm_min:.4f} to {quality.norm_max:.4f}{alike}, "
         f"duplicates {quality.exact_duplicates:.1%}, near duplicates {quality.near_duplicates:.1%}, "
-        f"effective dimension {quality.effective_dimension:.0f}"
+        f"effective dimension {quality.effective_dimension:,.1f}"
     )
 
 

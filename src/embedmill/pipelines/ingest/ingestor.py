@@ -26,9 +26,9 @@ from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.table import Table
-from embedmill.core.rows import EMPTY_TEXT, LARGE_PAGE, Key, Row, shown
+from embedmill.core.rows import LARGE_PAGE, Key, Row, shown
 from embedmill.core.table_reports import IngestProgress, IngestReport
-from embedmill.core.vectors import Cause
+from embedmill.core.vectors import EMPTY_TEXT, Cause
 from embedmill.engine.dedup import Deduplicator
 from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping

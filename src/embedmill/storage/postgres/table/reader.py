@@ -7,9 +7,9 @@ from typing import Any
 
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.errors import UsageError
-from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, RowFailure, Stored
+from embedmill.core.rows import Counts, IndexOptions, RowFailure, Stored
 from embedmill.core.spaces import Fingerprint
-from embedmill.core.vectors import Cause
+from embedmill.core.vectors import EMPTY_TEXT, Cause
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.driver import TableRequest

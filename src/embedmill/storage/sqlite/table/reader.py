@@ -8,9 +8,9 @@ from typing import Any
 
 from embedmill.core.damage import Finding
 from embedmill.core.errors import UsageError
-from embedmill.core.rows import EMPTY_TEXT, Counts, IndexOptions, Key, RowFailure, Stored, shown
+from embedmill.core.rows import Counts, IndexOptions, Key, RowFailure, Stored, shown
 from embedmill.core.spaces import Fingerprint
-from embedmill.core.vectors import Cause
+from embedmill.core.vectors import EMPTY_TEXT, Cause
 from embedmill.storage import columns as naming
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.driver import TableRequest
