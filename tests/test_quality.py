@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embedmill.engine import quality
-from embedmill.engine.quality import NEAR, Quality, QualityMeter, measure_quality
+from embedmill.engine.quality import NEAR, Quality, QualityMeter
 
 
 def units(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
@@ -20,7 +20,9 @@ def units(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def numbers(vectors: NDArray[np.float32]) -> Quality:
-    measured = measure_quality(vectors)
+    meter = QualityMeter(vectors.shape[-1])
+    meter.add(vectors)
+    measured = meter.result()
     assert measured is not None
     return measured
 
@@ -87,7 +89,9 @@ def test_parts_make_no_difference(vectors: NDArray[np.float32], cuts: list[int])
 
 
 def test_nothing_has_no_numbers_and_one_vector_no_pairs() -> None:
-    assert measure_quality(np.empty((0, 3), np.float32)) is None
+    meter = QualityMeter(3)
+    meter.add(np.empty((0, 3), np.float32))
+    assert meter.result() is None
     assert numbers(units(1, 3)).to_dict() == {
         "vectors": 1,
         "norms": {"min": pytest.approx(1), "mean": pytest.approx(1), "max": pytest.approx(1)},

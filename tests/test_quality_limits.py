@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from embedmill.core.errors import UsageError
-from embedmill.engine.quality import measure_quality
+from embedmill.engine.quality import Quality, QualityMeter
 from embedmill.engine.quality_limits import LIMITED, parse_limits
 
 VECTORS = np.random.default_rng(2).standard_normal((50, 8)).astype(np.float32)
 
 
+def numbers(vectors: NDArray[np.float32]) -> Quality:
+    meter = QualityMeter(vectors.shape[1])
+    meter.add(vectors)
+    measured = meter.result()
+    assert measured is not None
+    return measured
+
+
 @pytest.mark.parametrize("name", LIMITED)
 def test_each_number_has_a_limit_that_holds_and_one_that_does_not(name: str) -> None:
-    quality = measure_quality(VECTORS)
-    assert quality is not None
+    quality = numbers(VECTORS)
     low, high = (parse_limits([f"{name}={value}"])[0].exceeded(quality) for value in (-1e6, 1e6))
     assert sorted(map(bool, (low, high))) == [False, True]
     assert (low or high).startswith(f"{name} is ")
 
 
 def test_a_number_that_there_is_not_exceeds_nothing() -> None:
-    quality = measure_quality(VECTORS[:1])
-    assert quality is not None and quality.mean_cosine is None
+    quality = numbers(VECTORS[:1])
+    assert quality.mean_cosine is None
     assert parse_limits(["mean-cosine=-5"])[0].exceeded(quality) == ""
 
 

@@ -38,8 +38,6 @@ class LogFile(logging.FileHandler):
 
 
 class _Masked(logging.Formatter):
-    default_msec_format = "%s.%03d"
-
     def __init__(self, mask: Callable[[str], str]) -> None:
         super().__init__(_FORM)
         self._mask = mask

@@ -57,13 +57,6 @@ class Quality:
         }
 
 
-def measure_quality(vectors: Vectors) -> Quality | None:
-    """The numbers of an array ``(n, dimension)``, None where n is 0. Raises `ValueError` as `QualityMeter.add` does."""
-    meter = QualityMeter(vectors.shape[-1])
-    meter.add(vectors)
-    return meter.result()
-
-
 class QualityMeter:
     """Takes vectors part by part; which parts they come in makes no difference beyond rounding.
 

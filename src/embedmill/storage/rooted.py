@@ -297,35 +297,35 @@ class RootedStore:
         found = self._backend.states(list(names))
         return {names[name]: replace(state, id=names[name]) for name, state in found.items()}
 
-    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:  # noqa: D102
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         self._backend.stage(self._places.name(document), records, precision)
 
-    def replace(self, replacements: Sequence[Replacement]) -> None:  # noqa: D102
+    def replace(self, replacements: Sequence[Replacement]) -> None:
         self._backend.replace([replace(each, state=self._named(each.state)) for each in replacements])
 
-    def fail(self, document: str, failures: Sequence[Failure]) -> None:  # noqa: D102
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
         self._backend.fail(self._places.name(document), failures)
 
-    def update_stats(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
+    def update_stats(self, states: Sequence[DocumentState]) -> None:
         self._backend.update_stats([self._named(state) for state in states])
 
-    def mark_seen(self, ids: Sequence[str]) -> None:  # noqa: D102
+    def mark_seen(self, ids: Sequence[str]) -> None:
         self._backend.mark_seen([self._places.name(document) for document in ids])
 
-    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:  # noqa: D102
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         return self._backend.remove_unseen(self._names(scopes), self._names(keep))
 
-    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:  # noqa: D102
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
         for page in self._backend.unseen(self._names(scopes), self._names(keep)):
             yield [self._id(name) for name in page]
 
-    def failures(self) -> Iterator[Failure]:  # noqa: D102
+    def failures(self) -> Iterator[Failure]:
         for failure in self._backend.failures():
             document = self._id(failure.document)
             cause = replace(failure.cause, message=_of_now(failure.cause.message, failure.document, document))
             yield replace(failure, document=document, cause=cause)
 
-    def failed_documents(self) -> list[str]:  # noqa: D102
+    def failed_documents(self) -> list[str]:
         return [self._id(name) for name in self._backend.failed_documents()]
 
     def search(
@@ -353,17 +353,17 @@ class RootedStore:
 
         return searched
 
-    def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
+    def chunks(self) -> Iterator[StoredChunk]:
         return (replace(chunk, document=self._shown(chunk.document)) for chunk in self._backend.chunks())
 
-    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:  # noqa: D102
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
         names = None if documents is None else [self._places.name(document) for document in documents]
         return (replace(chunk, source_file=self._id(chunk.source_file)) for chunk in self._backend.read(names))
 
-    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[Finding]:  # noqa: D102
+    def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[Finding]:
         return self._backend.verify(look, self._shown)
 
-    def ledger(self) -> Iterator[DocumentState]:  # noqa: D102
+    def ledger(self) -> Iterator[DocumentState]:
         for state in self._backend.ledger():
             yield replace(state, id=self._id(state.id))
 

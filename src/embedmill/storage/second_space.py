@@ -31,13 +31,13 @@ class SecondSpace(Protocol):
     def chunks(self, document: str, after: int) -> list[Chunk]:
         """Some of a complete document's chunks, in order, behind this index."""
 
-    def second(self) -> ReembeddableBackend | None: ...  # noqa: D102
+    def second(self) -> ReembeddableBackend | None: ...
 
-    def begin_second(self) -> ReembeddableBackend: ...  # noqa: D102
+    def begin_second(self) -> ReembeddableBackend: ...
 
-    def swap(self) -> None: ...  # noqa: D102
+    def swap(self) -> None: ...
 
-    def drop_second(self) -> None: ...  # noqa: D102
+    def drop_second(self) -> None: ...
 
 
 @runtime_checkable
@@ -54,32 +54,32 @@ class ReembeddableRootedStore(RootedStore):
 
     _backend: ReembeddableBackend
 
-    def sample_chunks(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+    def sample_chunks(self, limit: int) -> list[StoredChunk]:
         found = self._backend.second_space.sample(limit)
         return [replace(chunk, document=self._id(chunk.document)) for chunk in found]
 
-    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
         self._backend.second_space.rebind(fingerprint, model)
 
-    def chunks_of(self, document: str) -> Iterator[Chunk]:  # noqa: D102
+    def chunks_of(self, document: str) -> Iterator[Chunk]:
         name, last = self._places.name(document), -1
         while page := self._backend.second_space.chunks(name, last):
             yield from (replace(chunk, source_file=document) for chunk in page)
             last = page[-1].chunk_index
 
-    def second(self) -> ReembeddableRootedStore | None:  # noqa: D102
+    def second(self) -> ReembeddableRootedStore | None:
         backend = self._backend.second_space.second()
         return None if backend is None else _reembeddable(backend)
 
-    def begin_second(self) -> ReembeddableRootedStore:  # noqa: D102
+    def begin_second(self) -> ReembeddableRootedStore:
         return _reembeddable(self._backend.second_space.begin_second())
 
-    def swap(self) -> None:  # noqa: D102
+    def swap(self) -> None:
         self._backend.second_space.swap()
         self._given = None
         self._load()
 
-    def drop_second(self) -> None:  # noqa: D102
+    def drop_second(self) -> None:
         self._backend.second_space.drop_second()
 
 

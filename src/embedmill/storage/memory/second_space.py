@@ -34,7 +34,7 @@ class MemorySecondSpace:
         self._known = known
         self._opened = opened
 
-    def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+    def sample(self, limit: int) -> list[StoredChunk]:
         with self._reading() as held:
             rows, _ = held.matrix()
             chosen = random.sample(rows, min(limit, len(rows)))
@@ -43,7 +43,7 @@ class MemorySecondSpace:
             for name, precision, row in chosen
         ]
 
-    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
         with self._writing() as held:
             bound, name = held.bound or (fingerprint.space, model)
             before = bound.id
@@ -56,23 +56,23 @@ class MemorySecondSpace:
                     version.state = replace(version.state, recipe=recipe)
             self._known.become(fingerprint.space.id)
 
-    def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
+    def chunks(self, document: str, after: int) -> list[Chunk]:
         with self._reading() as held:
             records = held.documents[document].records if document in held.documents else []
             chunks = [record.chunk for record in records if record.chunk.chunk_index > after]
         return sorted(chunks, key=lambda chunk: chunk.chunk_index)[:PAGE]
 
-    def second(self) -> ReembeddableBackend | None:  # noqa: D102
+    def second(self) -> ReembeddableBackend | None:
         with self._reading() as held:
             return None if held.second is None else self._opened(held.second)
 
-    def begin_second(self) -> ReembeddableBackend:  # noqa: D102
+    def begin_second(self) -> ReembeddableBackend:
         with self._writing() as held:
             if held.second is None:
                 held.second = Contents(roots=dict(held.roots), last_root=held.last_root, given=dict(held.given))
             return self._opened(held.second)
 
-    def swap(self) -> None:  # noqa: D102
+    def swap(self) -> None:
         with self._writing() as held:
             second = self._free_second(held)
             if second is None or second.bound is None:
@@ -81,7 +81,7 @@ class MemorySecondSpace:
             held.second = None
             self._known.become(second.bound[0].id)
 
-    def drop_second(self) -> None:  # noqa: D102
+    def drop_second(self) -> None:
         with self._writing() as held:
             self._free_second(held)
             held.second = None

@@ -82,19 +82,19 @@ class MemoryStore:
             held.bound = space, model
             self._known.become(space.id)
 
-    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:  # noqa: D102
+    def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         with self._reading() as held:
             found = {name: held.documents[name].state for name in ids if name in held.documents}
         return {name: replace(state, id=name) for name, state in found.items() if state is not None}
 
-    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:  # noqa: D102
+    def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
         wanted = set(hashes)
         with self._reading() as held:
             versions = (*held.documents.values(), *(version for _, version in held.staged))
             records = [row for each in versions if each.precision == precision for row in each.records]
         return {record.hash: record.vector for record in records if record.hash in wanted}
 
-    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:  # noqa: D102
+    def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         with self._writing() as held:
             version = self._staged.get(document, Version(precision, []))
             held.check(records, version.records, self.url)
@@ -104,7 +104,7 @@ class MemoryStore:
             version.records += records
             self._seen.add(document)
 
-    def replace(self, replacements: Sequence[Replacement]) -> None:  # noqa: D102
+    def replace(self, replacements: Sequence[Replacement]) -> None:
         latest = {new.state.id: new for new in replacements}
         with self._writing() as held:
             for name, new in latest.items():
@@ -122,12 +122,12 @@ class MemoryStore:
                 held.fail(name, new.failures, before)
             self._seen.update(latest)
 
-    def fail(self, document: str, failures: Sequence[Failure]) -> None:  # noqa: D102
+    def fail(self, document: str, failures: Sequence[Failure]) -> None:
         with self._writing() as held:
             held.fail(document, failures, held.failures)
             self._seen.add(document)
 
-    def update_stats(self, states: Sequence[DocumentState]) -> None:  # noqa: D102
+    def update_stats(self, states: Sequence[DocumentState]) -> None:
         with self._writing() as held:
             for state in states:
                 version = held.documents.get(state.id)
@@ -136,15 +136,15 @@ class MemoryStore:
                 held.failures.pop((state.id, -1), None)
                 self._seen.add(state.id)
 
-    def mark_seen(self, ids: Sequence[str]) -> None:  # noqa: D102
+    def mark_seen(self, ids: Sequence[str]) -> None:
         with self._writing():
             self._seen.update(ids)
 
-    def forget_seen(self) -> None:  # noqa: D102
+    def forget_seen(self) -> None:
         with self._writing():
             self._seen.clear()
 
-    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:  # noqa: D102
+    def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
         with self._writing() as held:
             gone = self._unseen(held, scopes, keep)
             held.remove(gone)
@@ -156,7 +156,7 @@ class MemoryStore:
             ]
             return len(gone)
 
-    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:  # noqa: D102
+    def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
         with self._writing() as held:
             gone = sorted(self._unseen(held, scopes, keep))
         for first in range(0, len(gone), _PAGE):
@@ -165,16 +165,16 @@ class MemoryStore:
     def _unseen(self, held: Contents, scopes: Sequence[str], keep: Sequence[str]) -> set[str]:
         return {name for name in held.names() - self._seen if within(name, scopes) and not within(name, keep)}
 
-    def failures(self) -> Iterator[Failure]:  # noqa: D102
+    def failures(self) -> Iterator[Failure]:
         with self._reading() as held:
             found = sorted(held.failures.items(), key=lambda each: each[0])
         yield from (replace(failure, document=name) for (name, _), failure in found)
 
-    def failed_documents(self) -> list[str]:  # noqa: D102
+    def failed_documents(self) -> list[str]:
         with self._reading() as held:
             return sorted({name for name, _ in held.failures})
 
-    def status(self) -> StoreStatus:  # noqa: D102
+    def status(self) -> StoreStatus:
         with self._reading() as held:
             space, model = held.bound or (None, None)
             rows, _ = held.matrix()
@@ -191,7 +191,7 @@ class MemoryStore:
                 query_prompt=space.query_prompt if space else None,
             )
 
-    def search(  # noqa: D102
+    def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
         query = finite(vector)
@@ -209,20 +209,20 @@ class MemoryStore:
         found = [(rows[row][0], rows[row][2].chunk, value) for row, value in zip(ids, scores.tolist(), strict=True)]
         return [_hit(name, chunk, value) for name, chunk, value in found]
 
-    def prepare_search(self) -> bool:  # noqa: D102
+    def prepare_search(self) -> bool:
         with self._reading() as held:
             built = held.rows is None and held.bound is not None
             held.matrix()
         return built
 
-    def has_index(self) -> bool:  # noqa: D102
+    def has_index(self) -> bool:
         with self._reading() as held:
             return held.rows is not None and held.bound is not None
 
     def finish_within(self, seconds: float) -> None:
         """Nothing is waited for here."""
 
-    def chunks(self) -> Iterator[StoredChunk]:  # noqa: D102
+    def chunks(self) -> Iterator[StoredChunk]:
         with self._reading() as held:
             rows, _ = held.matrix()
         for name, precision, row in rows:
@@ -230,7 +230,7 @@ class MemoryStore:
             place = chunk.token_count, chunk.line
             yield StoredChunk(name, chunk.chunk_index, chunk.input, row.vector, precision, *place)
 
-    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:  # noqa: D102
+    def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
         with self._reading() as held:
             bound = held.bound
             names = sorted(held.documents if documents is None else held.documents.keys() & set(documents))
@@ -241,9 +241,7 @@ class MemoryStore:
                 origin = Provenance(Fingerprint(bound[0], precision), bound[1], record.hash)
                 yield replace(record.chunk, source_file=name, embedding=record.vector.copy(), provenance=origin)
 
-    def verify(  # noqa: D102
-        self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]
-    ) -> Iterator[Finding]:
+    def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[Finding]:
         with self._reading() as held:
             space = held.bound[0] if held.bound else None
             documents, failures = list(held.documents.items()), list(held.failures)
@@ -259,21 +257,21 @@ class MemoryStore:
         )
         yield from check_chunks(chunks, dimension, bool(space and space.normalize), look, shown)
 
-    def ledger(self) -> Iterator[DocumentState]:  # noqa: D102
+    def ledger(self) -> Iterator[DocumentState]:
         with self._reading() as held:
             states = [version.state for _, version in sorted(held.documents.items())]
         yield from (state for state in states if state is not None)
 
-    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         with self._reading() as held:
             return [held.chunk(each) for each in found]
 
-    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:
         with self._writing() as held:
             for found, vector in vectors:
                 held.put(found, vector)
 
-    def discard(self, found: Sequence[Finding]) -> None:  # noqa: D102
+    def discard(self, found: Sequence[Finding]) -> None:
         with self._writing() as held:
             for each in found:
                 if each.kind is DamageKind.FAILURE_STRAY and each.index is not None:
@@ -281,11 +279,11 @@ class MemoryStore:
                 elif each.index is not None:
                     held.put(each, None)
 
-    def written_by_others(self) -> bool:  # noqa: D102
+    def written_by_others(self) -> bool:
         with self._reading() as held:
             return held.has_writer and not self.writable
 
-    def close(self) -> None:  # noqa: D102
+    def close(self) -> None:
         with self._contents.lock:
             if self._open and self.writable:
                 self._contents.has_writer = False
@@ -294,24 +292,24 @@ class MemoryStore:
     # Roots: see `embedmill.storage.rooted.RootRows`
 
     @property
-    def roots(self) -> MemoryStore:  # noqa: D102
+    def roots(self) -> MemoryStore:
         return self
 
-    def all(self) -> list[Root]:  # noqa: D102
+    def all(self) -> list[Root]:
         with self._reading() as held:
             return list(held.roots.values())
 
-    def given(self) -> dict[str, str]:  # noqa: D102
+    def given(self) -> dict[str, str]:
         with self._reading() as held:
             return dict(held.given)
 
-    def add(self, root: Root) -> int:  # noqa: D102
+    def add(self, root: Root) -> int:
         with self._writing() as held:
             held.last_root += 1
             held.roots[held.last_root] = replace(root, number=held.last_root)
             return held.last_root
 
-    def rearrange(self, changes: Rearrangement) -> None:  # noqa: D102
+    def rearrange(self, changes: Rearrangement) -> None:
         with self._writing() as held:
             for scope in changes.ungiven:
                 held.given.pop(scope, None)
@@ -324,7 +322,7 @@ class MemoryStore:
             held.roots.update({root.number: root for root in changes.updated})
             held.given.update(changes.given)
 
-    def remove(self, scopes: Sequence[str]) -> int:  # noqa: D102
+    def remove(self, scopes: Sequence[str]) -> int:
         with self._writing() as held:
             gone = {name for name in held.names() if within(name, scopes)}
             removed = len(gone & held.documents.keys())
@@ -332,11 +330,11 @@ class MemoryStore:
             held.staged = [(name, version) for name, version in held.staged if not within(name, scopes)]
             return removed
 
-    def count(self, scope: str) -> int:  # noqa: D102
+    def count(self, scope: str) -> int:
         with self._reading() as held:
             return sum(within(name, [scope]) for name in held.names())
 
-    def sample(self, scope: str, limit: int) -> list[tuple[str, int]]:  # noqa: D102
+    def sample(self, scope: str, limit: int) -> list[tuple[str, int]]:
         with self._reading() as held:
             states = {name: version.state for name, version in held.documents.items() if within(name, [scope])}
         found = sorted((name, state.size) for name, state in states.items() if state is not None)

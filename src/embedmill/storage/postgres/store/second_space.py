@@ -74,10 +74,10 @@ class PostgresSecondSpace:
         self._become = become
         self._opened = opened
 
-    def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+    def sample(self, limit: int) -> list[StoredChunk]:
         return self._reading(lambda db: contents.sampled_chunks(db, limit))
 
-    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
         space = fingerprint.space
 
         def work(db: Connection) -> int:
@@ -91,15 +91,15 @@ class PostgresSecondSpace:
         self._write(work)
         self._become(space.id, space.dimension)
 
-    def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
+    def chunks(self, document: str, after: int) -> list[Chunk]:
         return self._reading(lambda db: contents.chunks_of(db, document, after, PAGE))
 
     # The second store
 
-    def second(self) -> PostgresSecondStore | None:  # noqa: D102
+    def second(self) -> PostgresSecondStore | None:
         return self._opened(self._next) if self._reading(self._is_there) else None
 
-    def begin_second(self) -> PostgresSecondStore:  # noqa: D102
+    def begin_second(self) -> PostgresSecondStore:
         self._reading(self._refuse_dependents)  # before the work, and not after it
         marked = self._reading(self._is_there)
         second = self._opened(self._next)
@@ -156,7 +156,7 @@ class PostgresSecondSpace:
         dimension = self._write(work)
         self._become(self._reading(lambda db: str(db.scalar("SELECT space FROM meta"))), dimension)
 
-    def drop_second(self) -> None:  # noqa: D102
+    def drop_second(self) -> None:
         def work(db: Connection) -> int:
             if self._is_there(db):
                 db.set_local(lock_timeout=BRIEFLY)

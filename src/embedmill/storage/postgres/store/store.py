@@ -88,10 +88,6 @@ class PostgresStore:
         return PostgresStore(self._location.url, schema, **how)
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """Bind a store without vectors to the fingerprint's space.
-
-        Raises `SpaceMismatch` where it holds vectors of another.
-        """
         space = fingerprint.space
 
         def work(db: Connection) -> int:
@@ -107,11 +103,9 @@ class PostgresStore:
         self._write(work, lambda _: self._become(space.id, space.dimension))
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
-        """The ledger's entries of these documents; those that are not durably stored are missing."""
         return {state.id: state for state in self._reading(lambda db: rows.states(db, ids))}
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
-        """Vectors already in the store, staged ones too: chunk hash -> ``(dimension,)`` float32."""
         query = """
             SELECT hash, vector FROM chunks WHERE id IN (
                 SELECT min(c.id) FROM chunks c JOIN documents d ON d.id = c.document
@@ -121,11 +115,6 @@ class PostgresStore:
         return {key: read_vector(vector) for key, vector in found}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
-        """Keep part of a large document durably but unseen, until `replace` makes it whole.
-
-        What an earlier run staged stays until then too, for `vectors` to find.
-        """
-
         def work(db: Connection) -> int:
             version = self._staged.get(document)
             if version is None:
@@ -137,10 +126,6 @@ class PostgresStore:
         self._write(work, lambda version: self._staged.update({document: version}))
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
-        """Put whole documents in place of what the store has of them, all in one transaction.
-
-        A failure counts the attempts at the same chunk, or document, that were recorded before it.
-        """
         latest = {replacement.state.id: replacement for replacement in replacements}
         failures = [(name, failure) for name, new in latest.items() for failure in new.failures]
 
@@ -160,8 +145,6 @@ class PostgresStore:
         self._write(work, done)
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
-        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
-
         def work(db: Connection) -> int:
             rows.record_failures(db, [(document, failure) for failure in failures])
             self._mark_seen(db, [document])
@@ -170,11 +153,6 @@ class PostgresStore:
         self._write(work)
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:
-        """Note new sizes and times of documents whose content is as before.
-
-        Such a document could be read: a failure to read it is forgotten.
-        """
-
         def work(db: Connection) -> int:
             rows.update_stats(db, states)
             self._mark_seen(db, [state.id for state in states])
@@ -183,21 +161,13 @@ class PostgresStore:
         self._write(work)
 
     def mark_seen(self, ids: Sequence[str]) -> None:
-        """Note that these documents still exist (for `remove_unseen`)."""
         self._writer.note(lambda db: self._mark_seen(db, ids))
 
     def forget_seen(self) -> None:
-        """See `Store`."""
         self._writer.note(partial(rows.forget_seen, run=self._writer.number))
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
-        """Remove the documents of these scopes (see `Source.scopes`) not seen since the store was opened.
-
-        What was staged, replaced, touched or has failed since then counts as seen. Documents of the `keep`
-        scopes stay. Returns how many went. What earlier runs staged there and left unfinished goes too.
-        Nothing goes where the server has crashed meanwhile and forgotten what was seen: that is left to the next run.
-        Raises `Stopped` where the run is stopped before it is done.
-        """
+        """Nothing goes where the server has crashed meanwhile and forgotten what was seen: the next run does that."""
         run = self._writer.number
 
         def work(db: Connection) -> int:
@@ -211,7 +181,6 @@ class PostgresStore:
         return max(removed, 0)
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-        """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         writer, last = self._writer, ""
         look = partial(rows.unseen, run=writer.number, scopes=scopes, keep=keep)
         while page := writer.note(partial(look, after=last), needless=True):
@@ -219,7 +188,6 @@ class PostgresStore:
             last = page[-1]
 
     def failures(self) -> Iterator[Failure]:
-        """All failures, in the order of documents and chunks."""
         # In pages, so that the caller may use the store between two of them.
         last: tuple[str, int] = ("", -2)
         while page := self._reading(partial(_failures, after=last)):
@@ -229,22 +197,18 @@ class PostgresStore:
             last = page[-1][:2]
 
     def failed_documents(self) -> list[str]:
-        """The documents that have failures, in order."""
         query = "SELECT DISTINCT document FROM failures ORDER BY document"
         return [text.read(name) for name in self._reading(lambda db: db.scalars(query))]
 
     def status(self) -> StoreStatus:
-        """What the store holds; staged rows do not count."""
         return self._reading(_status)
 
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
+        """Where the chunks have an index it is used, and may miss some of the best, unless `exact`.
 
-        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
-        fits. Where the chunks have an index it is used, and may miss some of
-        the best, unless `exact`. Raises `ValueError` for a vector that is not finite or not of the store's dimension.
+        Raises `ValueError` for a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
 
@@ -259,12 +223,7 @@ class PostgresStore:
         return self._reading(work)
 
     def prepare_search(self) -> bool:
-        """Build the index for searches where it pays: above 10,000 chunks, in a store opened for writing.
-
-        Whether one was built now.
-
-        Raises `Stopped` where the run is stopped before it is done: the next builds it.
-        """
+        """Builds an index where it pays: above 10,000 chunks, in a store opened for writing."""
         dimension = self._dimension
         if self._run is None or dimension is None:
             return False
@@ -273,7 +232,7 @@ class PostgresStore:
         return self._run.note(lambda db: nearest.build_index(db, dimension, score), needless=True)
 
     def has_index(self) -> bool:
-        """See `Store`: whether there is an HNSW index for the score that the store's model wants."""
+        """Whether there is an HNSW index for the score that the store's model wants."""
 
         def work(db: Connection) -> bool:
             held = rows.bound(db)
@@ -286,13 +245,11 @@ class PostgresStore:
         self._retry.finish_within(seconds)
 
     def chunks(self) -> Iterator[StoredChunk]:
-        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
         self._reading(rows.bound)  # raises where it is closed
         with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from stored_chunks(db)
 
     def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
-        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
         self._reading(rows.bound)
         with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from whole_chunks(db, documents)
@@ -300,23 +257,21 @@ class PostgresStore:
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
     ) -> Iterator[Finding]:
-        """See `Backend`. Looks at one snapshot of the store, whatever is written meanwhile."""
         self._reading(rows.bound)  # raises where it is closed
         # The caller may use the store meanwhile.
         with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
             yield from problems(db, look, shown)
 
     def ledger(self) -> Iterator[DocumentState]:
-        """See `CheckedDocuments`, as for what follows."""
         last = ""
         while page := self._reading(partial(rows.ledger_page, after=last)):
             yield from page
             last = page[-1].id
 
-    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         return self._reading(lambda db: [mending.read_chunk(db, each) for each in found])
 
-    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:
         self._write(lambda db: mending.rewrite(db, vectors))
 
     def discard(self, found: Sequence[Finding]) -> None:
@@ -324,7 +279,7 @@ class PostgresStore:
         dimension = self._dimension
         self._write(lambda db: mending.discard(db, found, dimension))
 
-    def written_by_others(self) -> bool:  # noqa: D102
+    def written_by_others(self) -> bool:
         return self._run is None and self._reading(self._location.is_written)
 
     def close(self) -> None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, starmap
 from operator import attrgetter
 from typing import Any, Final
 
 from embedmill.core.attributes import attributes_of
-from embedmill.core.documents import Failure, Record, Replacement
+from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 
-LEDGER_PAGE: Final = """
-    SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
-    WHERE complete AND name > ? ORDER BY name LIMIT ?
-"""
-"""A page of the ledger, as `DocumentState` has it, behind a name."""
+_STATE: Final = "SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents WHERE complete"
+"""The ledger's entries, as `DocumentState` has them."""
 
 _PLACE: Final = attrgetter("chunk_index", "start", "end", "line", "end_line", "token_count")
 _TEXT: Final = attrgetter("context", "text")
@@ -29,6 +27,15 @@ _TEXT: Final = attrgetter("context", "text")
 def facts(db: sqlite3.Connection) -> dict[str, Any]:
     """The store's meta table: `generation`, and what it is bound to."""
     return dict(db.execute("SELECT key, value FROM meta"))
+
+
+def fields(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the store's space is made of; nothing where that cannot be read, which `verify` tells."""
+    try:
+        found = json.loads(facts.get("fields", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def has_chunks(db: sqlite3.Connection) -> bool:
@@ -41,6 +48,26 @@ def select(db: sqlite3.Connection, sql: str, keys: Iterable[object], *more: obje
     left = iter(keys)
     while some := list(islice(left, _VARIABLES)):
         yield from db.execute(sql.format(", ".join("?" * len(some))), (*some, *more))
+
+
+def states(db: sqlite3.Connection, ids: Iterable[str]) -> list[DocumentState]:
+    """The ledger's entries of these documents, as far as it has any."""
+    return list(starmap(DocumentState, select(db, _STATE + " AND name IN ({})", ids)))
+
+
+def ledger_page(db: sqlite3.Connection, after: str, limit: int) -> list[DocumentState]:
+    """A page of the ledger, behind this name."""
+    return list(starmap(DocumentState, db.execute(f"{_STATE} AND name > ? ORDER BY name LIMIT ?", (after, limit))))
+
+
+def update_stats(db: sqlite3.Connection, states: Sequence[DocumentState]) -> None:
+    """Note new sizes and times of documents whose content is as before; forget that they could not be read."""
+    db.executemany(
+        """UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?
+           WHERE complete AND name = ? AND content_hash = ?""",
+        [(each.size, each.mtime_ns, each.ctime_ns, each.inode, each.id, each.content_hash) for each in states],
+    )
+    db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(each.id,) for each in states])
 
 
 def mark_changed(db: sqlite3.Connection) -> None:

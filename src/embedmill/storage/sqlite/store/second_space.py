@@ -54,11 +54,11 @@ class SqliteSecondSpace:
         self._known = known
         self._opened = opened
 
-    def sample(self, limit: int) -> list[StoredChunk]:  # noqa: D102
+    def sample(self, limit: int) -> list[StoredChunk]:
         with self._snapshot() as db:
             return contents.sampled_chunks(db, limit)
 
-    def rebind(self, fingerprint: Fingerprint, model: str) -> None:  # noqa: D102
+    def rebind(self, fingerprint: Fingerprint, model: str) -> None:
         space = fingerprint.space
         facts = {"space": space.id, "fields": json.dumps(asdict(space), sort_keys=True), "model": model}
         with self._transaction() as db:
@@ -73,19 +73,19 @@ class SqliteSecondSpace:
             )
         self._known.become(space.id)
 
-    def chunks(self, document: str, after: int) -> list[Chunk]:  # noqa: D102
+    def chunks(self, document: str, after: int) -> list[Chunk]:
         with self._snapshot() as db:
             return contents.chunks_of(db, document, after, PAGE)
 
     # The second store
 
-    def second(self) -> SqliteSecondStore | None:  # noqa: D102
+    def second(self) -> SqliteSecondStore | None:
         facts = self._facts_of_second()
         if facts is None or _IS_SECOND not in facts or self._is_left_over(facts):
             return None
         return self._opened(self._next)
 
-    def begin_second(self) -> SqliteSecondStore:  # noqa: D102
+    def begin_second(self) -> SqliteSecondStore:
         facts = self._facts_of_second()
         if facts is None and self._next.exists():
             raise not_a_second(str(self._next), str(self._path))
@@ -141,7 +141,7 @@ class SqliteSecondSpace:
         self._known.become(facts["space"])
         self._remove()
 
-    def drop_second(self) -> None:  # noqa: D102
+    def drop_second(self) -> None:
         with self._writer():  # raises where this one is only read
             there = _IS_SECOND in (self._facts_of_second() or {})
         if there:

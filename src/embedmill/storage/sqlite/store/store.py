@@ -6,11 +6,10 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,16 +40,6 @@ from embedmill.storage.sqlite.store.inspection import problems
 from embedmill.storage.sqlite.store.matrix import DamagedMatrix
 from embedmill.storage.sqlite.store.roots import SqliteRoots
 from embedmill.storage.sqlite.store.second_space import SqliteSecondSpace
-
-
-def _fields(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the store's space is made of; nothing where that cannot be read, which `verify` tells."""
-    try:
-        found = json.loads(facts.get("fields", "{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +97,6 @@ class SqliteStore:
         return SqliteStore(path, write=self.writable)
 
     def bind(self, fingerprint: Fingerprint, model: str) -> None:
-        """See `Store`."""
         space = fingerprint.space
         with self._transaction() as db:
             bound = rows.facts(db)
@@ -127,18 +115,11 @@ class SqliteStore:
         self._known.become(space.id)
 
     def states(self, ids: Sequence[str]) -> dict[str, DocumentState]:
-        """The ledger's entries of these documents; those that are not durably stored are missing."""
         with self._snapshot() as db:
-            found = rows.select(
-                db,
-                """SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents
-                   WHERE complete AND name IN ({})""",
-                ids,
-            )
-            return {row[0]: DocumentState(*row) for row in found}
+            return {state.id: state for state in rows.states(db, ids)}
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
-        """Vectors in the store, staged ones too: chunk hash -> ``(dimension,)`` float32, read-only."""
+        """Arrays that are only to be read."""
         with self._snapshot() as db:
             found = rows.select(
                 db,
@@ -152,10 +133,6 @@ class SqliteStore:
             return {key: np.frombuffer(blob, "<f4").astype(np.float32, copy=False) for key, blob in found}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
-        """Keep part of a large document durably but unseen, until `replace` makes it whole.
-
-        What an earlier run staged stays until then too, for `vectors` to find.
-        """
         with self._transaction() as db:
             version = self._staged.get(document)
             if version is None:
@@ -165,10 +142,6 @@ class SqliteStore:
         self._staged[document] = version
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
-        """Put whole documents in place of what the store has of them, all in one transaction.
-
-        A failure counts the attempts at the same chunk, or document, that were recorded before it.
-        """
         latest = {replacement.state.id: replacement for replacement in replacements}
         with self._transaction() as db:
             versions = [rows.complete(db, new, self._staged.get(name)) for name, new in latest.items()]
@@ -181,48 +154,28 @@ class SqliteStore:
             self._staged.pop(name, None)
 
     def fail(self, document: str, failures: Sequence[Failure]) -> None:
-        """Record failures of a document and leave its rows: what could not be read is kept as it was."""
         with self._transaction() as db:
             rows.record_failures(db, document, failures)
             rows.mark_seen(db, [document])
 
     def update_stats(self, states: Sequence[DocumentState]) -> None:
-        """Note new sizes and times of documents whose content is as before.
-
-        Such a document could be read: a failure to read it is forgotten.
-        """
         with self._transaction() as db:
-            db.executemany(
-                """UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?
-                   WHERE complete AND name = ? AND content_hash = ?""",
-                [
-                    (state.size, state.mtime_ns, state.ctime_ns, state.inode, state.id, state.content_hash)
-                    for state in states
-                ],
-            )
-            db.executemany("DELETE FROM failures WHERE document = ? AND idx = -1", [(state.id,) for state in states])
+            rows.update_stats(db, states)
             rows.mark_seen(db, [state.id for state in states])
 
     def mark_seen(self, ids: Sequence[str]) -> None:
-        """Note that these documents still exist (for `remove_unseen`)."""
         with self._transaction("BEGIN") as db:  # of a temporary table: the file is not touched
             rows.mark_seen(db, ids)
 
     def forget_seen(self) -> None:
-        """See `Store`."""
         with self._transaction("BEGIN") as db:
             db.execute("DELETE FROM temp.seen")
 
     def remove_unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> int:
-        """See `Store`. What was staged, replaced, touched or has failed since it was opened counts as seen.
-
-        What earlier runs staged there and left unfinished goes too.
-        """
         with self._transaction() as db, db.stoppable():
             return rows.remove_unseen(db, scopes, keep, self._staged.values())
 
     def unseen(self, scopes: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-        """The documents that `remove_unseen` would remove, in pages; between two of them `mark_seen` may be called."""
         with self._transaction("BEGIN") as db:
             rows.find_unseen(db, scopes, keep)
         last = ""
@@ -235,7 +188,6 @@ class SqliteStore:
             last = page[-1]
 
     def failures(self) -> Iterator[Failure]:
-        """All failures, in the order of documents and chunks."""
         # In pages, so that the caller may use the store between two of them.
         last: tuple[str, int] = ("", -2)
         while True:
@@ -252,12 +204,10 @@ class SqliteStore:
             last = page[-1][:2]
 
     def failed_documents(self) -> list[str]:
-        """The documents that have failures, in order."""
         with self._snapshot() as db:
             return [row[0] for row in db.execute("SELECT DISTINCT document FROM failures ORDER BY document")]
 
     def status(self) -> StoreStatus:
-        """What the store holds; staged rows do not count."""
         with self._snapshot() as db:
             documents, chunks = db.execute(
                 "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE complete"
@@ -267,7 +217,7 @@ class SqliteStore:
                 "SELECT DISTINCT precision FROM documents WHERE complete AND chunks > 0 ORDER BY precision"
             ).fetchall()
             bound = rows.facts(db)
-        document_prompt, query_prompt = prompts_of(_fields(bound))
+        document_prompt, query_prompt = prompts_of(rows.fields(bound))
         return StoreStatus(
             documents=documents,
             chunks=chunks,
@@ -284,11 +234,9 @@ class SqliteStore:
     def search(
         self, vector: Vector, k: int, fits: Callable[[str], bool] | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        """The `k` chunks with the best score (see `Hit`), best first; among equals the one stored earlier.
+        """Every search is exact, whatever `exact` says.
 
-        Searches one snapshot of the store, whatever is written meanwhile; with `fits` only documents whose name
-        fits. Every search is exact, whatever `exact` says. Raises `ValueError` for
-        a vector that is not finite or not of the store's dimension.
+        Raises `ValueError` for a vector that is not finite or not of the store's dimension.
         """
         query = finite(vector)
         with self._snapshot() as db:
@@ -298,7 +246,7 @@ class SqliteStore:
             if dimension is None or k < 1:
                 return []
             check_shape(query, dimension)
-            score = score_of(_fields(facts))
+            score = score_of(rows.fields(facts))
             documents = None
             if fits is not None:
                 named = db.execute("SELECT id, name FROM documents WHERE complete ORDER BY id")
@@ -318,7 +266,7 @@ class SqliteStore:
         raise StoreError(f"{self._search.path} is damaged and cannot be replaced: remove that file, it is made anew")
 
     def prepare_search(self) -> bool:
-        """See `Store`; where the run is stopped before it is done, a search does it."""
+        """Where the run is stopped before it is done, a search does it."""
         with self._snapshot() as db, db.stoppable():
             dimension = rows.facts(db).get("dimension")
             if dimension is None:
@@ -328,7 +276,7 @@ class SqliteStore:
             return self._search.written > before
 
     def has_index(self) -> bool:
-        """See `Store`: whether there is a matrix, of which a search may yet find that it has to be made anew."""
+        """Whether there is a matrix, of which a search may yet find that it has to be made anew."""
         with self._snapshot() as db:
             dimension = rows.facts(db).get("dimension")
         return dimension is not None and self._search.has_matrix(dimension)
@@ -340,7 +288,6 @@ class SqliteStore:
                 connection.finish_within(seconds)
 
     def chunks(self) -> Iterator[StoredChunk]:
-        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
         with self._snapshot():
             pass  # raises where it is closed
         with translate_errors(self.path), closing(open_reader(self.path)) as db:
@@ -348,20 +295,16 @@ class SqliteStore:
             yield from stored_chunks(db)
 
     def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
-        """See `Store`. Looks at one snapshot of the store, whatever is written meanwhile."""
         with self._snapshot():
             pass
         with translate_errors(self.path), closing(open_reader(self.path)) as db:
             db.execute("BEGIN")
-            yield from whole_chunks(db, documents, _fields(rows.facts(db)))
+            yield from whole_chunks(db, documents, rows.fields(rows.facts(db)))
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
     ) -> Iterator[Finding]:
-        """See `Backend`. Looks at one snapshot of the store, whatever is written meanwhile.
-
-        That is at the file's own structure, at each document, chunk and vector, and at the matrix for searches.
-        """
+        """Looks at the file's own structure, at each document, chunk and vector, and at the matrix for searches."""
         with self._snapshot():
             pass  # raises where it is closed
         # A connection of its own, since the caller may use the store meanwhile.
@@ -370,21 +313,20 @@ class SqliteStore:
             yield from problems(db, self._search.path, look, shown)
 
     def ledger(self) -> Iterator[DocumentState]:
-        """See `CheckedDocuments`, as for what follows."""
         last = ""
         while True:
             with self._snapshot() as db:
-                page = db.execute(rows.LEDGER_PAGE, (last, _PAGE)).fetchall()
+                page = rows.ledger_page(db, last, _PAGE)
             if not page:
                 return
-            yield from (DocumentState(*row) for row in page)
-            last = page[-1][0]
+            yield from page
+            last = page[-1].id
 
-    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:  # noqa: D102
+    def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         with self._snapshot() as db:
             return [mending.read_chunk(db, each) for each in found]
 
-    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:  # noqa: D102
+    def rewrite(self, vectors: Sequence[tuple[Finding, Vector]]) -> None:
         with self._transaction() as db:
             mending.rewrite(db, vectors)
 
@@ -396,7 +338,7 @@ class SqliteStore:
             with self._reading, translate_errors(self.path):
                 self._search.discard()
 
-    def written_by_others(self) -> bool:  # noqa: D102
+    def written_by_others(self) -> bool:
         return self._lock is None and is_locked(self.path)
 
     def close(self) -> None:
