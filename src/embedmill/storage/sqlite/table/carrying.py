@@ -15,8 +15,9 @@ from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
 from embedmill.storage.sqlite.table.database import Database, key_of
 from embedmill.storage.sqlite.table.identity import marks
+from embedmill.storage.sqlite.table.rows import CarriedRow
 from embedmill.storage.sqlite.table.sql_parts import bound, damaged
-from embedmill.storage.sqlite.table.statements import CarriedRow, Statements
+from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec, column_names
 
 CARRIED: Final = "embedmill_carried"

@@ -15,7 +15,8 @@ from embedmill.core.errors import SpaceMismatch
 from embedmill.core.rows import too_long
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.sqlite.table.database import Database
-from embedmill.storage.sqlite.table.statements import Statements, ValueRow
+from embedmill.storage.sqlite.table.rows import ValueRow
+from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec
 
 Content = str | bytes

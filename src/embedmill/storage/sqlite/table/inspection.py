@@ -12,7 +12,8 @@ from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.table import runs
 from embedmill.storage.sqlite.table.contents import decode, digest, print_of, unfit
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
-from embedmill.storage.sqlite.table.statements import Statements, TrackedRowContents
+from embedmill.storage.sqlite.table.rows import TrackedRowContents
+from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.table_checks import TrackedRow, check_rows, finding
 
 

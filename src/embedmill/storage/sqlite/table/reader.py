@@ -28,7 +28,8 @@ from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.inspection import problems, put_back
 from embedmill.storage.sqlite.table.metrics import MetricsStatements, SqliteMetrics
-from embedmill.storage.sqlite.table.statements import FailureRow, RowState, Standing, Statements
+from embedmill.storage.sqlite.table.rows import FailureRow, RowState, Standing
+from embedmill.storage.sqlite.table.statements import Statements
 from embedmill.storage.sqlite.table.table_spec import TableSpec, find
 from embedmill.storage.table_reader import TableReader
 

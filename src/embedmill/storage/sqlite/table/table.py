@@ -21,8 +21,8 @@ from embedmill.storage.sqlite.table.database import PAGE, key_of, named
 from embedmill.storage.sqlite.table.identity import Schema, version
 from embedmill.storage.sqlite.table.identity import marks as marks_of
 from embedmill.storage.sqlite.table.reader import SqliteTableReader
+from embedmill.storage.sqlite.table.rows import SampledRow, Standing
 from embedmill.storage.sqlite.table.sql_parts import bound
-from embedmill.storage.sqlite.table.statements import SampledRow, Standing
 from embedmill.storage.sqlite.table.swap import swap
 from embedmill.storage.sqlite.table.table_spec import column_names, folded, has_triggers
 from embedmill.storage.table_reader import warn_of_kept
