@@ -15,7 +15,7 @@ from embedmill.core.interfaces.table import Table
 from embedmill.core.spaces import other_prompt
 from embedmill.core.vectors import Vector
 from embedmill.embedders.testing import is_test_model
-from embedmill.engine.agreement import SAMPLE, agree
+from embedmill.engine.same_model import SAMPLE, agree
 from embedmill.models import locate
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def take_over(store: Store, embedder: LocalEmbedder) -> None:
     """Bind the store to this model where its vectors are those that the store has: nothing is embedded anew then.
 
     That is so where the model's files lie elsewhere, or are laid out otherwise: some stored chunks are computed again
-    (see `embedmill.engine.agreement`). A store that was bound by a name which leads nowhere gets the new one.
+    (see `embedmill.engine.same_model`). A store that was bound by a name which leads nowhere gets the new one.
     """
     status, space, name = store.status(), embedder.fingerprint.space, embedder.name
     if status.model is None or not isinstance(store, ReembeddableStore):

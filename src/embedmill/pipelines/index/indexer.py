@@ -95,11 +95,12 @@ class Indexer:
 
         Documents named in `again` are embedded even if they have not changed; `force` reads what seems unchanged, too.
         What the source's options leave out stays in the store, if it is still there, unless `prune`, which also takes
-        out what lies in roots that are gone, and what is `missing` of what was asked for.
-        `remember` is noted, as JSON, of how the source was made, for a retry; None: nothing is noted.
-        `on_progress` is called in this
-        thread after every batch. Raises `SpaceMismatch` where the store holds vectors of another model,
-        `SourceError` where the source cannot be listed, and `StoreError` where the store cannot be written.
+        out what lies in roots that are gone, and what is `missing` of what was asked for. `remember` is noted, as JSON,
+        of how the source was made, for a retry; None: nothing is noted. `on_progress` is called in this thread after
+        every batch.
+
+        Raises `SpaceMismatch` where the store holds vectors of another model, `SourceError` where the source cannot be
+        listed, and `StoreError` where the store cannot be written.
         """
         started = time.perf_counter()
         with self._stopping.also(source):
