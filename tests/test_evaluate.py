@@ -283,6 +283,9 @@ def test_from_python(shell: Shell) -> None:
     assert [answer.place for answer in store.answers] == ["question 1", "question 2"]
     with pytest.raises(embedmill.UsageError, match="no questions"):
         embedmill.evaluate([], store=f"sqlite:{shell.folder}/a.db")
+    for rubbish in (None, 3, ["a text"]):
+        with pytest.raises(embedmill.UsageError, match=r"a list of embedmill\.Question"):
+            embedmill.evaluate(rubbish)  # type: ignore[arg-type]
     with pytest.raises(embedmill.UsageError, match="k is 0"):
         embedmill.evaluate([Question("a", ["bread.md"])], k=0)
     with pytest.raises(embedmill.SourceError, match="question 2: the same question as question 1"):

@@ -159,7 +159,7 @@ def test_texts_that_are_none_or_empty_fail_alone_and_need_no_model() -> None:
             None,
             "EmptyText",
         ]
-        assert found[3].cause is not None and found[3].cause.message == "chunk 3: its text is a NoneType"
+        assert found[3].cause is not None and found[3].cause.message == "the text is a NoneType"
         told: list[tuple[int, int]] = []
         ten_thousand = generator.process_chunks([Chunk("")] * 10_000, lambda *done: told.append(done))
         assert all(chunk.cause and chunk.cause.type == "EmptyText" for chunk in ten_thousand)
@@ -256,9 +256,12 @@ def test_a_vector_is_kept_where_it_is_that_of_the_text_and_of_the_model() -> Non
             replace(first[1], context="another heading"),
             replace(first[2], provenance=None),
             replace(first[3], provenance=replace(first[0].provenance, hash=first[3].hash, model="renamed")),
+            replace(first[4], embedding=np.full_like(first[4].embedding, np.nan)),  # put in place by hand, as these
+            replace(first[5], embedding=np.ones(3, np.float32)),
+            replace(first[6], embedding=[1.0, 2.0]),  # type: ignore[arg-type]
         ]
         found = generator.process_chunks(stale)
-        assert sum(model.calls) == generator.recomputed_chunks == 3  # the model's name is no part of its vectors
+        assert sum(model.calls) == generator.recomputed_chunks == 6  # the model's name is no part of its vectors
         expected = generator.process_chunks([replace(chunk, embedding=None) for chunk in stale])
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.embedding, other.embedding)  # type: ignore[arg-type]
@@ -379,12 +382,34 @@ def test_options_that_could_do_nothing_are_refused(options: dict[str, Any]) -> N
     assert isinstance(caught.value, UsageError | ModelValidationError)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("name", None, "its name is None"),
+        ("dimension", 0, "its dimension is 0"),
+        ("dimension", 9, "in its fingerprint"),
+        ("max_tokens", None, "its max_tokens is None"),
+        ("concurrency", 0, "its concurrency is 0"),
+        ("fingerprint", None, "its fingerprint is a NoneType"),
+    ],
+)
+def test_an_embedder_that_says_what_cannot_be_is_refused(name: str, value: object, said: str) -> None:
+    embedder = type("Wrong", (LightEmbedder,), {name: value})()
+    with pytest.raises(ModelValidationError, match=f"a Wrong is no embedder, .*{said}"):
+        EmbeddingGenerator(model=embedder)
+
+
 def test_anything_but_chunks_is_a_type_error() -> None:
     with EmbeddingGenerator(model=SMALL, cache=False) as generator:
         with pytest.raises(TypeError, match="number 1 is a str"):
             generator.process_chunks([Chunk("one"), "two"])  # type: ignore[list-item]
-        with pytest.raises(TypeError):
-            generator.generate_embeddings_for_texts("one text")
+        for rubbish in (None, 3, "text", Chunk("one")):
+            with pytest.raises(TypeError, match="expected a list of chunks"):
+                generator.process_chunks(rubbish)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="expected a list of texts"):
+                generator.generate_embeddings_for_texts(rubbish)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="progress_callback is 3: give a function"):
+            generator.process_chunks([Chunk("one")], progress_callback=3)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="number 1"):
             generator.generate_embeddings_for_texts(["one", None])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="closed"):

@@ -127,8 +127,10 @@ def test_wrong_arguments_are_told(docs: Path, store: ChunkStore, tmp_path: Path)
         (("memory:x",), "open it, with embedmill.open_store"),
         ((None,), "open it"),
         ((store, None, object()), "an executor runs an embedder"),
+        ((store, 3), "a int is no embedder"),
+        ((store, "test:8"), "a str is no embedder"),
     ):
-        with pytest.raises(embedmill.UsageError, match=says):
+        with pytest.raises((embedmill.UsageError, embedmill.ModelValidationError), match=says):
             IncrementalIndexer(*arguments)  # type: ignore[arg-type]
     with IncrementalIndexer(store) as indexer:
         for call, error, says in (
@@ -139,6 +141,10 @@ def test_wrong_arguments_are_told(docs: Path, store: ChunkStore, tmp_path: Path)
             (lambda: indexer.remove(""), embedmill.UsageError, "path is ''"),
             (lambda: indexer.index_file(tmp_path / "no"), embedmill.SourceError, "no"),
             (lambda: indexer.index_directory(tmp_path / "no"), embedmill.SourceError, "no"),
+            (lambda: IncrementalIndexer(store, cache="x"), embedmill.UsageError, "cache is 'x'"),  # type: ignore[arg-type]
+            (lambda: IncrementalIndexer(store, chunking=3), embedmill.UsageError, "chunking is 3"),  # type: ignore[arg-type]
+            (lambda: indexer.run(3), embedmill.UsageError, "source is 3"),  # type: ignore[arg-type]
+            (lambda: indexer.index_directory(docs, 3), embedmill.UsageError, "progress_callback is 3"),  # type: ignore[arg-type]
             (lambda: indexer.index_directory(docs, hidden="maybe"), embedmill.UsageError, "hidden"),  # type: ignore[arg-type]
             (lambda: indexer.index_directory(docs, prune="yes"), embedmill.UsageError, "prune"),  # type: ignore[arg-type]
         ):

@@ -146,7 +146,7 @@ def test_long_texts_are_held_one_by_one(embedder: OpenVINOEmbedder) -> None:
 @pytest.mark.parametrize("texts", ["one text", b"x", {"a": "text"}, {"a set"}, None, 3])
 def test_what_gives_no_texts(embedder: OpenVINOEmbedder, texts: object) -> None:
     for call in (embedder.embed, embedder.embed_iter):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"expected .*texts, got a "):
             call(texts)  # type: ignore[operator]
     with pytest.raises(TypeError, match="number 1 is a int"):
         list(embedder.embed_iter(["a", 3]))  # type: ignore[list-item]

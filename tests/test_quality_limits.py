@@ -10,6 +10,12 @@ from embedmill.core.errors import UsageError
 from embedmill.engine.quality import Quality, QualityMeter
 from embedmill.engine.quality_limits import LIMITED, parse_limits
 
+RANGES = dict.fromkeys(LIMITED, (0, 1e6)) | {
+    "exact-duplicates": (0, 1),
+    "near-duplicates": (0, 1),
+    "mean-cosine": (-1, 1),
+    "effective-dimension": (1, 1e6),
+}
 VECTORS = np.random.default_rng(2).standard_normal((50, 8)).astype(np.float32)
 
 
@@ -23,8 +29,8 @@ def numbers(vectors: NDArray[np.float32]) -> Quality:
 
 @pytest.mark.parametrize("name", LIMITED)
 def test_each_number_has_a_limit_that_holds_and_one_that_does_not(name: str) -> None:
-    quality = numbers(VECTORS)
-    low, high = (parse_limits([f"{name}={value}"])[0].exceeded(quality) for value in (-1e6, 1e6))
+    quality = numbers(np.vstack([VECTORS, VECTORS[:1]]))
+    low, high = (parse_limits([f"{name}={value}"])[0].exceeded(quality) for value in RANGES[name])
     assert sorted(map(bool, (low, high))) == [False, True]
     assert (low or high).startswith(f"{name} is ")
 
@@ -32,12 +38,20 @@ def test_each_number_has_a_limit_that_holds_and_one_that_does_not(name: str) -> 
 def test_a_number_that_there_is_not_exceeds_nothing() -> None:
     quality = numbers(VECTORS[:1])
     assert quality.mean_cosine is None
-    assert parse_limits(["mean-cosine=-5"])[0].exceeded(quality) == ""
+    assert parse_limits(["mean-cosine=-1"])[0].exceeded(quality) == ""
 
 
 @pytest.mark.parametrize("wrong", ["", "near-duplicates", "near-duplicates=", "near-duplicates=nan", "other=1", "=1"])
 def test_what_is_no_limit_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="--limit"):
+        parse_limits([wrong])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["near-duplicates=5", "exact-duplicates=-0.1", "mean-cosine=1.5", "norm-max=-1", "effective-dimension=0"]
+)
+def test_a_limit_that_always_holds_or_never_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=rf"--limit: {wrong.partition('=')[0]} is .* not"):
         parse_limits([wrong])
 
 

@@ -168,7 +168,8 @@ def test_the_page_is_written(shell: Shell) -> None:
     assert told.returncode == 0 and told.stderr.startswith("written: page.html (")
     facts = shell.json("report", "--html", "page.html")
     page = (shell.folder / "page.html").read_bytes()
-    assert (facts["html"], facts["bytes"]) == ("page.html", len(page))
+    assert (facts["html"], facts["html_bytes"]) == ("page.html", len(page))
+    assert facts["bytes"] == shell.json("report")["bytes"], "the store's"
     assert page.startswith(b"<!DOCTYPE html>") and b"There is bread" in page
 
 

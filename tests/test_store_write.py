@@ -534,6 +534,7 @@ def test_wrong_arguments_are_told(tmp_path: Path) -> None:
             lambda: store.write([], embedder="all-MiniLM-L6-v2"),  # type: ignore[arg-type]
             lambda: store.search([1.0], k=0),
             lambda: store.chunks(3),  # type: ignore[arg-type]
+            lambda: store.remove(None),  # type: ignore[arg-type]
         ):
             with pytest.raises(UsageError):
                 call()

@@ -228,3 +228,8 @@ def test_a_batch_that_is_none() -> None:
     for rubbish in (None, 3, "text", b"bytes", {"a": UNIT}, {1, 2}):
         with pytest.raises(TypeError, match="expected a list of embeddings"):
             validator.validate_batch(rubbish)  # type: ignore[arg-type]
+    for rubbish in (None, 3, "text", [UNIT]):
+        with pytest.raises(TypeError, match="expected an array of float32"):
+            validator.check(rubbish)  # type: ignore[arg-type]
+        with pytest.raises(embedmill.UsageError, match="embedder is"):
+            EmbeddingValidator.of(rubbish)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import DatabaseOptions, StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store, refuse_db_timeout
 from embedmill.core.checks import switches, whole_number
-from embedmill.core.documents import Chunk, Failure, Hit, StoreStatus, source_file_of, written_id
+from embedmill.core.documents import Chunk, Failure, Hit, StoreStatus, checked_list, source_file_of, written_id
 from embedmill.core.errors import UsageError
 from embedmill.runtime.closing import Closing
 from embedmill.sources.files.selection import Selection
@@ -77,13 +77,12 @@ class ChunkStore(Closing):
         from embedmill.pipelines.write.writing import write_chunks
 
         switches(create_index=create_index)
-        if isinstance(chunks, Chunk | str | bytes) or not isinstance(chunks, Iterable):
-            raise TypeError(f"expected a list of chunks, not a {type(chunks).__name__}")
+        listed = checked_list(chunks)
         made_by = embedder.embedder if isinstance(embedder, ModelLoader) else embedder
         if made_by is not None and not hasattr(made_by, "fingerprint"):
             raise UsageError(f"embedder is {made_by!r}: give what made the embeddings, as load_embedder does")
         with self._writing:
-            return write_chunks(self.store, list(chunks), embedder=made_by, create_index=create_index)
+            return write_chunks(self.store, listed, embedder=made_by, create_index=create_index)
 
     def search(
         self, vector: ArrayLike, k: int = 10, *, glob: str | Sequence[str] | None = None, exact: bool = False
@@ -108,9 +107,7 @@ class ChunkStore(Closing):
         Those that `index` has stored, by their absolute paths, and those that were written. In bounded memory; shows
         one state of the store throughout.
         """
-        for each in source_files:
-            if not isinstance(each, str):
-                raise UsageError(f"a source_file is {each!r}: give it as text")
+        _check_source_files(source_files)
         documents = [document for each in source_files for document in (each, written_id(each))]
         found = self.store.read(documents if source_files else None)
         return (replace(chunk, source_file=source_file_of(chunk.source_file)) for chunk in found)
@@ -124,6 +121,7 @@ class ChunkStore(Closing):
 
         What `index` has stored is taken out by `embedmill.forget`.
         """
+        _check_source_files(source_files)
         with self._writing:
             return self.store.forget([written_id(each) for each in source_files])
 
@@ -148,6 +146,12 @@ class ChunkInserter(ChunkStore):
     """A `ChunkStore` by another name: `insert` is its `write`."""
 
     insert = ChunkStore.write
+
+
+def _check_source_files(source_files: Sequence[str]) -> None:
+    for each in source_files:
+        if not isinstance(each, str):
+            raise UsageError(f"a source_file is {each!r}: give it as text")
 
 
 def open_store(url: str | None = None, *, write: bool = True, **options: Unpack[DatabaseOptions]) -> ChunkStore:

@@ -12,8 +12,8 @@ from embedmill.api.assemble import bounded_workers
 from embedmill.api.counters import Counters
 from embedmill.api.model_loader import ModelLoader
 from embedmill.api.validator import EmbeddingValidator
-from embedmill.core.checks import switches, whole_number
-from embedmill.core.documents import Chunk
+from embedmill.core.checks import callables, switches, whole_number
+from embedmill.core.documents import Chunk, checked_list
 from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, UsageError
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
@@ -114,11 +114,8 @@ class EmbeddingGenerator(Counters, Closing):
         and where `progress_callback` raises an exception, which is its cause then.
         """
         switches(retry_failed=retry_failed)
-        listed = list(chunks)
-        for row, chunk in enumerate(listed):
-            if not isinstance(chunk, Chunk):
-                raise TypeError(f"expected a list of chunks: number {row} is a {type(chunk).__name__}")
-        return self._embed(listed, progress_callback, retry_failed)
+        callables(progress_callback=progress_callback)
+        return self._embed(checked_list(chunks), progress_callback, retry_failed)
 
     def process_batch(self, chunks: Sequence[Chunk], *, retry_failed: bool = True) -> list[Chunk]:
         """As `process_chunks`, without a word on the way: for a batch of a caller who counts for himself."""
@@ -133,6 +130,7 @@ class EmbeddingGenerator(Counters, Closing):
         vectors of the others, where texts have none, as empty and blank ones, and what `process_chunks` raises.
         """
         switches(retry_failed=retry_failed)
+        callables(progress_callback=progress_callback)
         listed = checked(texts)
         if not listed:
             raise ValueError("there are no texts: give one or more")

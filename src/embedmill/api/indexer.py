@@ -16,9 +16,10 @@ from embedmill.api.model_loader import ModelLoader
 from embedmill.api.read_settings import read_settings
 from embedmill.api.reembed import take_over
 from embedmill.api.settings import DocumentOptions, FileOptions, Settings, names_of
-from embedmill.core.checks import switches, whole_number
+from embedmill.core.checks import callables, switches, whole_number
 from embedmill.core.errors import UsageError
 from embedmill.embedders.local import LocalEmbedder
+from embedmill.engine.trial import check_embedder
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.pipelines.index.indexer import Indexer
 from embedmill.runtime.closing import Closing
@@ -71,6 +72,10 @@ class IncrementalIndexer(Closing):
             raise UsageError(f"store is {store!r:.200}: open it, with embedmill.open_store(url)")
         if executor is not None and embedder is None:
             raise UsageError("an executor runs an embedder: give that too")
+        if not isinstance(cache, bool | None) and not hasattr(cache, "get_many"):
+            raise UsageError(f"cache is {cache!r:.200}: give True, False or a cache of your own")
+        if chunking is not None and not hasattr(chunking, "max_tokens"):
+            raise UsageError(f"chunking is {chunking!r:.200}: give an embedmill.Chunking")
         self._store: Store = store.store if isinstance(store, ChunkStore) else store
         self._chosen = Settings()
         with ExitStack() as stack:
@@ -86,6 +91,7 @@ class IncrementalIndexer(Closing):
                 cache = parts.cache if cache is True else cache
                 chunking = chunking or parts.chunking
                 batch_size = self._chosen.batch_size if batch_size is None else batch_size
+            check_embedder(embedder)
             if executor is None:
                 executor = ThreadExecutor(embedder)
                 stack.callback(executor.close)
@@ -168,6 +174,8 @@ class IncrementalIndexer(Closing):
         Raises `SpaceMismatch` where the store holds vectors of another model, `SourceError` where the source cannot be
         listed, and `StoreError` where the store cannot be written.
         """
+        if not hasattr(source, "entries"):
+            raise UsageError(f"source is {source!r:.200}: give an embedmill.FileSource, or a source of your own")
         self._store.forget_seen()
         if isinstance(self._embedder, LocalEmbedder):
             take_over(self._store, self._embedder)
@@ -196,6 +204,7 @@ class IncrementalIndexer(Closing):
         self, path: FilePath, callback: ProgressCallback | None, *, force: bool, prune: bool, **options: object
     ) -> Report:
         switches(force=force, prune=prune)
+        callables(progress_callback=callback)
         selection = read_settings(options, _SELECTING)
         chosen = replace(self._chosen, store=self._store.url, **{name: getattr(selection, name) for name in _SELECTING})
         source = files([path], chosen)

@@ -14,6 +14,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import Embedder
+from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector, Vectors
 from embedmill.engine.validation import NORM_TOLERANCE, VectorValidator
 
@@ -55,7 +56,9 @@ class EmbeddingValidator:
 
     @classmethod
     def of(cls, embedder: Embedder, *, tolerance: float = NORM_TOLERANCE) -> Self:
-        """For the vectors of this embedder."""
+        """For the vectors of this embedder. Raises `UsageError` for what is none."""
+        if not isinstance(getattr(embedder, "fingerprint", None), Fingerprint):
+            raise UsageError(f"embedder is {embedder!r:.200}: give one, as load_embedder does")
         space = embedder.fingerprint.space
         return cls(space.dimension, space.normalize, tolerance=tolerance)
 
@@ -78,8 +81,10 @@ class EmbeddingValidator:
         """The rows of an array ``(n, dimension)`` that are unsound, and why; empty where all are sound.
 
         Takes some 20 ms for 100,000 rows of 384 numbers. Raises `ValueError` for another shape, or a type other than
-        float32.
+        float32, and `TypeError` for anything but an array.
         """
+        if not isinstance(vectors, np.ndarray):
+            raise TypeError(f"expected an array of float32, got a {type(vectors).__name__}: validate_batch takes lists")
         return self._vectors.check(vectors)
 
     def validate_embedding(self, embedding: object) -> bool:

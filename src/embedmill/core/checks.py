@@ -31,6 +31,13 @@ def switches(**values: object) -> None:
             raise UsageError(f"{name} is {value!r}: give True or False")
 
 
+def callables(**values: object) -> None:
+    """Raise `UsageError` for a value that can be neither called nor left out."""
+    for name, value in values.items():
+        if value is not None and not callable(value):
+            raise UsageError(f"{name} is {value!r:.200}: give a function, or leave it out")
+
+
 def text_or_none(**values: object) -> None:
     """Raise `UsageError` for a value that is neither text nor None."""
     for name, value in values.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -149,6 +149,17 @@ class Chunk:
             and known.fingerprint == fingerprint
             and known.hash == self.hash
         )
+
+
+def checked_list(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """The chunks as a list. Raises `TypeError` for what is no row of chunks, as a single one."""
+    if isinstance(chunks, Chunk | str | bytes) or not isinstance(chunks, Iterable):
+        raise TypeError(f"expected a list of chunks, not a {type(chunks).__name__}")
+    listed = list(chunks)
+    for number, chunk in enumerate(listed):
+        if not isinstance(chunk, Chunk):
+            raise TypeError(f"expected a list of chunks: number {number} is a {type(chunk).__name__}")
+    return listed
 
 
 @dataclass(frozen=True, slots=True)

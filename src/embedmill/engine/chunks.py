@@ -21,6 +21,7 @@ from embedmill.engine.lists import ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, List
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
+from embedmill.engine.validation import VectorValidator
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class ChunkList:
         self.retried = self.truncated = self.batches = self.tokens = self.misses = 0
         self._embedder = embedder
         self._fingerprint = embedder.fingerprint
+        space = self._fingerprint.space
+        self._validator = VectorValidator(space.dimension, space.normalize)
         self._on_chunks = on_chunks
         self._told = 0
         self._rejected: dict[int, Cause] = {}  # by the model: these may be tried again
@@ -57,16 +60,22 @@ class ChunkList:
         for row, chunk in enumerate(self.chunks):
             text: object = chunk.text
             if not isinstance(text, str):
-                self._fail(row, Cause("TypeError", f"chunk {row}: its text is a {type(text).__name__}"))
+                self._fail(row, Cause("TypeError", f"the text is a {type(text).__name__}"))
             elif not chunk.text.strip():
-                self._fail(row, Cause(EMPTY_TEXT, f"chunk {row}: its text is empty or blank"))
-            elif chunk.has_embedding_of(self._fingerprint):
+                self._fail(row, Cause(EMPTY_TEXT, "the text is empty or blank"))
+            elif chunk.has_embedding_of(self._fingerprint) and self._is_sound(chunk.embedding):
                 self.kept += 1
             else:
                 if chunk.embedding is not None or chunk.cause is not None:
                     self.recomputed += chunk.embedding is not None
                     self.chunks[row] = replace(chunk, embedding=None, provenance=None, cause=None)
                 yield ListedText(row, chunk.input, NO_IDS, chunk.hash)
+
+    def _is_sound(self, embedding: Vector | None) -> bool:
+        """Whether a chunk's vector can be what the model gave: its owner may have put another array in its place."""
+        vector = np.asarray(embedding)
+        fits = vector.dtype == np.float32 and vector.shape == (self._validator.dimension,)
+        return fits and not self._validator.check(vector[None])
 
     def embed(self, run: RunBatches, cache: VectorCache | None, batch_size: int | None, *, retry: bool) -> None:
         """Embed what needs a vector; with `retry`, each text that fails once more, alone.

@@ -42,7 +42,7 @@ NO_IDS: TokenIds = np.empty(0, np.int32)
 
 def checked(texts: Iterable[str]) -> list[str]:
     """The texts as a list. Raises `TypeError` for what is no row of texts, as a single text."""
-    if isinstance(texts, str | bytes | Mapping | Set):
+    if isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable):
         raise TypeError(f"expected a list of texts, got a {type(texts).__name__}: put a single text into a list")
     listed = list(texts)
     for row, text in enumerate(listed):
@@ -106,7 +106,7 @@ def embed_each(
     not, and an `at_once` below 1.
     """
     one_of("task", task, TASKS)
-    if isinstance(texts, str | bytes | Mapping | Set):
+    if isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable):
         raise TypeError(f"expected texts, got a {type(texts).__name__}: put a single text into a list")
     whole_number("at_once", at_once)
     windows = _windows(iter(texts), at_once)

@@ -24,6 +24,17 @@ LIMITED: Final = (*_MOST, *_LEAST)
 """The names of numbers that there may be limits on."""
 
 
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "exact-duplicates": (0, 1),
+    "near-duplicates": (0, 1),
+    "mean-cosine": (-1, 1),
+    "norm-max": (0, math.inf),
+    "norm-min": (0, math.inf),
+    "effective-dimension": (1, math.inf),
+}
+"""What the numbers can be, both ends included: a limit beyond would always hold, or never."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """What a number may be: at most so much; or, of the least length and the effective dimension, at least."""
@@ -51,6 +62,11 @@ def parse_limits(given: Sequence[str]) -> list[Limit]:
             value = math.nan
         if name not in LIMITED or not math.isfinite(value):
             raise UsageError(f"--limit: {text!r} does not fit: expected NAME=NUMBER, NAME one of {', '.join(LIMITED)}")
+        least, most = _RANGES[name]
+        if not least <= value <= most:
+            raise UsageError(
+                f"--limit: {name} is {least:g} {f'to {most:g}' if most < math.inf else 'or more'}, not {number}"
+            )
         if name in limits:
             raise UsageError(f"--limit: {name} has two limits: leave one out")
         limits[name] = Limit(name, value)

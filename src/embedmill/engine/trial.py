@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 
-from embedmill.core.errors import ModelError, ModelValidationError
+from embedmill.core.checks import whole_number
+from embedmill.core.errors import ModelError, ModelValidationError, UsageError
 from embedmill.core.interfaces.embedder import TokenEmbedder
+from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Batch
 from embedmill.engine.validation import VectorValidator
 
 _TEXT: Final = "The quick brown fox jumps over the lazy dog."
 
-_ATTRIBUTES: Final = ("name", "fingerprint", "dimension", "max_tokens", "workers", "concurrency")
+_NUMBERS: Final = ("dimension", "max_tokens", "workers", "concurrency")
+_ATTRIBUTES: Final = ("name", "fingerprint", *_NUMBERS)
 _METHODS: Final = ("load", "encode", "infer", "embed", "close")
 
 
 def check_embedder(embedder: object) -> None:
-    """Raise `ModelValidationError` where an embedder lacks a method."""
+    """Raise `ModelValidationError` where an embedder lacks something, or says of itself what cannot be."""
     missing = [name for name in _METHODS if not callable(getattr(embedder, name, None))]
     missing += [name for name in _ATTRIBUTES if not hasattr(embedder, name)]
     if missing:
         raise ModelValidationError(
             f"a {type(embedder).__name__} is no embedder, it lacks {', '.join(missing)}: see embedmill.TokenEmbedder"
         )
+    if wrong := next(_wrong(embedder), None):
+        raise ModelValidationError(f"a {type(embedder).__name__} is no embedder, {wrong}: see embedmill.TokenEmbedder")
+
+
+def _wrong(embedder: Any) -> Iterator[str]:
+    """What an embedder says of itself that no embedder is."""
+    if not isinstance(embedder.name, str):
+        yield f"its name is {embedder.name!r}, not text"
+    for name in _NUMBERS:
+        try:
+            whole_number(f"its {name}", getattr(embedder, name))
+        except UsageError as error:
+            yield str(error)
+    if not isinstance(embedder.fingerprint, Fingerprint):
+        yield f"its fingerprint is a {type(embedder.fingerprint).__name__}, not an embedmill.Fingerprint"
+    elif embedder.fingerprint.space.dimension != embedder.dimension:
+        yield f"its dimension is {embedder.dimension}, and {embedder.fingerprint.space.dimension} in its fingerprint"
 
 
 def try_embedder(embedder: TokenEmbedder) -> None:

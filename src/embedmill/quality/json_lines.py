@@ -31,7 +31,7 @@ class TextLine(NamedTuple):
             values = json.loads(self.text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise self.wrong(f"is no JSON ({reason})") from None
+            raise self.wrong(f"is no JSON ({reason}): each line has to be one whole object") from None
         if not isinstance(values, dict):
             raise self.wrong('is no JSON object, as in {"text": "..."}')
         return JsonLine(self, values)

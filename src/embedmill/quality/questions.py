@@ -48,8 +48,11 @@ def checked_questions(questions: Iterable[Question]) -> list[Question]:
     Raises `UsageError` where there are none, and `SourceError` for one without words or documents, and for one that
     stands there twice.
     """
+    listed = list(questions) if isinstance(questions, Iterable) else [questions]
+    if not all(isinstance(each, Question) for each in listed):
+        raise UsageError("questions are to be given as a file, or as a list of embedmill.Question")
     placed = [
-        each if each.place else replace(each, place=f"question {number:,}") for number, each in enumerate(questions, 1)
+        each if each.place else replace(each, place=f"question {number:,}") for number, each in enumerate(listed, 1)
     ]
     seen: dict[str, str] = {}
     for question in placed:

@@ -44,7 +44,7 @@ def report(
     found = read_report(read_settings(given, StoreOptions))
     size = None if path is None else write_page(found, path)
     if as_json:
-        written = {} if size is None else {"html": html, "bytes": size}
+        written = {} if size is None else {"html": html, "html_bytes": size}
         output.emit(found.to_dict() | {"store": output.masked(found.url)} | written)
         return exit_codes.DONE
     output.say(summary(found))

@@ -39,14 +39,12 @@ class CheckedChunks:
 def checked_chunks(chunks: Sequence[Chunk], embedder: HasFingerprint | None) -> CheckedChunks:
     """Copies of the chunks. `embedder` is what made the embeddings that have no provenance.
 
-    Raises `ChunksRefused`, which has them all, where some cannot be stored, `SpaceMismatch` where their vectors cannot
-    be compared with one another, and `TypeError` for anything but chunks.
+    Raises `ChunksRefused`, which has them all, where some cannot be stored, and `SpaceMismatch` where their vectors
+    cannot be compared with one another.
     """
     refused: dict[int, str] = {}
     own: dict[int, Chunk] = {}
     for number, chunk in enumerate(chunks):
-        if not isinstance(chunk, Chunk):
-            raise TypeError(f"expected a list of chunks: number {number} is a {type(chunk).__name__}")
         try:
             own[number] = _own(chunk)
         except ValueError as error:
