@@ -85,7 +85,7 @@ def test_progress(embedder: OpenVINOEmbedder) -> None:
     told: list[int] = []
     embedder.embed(TEXTS, on_progress=told.append)
     assert told == sorted(told) and told[-1] == 100 and len(told) > 3
-    with embedmill.ParallelEmbeddingGenerator(1, model=SMALL) as generator:
+    with embedmill.ParallelEmbeddingGenerator(1, model=SMALL, cache=False) as generator:
         told.clear()
         generator.generate(TEXTS, on_progress=told.append)
     assert told == sorted(told) and told[-1] == 100 and len(told) > 3
