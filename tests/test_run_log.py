@@ -99,6 +99,20 @@ def test_runs_over_tables_are_remembered_where_their_database_is(shell: Shell, d
         assert path.is_dir() or b"@" not in path.read_bytes(), "no login of any database"
 
 
+def test_runs_over_a_schema_are_remembered_apart_however_it_is_named(shell: Shell, database: str) -> None:
+    write_files(shell.folder / "docs", 2)
+    mark = "&" if "?" in database else "?"
+    for number, (url, *schema) in enumerate(
+        [(f"{database}{mark}schema=one",), (f"{database}{mark}schema=two",), (database, "--schema", "one")], 1
+    ):
+        (shell.folder / "docs" / f"more{number}.txt").write_text(
+            prose(number, 4)
+        )  # a run without work is not remembered
+        shell.json("index", "docs", "--store", url, *schema)
+        assert len(list((shell.folder / "cache" / "runs").iterdir())) == min(number, 2) + 1  # and its .gitignore
+    assert [run.command for run in runs(shell, f"{database}{mark}schema=one")] == ["index", "index"]
+
+
 def test_what_failed_says_so(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), RunLog(lambda: tmp_path, "index") as log:
         log._write({"at": 1.0, "done": 1, "failed": 0, "memory": []})

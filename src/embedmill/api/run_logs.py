@@ -9,7 +9,7 @@ from typing import Final
 from embedmill.api.settings import Settings
 from embedmill.engine.run_log import RunLog
 from embedmill.runtime.folders import cache_folder
-from embedmill.storage.registry import is_server, local_files, redact_url
+from embedmill.storage.registry import identity_of
 
 _FOLDER: Final = "runs"
 
@@ -19,10 +19,9 @@ def run_folder(chosen: Settings) -> Path | None:
 
     A store in a file is known by its path, one on a server by its URL without the password, and its schema.
     """
-    files = local_files(chosen.store)
-    if not files and not is_server(chosen.store):
+    place = identity_of(chosen.store, chosen.schema)
+    if place is None:
         return None
-    place = files[0] if files else f"{redact_url(chosen.store)} {chosen.schema}"
     return cache_folder() / _FOLDER / hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

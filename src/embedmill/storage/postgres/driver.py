@@ -35,6 +35,11 @@ class PostgresDriver(TableDriver):
 
         return redact_url(urls.split_schema(url)[0])
 
+    def identity(self, url: str, schema: str) -> str:
+        """See `Driver`."""
+        _, schema = urls.split_schema(url, schema)
+        return f"{self.redact_url(url)} {schema}"
+
     def open_table(self, url: str, name: str, asked: TableRequest) -> Table:
         """See `TableDriver`."""
         from embedmill.storage.postgres.table import PostgresTable
