@@ -58,9 +58,9 @@ def with_graph(folder: Path, outputs: Callable[[Any, Any], Sequence[Any]], *, ma
 
 
 def hidden(ids: Any, width: int, name: str, factor: float = 1) -> Any:
-    """(batch, tokens, width): the token's id times `factor`, everywhere."""
+    """(batch, tokens, width): the token's id times `factor`, and a little more in each column."""
     column = op.unsqueeze(op.convert(ids, ov.Type.f32), op.constant([2]))
-    node = op.multiply(column, op.constant(np.full((1, 1, width), factor, np.float32)))
+    node = op.multiply(column, op.constant(factor * np.linspace(1, 2, width, dtype=np.float32).reshape(1, 1, width)))
     if name:
         node.output(0).set_names({name})
     return node

@@ -71,8 +71,22 @@ def test_a_model_that_is_not_here_is_said(shell: Shell, fixture_models: Path, tm
     assert told.stdout.startswith("sound: 4 documents") and "; 0 vectors computed again" in told.stdout
     assert told.stderr.startswith("no vector was computed again: ") and len(told.stderr.splitlines()) == 1
     assert shell.json("verify", "--model", tmp_path / "elsewhere")["recomputed"] == 4
-    other = shell.json("verify", "--model", fixture_models / "bert-cls")
+    other = shell.json("verify", "--model", fixture_models / "bert-cls", code=3)
     assert other["recomputed"] == 0 and "is of space" in other["not_recomputed"]
+    unproven = shell.run("verify", "--read-data")
+    assert unproven.returncode == 3 and unproven.stderr.startswith("error: no vector was computed again: ")
+
+
+def test_of_many_problems_of_a_kind_ten_are_shown(shell: Shell) -> None:
+    for number in range(30):
+        (shell.folder / "docs" / f"{number}.md").write_text(f"Number {number}.")
+    shell.json("index", "docs")
+    for number in range(30):
+        (shell.folder / "docs" / f"{number}.md").write_text(f"Another {number}, and longer.")
+    shown = shell.run("verify", "--sample", 0).stdout.splitlines()
+    assert len(shown) == 11 and shown[-1] == "document-changed: 20 more, which -v shows"
+    everything = shell.run("verify", "--sample", 0, "-v").stdout
+    assert len([line for line in everything.splitlines() if ".md" in line]) == 30
 
 
 def test_options_that_change_nothing_are_refused(shell: Shell) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from embedmill.api.index import files
 from embedmill.api.read_settings import read_settings
-from embedmill.api.settings import RunOptions, known_settings
+from embedmill.api.settings import StoreOptions, known_settings
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import DocumentState, Entry, GivenPath
 from embedmill.core.errors import SourceError
@@ -115,7 +115,7 @@ def _of_folders(store: Store, here: Sequence[str], failed: set[str], given: Mapp
 
 
 def _source(taken: GivenPath, given: Mapping[str, Any]) -> FileSource:
-    chosen = read_settings(known_settings(taken.options) | dict(given), RunOptions)
+    chosen = read_settings(known_settings(taken.options) | dict(given), StoreOptions)
     return files([file_path(taken.path)], chosen, current=taken.options.get("current"))
 
 

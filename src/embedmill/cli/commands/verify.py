@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from embedmill.api.settings import RunOptions, StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.cli.render import hints
+from embedmill.cli.render import hints, soundness
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ _Limits = Annotated[
     "embedmill verify --store sqlite:notes.db --limit near-duplicates=0.05 --json",
     "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
     "embedmill verify sentences --store postgresql://ada@localhost/app --read-data --repair",
-    notes="Exit code 0: all is well. 3: something is wrong, or left after --repair, or beyond a --limit; each problem "
-    "is a line. Without --repair a run may write meanwhile. " + options.STORE_NOTE,
+    notes="Exit code 0: all is well. 3: something is wrong, or left after --repair, or beyond a --limit, or "
+    "--read-data or --model could compute nothing again. Each problem is a line, ten of each kind; -v shows all. "
+    "Without --repair a run may write meanwhile. " + options.STORE_NOTE,
 )
 def verify(
     *,
@@ -88,13 +90,17 @@ def verify(
     if name is None:
         options.tell_store(place)
 
+    told: Counter[str] = Counter()
+
     def say(found: Finding) -> None:
-        if not as_json:
+        told[found.kind] += 1
+        if not as_json and (told[found.kind] <= soundness.SHOWN or output.verbose()):
             output.say(output.one_line(str(found)))
 
     verdict = _run(name, vector, place, chosen, say, extent, repair=repair)
-    exceeded = [told for each in limits if verdict.quality and (told := each.exceeded(verdict.quality))]
-    code = _tell(verdict, name, exceeded, place, as_json=as_json)
+    exceeded = [line for each in limits if verdict.quality and (line := each.exceeded(verdict.quality))]
+    proven = not verdict.not_recomputed or (model is None and not read_data)  # what was asked for was done
+    code = _tell(verdict, name, exceeded, place, proven=proven, as_json=as_json)
     if verdict.documents == 0 and not output.quiet():
         hints.tell_tables("verify", place)
     return code
@@ -136,10 +142,15 @@ def _run(
 
 
 def _tell(
-    verdict: Verdict, table: str | None, exceeded: Sequence[str], given: Mapping[str, Any], *, as_json: bool
+    verdict: Verdict,
+    table: str | None,
+    exceeded: Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    proven: bool,
+    as_json: bool,
 ) -> int:
     from embedmill.api.stores import name_vanished
-    from embedmill.cli.render import soundness
 
     if as_json:
         output.emit(soundness.facts(verdict, table, exceeded))
@@ -151,9 +162,9 @@ def _tell(
         output.complain("interrupted: what was mended is stored, the same command goes on from there")
         return exit_codes.INTERRUPTED
     if verdict.not_recomputed and not verdict.problems:
-        output.complain(f"no vector was computed again: {verdict.not_recomputed}")
+        output.complain(f"{'' if proven else 'error: '}no vector was computed again: {verdict.not_recomputed}")
     for told in exceeded:
         output.complain(f"error: {told}: see --limit")
     if verdict.problems:
         output.complain(soundness.left(verdict, table))
-    return exit_codes.SOME_FAILED if verdict.problems or exceeded else exit_codes.DONE
+    return exit_codes.SOME_FAILED if verdict.problems or exceeded or not proven else exit_codes.DONE

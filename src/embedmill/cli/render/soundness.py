@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.cli import output
 from embedmill.cli.render.wording import amounts, counted
@@ -11,6 +11,10 @@ from embedmill.cli.render.wording import amounts, counted
 if TYPE_CHECKING:
     from embedmill.api.verify import Verdict
     from embedmill.engine.quality import Quality
+
+
+SHOWN: Final = 10
+"""Problems of a kind that are shown, where not all are asked for."""
 
 
 def facts(verdict: Verdict, table: str | None, exceeded: Sequence[str]) -> dict[str, Any]:
@@ -41,6 +45,10 @@ def summary(verdict: Verdict, table: str | None) -> Iterator[str]:
         for kind in verdict.damage:
             yield from (f"left: {output.one_line(example)}" for example in verdict.examples[kind])
     if verdict.problems:
+        if verdict.repaired is None and not output.verbose():
+            for kind, count in verdict.damage.items():
+                if count > SHOWN:
+                    yield f"{kind}: {count - SHOWN:,} more, which -v shows"
         return
     what = f"{counted(verdict.documents or 0, 'document')}, {counted(verdict.chunks or 0, 'chunk')}"
     if table is not None:
