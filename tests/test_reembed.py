@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import embedmill
+from documents import docx, paragraph, run
 from embedmill.api.forget import forget_second
 from embedmill.core.reports import Report
 from reembedded import OTHER, Bench
@@ -169,6 +170,16 @@ def test_prune_takes_out_of_the_new_space_what_it_would_take_out_of_the_old(docs
     bench.index(docs)
     report = bench.index(docs, model=OTHER, exclude=["5.txt"], prune=True, re_embed=True)
     assert (report.kept, bench.status().documents) == (0, 5)
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_what_cannot_be_read_any_more_is_embedded_from_what_is_stored(docs: Path, bench: Bench, prune: bool) -> None:
+    (docs / "page.docx").write_bytes(docx(paragraph(run("gardens and roses"))))
+    bench.index(docs)
+    (docs / "page.docx").write_bytes(b"PK damaged")
+    report = bench.index(docs, model=OTHER, prune=prune, re_embed=True)
+    assert (report.swapped, report.kept, report.failures, bench.status().documents) == (True, 1, 1, 7)
+    assert "page.docx" in {Path(document).name for document, *_ in bench.found()}
 
 
 def test_a_run_that_is_stopped_is_gone_on_with(docs: Path, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,7 +76,7 @@ class Searching(threading.Thread):
             with embedmill.Searcher(**self._bench.where) as searcher:
                 while not self._ended.is_set() or not self.answers:
                     hits = searcher.search("vector search", k=1000)
-                    self.answers.append(sorted((hit.document, hit.chunk, round(hit.score, 3)) for hit in hits))
+                    self.answers.append(sorted((hit.document, hit.chunk, hit.score) for hit in hits))
         except BaseException as error:
             self.error = error
 
@@ -84,6 +84,13 @@ class Searching(threading.Thread):
         self._ended.set()
         self.join(60)
         assert self.error is None, self.error
+
+
+def alike(left: list[tuple[str, int, float]], right: list[tuple[str, int, float]]) -> bool:
+    """The same chunks, and scores that differ by no more than another order of sums makes them."""
+    if [each[:2] for each in left] != [each[:2] for each in right]:
+        return False
+    return [each[2] for each in left] == pytest.approx([each[2] for each in right], abs=1e-5)
 
 
 @pytest.mark.timeout(300)
@@ -96,7 +103,7 @@ def test_killed_at_many_moments_searches_are_answered_from_one_space(place: dict
 
     def found() -> list[tuple[str, int, float]]:
         hits = embedmill.search("vector search", k=1000, **bench.where)
-        return sorted((hit.document, hit.chunk, round(hit.score, 3)) for hit in hits)
+        return sorted((hit.document, hit.chunk, hit.score) for hit in hits)
 
     bench.index(docs)
     old = found()
@@ -104,15 +111,15 @@ def test_killed_at_many_moments_searches_are_answered_from_one_space(place: dict
     searching.start()
     for phase, after in _KILLS:
         killed(docs, bench, phase, after)
-        assert found() == old
+        assert alike(found(), old)
         assert bench.second() is not None
     report = bench.index(docs, model=OTHER, re_embed=True)
     searching.end()
     new = found()
-    assert report.swapped and new != old
+    assert report.swapped and not alike(new, old)
     assert [each[:2] for each in new] == [each[:2] for each in old], "a chunk is lost, or there twice"
-    assert all(answer in (old, new) for answer in searching.answers)
-    assert searching.answers[0] == old and searching.answers[-1] in (old, new)
+    assert all(alike(answer, old) or alike(answer, new) for answer in searching.answers)
+    assert alike(searching.answers[0], old)
     with closing(open_store(**bench.place, write=False)) as store:
         assert list(store.verify()) == []
     assert bench.second() is None

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -70,6 +71,19 @@ def test_a_file_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
             SqliteStore(path, write=write)
     assert path.read_text() == "my notes"
     assert not (tmp_path / "notes.db-wal").exists()
+
+
+def test_a_file_that_is_looked_at_stays_locked(tmp_path: Path) -> None:
+    """Flaw: to read its first bytes took away the process's locks, and another process that closed the store took the
+    write-ahead log along, which was still read here: torn pages, wrong hits, none at all."""
+    path = tmp_path / "store.db"
+    with closing(SqliteStore(path)) as store:
+        store.bind(fingerprint(), "model")
+        store.replace([replacement("/a", ["one"])])
+        with closing(SqliteStore(path, write=False)):
+            code = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT * FROM meta').fetchall()"
+            subprocess.run([sys.executable, "-c", code], check=True)
+            assert path.with_name("store.db-wal").stat().st_size > 0, "the other one thought that it was the last"
 
 
 def test_the_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:

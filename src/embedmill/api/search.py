@@ -55,6 +55,14 @@ class Searcher(Closing):
 
     def _open(self) -> None:
         """Open the store, and the model that it is filled with now."""
+        try:
+            self._open_once()
+        except SpaceMismatch:
+            if self._model is not None:
+                raise
+            self._open_once()  # it was embedded with another model between two looks at it
+
+    def _open_once(self) -> None:
         with ExitStack() as stack:
             store = stack.enter_context(closing(open_chosen_store(self._chosen, write=False)))
             status = store.status()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.api.settings import SearchOptions, Settings, StoreOptions
 from embedmill.core.checks import text_or_none
-from embedmill.core.errors import SpaceMismatch, UsageError
+from embedmill.core.errors import SpaceMismatch, StoreError, UsageError
 from embedmill.core.interfaces.reembedding import ReembeddableStore
 from embedmill.core.spaces import not_of, other_prompt
 from embedmill.runtime.paths import quote_path
@@ -50,13 +50,18 @@ def check_space(store: Store, embedder: Embedder) -> None:
 
 def status_of_second(store: Store) -> StoreStatus | None:
     """What the second space holds; None where there is none."""
+    try:
+        return _status_of_second(store)
+    except StoreError:  # it has just been put in the store's place, or given up
+        return _status_of_second(store)
+
+
+def _status_of_second(store: Store) -> StoreStatus | None:
     second = store.second() if isinstance(store, ReembeddableStore) else None
     if second is None:
         return None
-    try:
+    with closing(second):
         return second.status()
-    finally:
-        second.close()
 
 
 def tell_of_second(store: Store) -> None:

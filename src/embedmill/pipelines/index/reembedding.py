@@ -10,10 +10,10 @@ A run that is killed is gone on with by the next; the swap is one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from embedmill.core.documents import DocumentState
+from embedmill.core.documents import DocumentState, Failure
 from embedmill.core.errors import Stopped, StoreError
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.reembedding import MOST_FAILED, ReembeddableStore
@@ -41,6 +41,7 @@ class Reembedding:
         self._first, self._second = first, second
         self._embedder = embedder
         self._indexer = make_indexer(second)
+        self._unread: dict[str, Failure] = {}  # why documents could not be read that were embedded all the same
 
     def stop(self) -> None:
         """As `Indexer.stop`: the store stays as it is, and the next run goes on."""
@@ -85,28 +86,20 @@ class Reembedding:
             )
         if not report.interrupted:
             self._check_failures()
+        if swapped := not (report.interrupted or self._indexer.stopped):
             self._second.close()
             self._first.swap()
-        return replace(report, store=self._first.url, swapped=not report.interrupted)
+        return replace(report, store=self._first.url, swapped=swapped, interrupted=not swapped)
 
     def _keep(
         self, source: Source, gone: Sequence[str], report: Report, on_progress: OnProgress, *, prune: bool
     ) -> Report:
         """Embed what the first store has beside what was read; the report with that."""
         started = time.perf_counter()
-
-        def keeps(states: Mapping[str, DocumentState]) -> Collection[str]:
-            if self._indexer.stopped:
-                return ()
-            left = self._left(states, source.scopes)
-            if not prune:
-                return left
-            return [name for name in left if not within(name, [*source.scopes, *gone])]
-
         reader = KeptReader(
             self._first,
             self._embedder,
-            lambda states: self._wanted(source, keeps(states), states),
+            lambda states: self._wanted(source, gone, states, prune=prune),
             self._indexer.begin_stages(),
         )
         pieces = self._indexer.take(reader, started, on_progress)
@@ -132,28 +125,35 @@ class Reembedding:
             interrupted=interrupted,
         )
 
-    def _left(self, states: Mapping[str, DocumentState], scopes: Sequence[str]) -> list[str]:
-        """The documents that the second store has not, or has as they were before the first read them again."""
+    def _wanted(
+        self, source: Source, gone: Sequence[str], states: Mapping[str, DocumentState], *, prune: bool
+    ) -> list[str]:
+        """Those that a run over the source would keep in the store, though it has not read them.
+
+        Without those that the second store has already, as the first has them now.
+        """
+        if self._indexer.stopped:
+            return []
         held = self._second.states(list(states))
-        return [
+        inside = {name: state.size for name, state in states.items() if within(name, source.scopes)}
+        outside = [
             name
             for name, state in states.items()
-            if name not in held or (held[name].content_hash != state.content_hash and not within(name, scopes))
+            if name not in inside
+            and not within(name, gone)
+            and (name not in held or held[name].content_hash != state.content_hash)
         ]
-
-    def _wanted(self, source: Source, names: Collection[str], states: Mapping[str, DocumentState]) -> list[str]:
-        """Those that a run over the source would have kept in the store, though it has not read them."""
-        inside = {name: states[name].size for name in names if within(name, source.scopes)}
-        kept = set(source.deselected(inside))
-        unread = {failure.document for failure in self._second.failures() if failure.index < 0} if inside else set()
-        return [
-            name
-            for name in names
-            if name not in inside or name in kept or name in unread or within(name, source.unlisted())
-        ]
+        missing = {name: size for name, size in inside.items() if name not in held}
+        left_out = set() if prune or not missing else set(source.deselected(missing))
+        unread = {each.document: each for each in self._second.failures() if each.index < 0} if missing else {}
+        self._unread |= {name: unread[name] for name in missing if name in unread}
+        kept = (name for name in missing if name in left_out | unread.keys() or within(name, source.unlisted()))
+        return [*outside, *kept]
 
     def _keep_failures(self, scopes: Sequence[str], gone: Sequence[str]) -> None:
-        """Keep on record what could not be read of what was not looked at."""
+        """Keep on record what could not be read, by this run or of what it has not looked at."""
+        for document, failure in self._unread.items():
+            self._second.fail(document, [failure])
         known = {failure.document for failure in self._second.failures()}
         for failure in self._first.failures():
             elsewhere = not within(failure.document, [*scopes, *gone])

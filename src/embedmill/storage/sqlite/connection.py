@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,8 +19,8 @@ from embedmill.core.errors import Stopped, StoreBusy, StoreError, UsageError
 APPLICATION_ID: Final = 0x656D6D6C
 """In the header of a store of embedmill's, "emml": tells it from any other SQLite file."""
 
-MAGIC: Final = b"SQLite format 3\0"
-"""What every SQLite file begins with that is not empty."""
+_SMALLEST: Final = 512
+"""Bytes of the smallest page, and so of the smallest SQLite file that is not empty."""
 
 _WAIT: Final = 0.25  # seconds that SQLite itself waits for a lock
 
@@ -45,16 +48,33 @@ def path_of(url: str) -> Path:
 def starts_otherwise(path: Path) -> bool:
     """Whether a file is there, holds something, and is no SQLite file: SQLite itself complains of such late.
 
+    It is SQLite that looks: who opens and closes the file itself takes away the locks that this process has on it
+    ("How To Corrupt An SQLite Database File", 2.2), and another that closes it then takes the write-ahead log along.
+
     Raises `StoreError` where it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
+        status = path.stat()
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}: check the path and the permissions") from error
-    return magic not in (b"", MAGIC)
+        raise _unreadable(path, error.strerror) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise _unreadable(path, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK):
+        raise _unreadable(path, os.strerror(errno.EACCES))
+    if status.st_size < _SMALLEST:
+        return status.st_size > 0
+    with closing(connect(path, "mode=ro", timeout=0)) as db:
+        try:
+            db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            return code(error) == sqlite3.SQLITE_NOTADB
+    return False
+
+
+def _unreadable(path: Path, reason: str | None) -> StoreError:
+    return StoreError(f"{path} cannot be read: {reason}: check the path and the permissions")
 
 
 class Connection(sqlite3.Connection):

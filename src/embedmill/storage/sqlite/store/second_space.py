@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import sqlite3
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from embedmill.core.documents import Chunk, StoredChunk
 from embedmill.core.spaces import Fingerprint, differ_in_files_alone
 from embedmill.storage.catalog import store_mismatch
 from embedmill.storage.second_space import PAGE, KnownSpace, ReembeddableBackend, not_a_second, nothing_to_swap
-from embedmill.storage.sqlite.connection import Connection, connect
+from embedmill.storage.sqlite.connection import Connection, code, connect
 from embedmill.storage.sqlite.store import contents, rows
-from embedmill.storage.sqlite.store.database import BUSY_TIMEOUT, FILES, WriterLock, beside
+from embedmill.storage.sqlite.store.database import BUSY_TIMEOUT, FILES, WriterLock, beside, translate_errors
 
 _IS_SECOND: Final = "second"
 """The key in a second store's `meta` that says so."""
@@ -47,12 +48,15 @@ class SqliteSecondSpace:
         writer: Connected,
         known: KnownSpace,
         opened: Callable[[Path], SqliteSecondStore],
+        *,
+        writable: bool,
     ) -> None:
         """`writer` is the connection of `transaction`, in none; `opened` is the store of a path, opened as this one."""
         self._path, self._next = path, second_path(path)
         self._snapshot, self._transaction, self._writer = snapshot, transaction, writer
         self._known = known
         self._opened = opened
+        self._writable = writable
 
     def sample(self, limit: int) -> list[StoredChunk]:
         with self._snapshot() as db:
@@ -81,7 +85,11 @@ class SqliteSecondSpace:
 
     def second(self) -> SqliteSecondStore | None:
         facts = self._facts_of_second()
-        if facts is None or _IS_SECOND not in facts or self._is_left_over(facts):
+        if facts is None or _IS_SECOND not in facts:
+            return None
+        if self._is_left_over(facts):
+            if self._writable:
+                self._remove()
             return None
         return self._opened(self._next)
 
@@ -157,16 +165,22 @@ class SqliteSecondSpace:
         """The second store's `meta`, {} where it was only begun; None where there is no store of that name."""
         if not self._next.exists():
             return None
-        try:
-            with closing(connect(self._next, "mode=rw", timeout=BUSY_TIMEOUT)) as db:
-                begun = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-                return rows.facts(db) if begun else {}
-        except sqlite3.Error:
-            return None
+        with translate_errors(self._next):
+            try:
+                with closing(connect(self._next, "mode=rw", timeout=BUSY_TIMEOUT)) as db:
+                    begun = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                    return rows.facts(db) if begun else {}
+            except sqlite3.Error as error:
+                # It is no database, or has no such table. All else may pass: then it must not count as none.
+                if code(error) not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR) and self._next.exists():
+                    raise
+                return None
 
     def _remove(self) -> None:
         for ending in FILES:
             beside(self._next, ending).unlink(missing_ok=True)
+        for abandoned in self._next.parent.glob(f"{glob.escape(self._next.name)}.matrix.new-*"):
+            abandoned.unlink(missing_ok=True)
 
 
 def second_path(path: Path) -> Path:

@@ -72,7 +72,7 @@ class SqliteStore:
         self.anchor = Anchor.of(path)
         self.roots = SqliteRoots(self._snapshot, self._transaction)
         self.second_space = SqliteSecondSpace(
-            path, self._snapshot, self._transaction, self._using_writer, self._known, self._opened
+            path, self._snapshot, self._transaction, self._using_writer, self._known, self._opened, writable=write
         )
         try:
             if write:
