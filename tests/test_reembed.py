@@ -48,6 +48,16 @@ def stopped(bench: Bench, *paths: Path, **options: Any) -> Report:
     return report
 
 
+def test_chunks_that_had_no_vector_before_do_not_count_against_the_new_model(docs: Path, bench: Bench) -> None:
+    bench.index(docs)
+    cause = embedmill.Cause("Refused", "by the one who has written it")
+    with embedmill.open_store(bench.where["store"], schema=bench.where.get("schema")) as store:
+        refused = [embedmill.Chunk(f"number {row}", "mine", chunk_index=row, cause=cause) for row in range(100)]
+        assert store.write(refused).failed == 100
+    report = bench.index(docs, model=OTHER, re_embed=True)
+    assert report.swapped and bench.status().failures == 100
+
+
 # The same vectors
 
 

@@ -168,7 +168,12 @@ class Reembedding:
                 self._second.forget(gone)
 
     def _check_failures(self) -> None:
-        causes = [failure.cause for failure in self._second.failures() if failure.index >= 0]
+        before = {(failure.document, failure.index, failure.cause) for failure in self._first.failures()}
+        causes = [
+            failure.cause
+            for failure in self._second.failures()
+            if failure.index >= 0 and (failure.document, failure.index, failure.cause) not in before
+        ]
         chunks = len(causes) + self._second.status().chunks
         if len(causes) > MOST_FAILED * chunks:
             raise StoreError(
