@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import embedmill
+import tables
 from documents import docx, paragraph, run
 from embedmill.api.forget import forget_second
 from embedmill.core.reports import Report
@@ -207,6 +208,20 @@ def test_a_run_that_is_stopped_is_gone_on_with(docs: Path, bench: Bench, caplog:
     report = bench.index(docs, model=OTHER, re_embed=True)
     assert report.swapped and 0 < report.embedded < report.embedded + first.embedded
     assert (bench.status().documents, bench.status().model) == (7, str(OTHER))
+
+
+def test_status_tells_of_it_and_how_to_go_on(docs: Path, tmp_path: Path) -> None:
+    bench = Bench({"url": f"sqlite:{tmp_path}/index.db"})
+    bench.index(docs)
+    stopped(bench, docs, model=OTHER, re_embed=True)
+    shell = tables.shell(tmp_path, bench.place["url"], tables.Within)
+    told = shell.run("status")
+    assert f"second space  0 documents of {OTHER}" in told.stdout
+    assert f"embedmill index PATH... --re-embed --model {OTHER}" in told.stderr
+    assert "embedmill forget --re-embed" in told.stderr
+    assert json.loads(shell.run("status", "--json").stdout)["second"]["model"] == str(OTHER)
+    assert shell.run("forget", "--re-embed").returncode == 0
+    assert "second space" not in shell.run("status").stdout
 
 
 def test_a_run_that_was_stopped_is_given_up(docs: Path, bench: Bench) -> None:

@@ -69,9 +69,12 @@ def tell_of_second(store: Store) -> None:
     held = status_of_second(store)
     if held is not None:
         _log.warning(
-            "store %s is half embedded anew%s (%s documents so far): `embedmill index PATH... --re-embed` goes on with "
-            "that, `embedmill forget --re-embed` gives it up",
-            *(store.url, f" with {held.model}" if held.model else "", f"{held.documents:,}"),
+            "store %s is half embedded anew%s (%s documents so far): `embedmill index PATH... --re-embed%s` goes on "
+            "with that, `embedmill forget --re-embed` gives it up",
+            store.url,
+            f" with {held.model}" if held.model else "",
+            f"{held.documents:,}",
+            f" --model {shlex.quote(held.model)}" if held.model else "",
         )
 
 

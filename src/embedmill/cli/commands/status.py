@@ -119,8 +119,8 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     if second is not None:
         facts["second"] = asdict(second)
         rows.append(("second space", f"{counted(second.documents, 'document')} of {second.model or 'no model yet'}"))
-        model = {**given, "model": second.model} if second.model else given
-        tips.append(f"to go on: {hints.command('index', 'PATH...', '--re-embed', given=model)}")
+        told, kept = {**given, "model": second.model}, ("model", *hints.WHERE)
+        tips.append(f"to go on: {hints.command('index', 'PATH...', '--re-embed', given=told, kept=kept)}")
         tips.append(f"to give it up: {hints.command('forget', '--re-embed', given=given)}")
     facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
     if tables:
