@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import servers
@@ -13,6 +14,9 @@ from store_places import PLACES
 from table_places import TABLE_PLACES, Place
 
 FIXTURES = Path(__file__).parent / "fixtures"
+
+hypothesis.settings.register_profile("any speed", deadline=None)  # the machine may be busy
+hypothesis.settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_a_cache_equals_a_dict(tmp_path_factory: pytest.TempPathFactory) -> None
     checks = list(HealthCheck)
     run_state_machine_as_test(
         Model,
-        settings=settings(max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=checks),
+        settings=settings(max_examples=20, stateful_step_count=15, suppress_health_check=checks),
     )
 
 

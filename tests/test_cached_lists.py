@@ -181,7 +181,7 @@ def test_batch_size(embedder: Failing) -> None:
 
 
 @given(st.lists(st.text(st.characters(), max_size=8), min_size=1, max_size=12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_texts_are_counted_once_and_get_their_own_vector(
     embedder: Failing, cache: PersistentCache, texts: list[str]
 ) -> None:

@@ -119,7 +119,7 @@ def test_a_second_run_is_told_in_one_line(shell: Shell, database: str) -> None:
 def test_a_store_that_is_not_sound(shell: Shell, database: str) -> None:
     shell.run("index", "files")
     ask(database, "UPDATE embedmill.chunks SET text = 'changed' WHERE idx = 0")
-    done = shell.run("verify")
+    done = shell.run("verify", "-v")
     assert done.returncode == 3 and len(done.stdout.splitlines()) == 30
     assert all(line.endswith("chunk 0: its hash is not that of its text") for line in done.stdout.splitlines())
     assert done.stderr.startswith("error: 30 problems in the store postgresql://") and done.stderr.count("\n") == 1

@@ -177,7 +177,7 @@ PIECES = st.sampled_from(
 TOKENIZERS = {name: tokenizer_of(MODELS / name) for name in ("bert-mean", "mpnet-mean")}
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(PIECES, st.integers(1, 3)), min_size=1, max_size=12),
     st.integers(0, 60),
@@ -204,7 +204,7 @@ def test_a_sparse_text_is_read_far_enough(spaces: int) -> None:
         assert cut.tolist() == [*whole[:47].tolist(), int(whole[-1])]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(PIECES, st.integers(1, 200)), max_size=12),
     st.sampled_from(["bert-mean", "mpnet-mean"]),
