@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from embedmill.core.checks import one_of
 from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
-from embedmill.core.vectors import EMPTY_TEXT, Cause, Vectors
+from embedmill.core.vectors import Cause, Vectors
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import (
+    BLANK,
     ENCODE_AT_ONCE,
     LOOK_UP_AT_ONCE,
     NO_IDS,
@@ -25,8 +25,6 @@ from embedmill.engine.lists import (
 )
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.unread import is_unread, warn_of_documents
-
-_BLANK: Final = Cause(EMPTY_TEXT, "the text is empty or blank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,5 +150,5 @@ def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:
             if text.strip():
                 group.append(item)
             else:
-                array.reject(item, _BLANK)
+                array.reject(item, BLANK)
         yield group

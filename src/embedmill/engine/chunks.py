@@ -15,9 +15,9 @@ from embedmill.core.errors import EmbeddingGenerationError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import EMPTY_TEXT, Cause, Vector
+from embedmill.core.vectors import Cause, Vector
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
-from embedmill.engine.lists import ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, ListedText
+from embedmill.engine.lists import BLANK, ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, ListedText
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
@@ -43,8 +43,7 @@ class ChunkList:
         self.retried = self.truncated = self.batches = self.tokens = self.misses = 0
         self._embedder = embedder
         self._fingerprint = embedder.fingerprint
-        space = self._fingerprint.space
-        self._validator = VectorValidator(space.dimension, space.normalize)
+        self._validator = VectorValidator.of(self._fingerprint.space)
         self._on_chunks = on_chunks
         self._told = 0
         self._rejected: dict[int, Cause] = {}  # by the model: these may be tried again
@@ -62,7 +61,7 @@ class ChunkList:
             if not isinstance(text, str):
                 self._fail(row, Cause("TypeError", f"the text is a {type(text).__name__}"))
             elif not chunk.text.strip():
-                self._fail(row, Cause(EMPTY_TEXT, "the text is empty or blank"))
+                self._fail(row, BLANK)
             elif chunk.has_embedding_of(self._fingerprint) and self._is_sound(chunk.embedding):
                 self.kept += 1
             else:

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from embedmill.core.errors import EmbeddingError
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.spaces import Space
-from embedmill.core.vectors import Batch, Cause, Embedded, TokenIds, Vector, Vectors
+from embedmill.core.vectors import EMPTY_TEXT, Batch, Cause, Embedded, TokenIds, Vector, Vectors
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
 from embedmill.engine.unread import is_unread, warn_of_documents
@@ -38,6 +39,10 @@ ENCODE_AT_ONCE = 64
 
 NO_IDS: TokenIds = np.empty(0, np.int32)
 """Of a text that is not tokenised, and need not be where its vector is known."""
+
+
+BLANK: Final = Cause(EMPTY_TEXT, "the text is empty or blank")
+"""Why a text has no vector that says nothing."""
 
 
 def checked(texts: Iterable[str]) -> list[str]:
