@@ -68,6 +68,7 @@ def test_workers_are_replaced_on_request() -> None:
     with EmbedderPool(Factory(), workers=2, on_restart=told.append) as pool:
         pool.restart()  # nothing is there as yet
         check(list(pool.run(work)), work, None)
+        until(lambda: all(stats.state == "idle" for stats in pool.stats()))  # one that still starts is new enough
         before = [stats.pid for stats in pool.stats()]
         pool.restart(1)
         until(lambda: len(told) == 1)

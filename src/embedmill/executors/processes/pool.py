@@ -179,9 +179,9 @@ class EmbedderPool(Closing):
     def restart(self, index: int | None = None) -> None:
         """Have the worker of this place, counted from 0, replaced, or all of them: without waiting for it.
 
-        Each finishes what it holds, and its successor is ready before it goes where memory allows. Before anything was
-        started, and in a pool that could start no worker, there is nothing to replace. Raises `UsageError` for a place
-        that there is not.
+        Each finishes what it holds, and its successor is ready before it goes where memory allows. One that is still
+        starting is new enough and stays. Before anything was started, and in a pool that could start no worker, there
+        is nothing to replace. Raises `UsageError` for a place that there is not.
         """
         self._check_process()
         if index is not None:

@@ -161,7 +161,7 @@ class WorkerGroup:
 
     def replace_asked(self) -> None:
         """Replace the workers that were asked to be; one that is still starting is new enough."""
-        while self._asked:
+        while self._asked and time.monotonic() >= self._start_again_at:
             worker = self.slots[self._asked.popleft()].worker
             if worker is not None and worker.ready:
                 self.replace(worker, "on request")
