@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from embedmill.core.checks import one_of
 from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.vectors import Cause, Vectors
-from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
-from embedmill.engine.lists import (
-    BLANK,
-    ENCODE_AT_ONCE,
-    LOOK_UP_AT_ONCE,
-    NO_IDS,
-    Array,
-    ListedText,
-    OnProgress,
-    checked,
-    failed,
-)
-from embedmill.engine.run import RunBatches, embed_items
-from embedmill.engine.unread import is_unread, warn_of_documents
+from embedmill.engine.list_run import ListRun
+from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, Array, ListedText, OnProgress, checked, failed
+from embedmill.engine.run import RunBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,62 +73,22 @@ def embed_with_cache(
     if not listed:
         raise ValueError("there are no texts: give one or more")
     one_of("task", task, TASKS)
-    way = _Texts(listed, embedder, cache, task, on_progress or (lambda _: None))
-    space = way.items.fingerprint.space
-    try:
-        embed_items(way.encoded(), run, way.items, space, batch_size=batch_size, on_batch=way.on_batch)
-    finally:
-        way.items.keep_new()
-    return way.result()
+    array = Array(len(listed), embedder.dimension)
+    counts: Counter[str] = Counter()
+    way = ListRun(array, embedder, partial(embedder.encode, task=task), cache=cache, counts=counts, task=task)
+    told = 0
 
+    def on_batch() -> None:
+        nonlocal told
+        if on_progress is not None and array.done > told:
+            told = array.done
+            on_progress(told)
 
-class _Texts:
-    """A list on its way through the embed loop."""
-
-    def __init__(
-        self, texts: Sequence[str], embedder: TokenEmbedder, cache: VectorCache | None, task: Task, tell: OnProgress
-    ) -> None:
-        fingerprint = embedder.fingerprint.of_queries() if task == "query" else embedder.fingerprint
-        self._array = Array(len(texts), embedder.dimension)
-        self.items: Deduplicator[ListedText] = Deduplicator(self._array, fingerprint, cache=cache)
-        self._texts = texts
-        self._embedder = embedder
-        self._cache = cache
-        self._task = task
-        self._tell = tell
-        self._told = 0
-        self._misses = 0
-        self._unread: list[str] = []
-
-    def encoded(self) -> Iterator[ListedText]:
-        """The texts that need the model, with their token ids."""
-        unknown = self.items.unknown(_hashed(self._texts, self._array))
-        while window := list(itertools.islice(unknown, ENCODE_AT_ONCE)):
-            self._misses += len(window)
-            encoded = self._embedder.encode([item.input for item in window], task=self._task)
-            for item, ids in zip(window, encoded, strict=True):
-                item.ids = ids
-                if is_unread(self._embedder, ids, self._task):
-                    self._unread.append(item.input)
-            yield from window
-
-    def on_batch(self) -> None:
-        """Tell how many are done; what is new goes to the cache now and then."""
-        self.items.keep_new(KEPT_AT_ONCE)
-        self._tell_done()
-
-    def result(self) -> EmbeddedList:
-        """What became of all."""
-        self._tell_done()
-        warn_of_documents(self._embedder.name, len(self._unread), "texts", *self._unread[:1])
-        counts = {name: self.items.counts[name] for name in ("embedded", "cached", "duplicates", "tokens")}
-        misses = 0 if self._cache is None else self._misses
-        return EmbeddedList(self._array.vectors, self._array.causes, misses=misses, **counts)
-
-    def _tell_done(self) -> None:
-        if self._array.done > self._told:
-            self._told = self._array.done
-            self._tell(self._told)
+    way.embed(_hashed(listed, array), run, batch_size=batch_size, on_batch=on_batch)
+    on_batch()
+    way.warn_of_unread("texts")
+    named = {name: counts[name] for name in ("embedded", "cached", "duplicates", "misses", "tokens")}
+    return EmbeddedList(array.vectors, array.causes, **named)
 
 
 def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:

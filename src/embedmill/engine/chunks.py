@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -15,12 +15,11 @@ from embedmill.core.errors import EmbeddingGenerationError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import Cause, Vector
-from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
-from embedmill.engine.lists import BLANK, ENCODE_AT_ONCE, LOOK_UP_AT_ONCE, NO_IDS, ListedText
-from embedmill.engine.run import RunBatches, embed_items
+from embedmill.core.vectors import Cause, TokenIds, Vector
+from embedmill.engine.list_run import ListRun
+from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, ListedText
+from embedmill.engine.run import RunBatches
 from embedmill.engine.sink import Origin
-from embedmill.engine.unread import is_unread, warn_of_documents
 from embedmill.engine.validation import VectorValidator
 
 log = logging.getLogger(__name__)
@@ -40,20 +39,30 @@ class ChunkList:
         self.chunks = list(chunks)
         self.total = len(self.chunks)
         self.kept = self.recomputed = self.embedded = self.cached = self.duplicates = self.failed = 0
-        self.retried = self.truncated = self.batches = self.tokens = self.misses = 0
+        self.retried = self.truncated = self.batches = 0
         self._embedder = embedder
         self._fingerprint = embedder.fingerprint
         self._validator = VectorValidator.of(self._fingerprint.space)
         self._on_chunks = on_chunks
         self._told = 0
         self._rejected: dict[int, Cause] = {}  # by the model: these may be tried again
-        self._unread: list[str] = []
+        self._counts: Counter[str] = Counter()
         self._texts = list(self._needed())
 
     @property
     def processed(self) -> int:
         """Chunks that have a vector by now."""
         return self.kept + self.embedded + self.cached + self.duplicates
+
+    @property
+    def tokens(self) -> int:
+        """Of what the model has embedded."""
+        return self._counts["tokens"]
+
+    @property
+    def misses(self) -> int:
+        """Distinct texts that the cache was asked for in vain."""
+        return self._counts["misses"]
 
     def _needed(self) -> Iterator[ListedText]:
         for row, chunk in enumerate(self.chunks):
@@ -81,11 +90,12 @@ class ChunkList:
 
         Raises `EmbeddingGenerationError` where the first batches fail altogether, and what `on_chunks` raises.
         """
-        self._run(self._texts, run, cache, batch_size, self._end_of_batch)
+        way = ListRun(self, self._embedder, self._encode, cache=cache, counts=self._counts)
+        way.embed(_grouped(self._texts), run, batch_size=batch_size, on_batch=self._end_of_batch)
         if retry and self._rejected:
             again = [text for text in self._texts if text.row in self._rejected]
             self.retried = len(again)
-            self._run(again, run, cache, 1, self._tell)
+            way.embed(_grouped(again), run, batch_size=1, on_batch=self._end_of_retry)
         for row, cause in self._rejected.items():
             self._fail(row, cause)
         self._tell()
@@ -97,46 +107,15 @@ class ChunkList:
                 self._embedder.max_tokens,
                 self._embedder.name,
             )
-        warn_of_documents(self._embedder.name, len(self._unread), "chunks", *self._unread[:1])
+        way.warn_of_unread("chunks")
 
-    def _run(
-        self,
-        texts: Sequence[ListedText],
-        run: RunBatches,
-        cache: VectorCache | None,
-        batch_size: int | None,
-        on_batch: Callable[[], None],
-    ) -> None:
-        items: Deduplicator[ListedText] = Deduplicator(self, self._fingerprint, cache=cache)
-
-        def end_of_batch() -> None:
-            items.keep_new(KEPT_AT_ONCE)
-            self.batches += 1
-            on_batch()
-
-        try:
-            encoded = self._encoded(items.unknown(_grouped(texts)), counted=cache is not None)
-            embed_items(encoded, run, items, self._fingerprint.space, batch_size=batch_size, on_batch=end_of_batch)
-        finally:
-            self.tokens += items.counts["tokens"]
-            items.keep_new()
-
-    def _encoded(self, texts: Iterator[ListedText], *, counted: bool) -> Iterator[ListedText]:
-        most = self._embedder.max_tokens
-        while window := list(islice(texts, ENCODE_AT_ONCE)):
-            fresh = [text for text in window if text.ids is NO_IDS]
-            self.misses += len(fresh) if counted else 0
-            self._encode(fresh, truncate=False)
-            long = [text for text in fresh if len(text.ids) > most]
-            self._encode(long, truncate=True)
+    def _encode(self, texts: Sequence[str]) -> Sequence[TokenIds]:
+        encoded = list(self._embedder.encode(texts, truncate=False))
+        if long := [row for row, ids in enumerate(encoded) if len(ids) > self._embedder.max_tokens]:
             self.truncated += len(long)
-            self._unread += [text.input for text in fresh if is_unread(self._embedder, text.ids)]
-            yield from window
-
-    def _encode(self, texts: Sequence[ListedText], *, truncate: bool) -> None:
-        encoded = self._embedder.encode([text.input for text in texts], truncate=truncate) if texts else []
-        for text, ids in zip(texts, encoded, strict=True):
-            text.ids = ids
+            for row, ids in zip(long, self._embedder.encode([texts[row] for row in long]), strict=True):
+                encoded[row] = ids
+        return encoded
 
     def accept(self, item: ListedText, vector: Vector, origin: Origin) -> None:
         """Put a vector into its chunk."""
@@ -158,12 +137,17 @@ class ChunkList:
         self.chunks[row] = replace(self.chunks[row], embedding=None, provenance=None, cause=cause)
 
     def _end_of_batch(self) -> None:
+        self.batches += 1
         if self.batches == GIVEN_UP_AFTER and self._rejected and not self.embedded:
             cause = self._rejected[min(self._rejected)]
             raise EmbeddingGenerationError(
                 f"the first {self.batches} batches have failed to the last chunk, so the model does: "
                 f"{cause.type}: {cause.message}"
             )
+        self._tell()
+
+    def _end_of_retry(self) -> None:
+        self.batches += 1
         self._tell()
 
     def _tell(self) -> None:
