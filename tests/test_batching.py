@@ -12,29 +12,83 @@ from hypothesis import strategies as st
 
 from embedmill.core.errors import UsageError
 from embedmill.core.vectors import Batch, Embedded
-from embedmill.engine.batching import Outstanding, batches, padded
+from embedmill.engine.batching import LEAST, TOKEN_BUDGET, Outstanding, batches, divided, padded
 from embedmill.engine.lists import embed_list
 from troubled import small_embedder
 
 LENGTHS = st.lists(st.integers(1, 400), max_size=300)
 
 
-@given(LENGTHS, st.integers(1, 2000), st.integers(1, 50))
+@given(LENGTHS, st.integers(1, 2000), st.integers(1, 50), st.integers(1, 70))
 def test_every_item_comes_out_once_among_others_of_its_padded_length(
-    lengths: list[int], budget: int, patience: int
+    lengths: list[int], budget: int, patience: int, streams: int
 ) -> None:
     items = list(enumerate(lengths))
-    found = list(batches(items, lambda item: item[1], budget=budget, patience=patience))
+    found = list(batches(items, lambda item: item[1], budget=budget, patience=patience, streams=streams))
     assert sorted(item for batch in found for item in batch) == items
     for batch in found:
         (size,) = {padded(length) for _, length in batch}
         assert len(batch) <= max(1, budget // size)
 
 
-@given(LENGTHS, st.integers(1, 2000), st.integers(1, 50))
-def test_the_same_stream_gives_the_same_batches(lengths: list[int], budget: int, patience: int) -> None:
-    once, again = (list(batches(lengths, lambda n: n, budget=budget, patience=patience)) for _ in range(2))
+@given(LENGTHS, st.integers(1, 2000), st.integers(1, 50), st.integers(1, 70))
+def test_the_same_stream_gives_the_same_batches(lengths: list[int], budget: int, patience: int, streams: int) -> None:
+    once, again = (
+        list(batches(lengths, lambda n: n, budget=budget, patience=patience, streams=streams)) for _ in range(2)
+    )
     assert once == again
+
+
+@pytest.mark.parametrize(
+    ("texts", "streams", "sizes"),
+    [
+        (50, 1, [50]),
+        (50, 2, [25, 25]),
+        (64, 2, [32, 32]),  # one full batch
+        (128, 2, [64, 64]),
+        (192, 2, [64, 64, 64]),  # those that came when all streams had something to do are whole
+        (150, 2, [64, 64, 11, 11]),
+        (300, 2, [64, 64, 64, 64, 22, 22]),
+        (10, 2, [10]),  # less than two batches of the least size
+        (10, 64, [10]),
+        (300, 64, [8] * 32 + [11] * 4),
+    ],
+)
+def test_a_short_list_of_short_texts_is_divided_among_the_streams(texts: int, streams: int, sizes: list[int]) -> None:
+    found = list(batches([16] * texts, lambda length: length, streams=streams))
+    assert sorted(map(len, found)) == sorted(sizes)
+
+
+@given(LENGTHS, st.integers(2, 70))
+def test_streams_come_to_their_end_at_about_one_time(lengths: list[int], streams: int) -> None:
+    """As far as that is worth it: no stream works on to the end while another could have had half of its last batch."""
+
+    def tokens(batch: list[int]) -> int:
+        return len(batch) * padded(batch[0])
+
+    found = divided([[length] * number for number, length in enumerate(lengths[:40], 1)], tokens, streams)
+    assert sorted(map(tokens, found), reverse=True) == list(map(tokens, found))
+    ends = [0] * streams
+    for batch in found:
+        ends[ends.index(min(ends))] += tokens(batch)
+    balanced = max(ends) * streams <= 1.1 * sum(ends)
+    assert balanced or all(len(batch) == 1 or tokens(batch) < 2 * LEAST for batch in found)
+
+
+def test_it_waits_for_no_more_than_a_batch_for_each_stream() -> None:
+    pulled = []
+
+    def items() -> Iterator[int]:
+        for number in range(10_000):
+            pulled.append(number)
+            yield 16
+
+    found = batches(items(), lambda length: length, streams=4)
+    assert len(next(found)) == TOKEN_BUDGET // 16
+    assert len(pulled) == 4 * TOKEN_BUDGET // 16
+    for _ in range(4):
+        next(found)
+    assert len(pulled) == 5 * TOKEN_BUDGET // 16
 
 
 @given(LENGTHS, st.integers(1, 50))

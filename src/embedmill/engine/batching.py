@@ -7,6 +7,7 @@ document. A bucket's batches all have the same shape: the engine prepares each s
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
@@ -28,6 +29,12 @@ PATIENCE = 4096
 """Texts. Far more than buckets of common lengths need to fill; at most some 20 s on two cores."""
 
 
+LEAST = 128
+"""Tokens, padding counted, of a batch that is made smaller so that all streams have something to do."""
+
+_UNEVEN = 1.1  # times as long as with all streams at work to the end: not worth another call
+
+
 def padded(length: int) -> int:
     """The number of tokens that a text of this length is padded to."""
     return -(-length // ROUNDING) * ROUNDING
@@ -40,13 +47,35 @@ def batches(
     budget: int = TOKEN_BUDGET,
     most: int | None = None,
     patience: int = PATIENCE,
+    streams: int = 1,
 ) -> Iterator[list[T]]:
     """Group a stream's items by their padded length; every item comes out exactly once.
 
-    A batch has at most ``max(1, budget // padded length)`` items, and at most `most`. Pulls from `items` only when
+    A batch has at most ``max(1, budget // padded length)`` items, and at most `most`. What fills no more than a batch
+    for each of so many `streams`, and what is left at the end, is divided among them. Pulls from `items` only when
     asked for more.
     """
     buckets: dict[int, list[T]] = {}  # in the order in which they were begun
+    held: list[list[T]] = []  # the first full ones, until there is one for each stream
+    enough = streams
+    for batch in _filled(items, length, buckets, budget=budget, most=most, patience=patience):
+        held.append(batch)
+        if len(held) >= enough:
+            yield from held
+            held, enough = [], 1
+    yield from divided([*held, *buckets.values()], lambda batch: len(batch) * padded(length(batch[0])), streams)
+
+
+def _filled(
+    items: Iterable[T],
+    length: Callable[[T], int],
+    buckets: dict[int, list[T]],
+    *,
+    budget: int,
+    most: int | None,
+    patience: int,
+) -> Iterator[list[T]]:
+    """The buckets that are worth a call, or have waited for long; what is left at the end stays in `buckets`."""
     begun: dict[int, int] = {}  # length -> how many items had come before its bucket was begun
     for count, item in enumerate(items):
         size = padded(length(item))
@@ -63,8 +92,24 @@ def batches(
             if count - begun[oldest] >= patience:
                 del begun[oldest]
                 yield buckets.pop(oldest)
-    # The largest first, so that all streams come to their end at about the same time.
-    yield from sorted(buckets.values(), key=lambda bucket: len(bucket) * padded(length(bucket[0])), reverse=True)
+
+
+def divided(batches: list[list[T]], tokens: Callable[[list[T]], int], streams: int) -> list[list[T]]:
+    """The batches, the largest first, halved where that lets so many streams come to their end at about one time.
+
+    Streams take the next batch whenever they have finished one.
+    """
+    while True:
+        batches = sorted(batches, key=tokens, reverse=True)
+        ends = [0] * streams  # a heap
+        for batch in batches:
+            heapq.heapreplace(ends, ends[0] + tokens(batch))
+        divisible = (row for row, batch in enumerate(batches) if len(batch) > 1 and tokens(batch) >= 2 * LEAST)
+        row = next(divisible, None)
+        if row is None or max(ends) * streams <= _UNEVEN * sum(ends):
+            return batches
+        half = len(batches[row]) // 2
+        batches[row : row + 1] = [batches[row][:half], batches[row][half:]]
 
 
 class Outstanding(Generic[T]):

@@ -66,7 +66,15 @@ class ListRun:
 
         unknown = self._encoded(items.unknown(groups))
         try:
-            embed_items(unknown, run, items, items.fingerprint.space, batch_size=batch_size, on_batch=end_of_batch)
+            embed_items(
+                unknown,
+                run,
+                items,
+                items.fingerprint.space,
+                batch_size=batch_size,
+                streams=self._embedder.workers,
+                on_batch=end_of_batch,
+            )
         finally:
             items.keep_new()
 

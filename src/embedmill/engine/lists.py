@@ -81,7 +81,8 @@ def embed_all(
         )
         return encoded
 
-    vectors, causes = embed_list(listed, embedder.fingerprint.space, encode, run, on_progress=on_progress)
+    space = embedder.fingerprint.space
+    vectors, causes = embed_list(listed, space, encode, run, streams=embedder.workers, on_progress=on_progress)
     warn_of_documents(embedder.name, len(unread), "texts", *unread[:1])
     if causes:
         raise failed(len(listed), vectors, causes)
@@ -198,12 +199,13 @@ def embed_list(
     run: RunBatches,
     *,
     batch_size: int | None = None,
+    streams: int = 1,
     on_progress: OnProgress | None = None,
 ) -> tuple[Vectors, dict[int, Cause]]:
     """Vectors of ``(len(texts), dimension)`` in the texts' order; NaN in the rows that have a cause.
 
-    `run` is an executor's, or does as one. `on_progress` is told after every batch how many texts are done. Raises
-    `UsageError` where `run` does not answer each batch.
+    `run` is an executor's, or does as one, of so many `streams`. `on_progress` is told after every batch how many texts
+    are done. Raises `UsageError` where `run` does not answer each batch.
     """
     array = Array(len(texts), space.dimension)
 
@@ -216,7 +218,7 @@ def embed_list(
         if on_progress is not None:
             on_progress(array.done)
 
-    embed_items(items(), run, array, space, batch_size=batch_size, on_batch=on_batch)
+    embed_items(items(), run, array, space, batch_size=batch_size, streams=streams, on_batch=on_batch)
     return array.vectors, array.causes
 
 

@@ -41,13 +41,14 @@ def embed_items(
     *,
     batch_size: int | None = None,
     patience: int = PATIENCE,
+    streams: int = 1,
     stopped: Callable[[], bool] = lambda: False,
     on_batch: Callable[[], None] = lambda: None,
     stages: Stages | None = None,
 ) -> None:
     """Embed the items in batches of nearly one length; the sink accepts each sound vector and rejects all others.
 
-    `batch_size` and `patience` are bounds of `embedmill.engine.batching.batches`. Once `stopped`, no batch is begun;
+    `batch_size`, `patience` and `streams` are those of `engine.batching.batches`. Once `stopped`, no batch is begun;
     what is not settled then the sink never hears of. `on_batch` is called after each batch. Raises `UsageError` where
     `run` does not answer each batch.
     """
@@ -56,7 +57,7 @@ def embed_items(
     outstanding: Outstanding[list[I]] = Outstanding()
 
     def calls() -> Iterator[Batch]:
-        for group in batches(items, lambda item: len(item.ids), most=batch_size, patience=patience):
+        for group in batches(items, lambda item: len(item.ids), most=batch_size, patience=patience, streams=streams):
             if stopped():
                 return
             batch = Batch(tuple(item.input for item in group), tuple(item.ids for item in group))
