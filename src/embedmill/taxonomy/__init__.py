@@ -1,0 +1,1 @@
+"""Trees of terms: read, arranged by meaning, checked, compared and written, with no term lost."""

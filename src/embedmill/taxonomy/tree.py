@@ -1,0 +1,60 @@
+"""A tree of terms in memory, whatever file it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False, slots=True)
+class Term:
+    """A leaf. Two of equal text are two terms."""
+
+    text: str
+    """As written."""
+    comment: str = ""
+    """What stands beside it: synonyms, a gloss, an end-of-line comment; without the sign that begins one."""
+    above: list[str] = field(default_factory=list)
+    """Lines of comment above it, without the sign that begins one; empty for an empty line."""
+    id: str = ""
+    """What its file knows it by, where it has identifiers."""
+    written: object = None
+    """What its format needs to write it as it was, such as its quotes."""
+
+
+@dataclass(eq=False, slots=True)
+class Branch:
+    """A node with a name and what is below it, in order; the root's name is empty where its file names none.
+
+    A branch may stand in two places of a tree, as an alias of YAML does: it is one object then.
+    """
+
+    name: str
+    children: list[Branch | Term] = field(default_factory=list)
+    comment: str = ""
+    above: list[str] = field(default_factory=list)
+    id: str = ""
+    written: object = None
+
+    @property
+    def terms(self) -> list[Term]:
+        """The terms directly below, in order."""
+        return [child for child in self.children if isinstance(child, Term)]
+
+    @property
+    def branches(self) -> list[Branch]:
+        """The branches directly below, in order."""
+        return [child for child in self.children if isinstance(child, Branch)]
+
+    def walk(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Branch]]:
+        """Each branch with the names above it, this one first; one that stands in two places comes twice."""
+        waiting = [(path, self)]
+        while waiting:
+            names, branch = waiting.pop()
+            yield names, branch
+            waiting += [((*names, branch.name), child) for child in reversed(branch.branches)]
+
+    def term_counts(self) -> Counter[str]:
+        """How often each term stands in the tree: what no pass may change."""
+        return Counter(term.text for _, branch in self.walk() for term in branch.terms)
