@@ -38,14 +38,14 @@ GROUPINGS = st.builds(Grouping, max_leaf=st.integers(2, 20), min_group=st.intege
 def shape(branch: Branch) -> object:
     return (
         branch.name,
-        branch.comment,
+        branch.above,
         [shape(child) if isinstance(child, Branch) else child.text for child in branch.children],
     )
 
 
 def copied(branch: Branch) -> Branch:
     children = [copied(child) if isinstance(child, Branch) else child for child in branch.children]
-    return Branch(branch.name, children, branch.comment)
+    return Branch(branch.name, children)
 
 
 @settings(max_examples=60)
@@ -114,8 +114,8 @@ def test_own_terms_beside_branches_have_a_branch_of_their_own() -> None:
     arrange_tree(tree, embed, Grouping())
     assert shape(tree) == (
         "all",
-        "",
-        [("other 2", "", ["oak", "wolf"]), ("inner", "", ["fox"]), ("other", "", ["stone"])],
+        [],
+        [("other 2", [], ["oak", "wolf"]), ("inner", [], ["fox"]), ("other", [], ["stone"])],
     )
 
 

@@ -12,7 +12,7 @@ from embedmill.core.vectors import Vectors
 from embedmill.taxonomy.grouping.division import divide
 from embedmill.taxonomy.grouping.naming import Source, named
 from embedmill.taxonomy.grouping.ward import Floats, Indices
-from embedmill.taxonomy.tree import Branch, Term
+from embedmill.taxonomy.tree import Branch, Term, embedded_text
 
 Embed = Callable[[Sequence[str]], Vectors]
 """Vectors of ``(n, dimension)``, of unit length, for n texts."""
@@ -63,13 +63,13 @@ def arrange_tree(root: Branch, embed: Embed, grouping: Grouping, *, workers: int
     """
     _settle_own_terms(root, grouping.own_label)
     long = [branch for branch in _distinct(root) if len(branch.terms) > grouping.max_leaf]
-    inputs = {_input(term): row for row, term in enumerate(_first_of_each(long))}
+    inputs = {embedded_text(term): row for row, term in enumerate(_first_of_each(long))}
     if not inputs:
         return []
     vectors = np.asarray(embed(list(inputs)), np.float32)
 
     def planned(branch: Branch) -> _Plan:
-        rows = np.array([inputs[_input(term)] for term in branch.terms])
+        rows = np.array([inputs[embedded_text(term)] for term in branch.terms])
         return _plan(branch.terms, vectors[rows], branch.name, grouping)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="embedmill-group") as pool:
@@ -110,13 +110,8 @@ def free(name: str, taken: Iterable[str]) -> str:
     return found
 
 
-def _input(term: Term) -> str:
-    """What is embedded of a term: with its synonyms its place is found far better (benchmarks/README.md)."""
-    return f"{term.text}, {term.comment}" if term.comment else term.text
-
-
 def _first_of_each(branches: Iterable[Branch]) -> Iterator[Term]:
-    first = {_input(term): term for branch in branches for term in reversed(branch.terms)}
+    first = {embedded_text(term): term for branch in branches for term in reversed(branch.terms)}
     yield from first.values()
 
 
@@ -152,7 +147,7 @@ def _nearest_first(vectors: Floats, rows: Indices) -> Indices:
 def _grown(plan: _Plan) -> Branch:
     branch = Branch(plan.name, [_grown(part) for part in plan.parts] if plan.parts else list(plan.terms))
     if plan.cohesion is not None:
-        branch.comment = f"{len(plan.terms)} terms, cohesion {plan.cohesion:.2f}"
+        branch.above = [f"{len(plan.terms)} terms, cohesion {plan.cohesion:.2f}"]
     return branch
 
 

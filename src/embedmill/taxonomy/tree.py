@@ -58,3 +58,9 @@ class Branch:
     def term_counts(self) -> Counter[str]:
         """How often each term stands in the tree: what no pass may change."""
         return Counter(term.text for _, branch in self.walk() for term in branch.terms)
+
+
+def embedded_text(node: Branch | Term) -> str:
+    """What is embedded of a term or a branch: with synonyms its place is found far better (benchmarks/README.md)."""
+    name = node.name if isinstance(node, Branch) else node.text
+    return f"{name}, {node.comment}" if node.comment else name

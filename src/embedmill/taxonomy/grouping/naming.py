@@ -50,7 +50,7 @@ def named(groups: Sequence[Sequence[str]], medoids: Sequence[Sequence[str]], tak
 
 def plain(name: str) -> str:
     """A name as it is compared: without case, plural and signs."""
-    return " ".join(_singular(word) for word in re.findall(r"\w+", name.casefold()))
+    return " ".join(singular(word) for word in re.findall(r"\w+", name.casefold()))
 
 
 def _candidates(
@@ -82,12 +82,12 @@ def _words(terms: Sequence[str]) -> Counter[str]:
     return Counter(
         word
         for term in terms
-        for word in {_singular(found.casefold()) for found in _WORD.findall(term)}
+        for word in {singular(found.casefold()) for found in _WORD.findall(term)}
         if len(word) >= _SHORTEST
     )
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
     """An English word without the plural's ending, as far as rules go."""
     if len(word) > 4 and word.endswith("ies"):
         return f"{word[:-3]}y"

@@ -1,0 +1,119 @@
+"""What can be seen of a tree as it is written, without vectors."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from embedmill.taxonomy.grouping.naming import plain, singular
+from embedmill.taxonomy.linting.findings import Finding, Path
+from embedmill.taxonomy.tree import Branch, Term
+
+_BETWEEN_WORDS: Final = re.compile(r"[\s\-\u2010-\u2015_.'\u2019]+")
+
+_ALIKE: Final = 0.5  # of the neighbours of two places that are the same: the places are then one, doubled
+
+
+def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
+    """Each branch, once, with its path from below the root."""
+    seen: set[int] = set()
+    for names, branch in root.walk():
+        if id(branch) not in seen:
+            seen.add(id(branch))
+            yield (*names[1:], branch.name) if names else (), branch
+
+
+def name_of(child: Branch | Term) -> str:
+    """A term's text, a branch's name."""
+    return child.name if isinstance(child, Branch) else child.text
+
+
+def written_findings(root: Branch, *, max_leaf: int) -> list[Finding]:
+    """Doubles, senses, spelling variants, repeated names, lists too long and empty branches, in the tree's order."""
+    return [*_repeated(root), *_variants(root), *_shapes(root, max_leaf)]
+
+
+def _repeated(root: Branch) -> Iterator[Finding]:
+    """Names, of terms and branches, that stand in two places."""
+    places: dict[str, list[tuple[Path, Branch]]] = defaultdict(list)
+    for path, branch in below(root):
+        for child in branch.children:
+            places[name_of(child)].append((path, branch))
+    for name, found in places.items():
+        if len(found) > 1:
+            yield _of_places(name, found)
+
+
+def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> Finding:
+    paths = tuple(path for path, _ in places)
+    told = " and ".join(dict.fromkeys(map(shown, paths)))
+    lists = {id(branch): branch for _, branch in places}.values()
+    twice_in_one = any(doubled(branch, name) for branch in lists)
+    neighbours = [{name_of(child) for child in branch.children} - {name} for branch in lists]
+    if len(lists) == 1:
+        message = f"{name!r} stands {len(places)} times in {told}"
+        return Finding("double", (name,), paths, message, fixable=twice_in_one)
+    if all(_alike(neighbours[0], other) for other in neighbours[1:]):
+        message = f"{name!r} stands in {told}, among the same neighbours"
+        return Finding("double", (name,), paths, message, fixable=twice_in_one)
+    message = f"{name!r} stands in {told}: it may mean two things"
+    return Finding("sense", (name,), paths, message, fixable=twice_in_one)
+
+
+def doubled(branch: Branch, name: str) -> list[Term]:
+    """The terms of this name that a branch has once more, synonyms and identifier and all."""
+    seen: set[tuple[str, str]] = set()
+    again = []
+    for term in branch.terms:
+        if term.text == name:
+            key = term.comment, term.id
+            if key in seen:
+                again.append(term)
+            seen.add(key)
+    return again
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    return bool(one | other) and len(one & other) >= _ALIKE * len(one | other)
+
+
+def _variants(root: Branch) -> Iterator[Finding]:
+    """Terms of one list that are one term in other spellings."""
+    for path, branch in below(root):
+        spellings: dict[str, list[Term]] = defaultdict(list)
+        for term in branch.terms:
+            spellings[_folded(term.text)].append(term)
+        for terms in spellings.values():
+            texts = tuple(dict.fromkeys(term.text for term in terms))
+            if len(texts) > 1:
+                message = f"{' and '.join(map(repr, texts))} in {shown(path)} are one term in other spellings"
+                yield Finding("spelling", texts, (path,) * len(texts), message)
+
+
+def _folded(text: str) -> str:
+    """A term without case, plural, accents, hyphens, points and spaces."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    bare = "".join(sign for sign in apart if not unicodedata.combining(sign))
+    return "".join(singular(word) for word in _BETWEEN_WORDS.split(bare)) or text
+
+
+def _shapes(root: Branch, max_leaf: int) -> Iterator[Finding]:
+    for path, branch in below(root):
+        if not branch.children:
+            yield Finding("empty", (branch.name,), (path,), f"{shown(path)} has nothing below it", fixable=bool(path))
+        if len(branch.terms) > max_leaf:
+            message = f"{shown(path)} has {len(branch.terms):,} terms, more than {max_leaf}: arrange groups them"
+            yield Finding("too-long", (branch.name,), (path,), message)
+        for name in map(name_of, branch.children):
+            if path and plain(name) == plain(branch.name) and plain(name):
+                yield Finding(
+                    "repeats-parent", (name,), (path,), f"{name!r} in {shown(path)} repeats its parent's name"
+                )
+
+
+def shown(path: Path) -> str:
+    """A path for people."""
+    return " > ".join(path) if path else "the top"
