@@ -12,7 +12,7 @@ from embedmill.core.vectors import Vectors
 from embedmill.taxonomy.grouping.division import divide
 from embedmill.taxonomy.grouping.naming import Source, named
 from embedmill.taxonomy.grouping.ward import Floats, Indices
-from embedmill.taxonomy.tree import Branch, Term, embedded_text
+from embedmill.taxonomy.tree import Branch, Term, distinct, embedded_text, free_name
 
 Embed = Callable[[Sequence[str]], Vectors]
 """Vectors of ``(n, dimension)``, of unit length, for n texts."""
@@ -62,7 +62,7 @@ def arrange_tree(root: Branch, embed: Embed, grouping: Grouping, *, workers: int
     there are; and a tree that was arranged is not changed by being arranged again.
     """
     _settle_own_terms(root, grouping.own_label)
-    long = [branch for branch in _distinct(root) if len(branch.terms) > grouping.max_leaf]
+    long = [branch for branch in distinct(root) if len(branch.terms) > grouping.max_leaf]
     inputs = {embedded_text(term): row for row, term in enumerate(_first_of_each(long))}
     if not inputs:
         return []
@@ -80,34 +80,15 @@ def arrange_tree(root: Branch, embed: Embed, grouping: Grouping, *, workers: int
     return [report for branch, plan in zip(long, plans, strict=True) for report in _reports(plan, (branch.name,))]
 
 
-def _distinct(root: Branch) -> Iterator[Branch]:
-    """Each branch once, where it stands first."""
-    seen: set[int] = set()
-    for _, branch in root.walk():
-        if id(branch) not in seen:
-            seen.add(id(branch))
-            yield branch
-
-
 def _settle_own_terms(root: Branch, label: str) -> None:
     """Give a branch's own terms, beside its sub-branches, a branch of their own, where the first of them stood."""
-    for branch in list(_distinct(root)):
+    for branch in list(distinct(root)):
         terms, branches = branch.terms, branch.branches
         if terms and branches:
-            own = Branch(free(label, (each.name for each in branches)), list(terms))
+            own = Branch(free_name(label, (each.name for each in branches)), list(terms))
             first = branch.children.index(terms[0])
             before = [child for child in branch.children[:first] if isinstance(child, Branch)]
             branch.children = [*before, own, *branches[len(before) :]]
-
-
-def free(name: str, taken: Iterable[str]) -> str:
-    """The name, with a number where it is taken."""
-    known = set(taken)
-    number, found = 2, name
-    while found in known:
-        found = f"{name} {number}"
-        number += 1
-    return found
 
 
 def _first_of_each(branches: Iterable[Branch]) -> Iterator[Term]:

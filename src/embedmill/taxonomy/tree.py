@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -64,3 +64,22 @@ def embedded_text(node: Branch | Term) -> str:
     """What is embedded of a term or a branch: with synonyms its place is found far better (benchmarks/README.md)."""
     name = node.name if isinstance(node, Branch) else node.text
     return f"{name}, {node.comment}" if node.comment else name
+
+
+def distinct(root: Branch) -> Iterator[Branch]:
+    """Each branch once, where it stands first, the root before all."""
+    seen: set[int] = set()
+    for _, branch in root.walk():
+        if id(branch) not in seen:
+            seen.add(id(branch))
+            yield branch
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The name, with a number where it is taken."""
+    known = set(taken)
+    number, found = 2, name
+    while found in known:
+        found = f"{name} {number}"
+        number += 1
+    return found

@@ -48,6 +48,12 @@ def named(groups: Sequence[Sequence[str]], medoids: Sequence[Sequence[str]], tak
     return names
 
 
+def telling_word(terms: Sequence[str]) -> str:
+    """The word that most of the terms have, of equals the first by the alphabet; empty where they have none."""
+    words = _words(terms)
+    return min(words, key=lambda word: (-words[word], word), default="")
+
+
 def plain(name: str) -> str:
     """A name as it is compared: without case, plural and signs."""
     return " ".join(singular(word) for word in re.findall(r"\w+", name.casefold()))
