@@ -27,13 +27,16 @@ class Term:
 class Branch:
     """A node with a name and what is below it, in order; the root's name is empty where its file names none.
 
-    A branch may stand in two places of a tree, as an alias of YAML does: it is one object then.
+    A branch may stand in two places of a tree, as an alias of YAML does: it is one object then. Where the two have
+    names of their own, they are two branches with one list of children.
     """
 
     name: str
     children: list[Branch | Term] = field(default_factory=list)
     comment: str = ""
     above: list[str] = field(default_factory=list)
+    below: list[str] = field(default_factory=list)
+    """Lines of comment behind the last of its children, as `above`; those of the root end the file."""
     id: str = ""
     written: object = None
 

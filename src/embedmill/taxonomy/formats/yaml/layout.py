@@ -1,0 +1,78 @@
+"""What a term or branch of YAML keeps in `written`, beside its text: how its file has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from embedmill.taxonomy.tree import Branch
+
+COMMENT_GAP = 2
+"""Spaces between a value and the comment beside it, where no file says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """What aliases refer to. Two of equal name are two anchors: YAML allows a second one to replace the first."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A term, or the key of a branch."""
+
+    text: str
+    """What the file has; where a term has another text by now, it is written anew."""
+    raw: str
+    """How it stands in the file: with quotes and tag, without its anchor."""
+    column: int = 0
+    """That of the key or dash it belongs to, from 0: lines after the first are moved together with it."""
+    anchor: Anchor | None = None
+    gap: int = COMMENT_GAP
+    """Spaces between it and the comment beside it."""
+
+
+@dataclass(slots=True)
+class Layout:
+    """A branch."""
+
+    key: Scalar
+    kind: Literal["map", "list", "scalar", "empty"] = "empty"
+    flow: bool = False
+    """In brackets, on one line."""
+    raw: str = ""
+    """An empty value as it stands: nothing, `~`, `null`."""
+    tag: str = ""
+    anchor: Anchor | None = None
+    """Of the value."""
+    indent: int | None = None
+    """The column of the children less that of the key; None where the file does not tell."""
+    dash: int | None = None
+    """From the dash of a list to what stands behind it, in columns; None where the file does not tell."""
+    gap: int = COMMENT_GAP
+    braced: bool = False
+    """It begins an item of a list that is in braces, on one line."""
+    joined: bool = False
+    """In one item of a list with the branch before it."""
+
+
+@dataclass(slots=True)
+class FileLayout(Layout):
+    """The root."""
+
+    head: str = ""
+    """The lines up to `---`, where the file has them."""
+    tail: str = ""
+    """The lines from `...`, where the file has them."""
+    line_end: str = "\n"
+    map_indent: int = 2
+    """What `indent` is for new branches of branches, as the file has it first."""
+    list_indent: int = 2
+    list_dash: int = 2
+
+
+def layout_of(branch: Branch) -> Layout:
+    """That of a branch that was read from YAML."""
+    assert isinstance(branch.written, Layout)
+    return branch.written

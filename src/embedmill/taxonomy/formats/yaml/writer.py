@@ -1,0 +1,301 @@
+"""A tree to YAML, line by line, each with the comments, quotes and indentation that it was read with.
+
+Not by a round-trip dumper: that attaches each comment to the token before it, has one indentation for all of a file,
+and goes by recursion, which ends at some hundred levels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from embedmill.taxonomy.formats.signs import sign
+from embedmill.taxonomy.formats.yaml.layout import COMMENT_GAP, Anchor, FileLayout, Layout, Scalar
+from embedmill.taxonomy.formats.yaml.scalars import as_written, scalar
+from embedmill.taxonomy.tree import Branch, Term
+
+_LONGEST_KEY: Final = 1000  # characters: YAML allows 1024 before a colon
+_MOST_BRACKETS: Final = 20  # one in another: what is deeper goes on lines of its own
+
+_BLOCK: Final = re.compile(r"\A[^\n]*(?:^|\s)[|>][-+\d]*(?:\s+#[^\n]*)?\n")
+
+_Lines = Iterator["_Lines"]
+
+
+def write(tree: Branch) -> str:
+    """The tree as YAML. What has been read from YAML and not changed is written as it was."""
+    root = Branch("", [tree]) if tree.name else tree
+    return _Writer(root).text()
+
+
+class _Writer:
+    def __init__(self, root: Branch) -> None:
+        self._root = root
+        self._file = root.written if isinstance(root.written, FileLayout) else FileLayout(Scalar("", ""))
+        self._lines: list[str] = []
+        self._anchors: dict[int, Anchor] = {}  # by the identity of a list of children: those written
+        self._terms: dict[Anchor, str] = {}  # the anchors of terms that are written, with their texts
+        self._names: dict[str, Anchor] = {}  # what a name stands for just now
+        self._shared = _shared(root)
+
+    def text(self) -> str:
+        """All of it."""
+        root, layout = self._root, self._file
+        if layout.head:
+            self._lines += layout.head.removesuffix("\n").split("\n")
+        self._comment_lines(root.above, 0)
+        self._comment_lines([root.comment] if root.comment else [], 0)
+        waiting = [self._document()]
+        while waiting:  # and no recursion: a tree may be deeper than the stack
+            inner = next(waiting[-1], None)
+            if inner is None:
+                waiting.pop()
+            else:
+                waiting.append(inner)
+        if layout.tail:
+            self._lines += layout.tail.removesuffix("\n").split("\n")
+        return "".join(f"{line}\n" for line in self._lines).replace("\n", layout.line_end)
+
+    def _document(self) -> _Lines:
+        root, layout = self._root, self._file
+        kind = _kind(root)
+        if kind == "scalar":
+            term = root.terms[0]
+            self._line(self._term(term, 0), term.comment, _gap(term))
+        elif layout.flow and self._fits_brackets(root):
+            text = self._in_brackets(root)
+            self._line(text, "", COMMENT_GAP)
+        elif root.children:
+            yield self._children(root, layout.indent or 0, kind)
+            return
+        self._comment_lines(root.below, 0)
+
+    def _children(self, branch: Branch, column: int, kind: str) -> _Lines:
+        layout = branch.written if isinstance(branch.written, Layout) else None
+        dash = (layout.dash if layout else None) or self._file.list_dash
+        names: set[str] = set()  # of the mapping that is being written in an item
+        braced_until = 0
+        for place, child in enumerate(branch.children):
+            if place < braced_until:
+                continue
+            if isinstance(child, Term):
+                names = set()
+                self._list_term(child, column, dash)
+                continue
+            written = child.written if isinstance(child.written, Layout) else None
+            if kind == "list" and written and written.braced:
+                group = _item(branch.children, place)
+                if all(self._fits_brackets(each) for each in group) and not any(each.above for each in group):
+                    self._comment_lines(child.above, column)
+                    self._line(f"{_dashed(column, dash)}{self._braces(group)}", child.comment, written.gap)
+                    braced_until, names = place + len(group), set()
+                    continue
+            joined = bool(names) and written is not None and written.joined and child.name not in names
+            if kind == "map":
+                prefix = " " * column
+            elif joined:
+                prefix = " " * (column + dash)
+            else:
+                prefix, names = _dashed(column, dash), set()
+            names.add(child.name)
+            self._comment_lines(child.above, len(prefix) if joined else column)
+            yield from self._branch(child, prefix)
+        self._comment_lines(branch.below, column)
+
+    def _list_term(self, term: Term, column: int, dash: int) -> None:
+        self._comment_lines(term.above, column)
+        self._line(_dashed(column, dash) + self._term(term, column), term.comment, _gap(term))
+
+    def _branch(self, branch: Branch, prefix: str) -> _Lines:
+        layout = branch.written if isinstance(branch.written, Layout) else None
+        column, gap = len(prefix), layout.gap if layout else COMMENT_GAP
+        key = self._key(branch, column)
+        if len(key) > _LONGEST_KEY:
+            self._line(f"{prefix}? {key}", "", 0)
+            prefix, key = " " * column, ""
+        kind = _kind(branch)
+        shared = self._anchor(branch)
+        head = f"{prefix}{key}:"
+        if shared and self._anchors.get(id(branch.children)) is shared:
+            self._line(f"{head} *{shared.name}", branch.comment, gap)
+            self._comment_lines(branch.below, self._indented(branch, column, "list"))
+            return
+        if kind == "scalar":
+            term = branch.terms[0]
+            comment, gap = (branch.comment, gap) if branch.comment else (term.comment, _gap(term))
+            self._line(f"{head} {self._term(term, column)}", comment, gap)
+            self._comment_lines(branch.below, self._indented(branch, column, "list"))
+            return
+        if shared:
+            self._anchors[id(branch.children)] = shared
+            head += f" &{shared.name}"
+        if layout and layout.tag and branch.children:
+            head += f" {layout.tag}"
+        if not branch.children or (layout and layout.flow and self._fits_brackets(branch)):
+            value = self._in_brackets(branch) if branch.children else _empty(layout)
+            self._line(f"{head} {value}" if value else head, branch.comment, gap)
+            self._comment_lines(branch.below, self._indented(branch, column, "list"))
+            return
+        self._line(head, branch.comment, gap)
+        yield self._children(branch, self._indented(branch, column, kind), kind)
+
+    def _indented(self, branch: Branch, column: int, kind: str) -> int:
+        """Where the children of a branch begin."""
+        layout = branch.written if isinstance(branch.written, Layout) else None
+        own = layout.indent if layout and layout.kind == kind else None
+        if own is None:
+            own = self._file.map_indent if kind == "map" else self._file.list_indent
+        return column + own
+
+    def _key(self, branch: Branch, column: int, brackets: bool = False) -> str:
+        layout = branch.written if isinstance(branch.written, Layout) else None
+        key = self._scalar(branch.name, layout.key if layout else None, column, brackets)
+        return f"{key} " if key.startswith("*") else key
+
+    def _term(self, term: Term, column: int, brackets: bool = False) -> str:
+        written = term.written if isinstance(term.written, Scalar) else None
+        return self._scalar(term.text, written, column, brackets)
+
+    def _scalar(self, text: str, written: Scalar | None, column: int, brackets: bool) -> str:
+        if written is None:
+            return scalar(text, brackets=brackets)
+        anchor, prefix = written.anchor, ""
+        if anchor:
+            if self._terms.get(anchor) == text and self._names.get(anchor.name) is anchor:
+                return f"*{anchor.name}"
+            if anchor not in self._terms and anchor.name not in self._names:
+                self._terms[anchor], self._names[anchor.name] = text, anchor
+                prefix = f"&{anchor.name} "
+        if written.text == text and written.raw and as_written(written.raw, brackets=brackets):
+            return prefix + _moved(written.raw, column - written.column)
+        return prefix + scalar(text, like=written.raw, brackets=brackets)
+
+    def _anchor(self, branch: Branch) -> Anchor | None:
+        """The anchor of a branch that has one or needs one, its name not that of another."""
+        layout = branch.written if isinstance(branch.written, Layout) else None
+        known = self._anchors.get(id(branch.children))
+        own = layout.anchor if layout else None
+        if known or not branch.children or not (own or id(branch.children) in self._shared):
+            return known
+        name = own.name if own else "id001"
+        number = 1
+        while name in self._names:
+            number += 1
+            name = f"{own.name}_{number}" if own else f"id{number:03}"
+        found = self._names[name] = own if own and own.name == name else Anchor(name)
+        return found
+
+    def _fits_brackets(self, branch: Branch) -> bool:
+        """Whether all below a branch can be in brackets: nothing in it has a comment, or stands twice."""
+        waiting = [(branch, 0)]
+        while waiting:
+            each, depth = waiting.pop()
+            if depth > _MOST_BRACKETS or (each.below and each is not branch):
+                return False
+            for child in each.children:
+                written = child.written
+                if child.comment or child.above or (isinstance(written, Scalar) and written.raw[:1] in ("|", ">")):
+                    return False
+                if isinstance(child, Branch):
+                    if id(child.children) in self._shared:
+                        return False
+                    waiting.append((child, depth + 1))
+        return True
+
+    def _in_brackets(self, branch: Branch) -> str:
+        """The children of a branch on one line; at most `_MOST_BRACKETS` deep."""
+        if not branch.children:
+            return _empty(branch.written if isinstance(branch.written, Layout) else None) or "[]"
+        kind = _kind(branch)
+        if kind == "scalar":
+            return self._term(branch.terms[0], 0, brackets=True)
+        if kind == "map":
+            return self._braces(branch.branches)
+        parts: list[str] = []
+        place = 0
+        while place < len(branch.children):
+            child = branch.children[place]
+            group = [] if isinstance(child, Term) else _item(branch.children, place)
+            parts.append(self._term(child, 0, brackets=True) if isinstance(child, Term) else self._braces(group))
+            place += max(1, len(group))
+        return f"[{', '.join(parts)}]"
+
+    def _braces(self, group: list[Branch]) -> str:
+        return f"{{{', '.join(f'{self._key(each, 0, True)}: {self._in_brackets(each)}' for each in group)}}}"
+
+    def _line(self, text: str, comment: str, gap: int) -> None:
+        beside = sign(comment.replace("\n", " "))
+        if beside and _BLOCK.search(text):  # nothing but text can stand behind a block of text
+            self._lines.append(" " * (len(text) - len(text.lstrip(" "))) + beside)
+        elif beside:
+            text += " " * max(1, gap) + beside
+        self._lines += text.split("\n")
+
+    def _comment_lines(self, comments: list[str], column: int) -> None:
+        for each in comments:
+            for line in each.split("\n"):
+                self._lines.append(" " * column + sign(line) if line else "")
+
+
+def _shared(root: Branch) -> set[int]:
+    """The identities of the lists of children that stand in more than one place."""
+    seen: Counter[int] = Counter()
+    waiting = [root]
+    while waiting:
+        branch = waiting.pop()
+        seen[id(branch.children)] += 1
+        if seen[id(branch.children)] == 1:
+            waiting += branch.branches
+    return {each for each, times in seen.items() if times > 1}
+
+
+def _kind(branch: Branch) -> str:
+    """How the children of a branch are to be written: "map", "list" or "scalar"."""
+    layout = branch.written if isinstance(branch.written, Layout) else None
+    kind = layout.kind if layout else ""
+    terms = branch.terms
+    if terms:
+        lone = kind == "scalar" and len(branch.children) == 1 and not terms[0].above
+        return "scalar" if lone and not (branch.comment and terms[0].comment) else "list"
+    names = [child.name for child in branch.branches]
+    return "list" if kind == "list" or len(set(names)) < len(names) else "map"
+
+
+def _item(children: list[Branch | Term], place: int) -> list[Branch]:
+    """The branches of the item of a list that begins here."""
+    group: list[Branch] = []
+    for child in children[place:]:
+        if isinstance(child, Term) or child.name in {each.name for each in group}:
+            break
+        if group and not (isinstance(child.written, Layout) and child.written.joined):
+            break
+        group.append(child)
+    return group
+
+
+def _dashed(column: int, dash: int) -> str:
+    return " " * column + "-" + " " * (dash - 1)
+
+
+def _gap(term: Term) -> int:
+    return term.written.gap if isinstance(term.written, Scalar) else COMMENT_GAP
+
+
+def _empty(layout: Layout | None) -> str:
+    if layout is None or layout.kind == "scalar":
+        return ""
+    if layout.flow:
+        return "{}" if layout.kind == "map" else "[]"
+    return layout.raw
+
+
+def _moved(raw: str, by: int) -> str:
+    """A scalar of more than one line, moved to the right or left with what it belongs to."""
+    first, *lines = raw.split("\n")
+    if not lines or not by:
+        return raw
+    if by > 0:
+        return "\n".join([first, *(" " * by + line if line.strip(" ") else line for line in lines)])
+    return "\n".join([first, *(line[min(-by, len(line) - len(line.lstrip(" "))) :] for line in lines)])
