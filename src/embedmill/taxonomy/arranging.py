@@ -76,7 +76,7 @@ def arrange_tree(root: Branch, embed: Embed, grouping: Grouping, *, workers: int
         plans = list(pool.map(planned, long))
     for branch, plan in zip(long, plans, strict=True):
         if plan.parts:
-            branch.children = [_grown(part) for part in plan.parts]
+            branch.children[:] = [_grown(part) for part in plan.parts]
     return [report for branch, plan in zip(long, plans, strict=True) for report in _reports(plan, (branch.name,))]
 
 
@@ -88,7 +88,7 @@ def _settle_own_terms(root: Branch, label: str) -> None:
             own = Branch(free_name(label, (each.name for each in branches)), list(terms))
             first = branch.children.index(terms[0])
             before = [child for child in branch.children[:first] if isinstance(child, Branch)]
-            branch.children = [*before, own, *branches[len(before) :]]
+            branch.children[:] = [*before, own, *branches[len(before) :]]
 
 
 def _first_of_each(branches: Iterable[Branch]) -> Iterator[Term]:

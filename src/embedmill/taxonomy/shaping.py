@@ -79,7 +79,7 @@ def exclude_terms(root: Branch, pattern: str) -> list[Taken]:
     for path, branch in below(root):
         gone = {id(term) for term in branch.terms if expression.search(term.text)}
         taken += [(path, term.text) for term in branch.terms if id(term) in gone]
-        branch.children = [child for child in branch.children if id(child) not in gone]
+        branch.children[:] = [child for child in branch.children if id(child) not in gone]
     return taken
 
 
@@ -91,13 +91,13 @@ def limit_terms(root: Branch, most: int) -> list[Taken]:
         gone = {id(term) for term in branch.terms[max(left, 0) :]}
         left -= len(branch.terms)
         taken += [(path, term.text) for term in branch.terms if id(term) in gone]
-        branch.children = [child for child in branch.children if id(child) not in gone]
+        branch.children[:] = [child for child in branch.children if id(child) not in gone]
     return taken
 
 
 def flatten(root: Branch) -> None:
     """Make one list of all terms, in place; a branch that its file knows by an identifier is a term as well."""
-    root.children = list(_flat(root))
+    root.children[:] = list(_flat(root))
 
 
 def _flat(root: Branch) -> Iterator[Term]:
@@ -146,7 +146,7 @@ def _dissolve(root: Branch, chosen: Callable[[Branch, Branch], bool]) -> None:
                     children += child.children
                 else:
                     children.append(child)
-            branch.children = children
+            branch.children[:] = children
 
 
 def merge_short(root: Branch, min_leaf: int) -> None:
@@ -161,7 +161,7 @@ def merge_short(root: Branch, min_leaf: int) -> None:
         merged = Branch(free_name(f"{_OTHER} ({keyword.capitalize()})", taken), list(terms))
         merged.above = [line for each in short for line in each.above if line.strip().startswith("instruction:")]
         first = branch.children.index(short[0])
-        branch.children = [
+        branch.children[:] = [
             merged if number == first else child
             for number, child in enumerate(branch.children)
             if number == first or child not in short

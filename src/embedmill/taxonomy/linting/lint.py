@@ -31,7 +31,7 @@ def fix_tree(root: Branch) -> list[Taken]:
     for path, branch in below(root):
         for name in dict.fromkeys(term.text for term in branch.terms):
             again = {id(term) for term in doubled(branch, name)}
-            branch.children = [child for child in branch.children if id(child) not in again]
+            branch.children[:] = [child for child in branch.children if id(child) not in again]
             taken += [(path, name)] * len(again)
     return taken + _without_empty(root)
 
@@ -42,7 +42,7 @@ def _without_empty(root: Branch) -> list[Taken]:
     for path, branch in reversed(list(below(root))):
         empty = {id(each) for each in branch.branches if not each.children}
         taken += [(path, each.name) for each in branch.branches if id(each) in empty]
-        branch.children = [child for child in branch.children if id(child) not in empty]
+        branch.children[:] = [child for child in branch.children if id(child) not in empty]
     return taken
 
 
@@ -57,6 +57,6 @@ def drop_outliers(root: Branch, findings: Sequence[Finding]) -> list[Taken]:
     taken: list[Taken] = []
     for path, branch in below(root):
         gone = [term for term in branch.terms if (path, term.text) in outliers]
-        branch.children = [child for child in branch.children if not (isinstance(child, Term) and child in gone)]
+        branch.children[:] = [child for child in branch.children if not (isinstance(child, Term) and child in gone)]
         taken += [(path, term.text) for term in gone]
     return taken
