@@ -1,135 +1,147 @@
-"""Arranging a tree loses no term, gives the same for any number of workers, and changes nothing the second time."""
+"""A tree is arranged: no term is lost but those that are told, and a second time changes nothing."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections import Counter
+from typing import Any
 
-import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedmill import load_embedder
-from embedmill.core.vectors import Vectors
-from embedmill.taxonomy.arranging import Grouping, arrange_tree
+from embedmill.core.errors import UsageError
+from embedmill.taxonomy.arranging import PRESETS, Arrangement, arrange_tree
+from embedmill.taxonomy.grouping.lists import Grouping
 from embedmill.taxonomy.tree import Branch, Term
+from test_grouped_lists import GROUPINGS, TREES, WORDS, copied, embed, shape
+from test_linting import tree
 
-EMBEDDER = load_embedder("test:16")
-WORDS = ["red", "fox", "oak", "tree", "wolf", "stone", "no", "2012-01-01", "狐", "river"]
-TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
-TERMS = st.builds(Term, TEXTS, st.sampled_from(["", "a synonym", "a gloss"]))
-
-
-def embed(texts: Sequence[str]) -> Vectors:
-    assert len(set(texts)) == len(texts)  # each distinct one once
-    return EMBEDDER.embed(texts)
-
-
-def branches(below: st.SearchStrategy[Branch | Term]) -> st.SearchStrategy[Branch]:
-    return st.builds(Branch, st.sampled_from(["animals", "plants", "other", "fox"]), st.lists(below, max_size=40))
-
-
-TREES = st.builds(
-    Branch, st.sampled_from(["", "all"]), st.lists(st.recursive(TERMS, branches, max_leaves=80), max_size=80)
+ARRANGEMENTS = st.builds(
+    Arrangement,
+    grouping=GROUPINGS.filter(lambda grouping: grouping.max_leaf >= 6),
+    exclude_regex=st.sampled_from([None, "fox", "^no$"]),
+    limit=st.sampled_from([0, 0, 7]),
+    flatten=st.booleans(),
+    depth=st.sampled_from([None, 0, 1]),
+    shape=st.booleans(),
+    min_leaf=st.integers(1, 6),
+    case=st.sampled_from(["keep", "title", "lower"]),
+    comment_template=st.sampled_from([None, "# instruction: {text}", "{name} {terms} {medoid} {cohesion}"]),
 )
-GROUPINGS = st.builds(Grouping, max_leaf=st.integers(2, 20), min_group=st.integers(1, 5), threshold=st.floats(-1, 1))
 
 
-def shape(branch: Branch) -> object:
-    return (
-        branch.name,
-        branch.above,
-        [shape(child) if isinstance(child, Branch) else child.text for child in branch.children],
-    )
-
-
-def copied(branch: Branch) -> Branch:
-    children = [copied(child) if isinstance(child, Branch) else child for child in branch.children]
-    return Branch(branch.name, children)
-
-
-@settings(max_examples=60)
-@given(TREES, GROUPINGS)
-def test_no_term_is_lost_doubled_or_changed(tree: Branch, grouping: Grouping) -> None:
-    before = tree.term_counts()
-    terms = {id(term) for _, branch in tree.walk() for term in branch.terms}
-    names = [branch.name for _, branch in tree.walk()]
-    arrange_tree(tree, embed, grouping)
-    assert tree.term_counts() == before
-    assert {id(term) for _, branch in tree.walk() for term in branch.terms} == terms
-    after = [branch.name for _, branch in tree.walk()]
-    for name in names:
-        after.remove(name)  # each branch that was there is still there
-    for _, branch in tree.walk():
+@settings(max_examples=150)
+@given(TREES, ARRANGEMENTS)
+def test_no_term_is_lost_but_those_that_are_told(root: Branch, arrangement: Arrangement) -> None:
+    before = root.term_counts()
+    after, done = arrange_tree(root, embed, arrangement)
+    assert after.term_counts() + Counter(name for _, name in done.taken) == before
+    if arrangement.exclude_regex is None and not arrangement.limit:
+        assert not done.taken
+    for _, branch in after.walk():
         assert not (branch.terms and branch.branches)
+        names = [each.name for each in branch.branches]
+        assert arrangement.case != "keep" or len(names) == len(set(names))
+    assert done.after.terms == after.term_counts().total()
 
 
-@settings(max_examples=40)
-@given(TREES, GROUPINGS)
-def test_any_number_of_workers_gives_the_same_and_a_second_time_changes_nothing(
-    tree: Branch, grouping: Grouping
-) -> None:
-    once, side_by_side = copied(tree), copied(tree)
-    reports = arrange_tree(once, embed, grouping)
-    assert arrange_tree(side_by_side, embed, grouping, workers=8) == reports
+@settings(max_examples=150)
+@given(TREES, ARRANGEMENTS)
+def test_workers_make_no_difference_and_a_second_time_changes_nothing(root: Branch, arrangement: Arrangement) -> None:
+    side_by_side, once = copied(root), copied(root)
+    done = arrange_tree(once, embed, arrangement)[1]
+    same = arrange_tree(side_by_side, embed, arrangement, workers=8)[1]
+    assert [group.path for group in done.groups] == [group.path for group in same.groups]
     assert shape(once) == shape(side_by_side)
+    if arrangement.flatten or arrangement.depth is not None or arrangement.limit:
+        return  # these begin anew each time
     before = shape(once)
-    assert arrange_tree(once, embed, grouping) == []
-    assert shape(once) == before
+    again = arrange_tree(once, embed, arrangement)[1]
+    assert not again.groups and shape(once) == before
 
 
-def test_a_branch_in_two_places_is_arranged_once() -> None:
-    shared = Branch("shared", [Term(f"{word} {number}") for number in range(10) for word in WORDS])
-    tree = Branch("", [Branch("one", [shared]), Branch("two", [shared])])
-    before = tree.term_counts()
-    reports = arrange_tree(tree, embed, Grouping(max_leaf=20, threshold=-1))
-    assert reports and tree.term_counts() == before
-    assert tree.branches[0].branches[0] is tree.branches[1].branches[0] is shared
-    assert len({report.path for report in reports}) == len(reports)
+def long_tree() -> Branch:
+    terms = [Term(f"{word} {number}") for number in range(6) for word in WORDS]
+    return Branch("", [Branch("one", list(terms)), Branch("two", [Branch("deep", list(terms), id="n2")])])
 
 
-def test_lists_that_are_short_need_no_model() -> None:
-    def never(texts: Sequence[str]) -> Vectors:
-        raise AssertionError("nothing is to be embedded")
-
-    tree = Branch("", [Branch("short", [Term("fox"), Term("oak")])])
-    assert arrange_tree(tree, never, Grouping()) == []
-
-
-def test_all_lists_are_embedded_by_one_call_and_from_one_thread() -> None:
-    calls: list[tuple[int, int]] = []
-
-    def counted(texts: Sequence[str]) -> Vectors:
-        calls.append((len(texts), threading.get_ident()))
-        return EMBEDDER.embed(texts)
-
-    lists = [Branch(f"list {each}", [Term(f"{word} {each} {n}") for n in range(6) for word in WORDS]) for each in "abc"]
-    arrange_tree(Branch("", list(lists)), counted, Grouping(), workers=3)
-    assert calls == [(180, threading.get_ident())]
+CHANGES: dict[str, dict[str, Any]] = {
+    "root": {"root": "two"},
+    "exclude_subtree": {"exclude_subtree": ("deep",)},
+    "exclude_regex": {"exclude_regex": "fox"},
+    "limit": {"limit": 5},
+    "skip": {"skip": ("n2",)},
+    "flatten": {"flatten": True},
+    "depth": {"depth": 1},
+    "case": {"case": "title"},
+    "max_leaf": {"grouping": Grouping(max_leaf=10, threshold=-1)},
+    "min_group": {"grouping": Grouping(min_group=15, threshold=-1)},
+    "threshold": {"grouping": Grouping(threshold=0.9)},
+    "own_label": {"grouping": Grouping(threshold=0.9, own_label="rest")},
+    "overrides": {"overrides": {"deep": {"max_leaf": 100}}},
+    "comment_template": {"comment_template": "# instruction: {text}"},
+}
 
 
-def test_own_terms_beside_branches_have_a_branch_of_their_own() -> None:
-    inner = Branch("inner", [Term("fox")])
-    tree = Branch("all", [Term("oak"), inner, Term("wolf"), Branch("other", [Term("stone")])])
-    arrange_tree(tree, embed, Grouping())
-    assert shape(tree) == (
-        "all",
-        [],
-        [("other 2", [], ["oak", "wolf"]), ("inner", [], ["fox"]), ("other", [], ["stone"])],
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_option_changes_something(name: str) -> None:
+    usual = Arrangement(grouping=Grouping(threshold=-1))
+    one, _ = arrange_tree(long_tree(), embed, usual)
+    other, _ = arrange_tree(long_tree(), embed, Arrangement(**{"grouping": usual.grouping, **CHANGES[name]}))
+    assert shape(one) != shape(other)
+
+
+def test_shape_and_min_leaf() -> None:
+    text = "a:\n    a:\n        fox\n        wolf\nb:\n    items:\n        oak tree\nc:\n    elm tree"
+    plain, _ = arrange_tree(tree(text), embed, Arrangement())
+    assert [branch.name for branch in plain.branches] == ["a", "b", "c"]
+    shaped, _ = arrange_tree(tree(text), embed, Arrangement(shape=True, min_leaf=2))
+    assert [branch.name for branch in shaped.branches] == ["a", "Other (Tree)"]
+    assert [term.text for term in shaped.branches[0].terms] == ["fox", "wolf"]
+    all_short, _ = arrange_tree(tree(text), embed, Arrangement(shape=True, min_leaf=3))
+    assert len(all_short.branches) == 1
+
+
+def test_overrides_are_inherited_and_the_nearest_wins() -> None:
+    terms = [Term(f"{word} {number}") for number in range(3) for word in WORDS]
+    root = Branch("", [Branch("a", [Branch("b", [Branch("c", list(terms))]), Branch("d", list(terms))])])
+    overrides = {"a": {"max_leaf": 10, "threshold": -1.0}, "b": {"max_leaf": 100}}
+    arranged, done = arrange_tree(root, embed, Arrangement(overrides=overrides))
+    inner = arranged.branches[0]
+    assert len(inner.branches[0].branches[0].terms) == len(terms)  # c is below b
+    assert len(inner.branches[1].branches) > 1
+    assert all(group.path[:2] == ("a", "d") for group in done.groups)
+    with pytest.raises(UsageError, match="--overrides: the tree has no branch 'e'"):
+        arrange_tree(root, embed, Arrangement(overrides={"e": {}}))
+
+
+def test_a_comment_has_the_gloss_of_its_name_or_medoid() -> None:
+    root = Branch("", [Term(f"red fox {number}") for number in range(50)])
+    template, glosses = "# instruction: {text} ({terms})", {"red": "a colour", "fox": "an animal", "red fox 3": "third"}
+    _, done = arrange_tree(
+        root,
+        embed,
+        Arrangement(comment_template=template, glosses=glosses, grouping=Grouping(threshold=-1, max_leaf=30)),
     )
+    assert done.groups
+    for group in done.groups:
+        expected = glosses.get(group.branch.name) or glosses.get(group.medoid) or group.branch.name
+        assert group.branch.above == [f"instruction: {expected} ({group.terms})"]
 
 
-def test_what_fits_nowhere_is_together() -> None:
-    like = [Term(f"red fox {number % 7}") for number in range(30)]
-    odd = [Term(f"{word}{number}") for number, word in enumerate(["aq", "zk", "mv", "xw", "jj", "pf"])]
-    tree = Branch("", [*like, *odd])
+def test_limits_that_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--min-leaf is 41 and --max-leaf 40"):
+        arrange_tree(Branch(""), embed, Arrangement(shape=True, min_leaf=41))
+    arrange_tree(Branch(""), embed, Arrangement(min_leaf=41))
 
-    def vectors(texts: Sequence[str]) -> Vectors:
-        rows = np.zeros((len(texts), 16), np.float32)
-        for row, text in enumerate(texts):
-            rows[row, 0 if "fox" in text else 1 + row % 15] = 1
-        return rows
 
-    arrange_tree(tree, vectors, Grouping(max_leaf=20, min_group=3))
-    others = next(branch for branch in tree.branches if branch.name == "other")
-    assert {term.text for term in others.terms} <= {term.text for term in odd}
+@pytest.mark.parametrize("template", ["{nothing}", "{", "{0}", "{text.nothing}"])
+def test_a_template_that_does_not_fit(template: str) -> None:
+    with pytest.raises(UsageError, match="--comment-template"):
+        arrange_tree(Branch(""), embed, Arrangement(comment_template=template))
+
+
+def test_presets_go_from_short_lists_to_long_ones() -> None:
+    limits = [(each["max_leaf"], each["min_leaf"]) for each in PRESETS.values()]
+    assert limits == sorted(limits)
+    assert next(iter(PRESETS)) == "ultra-detailed" and list(PRESETS)[-1] == "ultra-flat"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from embedmill.taxonomy.analyzing import shape_of
 from embedmill.taxonomy.comparing import compare_trees
 from embedmill.taxonomy.tree import Branch, Term
-from test_arranging import TREES, copied
+from test_grouped_lists import TREES, copied
 from test_linting import tree
 
 

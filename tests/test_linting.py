@@ -14,7 +14,7 @@ from embedmill.core.vectors import Vectors
 from embedmill.taxonomy.linting.findings import Finding
 from embedmill.taxonomy.linting.lint import drop_outliers, fix_tree, lint_tree
 from embedmill.taxonomy.tree import Branch, Term
-from test_arranging import TREES
+from test_grouped_lists import TREES
 
 EMBEDDER = load_embedder("test:16")
 

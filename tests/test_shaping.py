@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedmill.core.errors import UsageError
 from embedmill.taxonomy import shaping
 from embedmill.taxonomy.tree import Branch, Term
-from test_arranging import TREES
+from test_grouped_lists import TREES
 from test_linting import tree
 
 

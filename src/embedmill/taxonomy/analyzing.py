@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from embedmill.taxonomy.linting.written import below
-from embedmill.taxonomy.tree import Branch
+from embedmill.taxonomy.tree import Branch, below
 
 _LONGEST_USUAL: Final = 90  # percent of the lists that are no longer than a limit that suits them
 

@@ -6,11 +6,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedmill.core.errors import UsageError
-from embedmill.taxonomy.linting.findings import Path
-from embedmill.taxonomy.tree import Branch
-
-TAXONOMIES_EXTRA = "pip install 'embedmill[taxonomies]'"
+from embedmill.core.errors import MissingExtra
+from embedmill.taxonomy.tree import Branch, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Comparison:
 
 
 def compare_trees(one: Branch, other: Branch) -> Comparison:
-    """Compare two trees by their terms and the lists that these stand in. Raises `UsageError` without scikit-learn."""
+    """Compare two trees by their terms and the lists that these stand in. Raises `MissingExtra`."""
     before, after = _places(one), _places(other)
     lost: list[str] = []
     new: list[str] = []
@@ -83,6 +80,6 @@ def _agreement(one: list[Path], other: list[Path]) -> tuple[float | None, float 
     try:
         from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
     except ImportError as error:
-        raise UsageError(f"to compare trees scikit-learn is needed: {TAXONOMIES_EXTRA}") from error
+        raise MissingExtra("comparing trees", "taxonomies") from error
     first, second = ([*map(" > ".join, paths)] for paths in (one, other))
     return float(adjusted_rand_score(first, second)), float(adjusted_mutual_info_score(first, second))

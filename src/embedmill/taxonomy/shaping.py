@@ -8,9 +8,7 @@ from typing import Final, Literal
 
 from embedmill.core.errors import UsageError
 from embedmill.taxonomy.grouping.naming import plain, telling_word
-from embedmill.taxonomy.linting.lint import Taken
-from embedmill.taxonomy.linting.written import below
-from embedmill.taxonomy.tree import Branch, Term, distinct, free_name
+from embedmill.taxonomy.tree import Branch, Taken, Term, below, distinct, free_name
 
 _WRAPPERS: Final = frozenset(
     plain(name)
@@ -149,6 +147,17 @@ def _dissolve(root: Branch, chosen: Callable[[Branch, Branch], bool]) -> None:
             branch.children[:] = children
 
 
+def settle_own_terms(root: Branch, label: str) -> None:
+    """Give a branch's own terms beside sub-branches a branch of their own, in place, where the first of them stood."""
+    for branch in list(distinct(root)):
+        terms, branches = branch.terms, branch.branches
+        if terms and branches:
+            own = Branch(free_name(label, (each.name for each in branches)), list(terms))
+            first = branch.children.index(terms[0])
+            before = [child for child in branch.children[:first] if isinstance(child, Branch)]
+            branch.children[:] = [*before, own, *branches[len(before) :]]
+
+
 def merge_short(root: Branch, min_leaf: int) -> None:
     """Merge sibling lists of fewer than `min_leaf` terms, in place, into one called ``Other (Keyword)``."""
     for branch in list(distinct(root)):
@@ -188,3 +197,9 @@ def tell_apart(root: Branch) -> None:
                 names = [f"{child.name} ({each})" for each in told if each]
                 child.name = next((name for name in names if name not in seen), free_name(child.name, seen))
             seen.add(child.name)
+
+
+def all_but(root: Branch, chosen: Branch) -> list[Taken]:
+    """The terms of a tree that are not below this branch of it."""
+    below_chosen = {id(term) for _, branch in below(chosen) for term in branch.terms}
+    return [(path, term.text) for path, branch in below(root) for term in branch.terms if id(term) not in below_chosen]

@@ -6,6 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+Path = tuple[str, ...]
+"""The names of the branches from below the root down to a branch; empty for the root."""
+
+Taken = tuple[Path, str]
+"""What was taken out of a tree: the path of what it stood in, and its text or name."""
+
 
 @dataclass(eq=False, slots=True)
 class Term:
@@ -63,19 +69,34 @@ class Branch:
         return Counter(term.text for _, branch in self.walk() for term in branch.terms)
 
 
+def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
+    """Each branch, once, where it stands first, with its path: the root, with an empty one, before all."""
+    seen: set[int] = set()
+    for names, branch in root.walk():
+        if id(branch) not in seen:
+            seen.add(id(branch))
+            yield (*names[1:], branch.name) if names else (), branch
+
+
+def name_of(child: Branch | Term) -> str:
+    """A term's text, a branch's name."""
+    return child.name if isinstance(child, Branch) else child.text
+
+
+def shown(path: Path) -> str:
+    """A path for people."""
+    return " > ".join(path) if path else "the top"
+
+
 def embedded_text(node: Branch | Term) -> str:
     """What is embedded of a term or a branch: with synonyms its place is found far better (benchmarks/README.md)."""
-    name = node.name if isinstance(node, Branch) else node.text
+    name = name_of(node)
     return f"{name}, {node.comment}" if node.comment else name
 
 
 def distinct(root: Branch) -> Iterator[Branch]:
     """Each branch once, where it stands first, the root before all."""
-    seen: set[int] = set()
-    for _, branch in root.walk():
-        if id(branch) not in seen:
-            seen.add(id(branch))
-            yield branch
+    return (branch for _, branch in below(root))
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

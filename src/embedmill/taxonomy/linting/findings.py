@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Path = tuple[str, ...]
-"""The names of the branches from below the root down to a branch; empty for the root."""
+from embedmill.taxonomy.tree import Path
 
 Kind = Literal[
     "double", "sense", "spelling", "near-double", "outlier", "repeats-parent", "too-long", "empty", "unreadable"

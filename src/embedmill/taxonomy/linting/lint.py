@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embedmill.taxonomy.arranging import Embed
-from embedmill.taxonomy.linting.findings import Finding, Path
+from embedmill.taxonomy.grouping.lists import Embed
+from embedmill.taxonomy.linting.findings import Finding
 from embedmill.taxonomy.linting.meaning import meaning_findings, texts_of
-from embedmill.taxonomy.linting.written import below, doubled, written_findings
-from embedmill.taxonomy.tree import Branch, Term
-
-Taken = tuple[Path, str]
-"""A term or an empty branch that was taken away: the path of what it stood in, and its name."""
+from embedmill.taxonomy.linting.written import doubled, written_findings
+from embedmill.taxonomy.tree import Branch, Taken, Term, below
 
 
 def lint_tree(root: Branch, embed: Embed | None, *, max_leaf: int) -> list[Finding]:

@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 
 from embedmill.taxonomy.grouping.ward import Floats
-from embedmill.taxonomy.linting.findings import Finding, Path
-from embedmill.taxonomy.linting.written import below, name_of, shown
-from embedmill.taxonomy.tree import Branch, Term, embedded_text
+from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.tree import Branch, Path, Term, below, embedded_text, name_of, shown
 
 NEAR: Final = 0.95
 """The cosine from which on two terms of a list mean nearly the same."""

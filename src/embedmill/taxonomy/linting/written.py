@@ -9,26 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from embedmill.taxonomy.grouping.naming import plain, singular
-from embedmill.taxonomy.linting.findings import Finding, Path
-from embedmill.taxonomy.tree import Branch, Term
+from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.tree import Branch, Path, Term, below, name_of, shown
 
 _BETWEEN_WORDS: Final = re.compile(r"[\s\-\u2010-\u2015_.'\u2019]+")
 
 _ALIKE: Final = 0.5  # of the neighbours of two places that are the same: the places are then one, doubled
-
-
-def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
-    """Each branch, once, with its path from below the root."""
-    seen: set[int] = set()
-    for names, branch in root.walk():
-        if id(branch) not in seen:
-            seen.add(id(branch))
-            yield (*names[1:], branch.name) if names else (), branch
-
-
-def name_of(child: Branch | Term) -> str:
-    """A term's text, a branch's name."""
-    return child.name if isinstance(child, Branch) else child.text
 
 
 def written_findings(root: Branch, *, max_leaf: int) -> list[Finding]:
@@ -112,8 +98,3 @@ def _shapes(root: Branch, max_leaf: int) -> Iterator[Finding]:
                 yield Finding(
                     "repeats-parent", (name,), (path,), f"{name!r} in {shown(path)} repeats its parent's name"
                 )
-
-
-def shown(path: Path) -> str:
-    """A path for people."""
-    return " > ".join(path) if path else "the top"
