@@ -146,9 +146,9 @@ class _Reader:
         anchor = Anchor(event.anchor) if event.anchor else None
         if event.style in ("|", ">"):
             keeps = "+" in raw.partition("\n")[0].partition("#")[0]
-            kept = raw.rstrip("\n") if keeps else raw.rstrip(" \n")
-            end = start + len(kept) if not keeps else end
-            raw = raw.removesuffix("\n") if keeps else kept
+            kept = raw.removesuffix("\n") if keeps else raw.rstrip("\n")
+            end = end if keeps else start + len(kept)
+            raw = kept if raw.endswith("\n") else ""  # without a line end it is another text than with one
         self._end = end
         return Scalar(event.value, _ANCHOR.sub(r"\1", raw) if anchor else raw, column, anchor)
 
@@ -217,7 +217,7 @@ class _Reader:
         """A scalar or alias as the value of a key, or as the whole document."""
         branch = frame.key if frame and frame.key else self._root
         layout = layout_of(branch)
-        column, mark = layout.key.column, event.start_mark
+        column, mark = layout.key.column if frame else -1, event.start_mark
         end, size = event.end_mark.index, 0
         owner: Branch | Term = branch
         raw = _ANCHOR.sub(r"\1", self._source[mark.index : end])
@@ -291,6 +291,8 @@ class _Reader:
             layout.kind = kind
             tag = _TAG.search(self._source[mark.index : event.end_mark.index]) if event.tag else None
             layout.tag = tag[1] if tag else ""
+            if flow and not outer:
+                self._comments.begin(branch, 0)  # what stands in brackets on one line has no line of its own
         if event.anchor:
             frame.anchor = Anchor(event.anchor)
             self._anchors[event.anchor] = None
