@@ -16,7 +16,7 @@ from embedmill.taxonomy.formats.text import decode
 from embedmill.taxonomy.formats.yaml.reader import read
 from embedmill.taxonomy.formats.yaml.scalars import scalar
 from embedmill.taxonomy.formats.yaml.writer import write
-from embedmill.taxonomy.tree import Branch, Term
+from embedmill.taxonomy.tree import Branch
 from taxonomy_trees import comment_lines, outline, trees
 
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -52,7 +52,7 @@ def test_other_readers_take_a_scalar_for_the_same_text(text: str, brackets: bool
         assert loaded == ([[text, text]] if brackets else [text])
 
 
-@settings(max_examples=20000)
+@settings(max_examples=400)
 @given(st.lists(PIECES, min_size=2, max_size=30).map("".join))
 @example("a:\n  &x b: c\n*x : d")
 @example("- &x a\n- |+\n  b\n\n- *x\n")
@@ -70,6 +70,24 @@ def test_what_another_reader_finds_in_a_file_is_what_is_read(source: str) -> Non
     assert outline(again) == outline(tree)
     assert comment_lines(again) == comment_lines(tree)
     assert write(again) == written
+    rearrange(again)
+    moved = tree_of(write(again))
+    assert outline(moved) == outline(again)
+    assert comment_lines(moved) == comment_lines(again)
+
+
+def rearrange(tree: Branch) -> None:
+    """Turn each list of children round, and put the first branch of each below the second.
+
+    So aliases stand before what they refer to, keys in lists, and texts of several lines at other columns.
+    """
+    lists = {id(branch.children): branch.children for _, branch in tree.walk()}
+    for children in lists.values():
+        children.reverse()
+        inner = [child for child in children if isinstance(child, Branch)]
+        if len(inner) > 1 and all(branch is not inner[0] for _, branch in inner[1].walk()):
+            children.remove(inner[0])
+            inner[1].children.append(inner[0])
 
 
 def values(node: Node) -> Counter[str]:
@@ -143,7 +161,7 @@ def documents(draw: st.DrawFn) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-@settings(max_examples=3000)
+@settings(max_examples=200)
 @given(documents())
 def test_a_regular_file_is_written_as_it_was(source: str) -> None:
     assert write(tree_of(source)) == source
@@ -165,9 +183,9 @@ def test_a_long_list_with_something_else_in_it(length: int, place: int, odd: str
     assert write(tree_of(write(tree))) == write(tree)
 
 
-@given(trees(texts=st.text("ab: #'", min_size=1)), st.data())
-def test_terms_survive_moves_and_renames(tree: Branch, data: st.DataObject) -> None:
-    tree = tree_of(write(tree))
+@given(documents() | trees(texts=st.text("ab: #'", min_size=1)).map(write), st.data())
+def test_terms_survive_moves_and_renames(text: str, data: st.DataObject) -> None:
+    tree = tree_of(text)
     branches = [branch for _, branch in tree.walk()]
     source, target = data.draw(st.sampled_from(branches)), data.draw(st.sampled_from(branches))
     moved = source.terms
@@ -180,7 +198,6 @@ def test_terms_survive_moves_and_renames(tree: Branch, data: st.DataObject) -> N
     again = tree_of(write(tree)) if tree.children else tree
     assert again.term_counts() == expected
     assert comment_lines(again) == comments
-    assert isinstance(next(iter(again.children)), Branch | Term)
 
 
 def test_the_parser_refuses_what_another_refuses() -> None:

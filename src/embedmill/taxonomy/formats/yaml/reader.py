@@ -45,15 +45,14 @@ def read(file: FileText) -> Branch:
 class _Reader:
     def __init__(self, file: FileText, source: str, runs: dict[int, Run]) -> None:
         self._file, self._source, self._runs = file, source, runs
-        self._comments = Comments(source)
         self._layout = FileLayout(Scalar("", ""), line_end=file.line_end)
         self._indentation = Indentation(source, self._layout)
         self._root = Branch("", written=self._layout)
+        self._comments = Comments(source, self._root)
         self._frames: list[Frame] = []
         self._anchors: dict[str, Known | None] = {}  # None: not complete
         self._run: Run | None = None  # whose first term was the last event
         self._runs_left = len(runs)
-        self._started = False
         self._end = 0  # of the last scalar, without the empty lines behind it
         self._key_line = -1  # of the last key
         self._aliases: list[tuple[Branch, Branch, Branch]] = []  # parent, the branch of an alias, the one it stands for
@@ -124,9 +123,6 @@ class _Reader:
             self._comments.skip(event.start_mark.index)
         else:
             self._comments.reach(event.start_mark.index)
-        if not self._started:
-            self._started = True
-            self._root.above = self._comments.header()
 
     def _known(self, event: Any) -> Known:
         known = self._anchors.get(event.anchor)
