@@ -32,8 +32,9 @@ class Closed(NamedTuple):
 class Comments:
     """Goes along the source, from one event of the parser to the next."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, root: Branch) -> None:
         self._source = source
+        self._root: Branch | None = root  # as long as nothing has begun
         self._end = 0  # where the last event ended
         self._beside: Branch | Term | None = None
         self._waiting: list[_Line] = []
@@ -80,14 +81,11 @@ class Comments:
         """A branch whose children begin in this column has ended."""
         self._closed.append(Closed(branch, column))
 
-    def header(self) -> list[str]:
-        """Of what stands above all else, the part up to the last empty line: it is about the file."""
-        empty = max((place for place, line in enumerate(self._waiting) if not line.text), default=-1)
-        taken, self._waiting = self._waiting[: empty + 1], self._waiting[empty + 1 :]
-        return [line.text for line in taken]
-
     def begin(self, begun: Branch | Term, column: int) -> None:
         """Give what has been collected to what begins in this column, and to the branches that ended before it."""
+        if self._root:
+            self._head(self._root)
+            self._root = None
         if self._waiting:
             deeper = 0
             for place, line in enumerate(self._waiting if self._closed else ()):
@@ -98,6 +96,11 @@ class Comments:
             begun.above += [line.text for line in self._waiting[deeper:]]
             self._waiting = []
         self._closed = []
+
+    def _head(self, root: Branch) -> None:
+        """Of what stands above all else, the part up to the last empty line is about the file."""
+        empty = max((place for place, line in enumerate(self._waiting) if not line.text), default=-1)
+        root.above, self._waiting = [line.text for line in self._waiting[: empty + 1]], self._waiting[empty + 1 :]
 
     def finish(self) -> None:
         """The file has ended: what is left belongs to the branches that ended with it."""

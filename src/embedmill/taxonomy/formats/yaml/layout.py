@@ -27,7 +27,7 @@ class Scalar:
     raw: str
     """How it stands in the file: with quotes and tag, without its anchor."""
     column: int = 0
-    """That of the key or dash it belongs to, from 0: lines after the first are moved together with it."""
+    """That of the key or dash it belongs to, from 0, or -1: lines after the first are moved together with it."""
     anchor: Anchor | None = None
     gap: int = COMMENT_GAP
     """Spaces between it and the comment beside it."""

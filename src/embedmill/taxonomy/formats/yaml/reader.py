@@ -45,15 +45,14 @@ def read(file: FileText) -> Branch:
 class _Reader:
     def __init__(self, file: FileText, source: str, runs: dict[int, Run]) -> None:
         self._file, self._source, self._runs = file, source, runs
-        self._comments = Comments(source)
         self._layout = FileLayout(Scalar("", ""), line_end=file.line_end)
         self._indentation = Indentation(source, self._layout)
         self._root = Branch("", written=self._layout)
+        self._comments = Comments(source, self._root)
         self._frames: list[Frame] = []
         self._anchors: dict[str, Known | None] = {}  # None: not complete
         self._run: Run | None = None  # whose first term was the last event
         self._runs_left = len(runs)
-        self._started = False
         self._end = 0  # of the last scalar, without the empty lines behind it
         self._key_line = -1  # of the last key
         self._aliases: list[tuple[Branch, Branch, Branch]] = []  # parent, the branch of an alias, the one it stands for
@@ -124,9 +123,6 @@ class _Reader:
             self._comments.skip(event.start_mark.index)
         else:
             self._comments.reach(event.start_mark.index)
-        if not self._started:
-            self._started = True
-            self._root.above = self._comments.header()
 
     def _known(self, event: Any) -> Known:
         known = self._anchors.get(event.anchor)
@@ -146,9 +142,9 @@ class _Reader:
         anchor = Anchor(event.anchor) if event.anchor else None
         if event.style in ("|", ">"):
             keeps = "+" in raw.partition("\n")[0].partition("#")[0]
-            kept = raw.rstrip("\n") if keeps else raw.rstrip(" \n")
-            end = start + len(kept) if not keeps else end
-            raw = raw.removesuffix("\n") if keeps else kept
+            kept = raw.removesuffix("\n") if keeps else raw.rstrip("\n")
+            end = end if keeps else start + len(kept)
+            raw = kept if raw.endswith("\n") else ""  # without a line end it is another text than with one
         self._end = end
         return Scalar(event.value, _ANCHOR.sub(r"\1", raw) if anchor else raw, column, anchor)
 
@@ -217,7 +213,7 @@ class _Reader:
         """A scalar or alias as the value of a key, or as the whole document."""
         branch = frame.key if frame and frame.key else self._root
         layout = layout_of(branch)
-        column, mark = layout.key.column, event.start_mark
+        column, mark = layout.key.column if frame else -1, event.start_mark
         end, size = event.end_mark.index, 0
         owner: Branch | Term = branch
         raw = _ANCHOR.sub(r"\1", self._source[mark.index : end])
@@ -291,6 +287,8 @@ class _Reader:
             layout.kind = kind
             tag = _TAG.search(self._source[mark.index : event.end_mark.index]) if event.tag else None
             layout.tag = tag[1] if tag else ""
+            if flow and not outer:
+                self._comments.begin(branch, 0)  # what stands in brackets on one line has no line of its own
         if event.anchor:
             frame.anchor = Anchor(event.anchor)
             self._anchors[event.anchor] = None

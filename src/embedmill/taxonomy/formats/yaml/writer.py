@@ -19,7 +19,7 @@ from embedmill.taxonomy.tree import Branch, Term
 _LONGEST_KEY: Final = 1000  # characters: YAML allows 1024 before a colon
 _MOST_BRACKETS: Final = 20  # one in another: what is deeper goes on lines of its own
 
-_BLOCK: Final = re.compile(r"\A[^\n]*(?:^|\s)[|>][-+\d]*(?:\s+#[^\n]*)?\n")
+_BLOCK: Final = re.compile(r"(?:[&!]\S*\s+)*[|>][^\n]*\n")
 
 _Lines = Iterator["_Lines"]
 
@@ -46,7 +46,6 @@ class _Writer:
         if layout.head:
             self._lines += layout.head.removesuffix("\n").split("\n")
         self._comment_lines(root.above, 0)
-        self._comment_lines([root.comment] if root.comment else [], 0)
         waiting = [self._document()]
         while waiting:  # and no recursion: a tree may be deeper than the stack
             inner = next(waiting[-1], None)
@@ -63,11 +62,14 @@ class _Writer:
         kind = _kind(root)
         if kind == "scalar":
             term = root.terms[0]
-            self._line(self._term(term, 0), term.comment, _gap(term))
+            text = self._term(term, -1)
+            text = scalar(term.text) if text.startswith(("---", "...", "%")) else text  # these mean something here
+            self._comment_lines([root.comment] if root.comment else [], 0)
+            self._scalar_line("", text, term.comment, _gap(term))
         elif layout.flow and self._fits_brackets(root):
-            text = self._in_brackets(root)
-            self._line(text, "", COMMENT_GAP)
+            self._line(self._in_brackets(root), root.comment, layout.gap)
         elif root.children:
+            self._comment_lines([root.comment] if root.comment else [], 0)
             yield self._children(root, layout.indent or 0, kind)
             return
         self._comment_lines(root.below, 0)
@@ -106,7 +108,7 @@ class _Writer:
 
     def _list_term(self, term: Term, column: int, dash: int) -> None:
         self._comment_lines(term.above, column)
-        self._line(_dashed(column, dash) + self._term(term, column), term.comment, _gap(term))
+        self._scalar_line(_dashed(column, dash), self._term(term, column), term.comment, _gap(term))
 
     def _branch(self, branch: Branch, prefix: str) -> _Lines:
         layout = branch.written if isinstance(branch.written, Layout) else None
@@ -125,7 +127,7 @@ class _Writer:
         if kind == "scalar":
             term = branch.terms[0]
             comment, gap = (branch.comment, gap) if branch.comment else (term.comment, _gap(term))
-            self._line(f"{head} {self._term(term, column)}", comment, gap)
+            self._scalar_line(f"{head} ", self._term(term, column), comment, gap)
             self._comment_lines(branch.below, self._indented(branch, column, "list"))
             return
         if shared:
@@ -227,11 +229,14 @@ class _Writer:
 
     def _line(self, text: str, comment: str, gap: int) -> None:
         beside = sign(comment.replace("\n", " "))
-        if beside and _BLOCK.search(text):  # nothing but text can stand behind a block of text
-            self._lines.append(" " * (len(text) - len(text.lstrip(" "))) + beside)
-        elif beside:
-            text += " " * max(1, gap) + beside
-        self._lines += text.split("\n")
+        self._lines += (f"{text}{' ' * max(1, gap)}{beside}" if beside else text).split("\n")
+
+    def _scalar_line(self, prefix: str, text: str, comment: str, gap: int) -> None:
+        """A line that ends with a scalar; behind a block of text there can be no comment, so it goes above."""
+        if comment and _BLOCK.match(text):
+            self._comment_lines([comment], len(prefix) - len(prefix.lstrip(" ")))
+            comment = ""
+        self._line(prefix + text, comment, gap)
 
     def _comment_lines(self, comments: list[str], column: int) -> None:
         for each in comments:
