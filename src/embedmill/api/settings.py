@@ -298,6 +298,22 @@ class GoldenOptions(StoreOptions, total=False):
     document_prompt: str | None
 
 
+class TermOptions(TypedDict, total=False):
+    """What terms are embedded with."""
+
+    model: str | None
+    precision: str | None
+    document_prompt: str | None
+    executor: str | None
+    workers: int | str | None
+    max_load: float | str | None
+    sleep: float | str | None
+    max_memory_mb: int | str | None
+    max_documents_per_worker: int | str | None
+    batch_size: int | str | None
+    cache: bool | str | None
+
+
 class RunOptions(StoreOptions, _ModelOptions, total=False):
     """What all runs that embed share."""
 

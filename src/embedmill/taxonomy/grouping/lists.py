@@ -34,7 +34,7 @@ class Grouping:
     """Terms: longer lists are grouped."""
     min_group: int = 3
     """Terms: smaller groups are dissolved."""
-    threshold: float = 0.5
+    threshold: float = 0.55
     """Cohesion below which a group is dissolved (benchmarks/README.md)."""
     own_label: str = "other"
     """The branch of what fits nowhere, and of a branch's own terms beside its sub-branches."""

@@ -17,7 +17,7 @@ KINDS: Final[dict[Kind, str]] = {
     "spelling": "terms that differ in case, plural, accents or signs alone",
     "near-double": "terms of one list that mean nearly the same",
     "outlier": "a term far from its siblings",
-    "repeats-parent": "a name that repeats its parent's",
+    "repeats-parent": "a branch that repeats its parent's name",
     "too-long": "a list with more terms than --max-leaf",
     "empty": "a branch with nothing below it",
     "unreadable": "a file that cannot be read",

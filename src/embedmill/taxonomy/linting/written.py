@@ -93,7 +93,7 @@ def _shapes(root: Branch, max_leaf: int) -> Iterator[Finding]:
         if len(branch.terms) > max_leaf:
             message = f"{shown(path)} has {len(branch.terms):,} terms, more than {max_leaf}: arrange groups them"
             yield Finding("too-long", (branch.name,), (path,), message)
-        for name in map(name_of, branch.children):
+        for name in (each.name for each in branch.branches):
             if path and plain(name) == plain(branch.name) and plain(name):
                 yield Finding(
                     "repeats-parent", (name,), (path,), f"{name!r} in {shown(path)} repeats its parent's name"

@@ -1,0 +1,60 @@
+"""``embedmill compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from embedmill.cli import exit_codes, options, output, parser, trees
+from embedmill.core.errors import UsageError
+
+_MEASURES: Final = {"jaccard": "jaccard", "ari": "adjusted_rand", "ami": "adjusted_mutual_information"}
+
+
+@parser.command(
+    "embedmill compare before.yaml after.yaml",
+    "embedmill compare terms.txt terms.yaml --at-least jaccard=1",
+    "embedmill compare known.yaml found.yaml --at-least ami=0.3 --json",
+    notes="Exit code 0: all was compared. 3: --at-least is not met.",
+)
+def compare(
+    *,
+    one: Annotated[str, options.argument("A", "A tree or list of terms.")],
+    other: Annotated[str, options.argument("B", "Another.")],
+    at_least: Annotated[
+        list[str] | None,
+        options.option(
+            "--at-least",
+            metavar="NAME=VALUE",
+            help="Exit with 3 where jaccard, ari or ami is lower, as in jaccard=1; may be repeated.",
+        ),
+    ] = None,
+    as_json: bool,
+) -> int:
+    """Compare two trees: which terms are kept, lost, new and moved, and whether their lists agree.
+
+    Shown are the Jaccard index of the terms, and for those that both have the adjusted Rand index (ARI) and the
+    adjusted mutual information (AMI) of the lists that they stand in: 0 by chance, 1 where they are the same.
+    """
+    wanted = [_gate(text) for text in at_least or ()]
+    from embedmill.cli.render import trees as render
+    from embedmill.taxonomy.comparing import compare_trees
+
+    found = compare_trees(trees.read(one, None, None), trees.read(other, None, None))
+    if as_json:
+        output.emit(found.to_dict())
+    elif not output.quiet():
+        output.say(render.compared(found))
+    missed = False
+    for name, value in wanted:
+        reached = getattr(found, _MEASURES[name])
+        if reached is None or reached < value:
+            output.complain(f"error: {name} is {'not known' if reached is None else f'{reached:.4f}'}, not {value:g}")
+            missed = True
+    return exit_codes.SOME_FAILED if missed else exit_codes.DONE
+
+
+def _gate(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    if name not in _MEASURES:
+        raise UsageError(f"--at-least: {text!r} does not fit: expected jaccard, ari or ami, as in jaccard=1")
+    return name, options.number(value, "--at-least")

@@ -1,0 +1,112 @@
+"""``embedmill lint``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedmill.api.settings import TermOptions
+from embedmill.cli import exit_codes, options, output, parser, trees
+from embedmill.core.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from embedmill.taxonomy.linting.findings import Finding
+    from embedmill.taxonomy.tree import Branch, Taken
+
+
+@parser.command(
+    "embedmill lint labels.yaml",
+    "embedmill lint labels.yaml --no-meaning --json",
+    "embedmill lint labels.yaml --fix",
+    "embedmill lint labels.yaml --clean sound.yaml",
+    notes="Exit code 0: nothing was found, or all of it mended. 3: something was found. " + options.SETTINGS_NOTE,
+)
+def lint(
+    *,
+    source: trees.Input,
+    source_format: trees.InputFormat = None,
+    classes: trees.Classes = None,
+    max_leaf: Annotated[
+        str, options.option("--max-leaf", metavar="N", help="Lists of more terms are too long. Default: 40.")
+    ] = "40",
+    meaning: Annotated[
+        bool,
+        typer.Option(
+            "--meaning/--no-meaning",
+            help="Whether terms are embedded, to find near-doubles and outliers. Default: yes.",
+            show_default=False,
+        ),
+    ] = True,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Take terms that stand twice in one list, and empty branches, out of INPUT, and say which."
+        ),
+    ] = False,
+    clean: Annotated[
+        str | None, options.option("--clean", metavar="OUT", help="Write the tree without its outliers, and say which.")
+    ] = None,
+    given: Annotated[TermOptions, trees.EMBEDDED_WITH],
+    as_json: bool,
+) -> int:
+    """Look for what may be wrong with a tree of terms.
+
+    Found are terms that stand twice (as a sense where their neighbours differ), other spellings of a term,
+    near-doubles, outliers with the place where they would be nearer, names that repeat their parent's, lists that are
+    too long, empty branches, and files that cannot be read.
+    """
+    most = options.whole_number(max_leaf, "--max-leaf")
+    if not meaning and (clean is not None or given):
+        raise UsageError("--no-meaning embeds nothing: leave out --clean and what terms are embedded with")
+    if clean is not None:
+        chosen = trees.output_format(clean, None)
+        trees.check_output(clean)
+    try:
+        tree = trees.read(source, source_format, classes)
+    except SourceError as error:
+        return _unreadable(str(error), as_json)
+    found = _found(tree, most, meaning, given)
+    from embedmill.taxonomy.formats.registry import write_tree
+    from embedmill.taxonomy.linting.lint import drop_outliers, fix_tree
+
+    taken: list[Taken] = []
+    if fix:
+        taken = fix_tree(tree)
+        found = [each for each in found if not each.fixable]
+        if taken:
+            write_tree(tree, Path(source), trees.output_format(source, None))
+    if clean is not None:
+        dropped = drop_outliers(tree, found)
+        taken += dropped
+        write_tree(tree, Path(clean), chosen)
+    return _tell(found, taken, as_json)
+
+
+def _found(tree: Branch, most: int, meaning: bool, given: TermOptions) -> list[Finding]:
+    from embedmill.api.taxonomies import lint as linted
+    from embedmill.cli.progress import shown_list
+
+    if not meaning:
+        return linted(tree, max_leaf=most, meaning=False)
+    total = tree.term_counts().total()
+    with shown_list(output.for_progress(), "terms embedded") as on_terms:
+        return linted(tree, max_leaf=most, on_progress=lambda done: on_terms(done, max(done, total)), **given)
+
+
+def _unreadable(message: str, as_json: bool) -> int:
+    from embedmill.taxonomy.linting.findings import Finding
+
+    return _tell([Finding("unreadable", (), (), message)], [], as_json)
+
+
+def _tell(found: list[Finding], taken: list[Taken], as_json: bool) -> int:
+    from embedmill.cli.render import trees as render
+
+    if as_json:
+        output.emit(render.linted(found, taken))
+    else:
+        for line in render.findings(found, taken):
+            output.say(line)
+    return exit_codes.SOME_FAILED if found else exit_codes.DONE
