@@ -45,6 +45,11 @@ class Indentation:
         self._source, self._file = source, file
         self._noted: set[str] = set()
 
+    def column(self, mark: Any) -> int:
+        """Where what begins at this mark has its column: at the question mark before a key, where there is one."""
+        before = self._source[mark.index - mark.column : mark.index].rstrip()
+        return len(before) - 1 if before.endswith("?") else int(mark.column)
+
     def key(self, frame: Frame, column: int) -> None:
         """A key of this mapping begins in this column."""
         if frame.column < 0 and not frame.flow:
@@ -54,12 +59,13 @@ class Indentation:
 
     def item(self, frame: Frame, mark: Any) -> None:
         """An item of this list begins here; nothing is noted where its dash is on another line."""
-        before = self._source[mark.index - mark.column : mark.index]
+        column = self.column(mark)
+        before = self._source[mark.index - mark.column : mark.index - mark.column + column]
         if frame.flow or frame.column >= 0 or before.strip() != "-":
             return
         frame.column = before.index("-")
         layout = layout_of(frame.branch)
-        layout.dash = mark.column - frame.column
+        layout.dash = column - frame.column
         if "dash" not in self._noted:
             self._noted.add("dash")
             self._file.list_dash = layout.dash

@@ -46,6 +46,8 @@ class Layout:
     tag: str = ""
     anchor: Anchor | None = None
     """Of the value."""
+    alias_of: Anchor | None = None
+    """What the value was an alias of: its name, should this branch come to stand before that one."""
     indent: int | None = None
     """The column of the children less that of the key; None where the file does not tell."""
     dash: int | None = None

@@ -152,11 +152,12 @@ class _Reader:
         mark = event.start_mark
         if known and not isinstance(known.node, Term):
             raise self._wrong("this key is no text: name the branch", mark)
-        key = self._written(event, mark.column, known)
+        column = mark.column if frame.flow else self._indentation.column(mark)
+        key = self._written(event, column, known)
         if not key.text:
             raise self._wrong("this key is empty: name the branch", mark)
         if "\n" in key.raw:
-            key = Scalar(key.text, "", mark.column, key.anchor)  # a key of more than one line: written on one
+            key = Scalar(key.text, "", column, key.anchor)  # a key of more than one line: written on one
         if key.text in frame.members:
             raise self._wrong(f"the key {key.text!r} stands twice in one mapping: rename or merge one", mark)
         first = not frame.members
@@ -164,7 +165,6 @@ class _Reader:
         frame.members[key.text], frame.key = branch, branch
         frame.branch.children.append(branch)
         self._count(frame, 1, mark)
-        column = mark.column
         self._indentation.key(frame, column)
         if frame.kind == "item" and first:
             self._indentation.item(self._frames[-2], mark)
@@ -245,6 +245,7 @@ class _Reader:
         elif isinstance(known.node, Branch):
             target = layout_of(known.node)
             branch.children, layout.kind, layout.flow = known.node.children, target.kind, target.flow
+            layout.alias_of = known.anchor
             if frame:
                 self._aliases.append((frame.branch, branch, known.node))
 

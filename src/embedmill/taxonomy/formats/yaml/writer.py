@@ -112,22 +112,22 @@ class _Writer:
 
     def _branch(self, branch: Branch, prefix: str) -> _Lines:
         layout = branch.written if isinstance(branch.written, Layout) else None
-        column, gap = len(prefix), layout.gap if layout else COMMENT_GAP
+        column, beside, gap = len(prefix), branch.comment, layout.gap if layout else COMMENT_GAP
         key = self._key(branch, column)
         if len(key) > _LONGEST_KEY:
-            self._line(f"{prefix}? {key}", "", 0)
-            prefix, key = " " * column, ""
+            self._line(f"{prefix}? {key}", beside, gap)
+            prefix, key, beside = " " * column, "", ""
         kind = _kind(branch)
         shared = self._anchor(branch)
         head = f"{prefix}{key}:"
         if shared and self._anchors.get(id(branch.children)) is shared:
-            self._line(f"{head} *{shared.name}", branch.comment, gap)
+            self._line(f"{head} *{shared.name}", beside, gap)
             self._comment_lines(branch.below, self._indented(branch, column, "list"))
             return
         if kind == "scalar":
             term = branch.terms[0]
-            comment, gap = (branch.comment, gap) if branch.comment else (term.comment, _gap(term))
-            self._scalar_line(f"{head} ", self._term(term, column), comment, gap)
+            beside, gap = (beside, gap) if beside else (term.comment, _gap(term))
+            self._scalar_line(f"{head} ", self._term(term, column), beside, gap)
             self._comment_lines(branch.below, self._indented(branch, column, "list"))
             return
         if shared:
@@ -137,10 +137,10 @@ class _Writer:
             head += f" {layout.tag}"
         if not branch.children or (layout and layout.flow and self._fits_brackets(branch)):
             value = self._in_brackets(branch) if branch.children else _empty(layout)
-            self._line(f"{head} {value}" if value else head, branch.comment, gap)
+            self._line(f"{head} {value}" if value else head, beside, gap)
             self._comment_lines(branch.below, self._indented(branch, column, "list"))
             return
-        self._line(head, branch.comment, gap)
+        self._line(head, beside, gap)
         yield self._children(branch, self._indented(branch, column, kind), kind)
 
     def _indented(self, branch: Branch, column: int, kind: str) -> int:
@@ -178,8 +178,9 @@ class _Writer:
         """The anchor of a branch that has one or needs one, its name not that of another."""
         layout = branch.written if isinstance(branch.written, Layout) else None
         known = self._anchors.get(id(branch.children))
-        own = layout.anchor if layout else None
-        if known or not branch.children or not (own or id(branch.children) in self._shared):
+        is_shared = id(branch.children) in self._shared
+        own = (layout.anchor or (layout.alias_of if is_shared else None)) if layout else None
+        if known or not branch.children or not (own or is_shared):
             return known
         name = own.name if own else "id001"
         number = 1
