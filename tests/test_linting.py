@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from embedmill import load_embedder
 from embedmill.core.vectors import Vectors
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.linting.lint import drop_outliers, fix_tree, lint_tree
 from embedmill.taxonomy.tree import Branch, Term
 from test_grouped_lists import TREES
@@ -36,7 +36,7 @@ def tree(text: str) -> Branch:
     return root
 
 
-def found(root: Branch, kind: str, max_leaf: int = 40) -> list[Finding]:
+def found(root: Branch, kind: str, max_leaf: int = 40) -> list[LintFinding]:
     return [finding for finding in lint_tree(root, None, max_leaf=max_leaf) if finding.kind == kind]
 
 

@@ -12,7 +12,7 @@ from embedmill.core.errors import UsageError
 from embedmill.engine.lists import OnProgress, checked
 from embedmill.taxonomy.arranging import PRESETS, Arrangement, Case, arrange_tree
 from embedmill.taxonomy.grouping.lists import Grouping
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.linting.lint import lint_tree
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -85,7 +85,7 @@ def lint(
     meaning: bool = True,
     on_progress: OnProgress | None = None,
     **options: Unpack[TermOptions],
-) -> list[Finding]:
+) -> list[LintFinding]:
     """What may be wrong with a tree: ``embedmill lint``. Without `meaning` nothing is embedded, and less is found.
 
     Raises `TypeError` for what is no tree, `UsageError` for values that make no sense, and what `load_embedder` raises.

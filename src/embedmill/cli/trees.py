@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from embedmill.api.settings import TermOptions
 from embedmill.cli import options
+from embedmill.core.checks import one_of
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ Classes = Annotated[
 ]
 EMBEDDED_WITH = options.Given(*TermOptions.__annotations__)
 
-_BY_SUFFIX: Final = {".yaml": "yaml", ".yml": "yaml", ".jsonl": "jsonl", ".csv": "csv"}
+_BY_SUFFIX: Final = {".yaml": "yaml", ".yml": "yaml", ".jsonl": "jsonl", ".csv": "csv", "": "txt-folder"}
+_FORMATS: Final = tuple(dict.fromkeys(_BY_SUFFIX.values()))
 
 
 def read(path: str, file_format: str | None, classes: str | None) -> Branch:
@@ -45,19 +47,24 @@ def read(path: str, file_format: str | None, classes: str | None) -> Branch:
     return read_tree(Path(path), file_format or AUTO, classes=None if classes is None else Path(classes))
 
 
-def output_format(path: str, file_format: str | None) -> str:
-    """The format that is written. Raises `UsageError` where neither a name nor the path's ending says which."""
-    if file_format is not None:
-        return file_format
-    suffix = Path(path).suffix.casefold()
-    if not suffix:
-        return "txt-folder"
-    if suffix not in _BY_SUFFIX:
-        raise UsageError(f"--output: {path} ends in none of {', '.join(_BY_SUFFIX)}: give --format too")
-    return _BY_SUFFIX[suffix]
-
-
-def check_output(path: str) -> None:
+def check_output(path: str, file_format: str | None = None) -> None:
     """Raise `UsageError` before any work where a tree could not be written there."""
+    _format_of(path, file_format)
     if not Path(path).absolute().parent.is_dir():
         raise UsageError(f"--output: {path} cannot be written: there is no folder {Path(path).parent}")
+
+
+def write(tree: Branch, path: str, file_format: str | None = None) -> None:
+    """Write a tree as its format, or the path's ending, says. Raises what `write_tree` raises."""
+    from embedmill.taxonomy.formats.registry import write_tree
+
+    write_tree(tree, Path(path), _format_of(path, file_format))
+
+
+def _format_of(path: str, file_format: str | None) -> str:
+    if file_format is not None:
+        return one_of("--format", file_format, _FORMATS)
+    suffix = Path(path).suffix.casefold()
+    if suffix not in _BY_SUFFIX:
+        raise UsageError(f"--output: {path} ends in none of {', '.join(filter(None, _BY_SUFFIX))}: give --format too")
+    return _BY_SUFFIX[suffix]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,106 @@ from embedmill.core.errors import UsageError
 if TYPE_CHECKING:
     from embedmill.taxonomy.arranging import Arranged, Arrangement
     from embedmill.taxonomy.tree import Branch
+
+
+_Target = Annotated[
+    str | None, options.option("-o", "--output", metavar="OUT", help="Where the tree is written; may be INPUT itself.")
+]
+_TargetFormat = Annotated[
+    str | None,
+    options.option(
+        "--format", metavar="yaml|jsonl|csv|txt-folder", help="What OUT is. Default: by its ending; none: a folder."
+    ),
+]
+_Preset = Annotated[
+    str,
+    options.option(
+        "--preset",
+        metavar="NAME",
+        help="How long lists may be: ultra-detailed (10 terms), detailed (20), balanced (40), flat (80), "
+        "ultra-flat (200); what is set itself wins over it. Default: balanced.",
+    ),
+]
+_MaxLeaf = Annotated[
+    str | None, options.option("--max-leaf", metavar="N", help="Group lists of more terms. Default: 40.")
+]
+_MinGroup = Annotated[
+    str | None, options.option("--min-group", metavar="N", help="Dissolve smaller groups. Default: 3.")
+]
+_Threshold = Annotated[
+    str | None,
+    options.option(
+        "--threshold",
+        metavar="COSINE",
+        help="Dissolve groups whose terms have a lower mean cosine with their centre. Default: 0.55.",
+    ),
+]
+_OwnLabel = Annotated[
+    str | None,
+    options.option(
+        "--own-label",
+        metavar="NAME",
+        help="The branch of what fits nowhere, and of terms beside sub-branches. Default: other.",
+    ),
+]
+_Shape = Annotated[
+    bool,
+    typer.Option("--shape", help="Dissolve branches that repeat their parent's name, and wrappers; merge short lists."),
+]
+_MinLeaf = Annotated[
+    str | None, options.option("--min-leaf", metavar="N", help="With --shape: merge lists of fewer terms. Default: 5.")
+]
+_Case = Annotated[
+    str, options.option("--case", metavar="title|lower|keep", help="How branches' names are written. Default: keep.")
+]
+_Root = Annotated[
+    str | None, options.option("--root", metavar="NAME|ID", help="Take this branch and what is below it.")
+]
+_ExcludeSubtree = Annotated[
+    list[str] | None,
+    options.option("--exclude-subtree", metavar="NAME|ID", help="Leave this branch out; may be repeated."),
+]
+_ExcludeRegex = Annotated[
+    str | None, options.option("--exclude-regex", metavar="REGEX", help="Leave out terms in which this is found.")
+]
+_Skip = Annotated[
+    list[str] | None,
+    options.option(
+        "--skip", metavar="NAME|ID", help="Leave this branch out, but not what is below it; may be repeated."
+    ),
+]
+_Depth = Annotated[
+    str | None, options.option("--depth", metavar="N", help="Keep N levels of branches; what is deeper joins them.")
+]
+_Flatten = Annotated[bool, typer.Option("--flatten", help="Make one list of all first, and group it anew.")]
+_Limit = Annotated[
+    str, options.option("--limit", metavar="N", help="Take the first N terms. Default: 0, which is all.")
+]
+_Overrides = Annotated[
+    str | None,
+    options.option(
+        "--overrides",
+        metavar="FILE",
+        help="YAML or JSON: of a branch's name or id, other max-leaf, min-group, threshold or own-label, for it "
+        "and all below.",
+    ),
+]
+_CommentTemplate = Annotated[
+    str | None,
+    options.option(
+        "--comment-template",
+        metavar="TEXT",
+        help="The comment above each new group, as in '# instruction: {text}'; also {name}, {terms}, {cohesion} "
+        "and {medoid}. Default: its size and cohesion.",
+    ),
+]
+_Glosses = Annotated[
+    str | None,
+    options.option(
+        "--glosses", metavar="FILE", help="What terms mean, for {text}: YAML or JSON, or CSV of two columns."
+    ),
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the tree that would come out; write nothing.")]
 
 
 @parser.command(
@@ -27,144 +127,79 @@ if TYPE_CHECKING:
 def arrange(
     *,
     source: trees.Input,
-    target: Annotated[
-        str | None,
-        options.option("-o", "--output", metavar="OUT", help="Where the tree is written; may be INPUT itself."),
-    ] = None,
-    target_format: Annotated[
-        str | None,
-        options.option(
-            "--format", metavar="yaml|jsonl|csv|txt-folder", help="What OUT is. Default: by its ending; none: a folder."
-        ),
-    ] = None,
+    target: _Target = None,
+    target_format: _TargetFormat = None,
     source_format: trees.InputFormat = None,
     classes: trees.Classes = None,
-    preset: Annotated[
-        str,
-        options.option(
-            "--preset",
-            metavar="NAME",
-            help="How long lists may be: ultra-detailed (10 terms), detailed (20), balanced (40), flat (80), "
-            "ultra-flat (200); what is set itself wins over it. Default: balanced.",
-        ),
-    ] = "balanced",
-    max_leaf: Annotated[
-        str | None, options.option("--max-leaf", metavar="N", help="Group lists of more terms. Default: 40.")
-    ] = None,
-    min_group: Annotated[
-        str | None, options.option("--min-group", metavar="N", help="Dissolve smaller groups. Default: 3.")
-    ] = None,
-    threshold: Annotated[
-        str | None,
-        options.option(
-            "--threshold",
-            metavar="COSINE",
-            help="Dissolve groups whose terms have a lower mean cosine with their centre. Default: 0.55.",
-        ),
-    ] = None,
-    own_label: Annotated[
-        str | None,
-        options.option(
-            "--own-label",
-            metavar="NAME",
-            help="The branch of what fits nowhere, and of terms beside sub-branches. Default: other.",
-        ),
-    ] = None,
-    shape: Annotated[
-        bool,
-        typer.Option(
-            "--shape", help="Dissolve branches that repeat their parent's name, and wrappers; merge short lists."
-        ),
-    ] = False,
-    min_leaf: Annotated[
-        str | None,
-        options.option("--min-leaf", metavar="N", help="With --shape: merge lists of fewer terms. Default: 5."),
-    ] = None,
-    case: Annotated[
-        str,
-        options.option("--case", metavar="title|lower|keep", help="How branches' names are written. Default: keep."),
-    ] = "keep",
-    root: Annotated[
-        str | None, options.option("--root", metavar="NAME|ID", help="Take this branch and what is below it.")
-    ] = None,
-    exclude_subtree: Annotated[
-        list[str] | None,
-        options.option("--exclude-subtree", metavar="NAME|ID", help="Leave this branch out; may be repeated."),
-    ] = None,
-    exclude_regex: Annotated[
-        str | None, options.option("--exclude-regex", metavar="REGEX", help="Leave out terms in which this is found.")
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        options.option(
-            "--skip", metavar="NAME|ID", help="Leave this branch out, but not what is below it; may be repeated."
-        ),
-    ] = None,
-    depth: Annotated[
-        str | None, options.option("--depth", metavar="N", help="Keep N levels of branches; what is deeper joins them.")
-    ] = None,
-    flatten: Annotated[bool, typer.Option("--flatten", help="Make one list of all first, and group it anew.")] = False,
-    limit: Annotated[
-        str, options.option("--limit", metavar="N", help="Take the first N terms. Default: 0, which is all.")
-    ] = "0",
-    overrides: Annotated[
-        str | None,
-        options.option(
-            "--overrides",
-            metavar="FILE",
-            help="YAML or JSON: of a branch's name or id, other max-leaf, min-group, threshold or own-label, for it "
-            "and all below.",
-        ),
-    ] = None,
-    comment_template: Annotated[
-        str | None,
-        options.option(
-            "--comment-template",
-            metavar="TEXT",
-            help="The comment above each new group, as in '# instruction: {text}'; also {name}, {terms}, {cohesion} "
-            "and {medoid}. Default: its size and cohesion.",
-        ),
-    ] = None,
-    glosses: Annotated[
-        str | None,
-        options.option(
-            "--glosses", metavar="FILE", help="What terms mean, for {text}: YAML or JSON, or CSV of two columns."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the tree that would come out; write nothing.")
-    ] = False,
+    preset: _Preset = "balanced",
+    max_leaf: _MaxLeaf = None,
+    min_group: _MinGroup = None,
+    threshold: _Threshold = None,
+    own_label: _OwnLabel = None,
+    shape: _Shape = False,
+    min_leaf: _MinLeaf = None,
+    case: _Case = "keep",
+    root: _Root = None,
+    exclude_subtree: _ExcludeSubtree = None,
+    exclude_regex: _ExcludeRegex = None,
+    skip: _Skip = None,
+    depth: _Depth = None,
+    flatten: _Flatten = False,
+    limit: _Limit = "0",
+    overrides: _Overrides = None,
+    comment_template: _CommentTemplate = None,
+    glosses: _Glosses = None,
+    dry_run: _DryRun = False,
     given: Annotated[TermOptions, trees.EMBEDDED_WITH],
     as_json: bool,
 ) -> int:
     """Group long lists of terms by meaning, and cut a tree to shape."""
+    _check_output(target, target_format, dry_run)
+    arrangement = _arrangement(
+        preset,
+        overrides,
+        glosses,
+        max_leaf=_number("--max-leaf", max_leaf, 2),
+        min_leaf=_number("--min-leaf", min_leaf),
+        min_group=_number("--min-group", min_group),
+        threshold=None if threshold is None else options.number(threshold, "--threshold"),
+        own_label=own_label,
+        shape=shape,
+        case=case,
+        root=root,
+        exclude_subtree=tuple(exclude_subtree or ()),
+        exclude_regex=exclude_regex,
+        skip=tuple(skip or ()),
+        depth=_number("--depth", depth, 0),
+        flatten=flatten,
+        limit=_number("--limit", limit, 0),
+        comment_template=comment_template,
+    )
+    tree = trees.read(source, source_format, classes)
+    tree, done, counts = _arranged(tree, arrangement, given)
+    if target is not None:
+        trees.write(tree, target, target_format)
+    return _tell(tree, done, counts, target, as_json)
+
+
+def _check_output(target: str | None, target_format: str | None, dry_run: bool) -> None:
+    """Raise `UsageError` before any work where a tree could not be written, or nothing of it would be seen."""
     if target is None and not dry_run:
         raise UsageError("--output is missing: say where the tree is to be written, or give --dry-run")
     if target is not None and dry_run:
         raise UsageError("--dry-run writes nothing: leave --output out")
     if target is None and target_format is not None:
         raise UsageError("--format is what --output is written as: leave it out with --dry-run")
-    if glosses is not None and "{text}" not in (comment_template or ""):
-        raise UsageError("--glosses is for {text} in --comment-template: give that too, or leave it out")
-    values: dict[str, object] = {
-        "max_leaf": _number("--max-leaf", max_leaf, 2),
-        "min_leaf": _number("--min-leaf", min_leaf),
-        "min_group": _number("--min-group", min_group),
-        "threshold": None if threshold is None else options.number(threshold, "--threshold"),
-        "own_label": own_label,
-        "shape": shape,
-        "case": case,
-        "root": root,
-        "exclude_subtree": tuple(exclude_subtree or ()),
-        "exclude_regex": exclude_regex,
-        "skip": tuple(skip or ()),
-        "depth": _number("--depth", depth, 0),
-        "flatten": flatten,
-        "limit": _number("--limit", limit, 0),
-        "comment_template": comment_template,
-    }
-    if flatten and depth is not None:
+    if target is not None:
+        trees.check_output(target, target_format)
+
+
+def _arrangement(preset: str, overrides: str | None, glosses: str | None, **values: Any) -> Arrangement:
+    """What is to be done, with what files say of it. Raises `UsageError` for options of which one has no effect."""
+    if values["flatten"] and values["depth"] is not None:
         raise UsageError("--flatten leaves no levels for --depth: give one of them")
+    if glosses is not None and "{text}" not in (values["comment_template"] or ""):
+        raise UsageError("--glosses is for {text} in --comment-template: give that too, or leave it out")
     from embedmill.api.taxonomies import arrangement_of
     from embedmill.taxonomy.notes import read_glosses, read_overrides
 
@@ -172,17 +207,7 @@ def arrange(
         values["overrides"] = read_overrides(Path(overrides))
     if glosses is not None:
         values["glosses"] = read_glosses(Path(glosses))
-    arrangement = arrangement_of(preset, values)
-    if target is not None:
-        chosen = trees.output_format(target, target_format)
-        trees.check_output(target)
-    tree = trees.read(source, source_format, classes)
-    tree, done, counts = _arranged(tree, arrangement, given)
-    if target is not None:
-        from embedmill.taxonomy.formats.registry import write_tree
-
-        write_tree(tree, Path(target), chosen)
-    return _tell(tree, done, counts, target, as_json)
+    return arrangement_of(preset, values)
 
 
 def _number(name: str, text: str | None, least: int = 1) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from embedmill.cli import exit_codes, options, output, parser, trees
 from embedmill.core.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from embedmill.taxonomy.linting.findings import Finding
+    from embedmill.taxonomy.linting.findings import LintFinding
     from embedmill.taxonomy.tree import Branch, Taken
 
 
@@ -60,15 +59,14 @@ def lint(
     most = options.whole_number(max_leaf, "--max-leaf")
     if not meaning and (clean is not None or given):
         raise UsageError("--no-meaning embeds nothing: leave out --clean and what terms are embedded with")
-    if clean is not None:
-        chosen = trees.output_format(clean, None)
-        trees.check_output(clean)
+    for written in (source if fix else None, clean):
+        if written is not None:
+            trees.check_output(written)
     try:
         tree = trees.read(source, source_format, classes)
     except SourceError as error:
         return _unreadable(str(error), as_json)
     found = _found(tree, most, meaning, given)
-    from embedmill.taxonomy.formats.registry import write_tree
     from embedmill.taxonomy.linting.lint import drop_outliers, fix_tree
 
     taken: list[Taken] = []
@@ -76,15 +74,15 @@ def lint(
         taken = fix_tree(tree)
         found = [each for each in found if not each.fixable]
         if taken:
-            write_tree(tree, Path(source), trees.output_format(source, None))
+            trees.write(tree, source)
     if clean is not None:
         dropped = drop_outliers(tree, found)
         taken += dropped
-        write_tree(tree, Path(clean), chosen)
+        trees.write(tree, clean)
     return _tell(found, taken, as_json)
 
 
-def _found(tree: Branch, most: int, meaning: bool, given: TermOptions) -> list[Finding]:
+def _found(tree: Branch, most: int, meaning: bool, given: TermOptions) -> list[LintFinding]:
     from embedmill.api.taxonomies import lint as linted
     from embedmill.cli.progress import shown_list
 
@@ -96,12 +94,12 @@ def _found(tree: Branch, most: int, meaning: bool, given: TermOptions) -> list[F
 
 
 def _unreadable(message: str, as_json: bool) -> int:
-    from embedmill.taxonomy.linting.findings import Finding
+    from embedmill.taxonomy.linting.findings import LintFinding
 
-    return _tell([Finding("unreadable", (), (), message)], [], as_json)
+    return _tell([LintFinding("unreadable", (), (), message)], [], as_json)
 
 
-def _tell(found: list[Finding], taken: list[Taken], as_json: bool) -> int:
+def _tell(found: list[LintFinding], taken: list[Taken], as_json: bool) -> int:
     from embedmill.cli.render import trees as render
 
     if as_json:

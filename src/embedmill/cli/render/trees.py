@@ -12,7 +12,7 @@ from embedmill.cli.render.wording import amounts, counted, table
 from embedmill.taxonomy.analyzing import Shape
 from embedmill.taxonomy.arranging import Arranged
 from embedmill.taxonomy.comparing import Comparison
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.tree import Branch, Taken, shown
 
 _SHOWN: Final = 5  # terms of each kind
@@ -69,7 +69,7 @@ def arranged(done: Arranged, counts: Mapping[str, int], target: str | None) -> d
     }
 
 
-def findings(found: Sequence[Finding], taken: Sequence[Taken]) -> Iterator[str]:
+def findings(found: Sequence[LintFinding], taken: Sequence[Taken]) -> Iterator[str]:
     """A line for each finding and for each thing taken, then how many there are."""
     for each in found:
         yield one_line(f"{each.kind}: {each.message}")
@@ -80,7 +80,7 @@ def findings(found: Sequence[Finding], taken: Sequence[Taken]) -> Iterator[str]:
     yield counted(len(found), "finding") + (f": {told}" if told else "")
 
 
-def linted(found: Sequence[Finding], taken: Sequence[Taken]) -> dict[str, Any]:
+def linted(found: Sequence[LintFinding], taken: Sequence[Taken]) -> dict[str, Any]:
     """The same for programs."""
     return {
         "findings": [asdict(each) for each in found],

@@ -20,14 +20,14 @@ _ADDED: Final = 2  # words
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class GroupName:
     """A group's name."""
 
     text: str
     source: Source
 
 
-def named(groups: Sequence[Sequence[str]], medoids: Sequence[Sequence[str]], taken: Iterable[str]) -> list[Name]:
+def named(groups: Sequence[Sequence[str]], medoids: Sequence[Sequence[str]], taken: Iterable[str]) -> list[GroupName]:
     """A name for each group of terms, none of them `taken` (the parent's, the siblings') and no two the same.
 
     `medoids` are each group's terms, the nearest to its centre first. All words of a name are the group's own. Names
@@ -36,7 +36,7 @@ def named(groups: Sequence[Sequence[str]], medoids: Sequence[Sequence[str]], tak
     known = {plain(name) for name in taken}
     words = [_words(terms) for terms in groups]
     everywhere = Counter(word for found in words for word in found)
-    names: list[Name] = []
+    names: list[GroupName] = []
     for terms, found, nearest in zip(groups, words, medoids, strict=True):
         name = next(
             each
@@ -61,25 +61,25 @@ def plain(name: str) -> str:
 
 def _candidates(
     size: int, words: Counter[str], everywhere: Counter[str], groups: int, nearest: Sequence[str]
-) -> Iterable[Name]:
+) -> Iterable[GroupName]:
     telling = sorted(
         words,
         key=lambda word: (-words[word] / size * math.log(1 + groups / everywhere[word]), word),
     )
     for word in telling[:1]:
         if words[word] >= _COMMON * size:
-            yield Name(word, "word")
+            yield GroupName(word, "word")
     medoid = nearest[0]
     said = set(plain(medoid).split())
     added = [word for word in telling if words[word] >= max(2, _SHARED * size) and word not in said][:_ADDED]
     if added:
-        yield Name(f"{medoid} ({', '.join(added)})", "medoid and words")
-    yield Name(medoid, "medoid")
+        yield GroupName(f"{medoid} ({', '.join(added)})", "medoid and words")
+    yield GroupName(medoid, "medoid")
     for number in range(2, 1 + min(len(nearest), 5)):
-        yield Name(", ".join(dict.fromkeys(nearest[:number])), "medoids")
+        yield GroupName(", ".join(dict.fromkeys(nearest[:number])), "medoids")
     number = 2
     while True:
-        yield Name(f"{medoid} {number}", "number")
+        yield GroupName(f"{medoid} {number}", "number")
         number += 1
 
 

@@ -25,7 +25,7 @@ KINDS: Final[dict[Kind, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """What was found; a word in several places is one finding with all of them."""
 
     kind: Kind

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embedmill.taxonomy.grouping.lists import Embed
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.linting.meaning import meaning_findings, texts_of
 from embedmill.taxonomy.linting.written import doubled, written_findings
 from embedmill.taxonomy.tree import Branch, Taken, Term, below
 
 
-def lint_tree(root: Branch, embed: Embed | None, *, max_leaf: int) -> list[Finding]:
+def lint_tree(root: Branch, embed: Embed | None, *, max_leaf: int) -> list[LintFinding]:
     """All findings; without `embed` only what is seen as it is written. All texts are embedded by one call."""
     found = written_findings(root, max_leaf=max_leaf)
     if embed is None or not (texts := texts_of(root)):
@@ -43,7 +43,7 @@ def _without_empty(root: Branch) -> list[Taken]:
     return taken
 
 
-def drop_outliers(root: Branch, findings: Sequence[Finding]) -> list[Taken]:
+def drop_outliers(root: Branch, findings: Sequence[LintFinding]) -> list[Taken]:
     """Take away, in place, the terms that are outliers; what was taken."""
     outliers = {
         (path, name)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from embedmill.taxonomy.grouping.ward import Floats
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.tree import Branch, Path, Term, below, embedded_text, name_of, shown
 
 NEAR: Final = 0.95
@@ -48,7 +48,7 @@ def texts_of(root: Branch) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
-def meaning_findings(root: Branch, vectors: Mapping[str, Floats]) -> list[Finding]:
+def meaning_findings(root: Branch, vectors: Mapping[str, Floats]) -> list[LintFinding]:
     """Near-doubles and outliers, in the tree's order; `vectors` has one of unit length for each of `texts_of`."""
     rows = {text: row for row, text in enumerate(vectors)}
     if not rows:
@@ -67,7 +67,7 @@ def meaning_findings(root: Branch, vectors: Mapping[str, Floats]) -> list[Findin
     return [*_near_doubles(lists, matrix), *_outliers(lists, matrix)]
 
 
-def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[Finding]:
+def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
     for each in lists:
         terms = [
             (row, child) for row, child in zip(each.rows, each.branch.children, strict=True) if isinstance(child, Term)
@@ -80,10 +80,10 @@ def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[Finding]:
                 if one != other:
                     message = f"{one!r} and {other!r} in {shown(each.path)} mean nearly the same"
                     score = round(float(cosines[later]), 4)
-                    yield Finding("near-double", (one, other), (each.path,) * 2, message, score=score)
+                    yield LintFinding("near-double", (one, other), (each.path,) * 2, message, score=score)
 
 
-def _outliers(lists: Sequence[_List], matrix: Floats) -> Iterator[Finding]:
+def _outliers(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
     lists = [each for each in lists if len(each.rows) >= _FEWEST]
     if not lists:
         return
@@ -105,7 +105,7 @@ def _outliers(lists: Sequence[_List], matrix: Floats) -> Iterator[Finding]:
             hint = f": it would be nearer to those in {shown(better_path)}" if better_path is not None else ""
             message = f"{name!r} in {shown(each.path)} is far from its siblings{hint}"
             score = round(bound - float(scores[place]), 4)
-            yield Finding("outlier", (name,), (each.path,), message, score=score, better=better_path)
+            yield LintFinding("outlier", (name,), (each.path,), message, score=score, better=better_path)
 
 
 def _scores(each: _List, number: int, matrix: Floats, centres: Floats, floor: float) -> tuple[Floats, Sequence[int]]:

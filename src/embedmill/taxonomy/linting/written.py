@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from embedmill.taxonomy.grouping.naming import plain, singular
-from embedmill.taxonomy.linting.findings import Finding
+from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.tree import Branch, Path, Term, below, name_of, shown
 
 _BETWEEN_WORDS: Final = re.compile(r"[\s\-\u2010-\u2015_.'\u2019]+")
@@ -17,12 +17,12 @@ _BETWEEN_WORDS: Final = re.compile(r"[\s\-\u2010-\u2015_.'\u2019]+")
 _ALIKE: Final = 0.5  # of the neighbours of two places that are the same: the places are then one, doubled
 
 
-def written_findings(root: Branch, *, max_leaf: int) -> list[Finding]:
+def written_findings(root: Branch, *, max_leaf: int) -> list[LintFinding]:
     """Doubles, senses, spelling variants, repeated names, lists too long and empty branches, in the tree's order."""
     return [*_repeated(root), *_variants(root), *_shapes(root, max_leaf)]
 
 
-def _repeated(root: Branch) -> Iterator[Finding]:
+def _repeated(root: Branch) -> Iterator[LintFinding]:
     """Names, of terms and branches, that stand in two places."""
     places: dict[str, list[tuple[Path, Branch]]] = defaultdict(list)
     for path, branch in below(root):
@@ -33,7 +33,7 @@ def _repeated(root: Branch) -> Iterator[Finding]:
             yield _of_places(name, found)
 
 
-def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> Finding:
+def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> LintFinding:
     paths = tuple(path for path, _ in places)
     told = " and ".join(dict.fromkeys(map(shown, paths)))
     lists = {id(branch): branch for _, branch in places}.values()
@@ -41,12 +41,12 @@ def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> Finding:
     neighbours = [{name_of(child) for child in branch.children} - {name} for branch in lists]
     if len(lists) == 1:
         message = f"{name!r} stands {len(places)} times in {told}"
-        return Finding("double", (name,), paths, message, fixable=twice_in_one)
+        return LintFinding("double", (name,), paths, message, fixable=twice_in_one)
     if all(_alike(neighbours[0], other) for other in neighbours[1:]):
         message = f"{name!r} stands in {told}, among the same neighbours"
-        return Finding("double", (name,), paths, message, fixable=twice_in_one)
+        return LintFinding("double", (name,), paths, message, fixable=twice_in_one)
     message = f"{name!r} stands in {told}: it may mean two things"
-    return Finding("sense", (name,), paths, message, fixable=twice_in_one)
+    return LintFinding("sense", (name,), paths, message, fixable=twice_in_one)
 
 
 def doubled(branch: Branch, name: str) -> list[Term]:
@@ -66,7 +66,7 @@ def _alike(one: set[str], other: set[str]) -> bool:
     return bool(one | other) and len(one & other) >= _ALIKE * len(one | other)
 
 
-def _variants(root: Branch) -> Iterator[Finding]:
+def _variants(root: Branch) -> Iterator[LintFinding]:
     """Terms of one list that are one term in other spellings."""
     for path, branch in below(root):
         spellings: dict[str, list[Term]] = defaultdict(list)
@@ -76,7 +76,7 @@ def _variants(root: Branch) -> Iterator[Finding]:
             texts = tuple(dict.fromkeys(term.text for term in terms))
             if len(texts) > 1:
                 message = f"{' and '.join(map(repr, texts))} in {shown(path)} are one term in other spellings"
-                yield Finding("spelling", texts, (path,) * len(texts), message)
+                yield LintFinding("spelling", texts, (path,) * len(texts), message)
 
 
 def _folded(text: str) -> str:
@@ -86,15 +86,17 @@ def _folded(text: str) -> str:
     return "".join(singular(word) for word in _BETWEEN_WORDS.split(bare)) or text
 
 
-def _shapes(root: Branch, max_leaf: int) -> Iterator[Finding]:
+def _shapes(root: Branch, max_leaf: int) -> Iterator[LintFinding]:
     for path, branch in below(root):
         if not branch.children:
-            yield Finding("empty", (branch.name,), (path,), f"{shown(path)} has nothing below it", fixable=bool(path))
+            yield LintFinding(
+                "empty", (branch.name,), (path,), f"{shown(path)} has nothing below it", fixable=bool(path)
+            )
         if len(branch.terms) > max_leaf:
             message = f"{shown(path)} has {len(branch.terms):,} terms, more than {max_leaf}: arrange groups them"
-            yield Finding("too-long", (branch.name,), (path,), message)
+            yield LintFinding("too-long", (branch.name,), (path,), message)
         for name in (each.name for each in branch.branches):
             if path and plain(name) == plain(branch.name) and plain(name):
-                yield Finding(
+                yield LintFinding(
                     "repeats-parent", (name,), (path,), f"{name!r} in {shown(path)} repeats its parent's name"
                 )
