@@ -96,6 +96,18 @@ FAILED = fresh("retry-failed", db="failed.db")
 FILLED = fresh("ingest filled", db="app.db")
 EVALUATE = "evaluate questions.jsonl --json"
 RECORD = "golden record new.jsonl --json"
+ARRANGE = "arrange terms.txt --dry-run --json --threshold -1"
+SHAPED = "arrange tree.yaml --dry-run --json"
+TREE = """
+animals:
+  - fox
+  - fox
+  - a wolf
+plants:
+  trees:
+    - oak
+  flowers: [rose]
+"""
 RETRY = fresh("retry-failed filled", db="app.db")
 
 
@@ -117,6 +129,34 @@ def of_a_run(line: str, **others: Row) -> dict[str, Row]:
         "profile": Row(f"{line} --profile", lambda told: "  95 %\n" in told.err, unless=line),
         "profile_json": Row(f"{line} --profile-json p.json", lambda told: (told.shell.folder / "p.json").exists()),
     } | others
+
+
+def of_terms(line: str) -> dict[str, Row]:
+    """The rows of what terms are embedded with."""
+    limits = {name: row for name, row in of_a_run(line).items() if name.startswith("max_")}
+    return limits | {
+        "model": Row(f"{line} --model nowhere/none", lambda told: told.code == 1 and "nowhere/none" in told.err),
+        "precision": Refused(f"{line} --precision f8", "--precision"),
+        "document_prompt": Refused(f"{line} --document-prompt {'bread' * 300}", "the document prompt has"),
+        "executor": Refused(f"{line} --executor nothing", "--executor"),
+        "workers": Refused(f"{line} --workers 0", "--workers: '0' does not fit"),
+        "sleep": Refused(f"{line} --sleep -1", "--sleep: '-1' does not fit"),
+        "batch_size": Refused(f"{line} --batch-size 0", "--batch-size: '0' does not fit"),
+        "cache": Elsewhere("test_cli_trees.py::test_terms_are_embedded_once_and_kept_in_the_cache"),
+    }
+
+
+def after(**wanted: Any) -> Callable[[Told], bool]:
+    """Whether the tree that comes out has these numbers."""
+    return lambda told: {name: told.json["after"][name] for name in wanted} == wanted
+
+
+def left_out(number: int) -> Callable[[Told], bool]:
+    return lambda told: len(told.json["left_out"]) == number
+
+
+def found_kinds(*kinds: str) -> Callable[[Told], bool]:
+    return lambda told: sorted(told.json["counts"]) == sorted(kinds)
 
 
 def of_space(line: str) -> Callable[[Told], bool]:
@@ -249,6 +289,83 @@ ROWS: dict[tuple[str, str], Row] = {
             "store": Row("report --store sqlite:none.db", lambda told: "none.db" in told.err),
             "schema": Refused("report --schema other", "--schema is for PostgreSQL"),
         },
+        "arrange": of_terms(ARRANGE)
+        | {
+            "source": Row("arrange none.txt --dry-run", lambda told: told.code == 1 and "none.txt" in told.err),
+            "target": Row("arrange tree.yaml -o new.yaml", lambda told: (told.shell.folder / "new.yaml").exists()),
+            "target_format": Row(
+                "arrange tree.yaml -o new.yaml --format jsonl",
+                lambda told: json.loads((told.shell.folder / "new.yaml").read_text().splitlines()[0])["label"],
+                unless="arrange tree.yaml -o new.jsonl",
+            ),
+            "source_format": Row(f"{SHAPED} --input-format flat", after(lists=1), unless=SHAPED),
+            "classes": Refused(f"{SHAPED} --classes classes.csv", "classes.csv has the names of Open Images"),
+            "preset": Row(f"{ARRANGE} --preset ultra-flat", after(branches=0), unless=ARRANGE),
+            "max_leaf": Row(f"{ARRANGE} --max-leaf 45", after(branches=0), unless=ARRANGE),
+            "min_group": Row(f"{ARRANGE} --min-group 46", after(branches=0), unless=ARRANGE),
+            "threshold": Row("arrange terms.txt --dry-run --json --threshold 1", after(branches=0), unless=ARRANGE),
+            "own_label": Row(
+                "arrange tree.yaml --dry-run --flatten --max-leaf 2 --own-label rest --threshold 1",
+                lambda told: told.code == 0,
+            ),
+            "shape": Row(f"{SHAPED} --shape", after(branches=3), unless=SHAPED),
+            "min_leaf": Row(f"{SHAPED} --shape --min-leaf 1", after(branches=4), unless=f"{SHAPED} --shape"),
+            "case": Row(
+                "arrange tree.yaml --dry-run --case title",
+                lambda told: "Animals" in told.out,
+                unless="arrange tree.yaml --dry-run",
+            ),
+            "root": Row(f"{SHAPED} --root plants", left_out(3), unless=SHAPED),
+            "exclude_subtree": Row(f"{SHAPED} --exclude-subtree plants", left_out(2), unless=SHAPED),
+            "exclude_regex": Row(f"{SHAPED} --exclude-regex ^fox", left_out(2), unless=SHAPED),
+            "skip": Row(f"{SHAPED} --skip plants", after(branches=3), unless=SHAPED),
+            "depth": Row(f"{SHAPED} --depth 1", after(branches=2), unless=SHAPED),
+            "flatten": Row(f"{SHAPED} --flatten", after(branches=0), unless=SHAPED),
+            "limit": Row(f"{SHAPED} --limit 1", left_out(4), unless=SHAPED),
+            "overrides": Row(
+                f"{SHAPED} --overrides bare.yaml", lambda told: told.code == 1 and "'depth'" in told.err, unless=SHAPED
+            ),
+            "comment_template": Elsewhere("test_cli_trees.py::test_new_groups_have_comments"),
+            "glosses": Elsewhere("test_cli_trees.py::test_new_groups_have_comments"),
+            "dry_run": Row("arrange tree.yaml --dry-run", lambda told: "animals (3 terms)" in told.out),
+        },
+        "lint": of_terms("lint tree.yaml")
+        | {
+            "source": Row("lint none.yaml --json", found_kinds("unreadable")),
+            "source_format": Row(
+                "lint tree.yaml --no-meaning --input-format flat --json",
+                lambda told: not told.json["findings"],
+                unless="lint tree.yaml --no-meaning --json",
+            ),
+            "classes": Row("lint tree.yaml --classes classes.csv --json", lambda told: "Open Images" in told.err),
+            "max_leaf": Row(
+                "lint tree.yaml --no-meaning --max-leaf 2 --json",
+                found_kinds("double", "too-long"),
+                unless="lint tree.yaml --no-meaning --json",
+            ),
+            "meaning": Refused("lint tree.yaml --no-meaning --model x", "--no-meaning embeds nothing"),
+            "fix": Row(
+                "lint tree.yaml --no-meaning --fix",
+                lambda told: (told.shell.folder / "tree.yaml").read_text().count("- fox") == 1,
+            ),
+            "clean": Row("lint tree.yaml --clean new.yaml", lambda told: (told.shell.folder / "new.yaml").exists()),
+        },
+        "compare": {
+            "one": Row("compare none.txt tree.yaml", lambda told: told.code == 1 and "none.txt" in told.err),
+            "other": Row("compare tree.yaml none.txt", lambda told: told.code == 1 and "none.txt" in told.err),
+            "at_least": Row(
+                "compare tree.yaml terms.txt --at-least jaccard=1",
+                lambda told: told.code == 3 and "jaccard is 0.0000, not 1" in told.err,
+                unless="compare tree.yaml terms.txt",
+            ),
+        },
+        "analyze": {
+            "source": Row("analyze none.txt", lambda told: told.code == 1 and "none.txt" in told.err),
+            "source_format": Row(
+                "analyze tree.yaml --input-format flat --json", report(lists=1), unless="analyze tree.yaml --json"
+            ),
+            "classes": Refused("analyze tree.yaml --classes classes.csv", "classes.csv has the names of Open Images"),
+        },
         "models": {},
         "doctor": {
             "check": Row("doctor --check --json", lambda told: "cannot be checked" in told.out, unless="doctor --json"),
@@ -345,6 +462,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (docs / "water.txt").write_text("Water in the river.")
     (docs / "package-lock.json").write_text('{"lockfileVersion": 3}')
     (docs / ".hidden.txt").write_text("A stone in the water.")
+    (folder / "terms.txt").write_text(
+        "\n".join(f"{word} {n}" for n in range(15) for word in ("bread", "rose", "stone"))
+    )
+    (folder / "tree.yaml").write_text(TREE)
+    (folder / "bare.yaml").write_text("water: {depth: 1, own-label: rest}")
+    (folder / "glosses.yaml").write_text("\n".join(f"{word}: a gloss" for word in ("bread", "rose", "stone")))
+    (folder / "classes.csv").write_text("/m/1,bread\n")
     (folder / "questions.jsonl").write_text('{"question": "bread", "documents": ["rose.md", "water.txt"]}')
     with closing(sqlite3.connect(folder / "app.db")) as db, db:
         for name in ("notes", "again", "filled"):
@@ -409,6 +533,10 @@ def test_what_every_command_has(command: str, shell: Within) -> None:
         "forget": ["docs"],
         "golden record": ["new.jsonl"],
         "evaluate": ["questions.jsonl"],
+        "arrange": ["terms.txt", "-o", "new.yaml"],
+        "lint": ["tree.yaml"],
+        "compare": ["tree.yaml", "terms.txt"],
+        "analyze": ["tree.yaml"],
         "cache prune": ["--older-than", "1d"],
         "cache clear": ["--yes"],
     }.get(command, [])
@@ -460,6 +588,21 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("golden record new.jsonl --texts docs/rose.md --sample 3", "--sample is for texts of a store"),
         ("golden", "Missing command, one of record, check"),
         ("evaluate questions.jsonl --against=", "--against is empty"),
+        ("arrange tree.yaml", "--output is missing"),
+        ("arrange tree.yaml -o new.yaml --dry-run", "--dry-run writes nothing"),
+        ("arrange tree.yaml --dry-run --format csv", "--format is what --output is written as"),
+        ("arrange tree.yaml -o new.xml", "new.xml ends in none of"),
+        ("arrange tree.yaml -o new.yaml --format xml", "--format is 'xml'"),
+        ("arrange tree.yaml -o none/new.yaml", "there is no folder none"),
+        ("arrange tree.yaml --dry-run --min-leaf 3", "min_leaf is for shape"),
+        ("arrange tree.yaml --dry-run --flatten --depth 2", "--flatten leaves no levels for --depth"),
+        ("arrange tree.yaml --dry-run --glosses glosses.yaml", "--glosses is for {text} in --comment-template"),
+        ("arrange tree.yaml --dry-run --preset huge", "preset is 'huge'"),
+        ("arrange tree.yaml --dry-run --case upper", "case is 'upper'"),
+        ("arrange tree.yaml --dry-run --threshold 2", "threshold is 2.0: give a cosine"),
+        ("lint tree.yaml --no-meaning --clean new.yaml", "--no-meaning embeds nothing"),
+        ("lint terms.txt --fix", "terms.txt ends in none of"),
+        ("compare tree.yaml terms.txt --at-least f1=1", "expected jaccard, ari or ami"),
         ("cache prune", "give --max-size or --older-than"),
         ("cache", "Missing command, one of stats, prune, clear"),
     ],
