@@ -12,7 +12,7 @@ COMMENT_GAP = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Anchor:
+class YamlAnchor:
     """What aliases refer to. Two of equal name are two anchors: YAML allows a second one to replace the first."""
 
     name: str
@@ -28,7 +28,7 @@ class Scalar:
     """How it stands in the file: with quotes and tag, without its anchor."""
     column: int = 0
     """That of the key or dash it belongs to, from 0, or -1: lines after the first are moved together with it."""
-    anchor: Anchor | None = None
+    anchor: YamlAnchor | None = None
     gap: int = COMMENT_GAP
     """Spaces between it and the comment beside it."""
 
@@ -44,9 +44,9 @@ class Layout:
     raw: str = ""
     """An empty value as it stands: nothing, `~`, `null`."""
     tag: str = ""
-    anchor: Anchor | None = None
+    anchor: YamlAnchor | None = None
     """Of the value."""
-    alias_of: Anchor | None = None
+    alias_of: YamlAnchor | None = None
     """What the value was an alias of: its name, should this branch come to stand before that one."""
     indent: int | None = None
     """The column of the children less that of the key; None where the file does not tell."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from embedmill.taxonomy.formats.signs import sign
-from embedmill.taxonomy.formats.yaml.layout import COMMENT_GAP, Anchor, FileLayout, Layout, Scalar
+from embedmill.taxonomy.formats.yaml.layout import COMMENT_GAP, FileLayout, Layout, Scalar, YamlAnchor
 from embedmill.taxonomy.formats.yaml.scalars import as_written, scalar
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -35,9 +35,9 @@ class _Writer:
         self._root = root
         self._file = root.written if isinstance(root.written, FileLayout) else FileLayout(Scalar("", ""))
         self._lines: list[str] = []
-        self._anchors: dict[int, Anchor] = {}  # by the identity of a list of children: those written
-        self._terms: dict[Anchor, str] = {}  # the anchors of terms that are written, with their texts
-        self._names: dict[str, Anchor] = {}  # what a name stands for just now
+        self._anchors: dict[int, YamlAnchor] = {}  # by the identity of a list of children: those written
+        self._terms: dict[YamlAnchor, str] = {}  # the anchors of terms that are written, with their texts
+        self._names: dict[str, YamlAnchor] = {}  # what a name stands for just now
         self._shared = _shared(root)
 
     def text(self) -> str:
@@ -174,7 +174,7 @@ class _Writer:
             return prefix + _moved(written.raw, column - written.column)
         return prefix + scalar(text, like=written.raw, brackets=brackets)
 
-    def _anchor(self, branch: Branch) -> Anchor | None:
+    def _anchor(self, branch: Branch) -> YamlAnchor | None:
         """The anchor of a branch that has one or needs one, its name not that of another."""
         layout = branch.written if isinstance(branch.written, Layout) else None
         known = self._anchors.get(id(branch.children))
@@ -187,7 +187,7 @@ class _Writer:
         while name in self._names:
             number += 1
             name = f"{own.name}_{number}" if own else f"id{number:03}"
-        found = self._names[name] = own if own and own.name == name else Anchor(name)
+        found = self._names[name] = own if own and own.name == name else YamlAnchor(name)
         return found
 
     def _fits_brackets(self, branch: Branch) -> bool:
@@ -271,14 +271,15 @@ def _kind(branch: Branch) -> str:
 
 def _item(children: list[Branch | Term], place: int) -> list[Branch]:
     """The branches of the item of a list that begins here."""
-    group: list[Branch] = []
-    for child in children[place:]:
-        if isinstance(child, Term) or child.name in {each.name for each in group}:
+    group: dict[str, Branch] = {}
+    for at in range(place, len(children)):
+        child = children[at]
+        if isinstance(child, Term) or child.name in group:
             break
         if group and not (isinstance(child.written, Layout) and child.written.joined):
             break
-        group.append(child)
-    return group
+        group[child.name] = child
+    return list(group.values())
 
 
 def _dashed(column: int, dash: int) -> str:
