@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from embedmill.taxonomy.tree import Branch
+from embedmill.taxonomy.tree import Branch, Term
 
 COMMENT_GAP = 2
 """Spaces between a value and the comment beside it, where no file says otherwise."""
@@ -33,6 +33,14 @@ class Scalar:
     """Spaces between it and the comment beside it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AnchoredItem:
+    """A mapping that is an item of a list and has an anchor: its aliases are items with the same branches."""
+
+    anchor: YamlAnchor
+    members: list[Branch]
+
+
 @dataclass(slots=True)
 class Layout:
     """A branch."""
@@ -55,6 +63,8 @@ class Layout:
     gap: int = COMMENT_GAP
     braced: bool = False
     """It begins an item of a list that is in braces, on one line."""
+    item: AnchoredItem | None = None
+    """What it is the first branch of."""
     joined: bool = False
     """In one item of a list with the branch before it."""
 
@@ -78,3 +88,14 @@ def layout_of(branch: Branch) -> Layout:
     """That of a branch that was read from YAML."""
     assert isinstance(branch.written, Layout)
     return branch.written
+
+
+def item_at(children: list[Branch | Term], place: int) -> AnchoredItem | None:
+    """The item with an anchor that begins at this place of a list, if all of its branches are still there."""
+    written = children[place].written
+    item = written.item if isinstance(written, Layout) else None
+    if item is None:
+        return None
+    found = children[place : place + len(item.members)]
+    is_whole = len(found) == len(item.members) and all(a is b for a, b in zip(found, item.members, strict=True))
+    return item if is_whole else None

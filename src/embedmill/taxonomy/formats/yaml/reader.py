@@ -12,7 +12,7 @@ from embedmill.core.errors import SourceError
 from embedmill.taxonomy.formats.text import FileText
 from embedmill.taxonomy.formats.yaml.comments import Comments
 from embedmill.taxonomy.formats.yaml.events import events
-from embedmill.taxonomy.formats.yaml.layout import FileLayout, Layout, Scalar, YamlAnchor, layout_of
+from embedmill.taxonomy.formats.yaml.layout import AnchoredItem, FileLayout, Layout, Scalar, YamlAnchor, layout_of
 from embedmill.taxonomy.formats.yaml.open_collections import Indentation, Known, OpenCollection
 from embedmill.taxonomy.formats.yaml.runs import Run, thin
 from embedmill.taxonomy.tree import Branch, Term
@@ -304,8 +304,7 @@ class _Reader:
         members = list(frame.members.values())
         node: Branch | list[Branch] = members if frame.kind == "item" else frame.branch
         if frame.anchor and frame.kind == "item" and members:
-            layout = layout_of(members[0])
-            layout.anchor = layout.anchor or frame.anchor  # an item has no place of its own in the tree
+            layout_of(members[0]).item = AnchoredItem(frame.anchor, members)
         self._remember(frame.anchor, node, frame.size)
         if frame.flow:
             self._comments.reach(event.start_mark.index)

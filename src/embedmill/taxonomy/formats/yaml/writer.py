@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from embedmill.taxonomy.formats.signs import sign
-from embedmill.taxonomy.formats.yaml.layout import COMMENT_GAP, FileLayout, Layout, Scalar, YamlAnchor
+from embedmill.taxonomy.formats.yaml.layout import (
+    COMMENT_GAP,
+    AnchoredItem,
+    FileLayout,
+    Layout,
+    Scalar,
+    YamlAnchor,
+    item_at,
+)
 from embedmill.taxonomy.formats.yaml.scalars import as_written, scalar
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -77,34 +85,60 @@ class _Writer:
     def _children(self, branch: Branch, column: int, kind: str) -> _Lines:
         layout = branch.written if isinstance(branch.written, Layout) else None
         dash = (layout.dash if layout else None) or self._file.list_dash
-        names: set[str] = set()  # of the mapping that is being written in an item
-        braced_until = 0
-        for place, child in enumerate(branch.children):
-            if place < braced_until:
-                continue
+        names: set[str] | None = None  # of the mapping that is being written in an item
+        place = -1
+        while place + 1 < len(branch.children):
+            place += 1
+            child = branch.children[place]
             if isinstance(child, Term):
-                names = set()
+                names = None
                 self._list_term(child, column, dash)
                 continue
             written = child.written if isinstance(child.written, Layout) else None
-            if kind == "list" and written and written.braced:
-                group = _item(branch.children, place)
-                if all(self._fits_brackets(each) for each in group) and not any(each.above for each in group):
-                    self._comment_lines(child.above, column)
-                    self._line(f"{_dashed(column, dash)}{self._braces(group)}", child.comment, written.gap)
-                    braced_until, names = place + len(group), set()
-                    continue
-            joined = bool(names) and written is not None and written.joined and child.name not in names
-            if kind == "map":
-                prefix = " " * column
-            elif joined:
-                prefix = " " * (column + dash)
-            else:
+            joined = names is not None and written is not None and written.joined and child.name not in names
+            inner = " " * (column if kind == "map" else column + dash)
+            item = item_at(branch.children, place) if kind == "list" and not joined else None
+            if item and self._names.get(item.anchor.name) is item.anchor:
+                self._line(f"{_dashed(column, dash)}*{item.anchor.name}", "", 0)
+                place, names = place + len(item.members) - 1, None
+                continue
+            self._comment_lines(child.above, len(inner) if joined else column)
+            prefix = inner
+            if kind == "list" and not joined:
                 prefix, names = _dashed(column, dash), set()
-            names.add(child.name)
-            self._comment_lines(child.above, len(prefix) if joined else column)
+                passed = self._item_in_braces(branch.children, place, prefix, item)
+                if passed:
+                    place, names = place + passed - 1, None
+                    continue
+                if item and self._begin_item(prefix, item):
+                    prefix = inner
+            if names is not None:
+                names.add(child.name)
             yield from self._branch(child, prefix)
         self._comment_lines(branch.below, column)
+
+    def _item_in_braces(self, children: list[Branch | Term], place: int, prefix: str, item: AnchoredItem | None) -> int:
+        """Write an item that is in braces; gives the number of its branches, 0 where it is not, or cannot be."""
+        group = _item(children, place)
+        written = group[0].written
+        if not isinstance(written, Layout) or not written.braced or any(each.above for each in group[1:]):
+            return 0
+        if not all(self._fits_brackets(each) for each in group) or any(each.comment for each in group[1:]):
+            return 0
+        anchor = ""
+        if item and item.anchor.name not in self._names:
+            self._names[item.anchor.name] = item.anchor
+            anchor = f"&{item.anchor.name} "
+        self._line(f"{prefix}{anchor}{self._braces(group)}", group[0].comment, written.gap)
+        return len(group)
+
+    def _begin_item(self, prefix: str, item: AnchoredItem) -> bool:
+        """Write the anchor of an item, on the line of its dash, if its name is free."""
+        if item.anchor.name in self._names:
+            return False
+        self._names[item.anchor.name] = item.anchor
+        self._line(f"{prefix}&{item.anchor.name}", "", 0)
+        return True
 
     def _list_term(self, term: Term, column: int, dash: int) -> None:
         self._comment_lines(term.above, column)
@@ -248,12 +282,22 @@ class _Writer:
 def _shared(root: Branch) -> set[int]:
     """The identities of the lists of children that stand in more than one place."""
     seen: Counter[int] = Counter()
+    items: set[int] = set()
     waiting = [root]
     while waiting:
         branch = waiting.pop()
         seen[id(branch.children)] += 1
-        if seen[id(branch.children)] == 1:
-            waiting += branch.branches
+        if seen[id(branch.children)] > 1:
+            continue
+        is_list, skipped = _kind(branch) == "list", 0
+        for place, child in enumerate(branch.children):
+            item = item_at(branch.children, place) if is_list else None
+            if item and id(item) in items:
+                skipped = place + len(item.members)  # written as an alias
+            elif item:
+                items.add(id(item))
+            if isinstance(child, Branch) and place >= skipped:
+                waiting.append(child)
     return {each for each, times in seen.items() if times > 1}
 
 
