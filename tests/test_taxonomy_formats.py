@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedmill.core.errors import SourceError, UsageError
+from embedmill.core.errors import MissingExtra, SourceError, UsageError
 from embedmill.taxonomy.formats.registry import READERS, WRITERS, read_tree, tree_of, write_tree
 from embedmill.taxonomy.formats.txt_folder import safe_name
 from embedmill.taxonomy.tree import Branch, Term
@@ -212,6 +213,12 @@ def test_a_format_that_is_not_known() -> None:
         tree_of("a", b"a", "yml")
     with pytest.raises(UsageError, match="did you mean 'jsonl'"):
         write_tree(Branch("", [Term("a")]), Path("a"), "json")
+
+
+def test_yaml_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'embedmill\[taxonomies\]'"):
+        tree_of("a.yaml", b"- a\n")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
