@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedmill.core.errors import SourceError, UsageError
+from embedmill.core.errors import MissingExtra, SourceError, UsageError
 from embedmill.taxonomy.formats.registry import READERS, WRITERS, read_tree, tree_of, write_tree
 from embedmill.taxonomy.formats.txt_folder import safe_name
 from embedmill.taxonomy.tree import Branch, Term
@@ -94,13 +95,25 @@ def test_comments_of_a_list_are_kept() -> None:
     tree = tree_of("terms", b"# Colours\nred\nblue # of the sky\n# end\n")
     assert tree.terms[0].above == ["Colours"]
     assert tree.terms[1].comment == "of the sky"
-    assert tree.below == ["end", ""][:1]
+    assert tree.below == ["end"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_encodings_that_need_no_guess(encoding: str) -> None:
     text = "caf\u00e9\ncafe\u0301\nstra\u00dfe\n"  # two spellings of one word are two terms
     assert [term.text for term in tree_of("terms", text.encode(encoding)).terms] == text.split()
+
+
+@pytest.mark.parametrize("levels", [100, 1000, 100_000])
+def test_deep_json_is_read_or_refused(levels: int) -> None:
+    data = ('{"a": ' * levels + '["x"]' + "}" * levels).encode()
+    if levels == 100:
+        assert tree_of("a.json", data).term_counts() == {"x": 1}
+        return
+    try:
+        assert tree_of("a.json", data).term_counts() == {"x": 1}
+    except SourceError as error:
+        assert str(error) == "a.json: this JSON is too deep to be read: give it as YAML, or with fewer levels"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -200,6 +213,12 @@ def test_a_format_that_is_not_known() -> None:
         tree_of("a", b"a", "yml")
     with pytest.raises(UsageError, match="did you mean 'jsonl'"):
         write_tree(Branch("", [Term("a")]), Path("a"), "json")
+
+
+def test_yaml_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'embedmill\[taxonomies\]'"):
+        tree_of("a.yaml", b"- a\n")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _FOLDER: Final = "embedmill.taxonomy.formats"
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ReadFormat:
     """A format that is read: its module has `read`, and where nothing else is said, `fits`."""
 
     name: str
@@ -35,24 +35,24 @@ class Reader:
 
 
 READERS: Final = (
-    Reader("tencent", f"{_FOLDER}.tencent", "the hierarchy of Tencent ML-Images"),
-    Reader("imagenet", f"{_FOLDER}.imagenet", "the dictionary of ImageNet's classes"),
-    Reader("imagenet-index", f"{_FOLDER}.imagenet_index", "ImageNet's classes as JSON", is_json=True),
-    Reader("coco", f"{_FOLDER}.coco", "the categories of COCO's annotations", is_json=True),
-    Reader("open-images", f"{_FOLDER}.open_images", "the hierarchy of Open Images", is_json=True),
-    Reader("json", f"{_FOLDER}.nested_json", "nested JSON", is_json=True, suffixes=(".json",)),
-    Reader("csv", f"{_FOLDER}.parent_child", "CSV of parent and child", suffixes=(".csv", ".tsv")),
-    Reader(
+    ReadFormat("tencent", f"{_FOLDER}.tencent", "the hierarchy of Tencent ML-Images"),
+    ReadFormat("imagenet", f"{_FOLDER}.imagenet", "the dictionary of ImageNet's classes"),
+    ReadFormat("imagenet-index", f"{_FOLDER}.imagenet_index", "ImageNet's classes as JSON", is_json=True),
+    ReadFormat("coco", f"{_FOLDER}.coco", "the categories of COCO's annotations", is_json=True),
+    ReadFormat("open-images", f"{_FOLDER}.open_images", "the hierarchy of Open Images", is_json=True),
+    ReadFormat("json", f"{_FOLDER}.nested_json", "nested JSON", is_json=True, suffixes=(".json",)),
+    ReadFormat("csv", f"{_FOLDER}.parent_child", "CSV of parent and child", suffixes=(".csv", ".tsv")),
+    ReadFormat(
         "yaml", f"{_FOLDER}.yaml.reader", "nested YAML",
         recognised_by=f"{_FOLDER}.nested_yaml", suffixes=(".yaml", ".yml"),
     ),
-    Reader("flat", f"{_FOLDER}.flat", "one term a line"),
+    ReadFormat("flat", f"{_FOLDER}.flat", "one term a line"),
 )  # fmt: skip
 """In the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class WriteFormat:
     """A format that is written: its module has `write`, to a text, or into a folder."""
 
     name: str
@@ -62,10 +62,10 @@ class Writer:
 
 
 WRITERS: Final = (
-    Writer("yaml", f"{_FOLDER}.yaml.writer", "YAML with its comments"),
-    Writer("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text, label and hierarchy"),
-    Writer("csv", f"{_FOLDER}.parent_child", "CSV with a line for each term and branch"),
-    Writer("txt-folder", f"{_FOLDER}.txt_folder", "a folder with a text file for each branch", is_folder=True),
+    WriteFormat("yaml", f"{_FOLDER}.yaml.writer", "YAML with its comments"),
+    WriteFormat("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text, label and hierarchy"),
+    WriteFormat("csv", f"{_FOLDER}.parent_child", "CSV with a line for each term and branch"),
+    WriteFormat("txt-folder", f"{_FOLDER}.txt_folder", "a folder with a text file for each branch", is_folder=True),
 )
 
 _READERS_BY_NAME: Final = {each.name: each for each in READERS}
@@ -100,7 +100,7 @@ def tree_of(name: str, data: bytes, file_format: str = AUTO, *, classes: tuple[s
     return tree
 
 
-def _chosen(file: FileText, file_format: str) -> tuple[Reader, Any]:
+def _chosen(file: FileText, file_format: str) -> tuple[ReadFormat, Any]:
     """The reader for a file, and what the file holds where that is JSON."""
     if file_format != AUTO:
         reader = _READERS_BY_NAME[file_format]
@@ -116,7 +116,7 @@ def _chosen(file: FileText, file_format: str) -> tuple[Reader, Any]:
     raise file.no_terms()
 
 
-def _fits(reader: Reader, content: Any) -> bool:
+def _fits(reader: ReadFormat, content: Any) -> bool:
     return bool(import_module(reader.recognised_by or reader.module).fits(content))
 
 

@@ -22,7 +22,7 @@ class _Line(NamedTuple):
     text: str  # "" for an empty line
 
 
-class Closed(NamedTuple):
+class EndedBranch(NamedTuple):
     """A branch that has ended."""
 
     branch: Branch
@@ -38,7 +38,7 @@ class Comments:
         self._end = 0  # where the last event ended
         self._beside: Branch | Term | None = None
         self._waiting: list[_Line] = []
-        self._closed: list[Closed] = []  # since the last event that began something, the innermost first
+        self._closed: list[EndedBranch] = []  # since the last event that began something, the innermost first
 
     def reach(self, start: int) -> None:
         """Collect the comments up to an event that starts here."""
@@ -79,7 +79,7 @@ class Comments:
 
     def close(self, branch: Branch, column: int) -> None:
         """A branch whose children begin in this column has ended."""
-        self._closed.append(Closed(branch, column))
+        self._closed.append(EndedBranch(branch, column))
 
     def begin(self, begun: Branch | Term, column: int) -> None:
         """Give what has been collected to what begins in this column, and to the branches that ended before it."""

@@ -12,8 +12,8 @@ from embedmill.core.errors import SourceError
 from embedmill.taxonomy.formats.text import FileText
 from embedmill.taxonomy.formats.yaml.comments import Comments
 from embedmill.taxonomy.formats.yaml.events import events
-from embedmill.taxonomy.formats.yaml.frames import Frame, Indentation, Known
-from embedmill.taxonomy.formats.yaml.layout import Anchor, FileLayout, Layout, Scalar, layout_of
+from embedmill.taxonomy.formats.yaml.layout import AnchoredItem, FileLayout, Layout, Scalar, YamlAnchor, layout_of
+from embedmill.taxonomy.formats.yaml.open_collections import Indentation, Known, OpenCollection
 from embedmill.taxonomy.formats.yaml.runs import Run, thin
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -49,13 +49,13 @@ class _Reader:
         self._indentation = Indentation(source, self._layout)
         self._root = Branch("", written=self._layout)
         self._comments = Comments(source, self._root)
-        self._frames: list[Frame] = []
+        self._frames: list[OpenCollection] = []
         self._anchors: dict[str, Known | None] = {}  # None: not complete
         self._run: Run | None = None  # whose first term was the last event
         self._runs_left = len(runs)
         self._end = 0  # of the last scalar, without the empty lines behind it
         self._key_line = -1  # of the last key
-        self._aliases: list[tuple[Branch, Branch, Branch]] = []  # parent, the branch of an alias, the one it stands for
+        self._aliases: list[tuple[list[Branch | Term], int, Branch]] = []  # where one stands, and what it stands for
 
     def tree(self) -> Branch:
         documents = 0
@@ -139,7 +139,7 @@ class _Reader:
             node = known.node
             assert isinstance(node, Term) and isinstance(node.written, Scalar)
             return Scalar(node.text, node.written.raw, column, known.anchor)
-        anchor = Anchor(event.anchor) if event.anchor else None
+        anchor = YamlAnchor(event.anchor) if event.anchor else None
         if event.style in ("|", ">"):
             keeps = "+" in raw.partition("\n")[0].partition("#")[0]
             kept = raw.removesuffix("\n") if keeps else raw.rstrip("\n")
@@ -148,7 +148,7 @@ class _Reader:
         self._end = end
         return Scalar(event.value, _ANCHOR.sub(r"\1", raw) if anchor else raw, column, anchor)
 
-    def _key(self, frame: Frame, event: Any, known: Known | None) -> None:
+    def _key(self, frame: OpenCollection, event: Any, known: Known | None) -> None:
         mark = event.start_mark
         if known and not isinstance(known.node, Term):
             raise self._wrong("this key is no text: name the branch", mark)
@@ -174,7 +174,7 @@ class _Reader:
         self._key_line = event.end_mark.line
         self._comments.passed(event.end_mark.index, branch)
 
-    def _item(self, frame: Frame, event: Any, known: Known | None) -> None:
+    def _item(self, frame: OpenCollection, event: Any, known: Known | None) -> None:
         mark = event.start_mark
         self._indentation.item(frame, mark)
         if known and isinstance(known.node, Branch) and layout_of(known.node).kind != "map":
@@ -209,7 +209,7 @@ class _Reader:
             self._remember(written.anchor, term, 1)
         return term
 
-    def _value(self, frame: Frame | None, event: Any, known: Known | None) -> None:
+    def _value(self, frame: OpenCollection | None, event: Any, known: Known | None) -> None:
         """A scalar or alias as the value of a key, or as the whole document."""
         branch = frame.key if frame and frame.key else self._root
         layout = layout_of(branch)
@@ -222,7 +222,7 @@ class _Reader:
             size = known.size
         elif (known and known.node is None) or (not known and _TAGS.sub("", raw) in _NULLS):
             layout.raw = "" if known else raw
-            self._remember(Anchor(event.anchor) if event.anchor and not known else None, None, 0)
+            self._remember(YamlAnchor(event.anchor) if event.anchor and not known else None, None, 0)
         else:
             term = self._term(event, column, known)
             if term is None:
@@ -237,7 +237,7 @@ class _Reader:
         if raw:
             self._comments.passed(end, owner)
 
-    def _refer(self, frame: Frame | None, branch: Branch, known: Known) -> None:
+    def _refer(self, frame: OpenCollection | None, branch: Branch, known: Known) -> None:
         """Give a branch the children of the one that an alias stands for: one list, in two places."""
         layout = layout_of(branch)
         if isinstance(known.node, list):
@@ -247,20 +247,21 @@ class _Reader:
             branch.children, layout.kind, layout.flow = known.node.children, target.kind, target.flow
             layout.alias_of = known.anchor
             if frame:
-                self._aliases.append((frame.branch, branch, known.node))
+                self._aliases.append((frame.branch.children, len(frame.branch.children) - 1, known.node))
 
     def _unite(self) -> None:
         """Make one branch of those that share their children and have one name, and nothing else of their own."""
-        for parent, branch, target in self._aliases:
+        for children, place, target in self._aliases:
+            branch = children[place]
+            assert isinstance(branch, Branch)
             if branch.name == target.name and not (branch.comment or branch.above or branch.below):
-                place = next(at for at, child in enumerate(parent.children) if child is branch)
-                parent.children[place] = target
+                children[place] = target
 
-    def _remember(self, anchor: Anchor | None, node: Term | Branch | list[Branch] | None, size: int) -> None:
+    def _remember(self, anchor: YamlAnchor | None, node: Term | Branch | list[Branch] | None, size: int) -> None:
         if anchor:
             self._anchors[anchor.name] = Known(anchor, node, size)
 
-    def _count(self, frame: Frame | None, nodes: int, mark: Any) -> None:
+    def _count(self, frame: OpenCollection | None, nodes: int, mark: Any) -> None:
         if frame:
             frame.size += nodes
             if frame.size > MOST_NODES:
@@ -278,12 +279,12 @@ class _Reader:
                 raise self._wrong(_NAMELESS, mark)
             if flow or event.anchor:
                 self._indentation.item(outer, mark)
-            frame = Frame(outer.branch, "item", mark, flow)
+            frame = OpenCollection(outer.branch, "item", mark, flow)
         elif outer and outer.key is None:
             raise self._wrong("this key is no text: name the branch", mark)
         else:
             branch = outer.key if outer and outer.key else self._root
-            frame = Frame(branch, kind, mark, flow)
+            frame = OpenCollection(branch, kind, mark, flow)
             layout = layout_of(branch)
             layout.kind = kind
             tag = _TAG.search(self._source[mark.index : event.end_mark.index]) if event.tag else None
@@ -291,7 +292,7 @@ class _Reader:
             if flow and not outer:
                 self._comments.begin(branch, 0)  # what stands in brackets on one line has no line of its own
         if event.anchor:
-            frame.anchor = Anchor(event.anchor)
+            frame.anchor = YamlAnchor(event.anchor)
             self._anchors[event.anchor] = None
             if frame.kind != "item":
                 layout_of(frame.branch).anchor = frame.anchor
@@ -303,8 +304,7 @@ class _Reader:
         members = list(frame.members.values())
         node: Branch | list[Branch] = members if frame.kind == "item" else frame.branch
         if frame.anchor and frame.kind == "item" and members:
-            layout = layout_of(members[0])
-            layout.anchor = layout.anchor or frame.anchor  # an item has no place of its own in the tree
+            layout_of(members[0]).item = AnchoredItem(frame.anchor, members)
         self._remember(frame.anchor, node, frame.size)
         if frame.flow:
             self._comments.reach(event.start_mark.index)

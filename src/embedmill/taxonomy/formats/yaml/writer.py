@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from embedmill.taxonomy.formats.signs import sign
-from embedmill.taxonomy.formats.yaml.layout import COMMENT_GAP, Anchor, FileLayout, Layout, Scalar
+from embedmill.taxonomy.formats.yaml.layout import (
+    COMMENT_GAP,
+    AnchoredItem,
+    FileLayout,
+    Layout,
+    Scalar,
+    YamlAnchor,
+    item_at,
+)
 from embedmill.taxonomy.formats.yaml.scalars import as_written, scalar
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -35,9 +43,9 @@ class _Writer:
         self._root = root
         self._file = root.written if isinstance(root.written, FileLayout) else FileLayout(Scalar("", ""))
         self._lines: list[str] = []
-        self._anchors: dict[int, Anchor] = {}  # by the identity of a list of children: those written
-        self._terms: dict[Anchor, str] = {}  # the anchors of terms that are written, with their texts
-        self._names: dict[str, Anchor] = {}  # what a name stands for just now
+        self._anchors: dict[int, YamlAnchor] = {}  # by the identity of a list of children: those written
+        self._terms: dict[YamlAnchor, str] = {}  # the anchors of terms that are written, with their texts
+        self._names: dict[str, YamlAnchor] = {}  # what a name stands for just now
         self._shared = _shared(root)
 
     def text(self) -> str:
@@ -77,34 +85,60 @@ class _Writer:
     def _children(self, branch: Branch, column: int, kind: str) -> _Lines:
         layout = branch.written if isinstance(branch.written, Layout) else None
         dash = (layout.dash if layout else None) or self._file.list_dash
-        names: set[str] = set()  # of the mapping that is being written in an item
-        braced_until = 0
-        for place, child in enumerate(branch.children):
-            if place < braced_until:
-                continue
+        names: set[str] | None = None  # of the mapping that is being written in an item
+        place = -1
+        while place + 1 < len(branch.children):
+            place += 1
+            child = branch.children[place]
             if isinstance(child, Term):
-                names = set()
+                names = None
                 self._list_term(child, column, dash)
                 continue
             written = child.written if isinstance(child.written, Layout) else None
-            if kind == "list" and written and written.braced:
-                group = _item(branch.children, place)
-                if all(self._fits_brackets(each) for each in group) and not any(each.above for each in group):
-                    self._comment_lines(child.above, column)
-                    self._line(f"{_dashed(column, dash)}{self._braces(group)}", child.comment, written.gap)
-                    braced_until, names = place + len(group), set()
-                    continue
-            joined = bool(names) and written is not None and written.joined and child.name not in names
-            if kind == "map":
-                prefix = " " * column
-            elif joined:
-                prefix = " " * (column + dash)
-            else:
+            joined = names is not None and written is not None and written.joined and child.name not in names
+            inner = " " * (column if kind == "map" else column + dash)
+            item = item_at(branch.children, place) if kind == "list" and not joined else None
+            if item and self._names.get(item.anchor.name) is item.anchor:
+                self._line(f"{_dashed(column, dash)}*{item.anchor.name}", "", 0)
+                place, names = place + len(item.members) - 1, None
+                continue
+            self._comment_lines(child.above, len(inner) if joined else column)
+            prefix = inner
+            if kind == "list" and not joined:
                 prefix, names = _dashed(column, dash), set()
-            names.add(child.name)
-            self._comment_lines(child.above, len(prefix) if joined else column)
+                passed = self._item_in_braces(branch.children, place, prefix, item)
+                if passed:
+                    place, names = place + passed - 1, None
+                    continue
+                if item and self._begin_item(prefix, item):
+                    prefix = inner
+            if names is not None:
+                names.add(child.name)
             yield from self._branch(child, prefix)
         self._comment_lines(branch.below, column)
+
+    def _item_in_braces(self, children: list[Branch | Term], place: int, prefix: str, item: AnchoredItem | None) -> int:
+        """Write an item that is in braces; gives the number of its branches, 0 where it is not, or cannot be."""
+        group = _item(children, place)
+        written = group[0].written
+        if not isinstance(written, Layout) or not written.braced or any(each.above for each in group[1:]):
+            return 0
+        if not all(self._fits_brackets(each) for each in group) or any(each.comment for each in group[1:]):
+            return 0
+        anchor = ""
+        if item and item.anchor.name not in self._names:
+            self._names[item.anchor.name] = item.anchor
+            anchor = f"&{item.anchor.name} "
+        self._line(f"{prefix}{anchor}{self._braces(group)}", group[0].comment, written.gap)
+        return len(group)
+
+    def _begin_item(self, prefix: str, item: AnchoredItem) -> bool:
+        """Write the anchor of an item, on the line of its dash, if its name is free."""
+        if item.anchor.name in self._names:
+            return False
+        self._names[item.anchor.name] = item.anchor
+        self._line(f"{prefix}&{item.anchor.name}", "", 0)
+        return True
 
     def _list_term(self, term: Term, column: int, dash: int) -> None:
         self._comment_lines(term.above, column)
@@ -174,7 +208,7 @@ class _Writer:
             return prefix + _moved(written.raw, column - written.column)
         return prefix + scalar(text, like=written.raw, brackets=brackets)
 
-    def _anchor(self, branch: Branch) -> Anchor | None:
+    def _anchor(self, branch: Branch) -> YamlAnchor | None:
         """The anchor of a branch that has one or needs one, its name not that of another."""
         layout = branch.written if isinstance(branch.written, Layout) else None
         known = self._anchors.get(id(branch.children))
@@ -187,7 +221,7 @@ class _Writer:
         while name in self._names:
             number += 1
             name = f"{own.name}_{number}" if own else f"id{number:03}"
-        found = self._names[name] = own if own and own.name == name else Anchor(name)
+        found = self._names[name] = own if own and own.name == name else YamlAnchor(name)
         return found
 
     def _fits_brackets(self, branch: Branch) -> bool:
@@ -248,12 +282,22 @@ class _Writer:
 def _shared(root: Branch) -> set[int]:
     """The identities of the lists of children that stand in more than one place."""
     seen: Counter[int] = Counter()
+    items: set[int] = set()
     waiting = [root]
     while waiting:
         branch = waiting.pop()
         seen[id(branch.children)] += 1
-        if seen[id(branch.children)] == 1:
-            waiting += branch.branches
+        if seen[id(branch.children)] > 1:
+            continue
+        is_list, skipped = _kind(branch) == "list", 0
+        for place, child in enumerate(branch.children):
+            item = item_at(branch.children, place) if is_list else None
+            if item and id(item) in items:
+                skipped = place + len(item.members)  # written as an alias
+            elif item:
+                items.add(id(item))
+            if isinstance(child, Branch) and place >= skipped:
+                waiting.append(child)
     return {each for each, times in seen.items() if times > 1}
 
 
@@ -271,14 +315,15 @@ def _kind(branch: Branch) -> str:
 
 def _item(children: list[Branch | Term], place: int) -> list[Branch]:
     """The branches of the item of a list that begins here."""
-    group: list[Branch] = []
-    for child in children[place:]:
-        if isinstance(child, Term) or child.name in {each.name for each in group}:
+    group: dict[str, Branch] = {}
+    for at in range(place, len(children)):
+        child = children[at]
+        if isinstance(child, Term) or child.name in group:
             break
         if group and not (isinstance(child.written, Layout) and child.written.joined):
             break
-        group.append(child)
-    return group
+        group[child.name] = child
+    return list(group.values())
 
 
 def _dashed(column: int, dash: int) -> str:

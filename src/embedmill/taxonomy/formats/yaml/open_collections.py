@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from embedmill.taxonomy.formats.yaml.layout import Anchor, FileLayout, layout_of
+from embedmill.taxonomy.formats.yaml.layout import FileLayout, YamlAnchor, layout_of
 from embedmill.taxonomy.tree import Branch, Term
 
 
 @dataclass(slots=True)
-class Frame:
+class OpenCollection:
     """A mapping or list that has begun. An item is a mapping in a list: its keys are branches of the list's branch."""
 
     branch: Branch
@@ -18,7 +18,7 @@ class Frame:
     start: Any
     """Where it begins: a mark of ruamel.yaml."""
     flow: bool
-    anchor: Anchor | None = None
+    anchor: YamlAnchor | None = None
     key: Branch | None = None
     """The branch that waits for its value."""
     members: dict[str, Branch] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Frame:
 class Known(NamedTuple):
     """What an anchor stands for."""
 
-    anchor: Anchor
+    anchor: YamlAnchor
     node: Term | Branch | list[Branch] | None
     """A term, a branch for its children, the branches of an item; None: nothing."""
     size: int
@@ -50,18 +50,20 @@ class Indentation:
         before = self._source[mark.index - mark.column : mark.index].rstrip()
         return len(before) - 1 if before.endswith("?") else int(mark.column)
 
-    def key(self, frame: Frame, column: int) -> None:
+    def key(self, frame: OpenCollection, column: int) -> None:
         """A key of this mapping begins in this column."""
         if frame.column < 0 and not frame.flow:
             frame.column = column
             if frame.kind == "map":
                 self._indent(frame)
 
-    def item(self, frame: Frame, mark: Any) -> None:
+    def item(self, frame: OpenCollection, mark: Any) -> None:
         """An item of this list begins here; nothing is noted where its dash is on another line."""
+        if frame.flow or frame.column >= 0:
+            return
         column = self.column(mark)
         before = self._source[mark.index - mark.column : mark.index - mark.column + column]
-        if frame.flow or frame.column >= 0 or before.strip() != "-":
+        if before.strip() != "-":
             return
         frame.column = before.index("-")
         layout = layout_of(frame.branch)
@@ -71,7 +73,7 @@ class Indentation:
             self._file.list_dash = layout.dash
         self._indent(frame)
 
-    def _indent(self, frame: Frame) -> None:
+    def _indent(self, frame: OpenCollection) -> None:
         layout = layout_of(frame.branch)
         if layout is self._file:
             layout.indent = frame.column
