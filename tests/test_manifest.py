@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import embedmill
-from embedmill import ManifestError, UsageError
+from embedmill import ManifestError, MissingExtra, UsageError
 from embedmill.cli import app
 from embedmill.core.rows import IndexOptions
 from embedmill.jobs.job_kinds import JOB_KINDS, all_options
@@ -456,3 +457,10 @@ def test_a_cut_manifest_is_no_crash(folder: Path, name: str) -> None:
             assert embedmill.read_manifest(folder / name).jobs and name == "m.yaml"
         except ManifestError as error:
             assert error.mistakes and name in str(error)
+
+
+def test_yaml_needs_a_package_and_json_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)  # as an import that fails
+    assert read(folder, of_jobs(DOCS), "manifest.json").jobs
+    with pytest.raises(MissingExtra, match=r"^a manifest in YAML needs an optional package: pip install"):
+        read(folder, of_jobs(DOCS))

@@ -101,6 +101,7 @@ def test_what_a_server_keeps_is_not_named_by_a_matrix(folder: Path) -> None:
         ({"base": BASE, "axes": {"sleep": []}}, "the axis sleep has no values: give a list, as in [20, 40]"),
         ({"base": BASE, "axes": {"sleep": 1}}, "the axis sleep has no values"),
         ({"base": BASE, "axes": {"sleep": [1, 2, 1]}}, "the axis sleep has this value twice: leave one out"),
+        ({"base": BASE, "axes": {"sleep": [1, 1.0]}}, "the axis sleep has this value twice: leave one out"),
         ({"base": BASE, "axes": {"store": ["sqlite:a.db"]}}, "store is in `base` too: leave it out there, or here"),
         ({"base": BASE, "axes": {"name": ["a"]}}, "`name` is no axis: jobs of a matrix are named by their values"),
         ({"base": BASE, "axes": {"slep": [1]}}, "unknown key 'slep' of index; did you mean 'sleep'?"),
@@ -126,7 +127,7 @@ VALUES: dict[str, list[Any]] = {
     "sleep": [0.5, 1, 2.5],
     "chunk-tokens": [16, 17, 300],
     "encoding": ["utf-8", "cp1254", "latin-1"],
-    "document-prompt": ["a: ", "a/ ", "../a?#%"],
+    "document-prompt": ["a: ", "a/\n", "../a?#%"],
 }
 
 
@@ -134,6 +135,7 @@ VALUES: dict[str, list[Any]] = {
 @given(AXES)
 def test_names_and_outputs_of_a_matrix_are_distinct(folder: Path, axes: dict[str, int]) -> None:
     found = read(folder, of_matrix({name: VALUES[name][:number] for name, number in axes.items()})).jobs
+    assert all(job.name.isprintable() for job in found)
     assert len(found) == len({job.name for job in found}) == len({job.arguments["store"] for job in found})
     assert {Path(job.arguments["store"].partition(":")[2]).parent for job in found} == {folder / "out"}
 

@@ -197,7 +197,8 @@ class _Check:
         """What it has of its matrix's axes, else what it does."""
         value = self._input.node.plain()
         words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-        return self._label or masked(f"{self._command} {words}")[:_LONGEST_NAME]
+        made = masked(f"{self._command} {words}")[:_LONGEST_NAME]
+        return self._label or (made if made.isprintable() else repr(made)[1:-1])
 
     def _settings(self, values: dict[str, Any]) -> Settings | None:
         """The job's settings, after all that its command refuses before it begins; makes objects of their fields."""
@@ -240,7 +241,9 @@ def _check_store(url: str) -> None:
 
 
 def _in_label(node: Node) -> str:
+    """A value as it stands in a name: in one line, without a password."""
     value = node.plain()
-    if isinstance(value, list):
-        return "+".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else masked(str(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = masked("+".join(map(str, value)) if isinstance(value, list) else str(value))
+    return text if text.isprintable() else repr(text)[1:-1]

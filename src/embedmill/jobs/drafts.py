@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -97,10 +98,11 @@ def _axes(node: Node, base: Mapping[str, Pair], mistakes: Mistakes) -> dict[str,
 
 
 def _distinct(name: str, node: Node, mistakes: Mistakes) -> list[Node]:
-    found: list[Node] = []
+    found: dict[str, Node] = {}
     for item in node.items:
-        if any((type(each.plain()), each.plain()) == (type(item.plain()), item.plain()) for each in found):
+        value = item.plain()
+        whole = isinstance(value, float) and value.is_integer()
+        same = json.dumps(int(value) if whole else value, sort_keys=True)  # type: ignore[call-overload]
+        if found.setdefault(same, item) is not item:
             mistakes.add(item.place, f"the axis {spelt(name)} has this value twice: leave one out")
-        else:
-            found.append(item)
-    return found
+    return list(found.values())

@@ -34,7 +34,7 @@ def absolute(path: str, folder: Path) -> str:
 
 def wrong_place(option: JobOption, value: str) -> str:
     """What is wrong with the path of something that must be there, or with a store's URL; "" where nothing is."""
-    if option.path == "there" and "://" in value:
+    if option.path in ("there", "written") and "://" in value:
         return "is a URL: give the path of a file or folder"
     if option.path == "there" and not os.path.lexists(value):
         return f"{value} is not there: correct the path, which is relative to the manifest's folder"
