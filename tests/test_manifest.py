@@ -20,7 +20,7 @@ from embedmill.core.rows import IndexOptions
 from embedmill.jobs.job_kinds import JOB_KINDS, all_options
 from embedmill.jobs.job_options import spelt
 from embedmill.jobs.json_nodes import read_json
-from embedmill.jobs.nodes import Node
+from embedmill.jobs.nodes import ManifestNode
 from embedmill.jobs.yaml_nodes import read_yaml
 from manifests import TEST_MODEL, fill, mistakes, of_jobs, read
 
@@ -396,7 +396,7 @@ def test_names_that_are_made_are_told_apart(folder: Path) -> None:
     assert [job.name for job in found.jobs] == ["index docs (2)", "index docs (3)", "index docs (4)", "index docs"]
 
 
-def plain(node: Node | None) -> object:
+def plain(node: ManifestNode | None) -> object:
     assert node is not None
     return node.plain()
 

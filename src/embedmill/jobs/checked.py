@@ -24,7 +24,7 @@ from embedmill.jobs.job_kinds import (
     options_of,
 )
 from embedmill.jobs.job_options import NAME, JobOption, known_name, spelt
-from embedmill.jobs.nodes import Mistakes, Node, Pair, Place
+from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place
 from embedmill.runtime.passwords import masked
 from embedmill.storage.registry import local_files, redact_url
 
@@ -240,7 +240,7 @@ def _check_store(url: str) -> None:
         raise UsageError(f"--store: there is no database {files[0]}: correct the path")
 
 
-def _in_label(node: Node) -> str:
+def _in_label(node: ManifestNode) -> str:
     """A value as it stands in a name: in one line, without a password."""
     value = node.plain()
     if isinstance(value, bool):

@@ -11,7 +11,7 @@ from typing import Final
 
 from embedmill.core.checks import suggestion
 from embedmill.jobs.job_options import known_name, spelt
-from embedmill.jobs.nodes import Mistakes, Node, Pair, Place, known_keys
+from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place, known_keys
 
 MOST_JOBS: Final = 10_000
 """Jobs of one matrix: more are rather a mistake in its axes."""
@@ -28,7 +28,7 @@ class Draft:
     axes: tuple[str, ...] = ()  # those of the pairs that are of its matrix's axes
 
 
-def listed(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
+def listed(node: ManifestNode, mistakes: Mistakes) -> Iterator[Draft]:
     """The jobs of `jobs`."""
     if node.kind != "list":
         mistakes.add(node.place, "`jobs` is no list: begin each job with a hyphen, or put them into [...]")
@@ -41,7 +41,7 @@ def listed(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
             mistakes.add(item.place, "is no job: give a mapping, as in {index: docs}")
 
 
-def combined(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
+def combined(node: ManifestNode, mistakes: Mistakes) -> Iterator[Draft]:
     """The jobs of `matrix`, which is one matrix or a list of them."""
     matrices = node.items if node.kind == "list" else (node,)
     if not matrices:
@@ -50,7 +50,7 @@ def combined(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
         yield from _of_matrix(matrix, mistakes)
 
 
-def _of_matrix(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
+def _of_matrix(node: ManifestNode, mistakes: Mistakes) -> Iterator[Draft]:
     if node.kind != "mapping":
         mistakes.add(node.place, "is no matrix: give {base: {...}, axes: {OPTION: [VALUE, ...]}}")
         return
@@ -82,7 +82,7 @@ def _of_matrix(node: Node, mistakes: Mistakes) -> Iterator[Draft]:
         yield Draft(base | dict(zip(axes, values, strict=True)), node.place, tuple(axes))
 
 
-def _axes(node: Node, base: Mapping[str, Pair], mistakes: Mistakes) -> dict[str, list[Pair]]:
+def _axes(node: ManifestNode, base: Mapping[str, Pair], mistakes: Mistakes) -> dict[str, list[Pair]]:
     """Each axis with a pair for each of its values; those that are none are left out, and mistakes."""
     axes: dict[str, list[Pair]] = {}
     for name, pair in known_keys(node, mistakes, known_name).items():
@@ -97,8 +97,8 @@ def _axes(node: Node, base: Mapping[str, Pair], mistakes: Mistakes) -> dict[str,
     return axes
 
 
-def _distinct(name: str, node: Node, mistakes: Mistakes) -> list[Node]:
-    found: dict[str, Node] = {}
+def _distinct(name: str, node: ManifestNode, mistakes: Mistakes) -> list[ManifestNode]:
+    found: dict[str, ManifestNode] = {}
     for item in node.items:
         value = item.plain()
         whole = isinstance(value, float) and value.is_integer()

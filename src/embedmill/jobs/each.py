@@ -14,7 +14,7 @@ from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import Manifest
 from embedmill.jobs.job_kinds import JOB_KINDS, JobKind, kind_of
 from embedmill.jobs.job_options import known_name, spelt
-from embedmill.jobs.nodes import Mistakes, Node, Pair, Place
+from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place
 from embedmill.runtime.paths import FilePath
 
 _GIVEN_HERE: Final = "it comes from --each and -o"
@@ -69,7 +69,7 @@ def _draft(path: Path, folder: Path, command: str, kind: JobKind, target: Path, 
     return Draft({key: Pair(spelt(key), place, _node(value, place)) for key, value in values.items()}, place)
 
 
-def _node(value: Any, place: Place) -> Node:
+def _node(value: Any, place: Place) -> ManifestNode:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return Node(tuple(_node(item, place) for item in value), place, "list")
-    return Node(value, place, "scalar")
+        return ManifestNode(tuple(_node(item, place) for item in value), place, "list")
+    return ManifestNode(value, place, "scalar")

@@ -6,7 +6,7 @@ import re
 from json import JSONDecodeError, JSONDecoder
 from typing import Final
 
-from embedmill.jobs.nodes import DEEPEST, Node, NotRead, Pair, Place, number
+from embedmill.jobs.nodes import DEEPEST, ManifestNode, NotRead, Pair, Place, number
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -14,7 +14,7 @@ _STRINGS: Final = JSONDecoder()  # it knows all escapes
 _WORDS: Final = {"true": True, "false": False, "null": None}
 
 
-def read_json(text: str, file: str) -> Node | None:
+def read_json(text: str, file: str) -> ManifestNode | None:
     """The value of a text; None where it is blank. Raises `NotRead`, with the place, for what is no JSON."""
     reading = _Reading(text, file)
     if reading.at_end():
@@ -49,28 +49,28 @@ class _Reading:
         self._skip()
         return self._at == len(self._text)
 
-    def value(self, depth: int) -> Node:
+    def value(self, depth: int) -> ManifestNode:
         """The next value."""
         self._skip()
         place = self.place()
         if depth > DEEPEST:
             raise NotRead(f"is nested more than {DEEPEST} deep: a manifest has `defaults`, `jobs` and `matrix`", place)
         if self._takes("{"):
-            return Node(tuple(self._pairs(depth + 1)), place, "mapping")
+            return ManifestNode(tuple(self._pairs(depth + 1)), place, "mapping")
         if self._takes("["):
-            return Node(tuple(self._items(depth + 1)), place, "list")
+            return ManifestNode(tuple(self._items(depth + 1)), place, "list")
         if self._text.startswith('"', self._at):
-            return Node(self._string(), place, "scalar")
+            return ManifestNode(self._string(), place, "scalar")
         if found := _NUMBER.match(self._text, self._at):
             self._at = found.end()
-            return Node(number(found[0], place), place, "scalar")
+            return ManifestNode(number(found[0], place), place, "scalar")
         for word, value in _WORDS.items():
             if self._takes(word):
-                return Node(value, place, "scalar")
+                return ManifestNode(value, place, "scalar")
         raise self._unexpected("a value")
 
-    def _items(self, depth: int) -> list[Node]:
-        found: list[Node] = []
+    def _items(self, depth: int) -> list[ManifestNode]:
+        found: list[ManifestNode] = []
         while not self._ends("]", first=not found):
             found.append(self.value(depth))
         return found

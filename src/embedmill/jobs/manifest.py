@@ -17,7 +17,7 @@ from embedmill.jobs.drafts import combined, listed
 from embedmill.jobs.job import Manifest
 from embedmill.jobs.job_options import known_name
 from embedmill.jobs.json_nodes import read_json
-from embedmill.jobs.nodes import LARGEST, Mistakes, Node, NotRead, Pair, Place, known_keys
+from embedmill.jobs.nodes import LARGEST, ManifestNode, Mistakes, NotRead, Pair, Place, known_keys
 from embedmill.jobs.yaml_nodes import read_yaml
 from embedmill.runtime.paths import FilePath
 
@@ -62,7 +62,7 @@ def read_manifest(path: FilePath) -> Manifest:
     return Manifest(place, tuple(each.job for each in found))
 
 
-def _manifests_below(folder: Path, mistakes: Mistakes) -> Iterator[tuple[Path, Node]]:
+def _manifests_below(folder: Path, mistakes: Mistakes) -> Iterator[tuple[Path, ManifestNode]]:
     """The manifests of a folder, in the order of their paths; what is hidden is passed over."""
 
     def closed(error: OSError) -> None:
@@ -95,7 +95,7 @@ def _read(path: Path) -> bytes:
         raise NotRead(f"cannot be read ({error.strerror or error}): let it be read", place) from None
 
 
-def _root(data: bytes, path: Path) -> Node:
+def _root(data: bytes, path: Path) -> ManifestNode:
     file = str(path)
     if len(data) > LARGEST:
         raise NotRead(f"has more than {LARGEST >> 20} MiB: divide it into several manifests", Place(file, 0, 0))
@@ -115,11 +115,11 @@ class _Parts:
     """The parts of a manifest that are there."""
 
     defaults: dict[str, Pair]
-    jobs: Node | None
-    matrix: Node | None
+    jobs: ManifestNode | None
+    matrix: ManifestNode | None
 
 
-def _parts(root: Node, mistakes: Mistakes) -> _Parts:
+def _parts(root: ManifestNode, mistakes: Mistakes) -> _Parts:
     found = known_keys(root, mistakes, str)
     for key, pair in found.items():
         if key not in KEYS:
@@ -137,7 +137,7 @@ def _parts(root: Node, mistakes: Mistakes) -> _Parts:
     return _Parts(defaults, jobs, matrix)
 
 
-def _jobs_of(root: Node, path: Path, mistakes: Mistakes) -> list[CheckedJob]:
+def _jobs_of(root: ManifestNode, path: Path, mistakes: Mistakes) -> list[CheckedJob]:
     """The valid jobs of a manifest."""
     if root.kind != "mapping":
         mistakes.add(root.place, "is no manifest: give a mapping with `jobs` or `matrix`")

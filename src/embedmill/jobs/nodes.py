@@ -39,15 +39,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ManifestNode:
     """A value and where it stands."""
 
-    value: Scalar | tuple[Node, ...] | tuple[Pair, ...]
+    value: Scalar | tuple[ManifestNode, ...] | tuple[Pair, ...]
     place: Place
     kind: str  # "scalar", "list" or "mapping": an empty list and an empty mapping look alike otherwise
 
     @property
-    def items(self) -> tuple[Node, ...]:
+    def items(self) -> tuple[ManifestNode, ...]:
         """The values of a list; of anything else none."""
         return self.value if self.kind == "list" else ()  # type: ignore[return-value]
 
@@ -69,7 +69,7 @@ class Pair:
 
     key: str
     place: Place
-    node: Node
+    node: ManifestNode
 
 
 class NotRead(Exception):
@@ -100,7 +100,7 @@ class Mistakes:
         return bool(self._found)
 
 
-def known_keys(node: Node, mistakes: Mistakes, name: Callable[[str], str]) -> dict[str, Pair]:
+def known_keys(node: ManifestNode, mistakes: Mistakes, name: Callable[[str], str]) -> dict[str, Pair]:
     """The pairs of a mapping by their names; one that stands there twice is a mistake, and its first counts."""
     found: dict[str, Pair] = {}
     for pair in node.pairs:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.core.errors import MissingExtra
-from embedmill.jobs.nodes import DEEPEST, MOST_NODES, Node, NotRead, Pair, Place, Scalar, number
+from embedmill.jobs.nodes import DEEPEST, MOST_NODES, ManifestNode, NotRead, Pair, Place, Scalar, number
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
@@ -17,7 +17,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?")
 
 
-def read_yaml(text: str, file: str) -> Node | None:
+def read_yaml(text: str, file: str) -> ManifestNode | None:
     """The one document of a text; None where it has none.
 
     Raises `NotRead` for what is no YAML, and for tags, merge keys and aliases beyond measure; `MissingExtra` where
@@ -62,7 +62,7 @@ class _Conversion:
     def __init__(self, file: str) -> None:
         self._file, self._count = file, 0
 
-    def node(self, node: YamlNode, depth: int) -> Node:
+    def node(self, node: YamlNode, depth: int) -> ManifestNode:
         place = Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
         self._count += 1
         if self._count > MOST_NODES:
@@ -71,12 +71,12 @@ class _Conversion:
             raise NotRead(f"is nested more than {DEEPEST} deep: is an alias within what it stands for?", place)
         tag = str(node.tag)
         if node.id == "scalar":
-            return Node(self._scalar(tag, node.value, place), place, "scalar")
+            return ManifestNode(self._scalar(tag, node.value, place), place, "scalar")
         if tag not in (_TAG + "map", _TAG + "seq"):
             raise _tagged(tag, place)
         if node.id == "sequence":
-            return Node(tuple(self.node(item, depth + 1) for item in node.value), place, "list")
-        return Node(tuple(self._pair(key, value, depth + 1) for key, value in node.value), place, "mapping")
+            return ManifestNode(tuple(self.node(item, depth + 1) for item in node.value), place, "list")
+        return ManifestNode(tuple(self._pair(key, value, depth + 1) for key, value in node.value), place, "mapping")
 
     def _pair(self, key: YamlNode, value: YamlNode, depth: int) -> Pair:
         place = Place(self._file, key.start_mark.line + 1, key.start_mark.column + 1)
