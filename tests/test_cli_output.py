@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_runs import Shell
-from embedmill.cli.output import masked, one_line, without_password
+from embedmill.cli.output import masked, one_line
 from embedmill.cli.progress import Bar, Lines, Listing, Speed, clock
 from embedmill.cli.render import hints
 from embedmill.cli.render.hits import clipped, in_one_line, snippet
@@ -31,6 +31,7 @@ from embedmill.cli.render.wording import counted, in_bytes, in_time, place, tabl
 from embedmill.core.documents import Document, Entry
 from embedmill.core.reports import Progress
 from embedmill.models import ModelFiles
+from embedmill.runtime.passwords import without_password
 from waiting import until
 
 # passwords

@@ -67,6 +67,13 @@ def test_terms_are_embedded_once_and_kept_in_the_cache(shell: Within) -> None:
     assert arranged(shell, "--no-cache")["embedded"] == 182
 
 
+def test_a_prompt_is_put_before_terms(shell: Within) -> None:
+    """So that they are other texts to the cache."""
+    arranged(shell)
+    assert arranged(shell, "--document-prompt", "label: ")["embedded"] == 182
+    assert shell.run("lint", "terms.txt", "--document-prompt", "label: ").returncode == 3
+
+
 def test_new_groups_have_comments(shell: Within) -> None:
     arranged(shell)
     text = (shell.folder / "terms.yaml").read_text()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         EmbedmillError,
         LimitReached,
         LoadKind,
+        ManifestError,
         MissingExtra,
         ModelError,
         ModelLoadError,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from embedmill.executors.processes.limits import Limits
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.executors.threads import ThreadExecutor
+    from embedmill.jobs.job import BatchJob, Manifest
+    from embedmill.jobs.manifest import read_manifest
     from embedmill.quality.golden_file import GoldenSet
     from embedmill.quality.questions import Question
     from embedmill.sources.files.source import FileSource
@@ -69,6 +72,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "NORM_TOLERANCE",
     "Batch",
+    "BatchJob",
     "CacheError",
     "Cause",
     "Chunk",
@@ -99,6 +103,8 @@ __all__ = [
     "LimitReached",
     "Limits",
     "LoadKind",
+    "Manifest",
+    "ManifestError",
     "MissingExtra",
     "ModelError",
     "ModelLoadError",
@@ -138,6 +144,7 @@ __all__ = [
     "ingest",
     "load_embedder",
     "open_store",
+    "read_manifest",
     "retry_failed",
     "search",
     "worker_factory",
@@ -172,6 +179,8 @@ _HOMES = {
     "IndexOptions": "embedmill.core.rows",
     "IngestReport": "embedmill.core.table_reports",
     "Limits": "embedmill.executors.processes.limits",
+    "BatchJob": "embedmill.jobs.job",
+    "Manifest": "embedmill.jobs.job",
     "ModelLoader": "embedmill.api.model_loader",
     "NORM_TOLERANCE": "embedmill.engine.validation",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
@@ -196,6 +205,7 @@ _HOMES = {
     "ingest": "embedmill.api.ingest",
     "load_embedder": "embedmill.api.embedders",
     "open_store": "embedmill.api.chunk_store",
+    "read_manifest": "embedmill.jobs.manifest",
     "retry_failed": "embedmill.api.retry",
     "search": "embedmill.api.search",
     "worker_factory": "embedmill.api.embedders",

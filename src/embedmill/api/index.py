@@ -69,11 +69,7 @@ def index(
 
     Raises `UsageError`, `SourceError`, `ModelError`, `SpaceMismatch` or `StoreError`; what was stored before stays.
     """
-    check_options(index, options, FileOptions)
-    _check_switches(dry_run=dry_run, prune=prune, force=force, re_embed=re_embed)
-    chosen = read_settings(options, FileOptions)
-    refuse_db_timeout(options, chosen)
-    check_test_model(chosen, options)
+    chosen = check_index(dry_run=dry_run, prune=prune, force=force, re_embed=re_embed, **options)
     source = files(as_list(paths), chosen, least=0 if prune else 1)
     with ExitStack() as stack:
         stages = stack.enter_context(profiled(chosen, options, dry_run=dry_run))
@@ -107,7 +103,16 @@ def index(
         return report
 
 
-def _check_switches(*, dry_run: bool, prune: bool, force: bool, re_embed: bool) -> None:
+def check_index(
+    *,
+    dry_run: bool = False,
+    prune: bool = False,
+    force: bool = False,
+    re_embed: bool = False,
+    **options: Unpack[FileOptions],
+) -> Settings:
+    """The settings of an `index` with these arguments. Raises `UsageError` for what it refuses before it begins."""
+    check_options(index, options, FileOptions)
     switches(dry_run=dry_run, prune=prune, force=force, re_embed=re_embed)
     if prune and dry_run:
         raise UsageError("--dry-run does not look for what --prune would take out: leave one of them out")
@@ -116,6 +121,10 @@ def _check_switches(*, dry_run: bool, prune: bool, force: bool, re_embed: bool) 
             "--dry-run does not look into a second space: with a --store that is not there yet, and without "
             "--re-embed, it tells what embedding all anew takes"
         )
+    chosen = read_settings(options, FileOptions)
+    refuse_db_timeout(options, chosen)
+    check_test_model(chosen, options)
+    return chosen
 
 
 def _chosen_indexer(

@@ -22,7 +22,7 @@ from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
 from embedmill.api.reembed import take_over_table
 from embedmill.api.run_logs import remembered
-from embedmill.api.settings import RunOptions, Settings, StoreOptions, check_options, names_of
+from embedmill.api.settings import MetricsOptions, RunOptions, Settings, StoreOptions, check_options
 from embedmill.api.stores import open_chosen_table
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbedmillError, UsageError
@@ -76,18 +76,17 @@ def ingest(
     not given, or None, come from the environment and ``embedmill.toml``. `on_progress` is called after every batch,
     `on_start` with what has a `stop()`. Raises `UsageError`, `ModelError`, `SpaceMismatch` or `StoreError`.
     """
-    check_options(ingest, options, RunOptions)
-    whole_number("batch", batch)
     switches(overwrite=overwrite, again=again, metrics=metrics, truncate=truncate, dry_run=dry_run)
-    _check_column(max_text, create, halfvec, index, into, swap)
-    chosen = read_settings(options, RunOptions)
-    columns = {"id": id, "text": text, "vector": vector, "create": create, "halfvec": halfvec, "index": index}
+    column: dict[str, Any] = {"create": create, "halfvec": halfvec, "index": index}
+    chosen = check_ingest(batch, max_text=max_text, into=into, swap=swap, again=again, **column, **options)
+    columns = {"id": id, "text": text, "vector": vector, **column}
     with ExitStack() as stack:
         stages = stack.enter_context(profiled(chosen, options, dry_run=dry_run))
         opened = stack.enter_context(open_chosen_table(table, chosen, longest=max_text, beside=into, **columns))
-        if again and options.get("model") is None and (model := opened.noted().model):
-            chosen = replace(chosen, model=model)
-        check_test_model(chosen, options)
+        if again:
+            if options.get("model") is None and (model := opened.noted().model):
+                chosen = replace(chosen, model=model)
+            check_test_model(chosen, options)
         chosen, embedder = with_prompts_of(opened.noted(), chosen, embedder_of(chosen))
         parts = build_components(without_rests(chosen) if dry_run else chosen, embedder, stack)
         if not (dry_run or overwrite):
@@ -115,9 +114,21 @@ def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any)
     return Ingestor(table, parts.embedder, parts.executor, **how)
 
 
-def _check_column(
-    max_text: int, create: bool, halfvec: bool, index: IndexOptions | None, into: str | None, swap: bool
-) -> None:
+def check_ingest(
+    batch: int = BATCH,
+    *,
+    create: bool = False,
+    halfvec: bool = False,
+    again: bool = False,
+    into: str | None = None,
+    swap: bool = False,
+    max_text: int = LONGEST_TEXT,
+    index: IndexOptions | None = None,
+    **options: Unpack[RunOptions],
+) -> Settings:
+    """The settings of an `ingest` with these arguments. Raises `UsageError` for what it refuses before it begins."""
+    check_options(ingest, options, RunOptions)
+    whole_number("batch", batch)
     whole_number("max_text", max_text)
     switches(create=create, halfvec=halfvec)
     if index is not None and not isinstance(index, IndexOptions):
@@ -125,6 +136,10 @@ def _check_column(
     if halfvec and not create:
         raise UsageError("--halfvec is for the column that --create adds: give both, or leave it out")
     check_swap(into, swap=swap, create=create, halfvec=halfvec)
+    chosen = read_settings(options, RunOptions)
+    if not again:  # else the model is the table's
+        check_test_model(chosen, options)
+    return chosen
 
 
 def measure(
@@ -135,21 +150,26 @@ def measure(
     text: str | None = None,
     on_progress: OnProgress = lambda _: None,
     on_start: OnStart = lambda _: None,
-    **options: Unpack[RunOptions],
+    **options: Unpack[MetricsOptions],
 ) -> IngestReport:
     """Write the metrics of a table's rows, and no vectors: ``embedmill ingest --metrics-only``.
 
     Needs no model: tokens are counted where the model's tokenizer is at hand, and stay NULL where it is not. Arguments
     and errors are those of `ingest`.
     """
-    check_options(measure, options, RunOptions)
-    if batch is not None:
-        whole_number("batch", batch)
-    chosen = read_settings(options, [*names_of(StoreOptions), "model", "document_prompt"])
+    chosen = check_measure(batch, **options)
     with open_chosen_table(table, chosen, id=id, text=text, metrics_only=True) as opened:
         run = MetricsRun(opened, _tokenizer(chosen), batch)
         on_start(run)
         return run.run(on_progress)
+
+
+def check_measure(batch: int | None = None, **options: Unpack[MetricsOptions]) -> Settings:
+    """The settings of a `measure` with these arguments. Raises `UsageError` for what it refuses before it begins."""
+    check_options(measure, options, MetricsOptions)
+    if batch is not None:
+        whole_number("batch", batch)
+    return read_settings(options, MetricsOptions)
 
 
 def table_status(table: str, *, vector: str | None = None, **options: Unpack[StoreOptions]) -> TableStatus:

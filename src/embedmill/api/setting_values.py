@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 _DIGITS: Final = 18  # of a whole number; longer ones are no number of anything
+LONGEST_TIME: Final = 1e6  # seconds: eleven days
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _ESCAPES: Final = {"n": "\n", "t": "\t", "\\": "\\"}
 
@@ -101,7 +102,7 @@ def _positive(value: Any, most: float, expected: str) -> float:
 
 def seconds(value: Any) -> float:
     """Some time."""
-    return _positive(value, 1e6, "seconds, as in 60 or 0.5")
+    return _positive(value, LONGEST_TIME, "seconds, as in 60 or 0.5")
 
 
 def pause(value: Any) -> float:
@@ -136,7 +137,7 @@ def size(value: Any) -> int:
     """Bytes from a number or from text such as ``200M`` (binary units: k, M, G)."""
     text = str(value).strip().lower().removesuffix("ib").removesuffix("b")
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS and text else (text, "")
-    if not number.replace(".", "", 1).isdigit() or isinstance(value, bool):
+    if not number.replace(".", "", 1).isdecimal() or len(number) > _DIGITS or isinstance(value, bool):
         raise ValueError("expected bytes, as in 1048576, 200M or 2G")
     return int(float(number) * _UNITS[unit])
 

@@ -59,6 +59,7 @@ class Setting(NamedTuple):
     check_option: Callable[[Any], Any] | None = None  # narrower: of what is given here and now
     variable: str = ""  # that scripts of this kind have in common; embedmill's own wins over it
     escapes: bool = False  # whether \n and \t in the environment and on the command line mean a line break and a tab
+    names_file: bool = False  # whether it is the path of a file that the run writes
     selects: bool = False  # whether it decides which documents a run makes of what, and not where and how it works
 
 
@@ -182,7 +183,9 @@ class Settings:
         "Whether to write to standard error where the time went: each stage's share, calls, mean and 95th percentile. "
         "Default: no.",
     )
-    profile_json: str | None = _setting(None, values.text, "Write the same to a file, as JSON.", "FILE")
+    profile_json: str | None = _setting(
+        None, values.text, "Write the same to a file, as JSON.", "FILE", names_file=True
+    )
     store: str = _setting(
         DEFAULT_URL, values.text, f"Where the vectors are kept: {known_urls()}. Default: {DEFAULT_URL}.", "URL"
     )
@@ -250,6 +253,7 @@ class Settings:
         values.text,
         "Append all messages to a file, with times, levels and tracebacks, whatever is shown. Default: none.",
         "FILE",
+        names_file=True,
     )
     embedding_parallel_workers: int | None = _setting(  # processes: of runs, and of a ParallelEmbeddingGenerator
         None, values.workers, check_option=values.workers_here
@@ -312,6 +316,13 @@ class TermOptions(TypedDict, total=False):
     max_documents_per_worker: int | str | None
     batch_size: int | str | None
     cache: bool | str | None
+
+
+class MetricsOptions(StoreOptions, total=False):
+    """What the metrics of a table's rows are counted with."""
+
+    model: str | None
+    document_prompt: str | None
 
 
 class RunOptions(StoreOptions, _ModelOptions, total=False):

@@ -9,22 +9,15 @@ import re
 import shlex
 import sys
 from typing import Any, Final, TextIO
-from urllib.parse import unquote
 
 from embedmill import __version__
 from embedmill.core.errors import UsageError
+from embedmill.runtime.passwords import masked as masked
 
 log = logging.getLogger("embedmill")
 
 _EXPLAINS: Final = "embedmill.models.wheel"
 """The logger whose information is shown like warnings."""
-
-_PASSWORD: Final = re.compile(
-    r"(?:(?<=postgresql://)|(?<=postgres://)|(?<=[+]psycopg://)|(?<=[+]psycopg2://)|(?<=[+]asyncpg://)"
-    r"|(?<=[+]pg8000://))([^\s/@:]*):\S*@"  # a slash in it, too
-    r"|(?<=//)([^\s/@:]*):[^\s/]*@|(?<=[?&\s]password=)[^\s&]+",
-    re.IGNORECASE,
-)
 
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that drive a terminal, or reorder what it shows."""
@@ -153,19 +146,6 @@ def _show(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         pass  # there is nobody left to tell
-
-
-def masked(text: str) -> str:
-    """The text without the passwords of the URLs in it."""
-    return _PASSWORD.sub(lambda found: f"{found[found.lastindex]}:***@" if found.lastindex else "***", text)
-
-
-def without_password(url: str) -> str:
-    """A URL that may be shown and used: its password then comes from elsewhere, such as PGPASSWORD or ``~/.pgpass``."""
-    bare = _PASSWORD.sub(lambda found: f"{found[found.lastindex]}@" if found.lastindex else "", url)
-    address, mark, query = bare.partition("?")
-    kept = [each for each in query.split("&") if "password" not in unquote(each.partition("=")[0]).lower()]
-    return address + mark * bool(kept) + "&".join(kept)
 
 
 def one_line(text: str) -> str:

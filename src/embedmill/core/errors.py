@@ -2,6 +2,7 @@
 
     EmbedmillError
     ├── UsageError              the call itself is wrong (exit code 2)
+    │   └── ManifestError
     ├── ModelError
     │   ├── ModelNotFound
     │   ├── UnsupportedModel
@@ -45,6 +46,21 @@ class EmbedmillError(Exception):
 
 class UsageError(EmbedmillError):
     """An argument or setting is wrong: correct it as the message says."""
+
+
+class ManifestError(UsageError):
+    """Manifests of a batch have mistakes, and no job was started: mend all that the error lists."""
+
+    mistakes: Sequence[str] = ()
+    """A line for each, in the order of files and lines: where it is, what is wrong, what to do."""
+
+    @classmethod
+    def of(cls, mistakes: Sequence[str]) -> ManifestError:
+        """The error for these mistakes, one at least; its message is the first, and says how many more there are."""
+        more = f" (and {len(mistakes) - 1:,} more)" if len(mistakes) > 1 else ""
+        error = cls(mistakes[0] + more)
+        error.mistakes = tuple(mistakes)
+        return error
 
 
 class ModelError(EmbedmillError):

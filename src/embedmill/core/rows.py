@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from embedmill.core.checks import whole_number
@@ -107,26 +107,38 @@ DISTANCES: Final = {"cosine": "cosine", "l2": "l2", "inner-product": "ip"}
 """What searches will sort by -> that part of the name of pgvector's operator class."""
 
 
+INDEX_METHODS: Final = ("auto", "hnsw", "none")
+"""What index is built; auto: hnsw after the first fill of a large table."""
+
+
+LINKS: Final = (2, 100)
+"""Least and most links of each vector in an index."""
+
+CANDIDATES: Final = (4, 1000)
+"""Least and most candidates looked at for each link while an index is built."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
     """What index is wanted. The defaults are pgvector's own (its README, «HNSW»)."""
 
-    method: str = "auto"  # "hnsw", "none", or "auto": hnsw after the first fill of a large table
-    m: int = 16  # links of each vector, 2 to 100
-    ef_construction: int = 64  # candidates while building, 4 to 1,000
-    distance: str = "cosine"  # a key of `DISTANCES`
+    method: str = field(default="auto", metadata={"choices": INDEX_METHODS})
+    m: int = field(default=16, metadata={"range": LINKS})
+    ef_construction: int = field(default=64, metadata={"range": CANDIDATES})
+    distance: str = field(default="cosine", metadata={"choices": tuple(DISTANCES)})
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "hnsw", "none"):
+        if self.method not in INDEX_METHODS:
             raise UsageError(f"--index: {self.method!r} does not fit: expected auto, hnsw or none")
         whole_number("m", self.m)
         whole_number("ef_construction", self.ef_construction)
-        if not 2 <= self.m <= 100:
-            raise UsageError(f"--m: {self.m} does not fit: expected a whole number from 2 to 100")
-        if not max(4, 2 * self.m) <= self.ef_construction <= 1000:
+        if not LINKS[0] <= self.m <= LINKS[1]:
+            raise UsageError(f"--m: {self.m} does not fit: expected a whole number from {LINKS[0]} to {LINKS[1]}")
+        least, most = max(CANDIDATES[0], 2 * self.m), CANDIDATES[1]
+        if not least <= self.ef_construction <= most:
             raise UsageError(
                 f"--ef-construction: {self.ef_construction} does not fit: expected a whole number from "
-                f"{max(4, 2 * self.m)} (twice --m) to 1,000"
+                f"{least} (twice --m) to {most:,}"
             )
         if self.method == "none" and (self.m, self.ef_construction, self.distance) != (16, 64, "cosine"):
             raise UsageError("--index none builds no index: leave --m, --ef-construction and --distance out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from embedmill.api.settings import RunOptions, StoreOptions, names_of, option_name
+from embedmill.api.settings import MetricsOptions, RunOptions, names_of, option_name
 from embedmill.cli import options, parser
 from embedmill.core.errors import UsageError
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from embedmill.core.table_reports import IngestReport
 
 
-_OF_METRICS: Final = frozenset(
-    ["table", "batch", "key", "text", "metrics", "metrics_only", "model", "document_prompt", *names_of(StoreOptions)]
-)
+_OF_METRICS: Final = frozenset(["table", "batch", "key", "text", "metrics", "metrics_only", *names_of(MetricsOptions)])
 """What ``--metrics-only`` has a use for, beside what every command has."""
 
 
@@ -144,7 +142,7 @@ def ingest(
         if metrics is False:
             raise UsageError("--metrics-only and --no-metrics contradict each other: leave one out")
         parser.refuse_others(context, _OF_METRICS, "--metrics-only writes no vectors")
-        job = partial(ingestion.measure, table, **rows, **given)
+        job = partial(ingestion.measure, table, **rows, **options.given(**given))
     else:
         column: dict[str, Any] = {"vector": vector, "create": create, "halfvec": halfvec, "overwrite": overwrite}
         column |= {"into": into, "swap": swap}

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from embedmill.cli.output import complain, one_line, without_password
+from embedmill.cli.output import complain, one_line
+from embedmill.runtime.passwords import without_password
 
 WHERE: Final = ("vector", "store", "schema")
 """The options that say what a command acts on."""
