@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedmill.api.parallel import ParallelEmbeddingGenerator
     from embedmill.api.retry import retry_failed
     from embedmill.api.search import Searcher, search
+    from embedmill.api.taxonomies import arrange, lint
     from embedmill.api.validator import EmbeddingValidator
     from embedmill.chunking.options import Chunking
     from embedmill.core.defaults import DEFAULT_DIMENSION, DEFAULT_MODEL
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from embedmill.quality.questions import Question
     from embedmill.sources.files.source import FileSource
     from embedmill.storage.cache.cache import PersistentCache
+    from embedmill.taxonomy.linting.findings import LintFinding
+    from embedmill.taxonomy.tree import Term, Tree
 
 __version__ = "0.1.0"
 
@@ -102,6 +105,7 @@ __all__ = [
     "IngestReport",
     "LimitReached",
     "Limits",
+    "LintFinding",
     "LoadKind",
     "Manifest",
     "ManifestError",
@@ -129,12 +133,15 @@ __all__ = [
     "StoreBusy",
     "StoreError",
     "StoreNotFound",
+    "Term",
     "ThreadExecutor",
     "TokenEmbedder",
+    "Tree",
     "UnsupportedModel",
     "UsageError",
     "WriteReport",
     "__version__",
+    "arrange",
     "embed",
     "evaluate",
     "forget",
@@ -142,6 +149,7 @@ __all__ = [
     "golden_record",
     "index",
     "ingest",
+    "lint",
     "load_embedder",
     "open_store",
     "read_manifest",
@@ -181,6 +189,7 @@ _HOMES = {
     "Limits": "embedmill.executors.processes.limits",
     "BatchJob": "embedmill.jobs.job",
     "Manifest": "embedmill.jobs.job",
+    "LintFinding": "embedmill.taxonomy.linting.findings",
     "ModelLoader": "embedmill.api.model_loader",
     "NORM_TOLERANCE": "embedmill.engine.validation",
     "ParallelEmbeddingGenerator": "embedmill.api.parallel",
@@ -193,9 +202,12 @@ _HOMES = {
     "Report": "embedmill.core.reports",
     "Searcher": "embedmill.api.search",
     "Space": "embedmill.core.spaces",
+    "Term": "embedmill.taxonomy.tree",
     "ThreadExecutor": "embedmill.executors.threads",
     "TokenEmbedder": "embedmill.core.interfaces.embedder",
+    "Tree": "embedmill.taxonomy.tree",
     "WriteReport": "embedmill.core.reports",
+    "arrange": "embedmill.api.taxonomies",
     "embed": "embedmill.api.embed",
     "evaluate": "embedmill.api.evaluate",
     "forget": "embedmill.api.forget",
@@ -203,6 +215,7 @@ _HOMES = {
     "golden_record": "embedmill.api.golden",
     "index": "embedmill.api.index",
     "ingest": "embedmill.api.ingest",
+    "lint": "embedmill.api.taxonomies",
     "load_embedder": "embedmill.api.embedders",
     "open_store": "embedmill.api.chunk_store",
     "read_manifest": "embedmill.jobs.manifest",

@@ -69,6 +69,10 @@ class Branch:
         return Counter(term.text for _, branch in self.walk() for term in branch.terms)
 
 
+Tree = Branch
+"""A whole tree: its root."""
+
+
 def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
     """Each branch, once, where it stands first, with its path: the root, with an empty one, before all."""
     seen: set[int] = set()

@@ -153,7 +153,11 @@ def arrange(
     given: Annotated[TermOptions, trees.EMBEDDED_WITH],
     as_json: bool,
 ) -> int:
-    """Group long lists of terms by meaning, and cut a tree to shape."""
+    """Group long lists of terms by meaning.
+
+    A group that is still too long is grouped again; what fits nowhere goes to --own-label. The tree may be cut to
+    shape before.
+    """
     _check_output(target, target_format, dry_run)
     arrangement = _arrangement(
         preset,

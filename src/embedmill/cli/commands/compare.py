@@ -30,10 +30,11 @@ def compare(
     ] = None,
     as_json: bool,
 ) -> int:
-    """Compare two trees: which terms are kept, lost, new and moved, and whether their lists agree.
+    """Compare two trees of terms.
 
-    Shown are the Jaccard index of the terms, and for those that both have the adjusted Rand index (ARI) and the
-    adjusted mutual information (AMI) of the lists that they stand in: 0 by chance, 1 where they are the same.
+    Shown are which terms are kept, lost, new and moved, the Jaccard index of the terms, and for those that both have
+    the adjusted Rand index (ARI) and the adjusted mutual information (AMI) of the lists that they stand in: 0 by
+    chance, 1 where they are the same.
     """
     wanted = [_gate(text) for text in at_least or ()]
     from embedmill.cli.render import trees as render

@@ -24,6 +24,7 @@ _PACKAGES: Final = ("embedmill", "openvino", "tokenizers", "numpy", "huggingface
 _EXTRAS: Final = {
     "documents": ("bs4", "lxml", "mammoth", "markdownify", "pdfplumber", "pypdfium2", "pptx", "striprtf"),
     "report": ("bokeh",),
+    "taxonomies": ("ruamel", "sklearn", "threadpoolctl"),
     **extras(),
 }
 """Extra -> the modules that it brings."""
