@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import re
+import signal
 import sys
 import threading
 import time
@@ -120,6 +121,22 @@ def test_a_worker_is_replaced_after_its_calls() -> None:
         assert {restart.cause for restart in told} == {"documents"}
         assert pool.stats()[0].causes == {"documents": len(told)}
         assert pool.retries == 0
+
+
+def test_what_a_worker_took_is_known_until_another_has_its_place() -> None:
+    taken: list[float] = []
+
+    def note(_: Restart) -> None:  # there is no worker in that place just now
+        taken.append(pool.stats()[0].rss_mb)
+
+    work = batches()
+    with EmbedderPool(Factory(), workers=1, on_restart=note) as pool:
+        check(list(pool.run(work)), work, None)
+        (worker,) = pool.stats()
+        assert worker.pid is not None and worker.rss_mb > 1
+        os.kill(worker.pid, signal.SIGKILL)
+        until(lambda: len(taken) == 1)
+        assert taken[0] > 1
 
 
 def test_a_worker_that_leaks_is_replaced_before_it_is_too_large() -> None:
