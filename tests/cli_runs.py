@@ -15,7 +15,18 @@ import embedmill
 
 SOURCE = str(Path(embedmill.__file__).parents[1])
 
-_PROGRESS = re.compile(r"^(?:documents [\d,]+, chunks|rows) [\d,]+(?:, .*)?\n", re.MULTILINE)
+_N = r"\d[\d,]*"
+_PROGRESS = re.compile(
+    rf"""^(?:
+        (?: documents\ {_N},\ chunks\ {_N} | rows\ {_N}(?:,\ {_N}\ left)? | (?:texts|searches)\ {_N}
+          | vectors\ {_N}(?:,\ computed\ again\ {_N})? )
+        (?:,\ {_N}/s)? (?:,\ failed\ {_N})? (?:,\ restarts\ {_N})? (?:,\ {_N}%(?:,\ [\d:]+\ left)?)?
+      | building\ the\ index(?::\ [^\n]*?)?(?:,\ {_N}%)?
+      | waiting\ for\ (?:rows\ that\ another\ run\ holds|the\ index\ that\ another\ run\ builds)
+    )\n""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""A line as `embedmill.cli.progress.Lines` writes it."""
 
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
 

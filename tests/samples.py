@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from embedmill.core.interfaces.embedder import Task, TokenEmbedder
+from embedmill.core.vectors import Cause, Vectors
+from embedmill.engine.lists import embed_list
+from embedmill.executors.threads import ThreadExecutor
 
 _WORDS = ["vector", "search", "document", "store", "index", "chunk", "batch", "token", "model", "graph", "thread"]
 
@@ -17,6 +23,21 @@ def prose(seed: int, paragraphs: int) -> str:
     """Paragraphs of 25 words, others for each seed."""
     random = np.random.default_rng(seed)
     return "\n\n".join(" ".join(random.choice(_WORDS, 25)) + "." for _ in range(paragraphs))
+
+
+def asked_of_all(
+    embedder: TokenEmbedder, texts: Sequence[str], task: Task = "document"
+) -> tuple[Vectors, dict[int, Cause]]:
+    """What the model itself makes of each text, of blank ones and of equal ones too; and why some have no vector."""
+    encode = partial(embedder.encode, task=task)
+    return embed_list(texts, embedder.fingerprint.space, encode, ThreadExecutor(embedder).run)
+
+
+def vectors_of_all(embedder: TokenEmbedder, texts: Sequence[str], task: Task = "document") -> Vectors:
+    """The vectors that the model itself gives, where it gives one for each text."""
+    vectors, causes = asked_of_all(embedder, texts, task)
+    assert not causes
+    return vectors
 
 
 def copy_model(source: Path, target: Path) -> Path:

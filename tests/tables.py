@@ -19,7 +19,7 @@ import numpy as np
 import psycopg
 from psycopg import conninfo, sql
 
-from cli_runs import Shell
+from cli_runs import Shell, without_progress
 from embedmill.cli import exits
 from troubled import SMALL_MODEL, small_embedder
 
@@ -65,7 +65,7 @@ class Within(Shell):
             finally:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), without_progress(err.getvalue()))
 
 
 def name_of(url: str) -> str:

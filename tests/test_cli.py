@@ -241,7 +241,10 @@ def test_a_folder_that_stays_closed_and_a_file_that_vanished_do_not_hold_up_the_
     assert (report["embedded"] + report["cached"], report["failures"]) == (1, 1)
     (failure,) = shell.json("status", "--failures")["failed"]
     assert failure["document"] == f"{closed}/"
-    assert "notes/closed/: the folder cannot be listed" in shell.run("status", "--failures").stdout
+    status = shell.run("status", "--failures")
+    assert "notes/closed/: the folder cannot be listed" in status.stdout and "retry-failed" in status.stderr
+    closed_still = shell.run("status", preexec_fn=obey_permissions)
+    assert (closed_still.returncode, closed_still.stderr) == (0, ""), "nothing that retry-failed could do"
 
 
 def test_a_pattern_that_is_empty(indexed: Shell) -> None:
@@ -346,6 +349,9 @@ def test_doctor_names_what_is_missing(shell: Shell, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "problem: nobody/no-such-model is not on this machine" in done.stdout
     assert done.stdout.splitlines()[-1] == "not ready"
+    quiet = shell.run("doctor", "-q", env=settings)
+    assert (quiet.returncode, quiet.stdout) == (1, "")
+    assert one_line(quiet.stderr).startswith("error: nobody/no-such-model is not on this machine")
     facts = shell.json("doctor", code=1, env=settings)
     assert facts["ready"] is False and len(facts["problems"]) == 1
     damaged = shell.run("doctor", "--model", tmp_path)
@@ -421,7 +427,7 @@ def test_generated_files_are_taken_where_that_is_asked_for(shell: Shell) -> None
         (["no-such-command"], "no-such-command"),
         (["search"], "QUERY"),
         (["search", ""], "query"),
-        (["search", "roses", "-k", "0"], "--limit"),
+        (["search", "roses", "-k", "0"], "-k/--limit"),
         (["search", "roses", "red"], "red"),
         (["cache", "prune"], "--max-size"),
         (["cache", "prune", "--older-than", "a month"], "--older-than"),

@@ -94,6 +94,22 @@ def test_what_failed_is_tried_again_as_it_was_taken(place: Place, tmp_path: Path
     tables.refused(shell.run("retry-failed", "--no-metrics"), 2, "--metrics is about a table: name the TABLE")
 
 
+def test_what_the_model_for_tests_has_failed_at_is_tried_again(place: Place, tmp_path: Path) -> None:
+    """That model has to be allowed each time."""
+    place.docs("", "one", vectors=False)
+    shell, where = elsewhere(tmp_path), ["--store", place.url]
+    done = shell.run("ingest", "docs", "--text", "body", "--create", "--model", "test:8", "--allow-test-model", *where)
+    again = named(done.stdout, "retry-failed")
+    assert again == ["retry-failed", "docs", *where, "--allow-test-model"]
+    assert named(shell.run("status", "docs", *where).stderr, "retry-failed") == again
+    assert shell.json(*again, code=3)["failed"] == 1
+    measured = shell.run(
+        "bench", "ingest", "docs", "--text", "body", "--max-workers", 1, "--rows", 2, "--model", "test:8", *where
+    )
+    best = named(measured.stdout, "ingest")
+    assert best[-1] == "--allow-test-model" and shell.run(*best).returncode == 0
+
+
 def test_hints_leave_out_what_still_holds(place: Place, tmp_path: Path) -> None:
     place.docs("", vectors=False)
     shell = tables.shell(tmp_path, place.url, Within)
@@ -200,7 +216,7 @@ def test_status_lists_the_tables_of_a_database_without_a_store(place: Place, tmp
     one = named(done.stderr, "status")
     assert one == ["status", f'{prefix}"My.Table"', "--vector", "v", *where]
     assert shell.run(*one).stdout.startswith(f'table  {prefix}"My.Table", text to v')
-    assert shell.run("status", *where, "--quiet").stderr == ""
+    assert shell.run("status", *where, "--quiet", "--json").stderr == ""
 
 
 def test_status_of_a_database_with_a_store_and_tables(postgres: PostgresPlace, tmp_path: Path) -> None:

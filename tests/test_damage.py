@@ -46,6 +46,14 @@ class Run:
         assert "Traceback" not in err
         return json.loads(out)
 
+    def error(self, *words: str, code: int) -> str:
+        """The one line that a command ends with, and this code."""
+        self._capsys.readouterr()
+        found = exits.run([*words, "--store", self.url])
+        out, err = self._capsys.readouterr()
+        assert (found, err.count("\n")) == (code, 1), (found, out, err)
+        return str(err)
+
     def hits(self) -> list[list[tuple[str, int, float]]]:
         """What is found for each query."""
         return [
@@ -365,6 +373,14 @@ class Table(Run):
     def marks(self) -> str:
         return "embedmill_marks_1" if self.is_sqlite else "embedmill.marks_1"
 
+    @property
+    def kind(self) -> str:
+        return "BLOB" if self.is_sqlite else "vector(32)"
+
+    @property
+    def catalog(self) -> str:
+        return "embedmill_tables" if self.is_sqlite else "embedmill.tables"
+
     def vector(self, number: int) -> Vectors:
         if self.is_sqlite:
             ((blob,),) = self.execute("SELECT embedding FROM sentences WHERE id = ?", number)
@@ -385,9 +401,8 @@ class Table(Run):
 def table(run: Run) -> Iterator[Table]:
     filled = Table(run.folder, run.url, run._capsys)
     serial = "INTEGER PRIMARY KEY" if filled.is_sqlite else "serial PRIMARY KEY"
-    column = "BLOB" if filled.is_sqlite else "vector(32)"
     schema = "" if filled.is_sqlite else "public."
-    filled.execute(f"CREATE TABLE {schema}sentences (id {serial}, text text, embedding {column})")
+    filled.execute(f"CREATE TABLE {schema}sentences (id {serial}, text text, embedding {filled.kind})")
     for text in TEXTS.values():
         filled.execute(f"INSERT INTO {schema}sentences (text) VALUES (?)", text)
     filled("ingest", "sentences")
@@ -404,6 +419,15 @@ def swap_rows(table: Table, *, noticed: bool) -> None:
             table.execute(f"UPDATE {table.marks} SET print = ? WHERE key1 = ?", prints[key], number)
 
 
+def swap_rows_by_a_table(table: Table) -> None:
+    """The schema is another then, so that an SQLite table is known by its vectors."""
+    place = "" if table.is_sqlite else "public."
+    table.execute(f"CREATE TABLE {place}kept AS SELECT id, embedding FROM sentences")
+    other = "(SELECT embedding FROM kept WHERE kept.id = 3 - sentences.id)"
+    table.execute(f"UPDATE sentences SET embedding = {other} WHERE id < 3")
+    table.execute("DROP TABLE kept")
+
+
 def other_rows(table: Table) -> None:
     for number in (1, 2, 3, 4):
         table.set_vector(number, np.roll(table.vector(number), 5))
@@ -418,6 +442,7 @@ TABLES = {
     "a bit of a vector": Case(lambda t: t.set_vector(1, flip(t.vector(1), 3)), {"vector-altered"}),
     "vectors swapped": Case(lambda t: swap_rows(t, noticed=True), {"vector-altered"}),
     "vectors swapped with what is noted": Case(lambda t: swap_rows(t, noticed=False), {"vector-wrong"}),
+    "vectors swapped by way of a table": Case(swap_rows_by_a_table, {"vector-altered"}),
     "another model's vectors": Case(other_rows, {"vector-altered"}),
     "all zero": Case(lambda t: t.set_vector(1, 0 * t.vector(1)), {"vector-zero"}),
     "twice as long": Case(lambda t: t.set_vector(1, 2 * t.vector(1)), {"vector-length"}),
@@ -447,6 +472,8 @@ TABLES = {
     "a space forgotten": Case(
         lambda t: t.execute(f"UPDATE {t.marks} SET space = NULL WHERE key1 = 1"), {"row-missing"}
     ),
+    "a space without its fields": Case(lambda t: t.execute(f"UPDATE {t.catalog} SET fields = '{{}}'"), {"binding"}),
+    "another space": Case(lambda t: t.execute(f"UPDATE {t.catalog} SET space = 'other'"), {"binding"}),
     "an index that is not valid": Case(invalid_table_index, {"index-invalid"}, only="postgresql"),
 }
 
@@ -469,3 +496,62 @@ def test_a_damaged_table_is_found_out_and_mended(name: str, table: Table) -> Non
     texts = [text for (text,) in table.execute("SELECT text FROM sentences WHERE text IS NOT NULL ORDER BY id")]
     with embedmill.load_embedder(os.environ["EMBEDMILL_MODEL"], precision="f32") as embedder:
         np.testing.assert_allclose(table.vectors(), embedder.embed(texts), atol=1e-5)
+
+
+def test_a_binding_is_mended_without_embedding(table: Table) -> None:
+    before = table.vectors()
+    changed = np.roll(before[0], 5)
+    table.set_vector(1, changed)  # a run would not find that out, and not embed it
+    table.execute(f"UPDATE {table.catalog} SET fields = '{{}}'")
+    found = table("verify", "sentences", "--read-data", code=3)
+    assert (found["damage"].keys(), found["not_recomputed"]) == ({"binding"}, "the table is not sound")
+    table("ingest", "sentences")
+    np.testing.assert_array_equal(table.vectors(), [changed, *before[1:]])
+    assert table("verify", "sentences", code=3)["damage"].keys() == {"vector-altered"}, "it was hidden"
+    table.execute(f"UPDATE {table.catalog} SET fields = '{{}}'")
+    mended = table("verify", "sentences", "--repair", "--read-data")
+    assert (mended["repaired"], mended["recomputed"]) == ({"binding": 1, "vector-altered": 1}, 3)
+    np.testing.assert_allclose(table.vectors(), before, atol=1e-5)
+
+
+# What is not known
+
+
+def test_vectors_of_unknown_origin_are_not_taken_for_sound(table: Table) -> None:
+    model, right = os.environ["EMBEDMILL_MODEL"], table.vector(1)
+    table.execute(f"DELETE FROM {table.marks} WHERE key1 < 3")
+    table.set_vector(1, np.full(32, 7, np.float32))
+    for words in ([], ["--read-data"], ["--sample", "0"], ["--repair"]):
+        told = table("verify", "sentences", *words, code=3)
+        assert (told["sound"], told["unknown_origin"], told["damage"]) == (False, 2, {})
+    line = table.error("verify", "sentences", code=3)
+    assert line.startswith("error: 2 vectors of unknown origin in sentences in ") and "give the --model" in line
+    wrong = table("verify", "sentences", "--model", model, code=3)
+    assert (wrong["damage"]["vector-wrong"]["count"], wrong["recomputed"]) == (1, 4)
+    assert "sentences ('1',): its vector is not that of its text" in str(wrong["damage"])
+    table.set_vector(1, right)
+    for words in ([], ["--read-data"]):
+        sound = table("verify", "sentences", "--model", model, *words)
+        assert (sound["sound"], sound["unknown_origin"], sound["recomputed"]) == (True, 2, 4)
+
+
+def test_a_vector_of_unknown_origin_may_be_of_any_size(table: Table) -> None:
+    if not table.is_sqlite:
+        pytest.skip("the column has a dimension")
+    table.execute(f"DELETE FROM {table.marks}")
+    table.set_vector(1, np.ones(5, np.float32))
+    wrong = table("verify", "sentences", "--model", os.environ["EMBEDMILL_MODEL"], code=3)
+    assert (wrong["count"], wrong["quality"]) == (1, None)
+    assert "its vector has 5 numbers, the model's have 32" in str(wrong["damage"])
+
+
+def test_a_table_of_which_nothing_is_known_is_an_error(table: Table) -> None:
+    place = "" if table.is_sqlite else "public."
+    table.execute(f"CREATE TABLE {place}empty (id integer PRIMARY KEY, text text, embedding {table.kind})")
+    for words in (["empty"], ["empty", "--repair"], ["empty", "--read-data"]):
+        assert "nothing is known of " in table.error("verify", *words, code=1)
+    if not table.is_sqlite:
+        line = table.error("verify", "sentences", "--schema", "nope", code=1)
+        assert "nothing is known of public.sentences.embedding by the schema nope: " in line
+    table.execute(f"DELETE FROM {table.catalog}")
+    assert "`embedmill ingest " in table.error("verify", "sentences", code=1)

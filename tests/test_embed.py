@@ -106,6 +106,12 @@ def test_arguments_that_make_no_sense(options: dict[str, Any], said: str) -> Non
     assert said in str(caught.value)
 
 
+def test_what_is_told_has_to_be_a_function() -> None:
+    with pytest.raises(embedmill.UsageError, match="on_progress is 4: give a function, or leave it out"):
+        embedmill.embed("bread", model=SMALL, on_progress=4)  # type: ignore[call-overload]
+    assert cached() == 0
+
+
 def test_several_threads_at_once() -> None:
     texts = [f"text {number}" for number in range(60)]
     found: dict[int, embedmill.EmbeddingMatrix] = {}

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedmill.core.errors import ModelError, UnsupportedModel
-from embedmill.core.vectors import Batch, Vectors
+from embedmill.core.errors import EmbeddingError, ModelError, UnsupportedModel
+from embedmill.core.vectors import Batch, Cause, Vectors
 from embedmill.embedders.openvino import OpenVINOEmbedder
 from embedmill.models import ModelFiles, locate, read_card
-from samples import copy_model
+from samples import copy_model, vectors_of_all
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = sorted(folder.name for folder in (FIXTURES / "models").iterdir())
@@ -50,7 +50,7 @@ def test_small_models_equal_sentence_transformers(name: str) -> None:
     embedder = load(folder)
     texts = json.loads((folder / "texts.json").read_text())["texts"]
     expected = np.load(folder / "vectors.npy", allow_pickle=False)
-    vectors = embedder.embed(texts)
+    vectors = vectors_of_all(embedder, texts)
     assert vectors.dtype == np.float32
     assert vectors.shape == expected.shape == (len(texts), embedder.dimension)
     exact = not name.endswith("-bf16")  # that graph computes in bf16 by itself, whatever is asked for
@@ -73,20 +73,20 @@ def test_a_query_has_its_own_prompt() -> None:
     texts = json.loads((folder / "texts.json").read_text())["texts"]
     embedder = load(folder)
     expected = np.load(folder / "queries.npy", allow_pickle=False)
-    np.testing.assert_allclose(embedder.embed(texts, task="query"), expected, rtol=0, atol=2e-5)
-    assert np.abs(embedder.embed(texts) - expected).max() > 0.01
+    np.testing.assert_allclose(vectors_of_all(embedder, texts, "query"), expected, rtol=0, atol=2e-5)
+    assert np.abs(vectors_of_all(embedder, texts) - expected).max() > 0.01
 
 
 def test_the_real_model_equals_sentence_transformers(real: OpenVINOEmbedder, texts: list[str]) -> None:
     expected = np.load(FIXTURES / "references" / "all-MiniLM-L6-v2.npy", allow_pickle=False)
-    assert cosines(real.embed(texts), expected).min() >= 0.999999
+    assert cosines(vectors_of_all(real, texts), expected).min() >= 0.999999
 
 
 def test_the_real_model_in_bf16(real_model: ModelFiles, texts: list[str]) -> None:
     """Where bf16 is emulated this is slow, and as precise."""
     expected = np.load(FIXTURES / "references" / "all-MiniLM-L6-v2.npy", allow_pickle=False)
     embedder = OpenVINOEmbedder(real_model.name, read_card(real_model), precision="bf16")
-    assert cosines(embedder.embed(texts), expected).min() >= 0.9999
+    assert cosines(vectors_of_all(embedder, texts), expected).min() >= 0.9999
     assert embedder.fingerprint.space == load(real_model.folder).fingerprint.space
     assert embedder.fingerprint.key.endswith("-bf16")
 
@@ -95,8 +95,8 @@ def test_rows_come_in_the_order_of_the_texts(real: OpenVINOEmbedder, texts: list
     """Batches are by length, in several threads: rows must not follow the order of completion."""
     many = [text for text in texts if len(text) < 2000] * 4
     order = np.random.default_rng(7).permutation(len(many))
-    straight = real.embed(many)
-    shuffled = real.embed([many[row] for row in order])
+    straight = vectors_of_all(real, many)
+    shuffled = vectors_of_all(real, [many[row] for row in order])
     np.testing.assert_allclose(shuffled, straight[order], rtol=0, atol=2e-6)
 
 
@@ -109,10 +109,10 @@ def test_a_vector_does_not_depend_on_its_neighbours(real: OpenVINOEmbedder) -> N
 def test_two_callers_at_once_get_their_own_rows(real: OpenVINOEmbedder, texts: list[str]) -> None:
     """findings 1: one pool's callers get each other's rows."""
     halves = [[text for text in texts if len(text) < 2000][start::2] * 3 for start in (0, 1)]
-    expected = [real.embed(half) for half in halves]
+    expected = [vectors_of_all(real, half) for half in halves]
     found: dict[int, Vectors] = {}
     threads = [
-        threading.Thread(target=lambda index=index: found.update({index: real.embed(halves[index])}))
+        threading.Thread(target=lambda index=index: found.update({index: vectors_of_all(real, halves[index])}))
         for index in (0, 1)
     ]
     for thread in threads:
@@ -129,12 +129,19 @@ def test_only_a_list_of_texts_is_taken(real: OpenVINOEmbedder, wrong: Any) -> No
         real.embed(wrong)
 
 
-def test_no_texts_give_no_rows(real: OpenVINOEmbedder) -> None:
-    assert real.embed([]).shape == (0, 384)
+def test_no_texts_are_an_error_and_blank_ones_fail_with_their_number(real: OpenVINOEmbedder) -> None:
+    with pytest.raises(ValueError, match="there are no texts"):
+        real.embed([])
+    assert list(real.embed_iter([])) == []
+    with pytest.raises(EmbeddingError, match="2 of 3 texts have no vector, the first of them text 1: EmptyText") as e:
+        real.embed(["bread", "", " \n"])
+    assert list(e.value.causes) == [1, 2] and np.isfinite(e.value.vectors[0]).all()
+    failed: dict[int, Cause] = {}
+    assert len(list(real.embed_iter(["bread", ""], on_failure=failed.__setitem__))) == 2 and list(failed) == [1]
 
 
 def test_lone_surrogates_and_nul_are_embedded(real: OpenVINOEmbedder) -> None:
-    vectors = real.embed(["a lone \ud800 surrogate", "a NUL \0 character", ""])
+    vectors = vectors_of_all(real, ["a lone \ud800 surrogate", "a NUL \0 character", ""])
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 

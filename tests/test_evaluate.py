@@ -172,8 +172,43 @@ def test_two_stores_side_by_side(shell: Shell) -> None:
     told = shell.run("evaluate", "q.jsonl", "-k", 1, "--against", "sqlite:b.db")
     assert told.returncode == 0 and "second store: 0 answered better, " in told.stdout
     assert "rank 1, then none" in told.stdout
+    assert "first store: " not in told.stdout
+    lines = told.stdout.splitlines()
+    head = lines.index(f"second store: {len(other['failed'])} failed")
+    assert len(lines[head + 1 :]) > len(other["failed"]) > 0
+    for line, answer in zip(lines[head + 1 :], other["failed"], strict=False):
+        assert (
+            line.startswith(f"{answer['place']}: {answer['question']}: not found: ") and "; first came notes/" in line
+        )
     same = shell.run("evaluate", "q.jsonl", "--against", "sqlite:a.db")
     assert same.stdout.splitlines()[-1] == "second store: 0 answered better, 0 worse"
+
+
+def test_questions_that_fail_in_both_stores_are_named_for_both(shell: Shell) -> None:
+    (shell.folder / "q.jsonl").write_text('{"question": "how do I bake bread", "documents": ["roses.md"]}')
+    told = shell.run("evaluate", "q.jsonl", "-k", 1, "--against", "sqlite:a.db").stdout.splitlines()
+    failed = "q.jsonl, line 1: how do I bake bread: not found: notes/roses.md; first came notes/bread.md"
+    compared = "second store: 0 answered better, 0 worse"
+    assert told[-5:] == ["first store: 1 failed", failed, "second store: 1 failed", failed, compared]
+
+
+def test_a_document_without_chunks_is_one_of_the_store(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty.md").touch()
+    (tmp_path / "bread.md").write_text("Bake bread.")
+    shell.json("index", tmp_path, "--store", "sqlite:empty-file.db", "--model", default_folder())
+    (shell.folder / "q.jsonl").write_text('{"question": "bake bread", "documents": ["empty.md", "bread.md"]}')
+    (store,) = shell.json("evaluate", "q.jsonl", "--store", "sqlite:empty-file.db")["stores"]
+    assert store["documents"] == shell.json("status", "--store", "sqlite:empty-file.db")["documents"] == 2
+    assert store["answers"][0]["ranks"] == [None, 1]
+
+
+def test_a_document_that_was_written_is_found_by_its_name(shell: Shell) -> None:
+    with embedmill.open_store(f"sqlite:{shell.folder}/written.db") as store:
+        chunk = embedmill.Chunk(text="Bake bread.", source_file="kitchen")
+        store.write(embedmill.EmbeddingGenerator(model=str(default_folder())).process_chunks([chunk]))
+    (shell.folder / "q.jsonl").write_text('{"question": "bake bread", "documents": "kitchen"}')
+    (store,) = shell.json("evaluate", "q.jsonl", "--store", "sqlite:written.db")["stores"]
+    assert store["answers"][0]["ranks"] == [1]
 
 
 def test_a_gate(shell: Shell) -> None:

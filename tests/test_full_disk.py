@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cli_runs import without_progress
 from troubled import SMALL_MODEL
 
 
@@ -39,7 +40,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     failed = index(files, store, limited=True)
     assert failed.returncode == 1, failed.stderr
     assert failed.stdout == ""
-    (line,) = failed.stderr.splitlines()
+    (line,) = without_progress(failed.stderr).splitlines()
     assert line.startswith("error: ")
     assert str(store) in line
     done = index(files, store, limited=False)

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedmill import (
     Chunk,
     EmbeddingError,
     EmbeddingGenerationError,
     EmbeddingGenerator,
+    ModelUnusable,
     ModelValidationError,
     UsageError,
 )
@@ -190,6 +193,12 @@ def test_a_model_that_fails_altogether_ends_the_run_after_five_batches() -> None
         with pytest.raises(EmbeddingGenerationError, match=r"first 5 batches .* ValueError: harm was done") as caught:
             generator.process_chunks([Chunk(f"RAISE {row:05}") for row in range(2600)])
         assert len(caught.value.chunks) == 2600
+        reasons = caught.value.__cause__
+        assert isinstance(reasons, EmbeddingError) and "text 0: ValueError: harm was done" in str(reasons)
+        assert 'raise ValueError("harm was done")' in "".join(reasons.__notes__)
+        assert generator.failed_chunks == generator.total_chunks == len(reasons.causes) == 50
+        assert [chunk.cause for chunk in caught.value.chunks[:50]] == list(reasons.causes.values())
+        assert all(chunk.cause is None and chunk.embedding is None for chunk in caught.value.chunks[50:])
         assert max(model.calls) == 10 and sum(calls == 10 for calls in model.calls) <= 10  # a few were begun
         # A run whose first batches have some that succeed goes on.
         found = generator.process_chunks([Chunk(f"{'RAISE' if row else 'fine'} {row:05}") for row in range(100)])
@@ -250,7 +259,10 @@ def test_a_vector_is_kept_where_it_is_that_of_the_text_and_of_the_model() -> Non
         model.calls.clear()
         again = generator.process_chunks(first)
         assert model.calls == [] and generator.kept_chunks == 20
-        assert all(one.embedding is other.embedding for one, other in zip(again, first, strict=True))
+        for one, other in zip(again, first, strict=True):
+            assert one is not other and one == other and one.provenance == other.provenance
+            assert one.embedding is not None and one.embedding is not other.embedding
+            np.testing.assert_array_equal(one.embedding, other.embedding)  # type: ignore[arg-type]
         assert first[0].provenance is not None
         stale = [
             replace(first[0], text="another text"),
@@ -290,6 +302,53 @@ def test_the_users_cache_is_shared_and_can_be_left_out() -> None:
     with EmbeddingGenerator(model=SMALL, cache=False) as generator:
         generator.process_chunks(chunks(30))
         assert (generator.cached_chunks, generator.embedded_chunks) == (0, 30)
+
+
+CHUNKS = st.lists(st.sampled_from(["fine", "same", "", "RAISE", "NAN", "ALL", "kept"]), max_size=20)
+
+
+@given(CHUNKS, st.integers(1, 4), st.integers(1, 2), st.booleans(), st.integers(0, 20))
+def test_every_chunk_is_counted_once_whatever_ends_a_call(
+    kinds: list[str], size: int, workers: int, retry: bool, stop_at: int
+) -> None:
+    """After each call, and while it is under way, seen from whatever thread."""
+    seen: list[dict[str, Any]] = []
+
+    class Looking(Odd):
+        def infer(self, batch: Batch) -> Vectors:
+            seen.append(generator.get_statistics())
+            if "ALL" in "".join(batch.texts):
+                raise ModelUnusable("no text is to blame")
+            return super().infer(batch)
+
+    def stop(done: int, total: int) -> None:
+        seen.append(generator.get_statistics())
+        if done > stop_at:
+            raise KeyError("enough")
+
+    with EmbeddingGenerator(size, workers, model=Looking(), cache=False) as generator:
+        (kept,) = generator.process_chunks([Chunk("kept")])
+        given = [
+            kept if kind == "kept" else Chunk(kind if kind in ("same", "") else f"{row} {kind}")
+            for row, kind in enumerate(kinds)
+        ]
+        try:
+            found = generator.process_chunks(given, stop, retry_failed=retry)
+        except EmbeddingGenerationError as error:
+            found = list(error.chunks)
+        told = generator.get_statistics()
+        assert generator.get_progress_summary() == {
+            name: told[f"{name}_chunks"] for name in ("processed", "failed", "total")
+        }
+    seen.append(told)
+    for counts in seen:
+        counted = counts["processed_chunks"] + counts["failed_chunks"] + counts["pending_chunks"]
+        assert counts["total_chunks"] == counted <= 1 + len(given)
+        of_processed = (f"{name}_chunks" for name in ("kept", "embedded", "cached", "duplicate"))
+        assert counts["processed_chunks"] == sum(counts[name] for name in of_processed)
+    assert told["pending_chunks"] == 0 and told["total_chunks"] + told["untried_chunks"] == 1 + len(given)
+    assert told["processed_chunks"] == 1 + sum(chunk.embedding is not None for chunk in found)
+    assert told["failed_chunks"] == sum(chunk.cause is not None for chunk in found)
 
 
 def test_two_threads_may_call_one_generator() -> None:
@@ -348,8 +407,9 @@ def test_what_is_counted_and_set_can_be_read() -> None:
         assert set(wanted.split()) <= set(told)
         assert (told["batch_size"], told["num_workers"], told["device"]) == (16, 2, "cpu")
         assert told["throughput_chunks_per_sec"] == pytest.approx(20 / told["elapsed_seconds"])
-        for name in set(told) - {"throughput_chunks_per_sec", "tokens_per_second", "model", "restarts"}:
+        for name in told:
             assert getattr(generator, name) == told[name], name
+        assert (told["model"], told["restarts"]) == (SMALL, 0)
         assert sum(told[f"{name}_chunks"] for name in ("embedded", "cached", "duplicate", "kept", "failed")) == 20
 
 
@@ -360,10 +420,16 @@ def test_an_embedding_from_elsewhere_is_checked() -> None:
         made = generator.validate_and_enrich_chunk(chunk, sound.tolist())
         assert made == chunk and chunk.embedding is None
         np.testing.assert_array_equal(made.embedding, sound)  # type: ignore[arg-type]
-        assert generator.process_batch([made])[0].embedding is made.embedding
+        assert generator.process_batch([made])[0].provenance == made.provenance and generator.kept_chunks == 1
         for wrong in (sound[:-1], sound * 3, sound * np.nan, np.zeros_like(sound), "text", None):
             with pytest.raises(EmbeddingGenerationError, match="chunk 0"):
                 generator.validate_and_enrich_chunk(chunk, wrong)
+        for text, said in ((None, "the text is a NoneType"), ("", "empty or blank"), (" \n", "empty or blank")):
+            with pytest.raises(EmbeddingGenerationError, match=f"chunk 0 of '': .*{said}"):
+                generator.validate_and_enrich_chunk(Chunk(text), sound)  # type: ignore[arg-type]
+        for nothing in (None, "text", [chunk]):
+            with pytest.raises(TypeError, match="expected a chunk, got a"):
+                generator.validate_and_enrich_chunk(nothing, sound)  # type: ignore[arg-type]
 
 
 def _wrong() -> Iterator[dict[str, Any]]:
@@ -374,6 +440,7 @@ def _wrong() -> Iterator[dict[str, Any]]:
     yield {"limits": Limits()}  # threads have none
     yield {"model": LightEmbedder(), "use_threading": False}
     yield {"model": LightEmbedder(), "device": "cpu"}
+    yield {"model": None, "model_loader": "all-MiniLM-L6-v2"}
 
 
 @pytest.mark.parametrize("options", list(_wrong()), ids=" ".join)
@@ -413,7 +480,7 @@ def test_anything_but_chunks_is_a_type_error() -> None:
             generator.process_chunks([Chunk("one")], progress_callback=3)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="number 1"):
             generator.generate_embeddings_for_texts(["one", None])  # type: ignore[list-item]
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="this EmbeddingGenerator is closed: make a new one"):
         generator.process_chunks(chunks(2))
 
 

@@ -21,7 +21,8 @@ from hypothesis.extra import numpy as arrays
 
 import embedmill
 from cli_runs import Shell, obey_permissions
-from embedmill.api.golden import different_fields, packaged_golden
+from embedmill.api.golden import Deviation, different_fields, packaged_golden
+from embedmill.cli.render import golden as render
 from embedmill.core.spaces import Fingerprint
 from embedmill.quality.agreement import compare
 from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
@@ -195,9 +196,14 @@ def test_an_interruption_leaves_nothing(shell: Shell) -> None:
     assert {path.name for path in shell.folder.iterdir()} - {"cache"} == {"pipe", "texts.jsonl"}
 
 
+def test_a_folder_that_is_missing_is_made(shell: Shell) -> None:
+    shell.json("golden", "record", "new/deeper/g.jsonl", "--texts", "texts.jsonl")
+    assert shell.json("golden", "check", "new/deeper/g.jsonl")["verdict"] == "unchanged"
+
+
 def test_where_a_file_cannot_be_written(shell: Shell) -> None:
     for path, said in (
-        ("none/g.jsonl", "the folder to write it into is missing"),
+        ("texts.jsonl/deeper/g.jsonl", "texts.jsonl is no folder: give another file"),
         (".", "is no file that could be replaced"),
     ):
         done = shell.run("golden", "record", path, "--texts", "texts.jsonl")
@@ -278,6 +284,13 @@ def test_the_command_tells_damage_too(shell: Shell, recorded: Path) -> None:
 def test_a_tolerance_is_a_cosine(shell: Shell, value: str) -> None:
     done = shell.run("golden", "check", f"--tolerance={value}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "tolerance" in done.stderr
+
+
+def test_a_tolerance_is_told_as_it_was_given(shell: Shell, recorded: Path) -> None:
+    done = shell.run("golden", "check", recorded, "--precision", "bf16", "--tolerance", "0.99999999")
+    assert done.returncode == 3 and "below a cosine of 0.99999999: " in done.stderr
+    assert render.line_of(Deviation(3, "words", 1 - 2e-8)) == "  text 3: cosine 1 - 2.0e-08: words"
+    assert render.line_of(Deviation(3, "words", 0.9999)) == "  text 3: cosine 0.999900: words"
 
 
 def test_texts_for_python_are_a_list(tmp_path: Path, fixture_models: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import embedmill
 from embedmill.embedders.testing import MAX_TOKENS, HashEmbedder
 from embedmill.engine.validation import VectorValidator
+from samples import vectors_of_all
 
 TEXTS = ["Bread is baked in an oven.", "", "ÅNGSTRÖM und Straße", "パンを焼く", "a\ud800b", "x" * 100]
 
@@ -31,7 +32,7 @@ def db(tmp_path: Path) -> str:
 def test_the_numbers_are_those_of_every_other_machine() -> None:
     """Pinned: whoever changes them changes `_VERSION` too, so that stores of both are told apart."""
     with embedmill.load_embedder("test:384") as embedder:
-        vectors = embedder.embed(TEXTS)
+        vectors = vectors_of_all(embedder, TEXTS)
     assert (vectors.dtype, vectors.shape) == (np.float32, (6, 384))
     digest = hashlib.sha256(vectors.astype("<f4").tobytes()).hexdigest()
     assert digest == "bbd6ecc0f93ed9b35d6400e6c20d1967d4c54faf5782f718d1ff8151a9283de3"
@@ -51,10 +52,10 @@ def test_worker_processes_give_the_same() -> None:
 @given(st.lists(st.text(), max_size=5), st.integers(1, 400))
 def test_any_text_has_a_sound_vector(texts: list[str], dimension: int) -> None:
     embedder = HashEmbedder(f"test:{dimension}")
-    vectors = embedder.embed(texts)
+    vectors = vectors_of_all(embedder, texts)
     assert vectors.shape == (len(texts), dimension)
     assert VectorValidator(dimension, normalized=True).check(vectors) == {}
-    np.testing.assert_array_equal(embedder.embed(texts[::-1]), vectors[::-1])
+    np.testing.assert_array_equal(vectors_of_all(embedder, texts[::-1]), vectors[::-1])
 
 
 def test_texts_that_share_words_are_near() -> None:

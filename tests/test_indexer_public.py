@@ -58,6 +58,8 @@ def test_files_and_folders_come_and_go(docs: Path, store: ChunkStore) -> None:
         assert indexer.index_directory(docs).cached == 1
         assert indexer.remove(docs) == 3
         assert (documents(store), indexer.remove(docs)) == (set(), 0)
+    with pytest.raises(RuntimeError, match="this IncrementalIndexer is closed: make a new one"):
+        indexer.index_directory(docs)
     assert store.vector_count() == 0  # still open
 
 

@@ -46,6 +46,11 @@ def test_what_is_shown_stays_as_it_is(shell: Shell, shown: list[str]) -> None:
     assert log(shell).count("'*.none' matches no file") == 1
 
 
+def test_a_folder_that_is_missing_is_made(shell: Shell) -> None:
+    assert shell.run("models", "--log-file", "new/deeper/log.txt").returncode == 0
+    assert "exit code 0" in (shell.folder / "new/deeper/log.txt").read_text()
+
+
 def test_an_error_comes_with_its_traceback(shell: Shell) -> None:
     done = shell.run("search", "bread", "--store", "sqlite:none.db", "--log-file", "log.txt")
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -70,7 +75,7 @@ def test_the_environment_and_the_file_name_it(shell: Shell) -> None:
     assert "cache stats" in (shell.folder / "other.txt").read_text()
 
 
-@pytest.mark.parametrize(("path", "why"), [("docs", "Is a directory"), ("no/log.txt", "No such file or directory")])
+@pytest.mark.parametrize(("path", "why"), [("docs", "Is a directory"), ("docs/bread.txt/log.txt", "Not a directory")])
 def test_a_file_that_cannot_be_opened_is_refused_in_one_line(shell: Shell, path: str, why: str) -> None:
     done = shell.run("index", "docs", "--log-file", path)
     assert (done.returncode, done.stdout) == (2, "")

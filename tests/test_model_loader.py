@@ -139,9 +139,14 @@ def test_reset_forgets_all() -> None:
 
 def test_encode() -> None:
     loader = ModelLoader("test:8", precision="auto")
-    assert loader.encode([]).shape == (0, 8)
     assert loader.encode(("a", "b")).shape == (2, 8)
     np.testing.assert_array_equal(loader.encode("a", task="query"), loader.encode("a"))
+    with pytest.raises(ValueError, match="there are no texts"):
+        loader.encode([])
+    for texts in ("", [" \n"], ["a", ""]):
+        with pytest.raises(embedmill.EmbeddingError, match="EmptyText: the text is empty or blank") as caught:
+            loader.encode(texts)  # type: ignore[arg-type]
+    assert list(caught.value.causes) == [1]
     with pytest.raises(TypeError):
         loader.encode(3)  # type: ignore[call-overload]
     with pytest.raises(embedmill.UsageError, match="task is 'queries'"):
@@ -415,8 +420,9 @@ def test_a_cache_folder_of_its_own(hub: type[hubs.Hub], empty: Path) -> None:
 # Whether it does as it should
 
 
-def test_nan_in_the_weights(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(SMALL_MODEL, tmp_path / "model"))
+def with_nan(folder: Path) -> Path:
+    """The small model with NaN among its weights."""
+    shutil.copytree(SMALL_MODEL, folder)
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     size = int.from_bytes(content[:8], "little")
@@ -425,8 +431,25 @@ def test_nan_in_the_weights(tmp_path: Path) -> None:
     first, end = tensors[name]["data_offsets"]
     content[8 + size + first : 8 + size + end] = np.full((end - first) // 4, np.nan, np.float32).tobytes()
     weights.write_bytes(content)
+    return folder
+
+
+def test_nan_in_the_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelValidationError, match="gives no sound vector, the model gave NaN or infinite numbers"):
-        ModelLoader(str(folder)).get_model()
+        ModelLoader(str(with_nan(tmp_path / "model"))).get_model()
+
+
+@pytest.mark.parametrize("use_threading", [True, False])
+def test_nan_in_the_weights_ends_a_generator_s_first_call(tmp_path: Path, use_threading: bool) -> None:
+    model = str(with_nan(tmp_path / "model"))
+    with (
+        embedmill.EmbeddingGenerator(model=model, num_workers=1, use_threading=use_threading, cache=False) as generator,
+        pytest.raises(embedmill.EmbeddingGenerationError, match=r"gives no sound vector, .* NaN") as caught,
+    ):
+        generator.process_chunks([embedmill.Chunk("one"), embedmill.Chunk("two"), embedmill.Chunk("")])
+    assert isinstance(caught.value.__cause__, ModelValidationError)
+    assert generator.get_progress_summary() == {"processed": 0, "failed": 1, "total": 1}
+    assert generator.untried_chunks == 2
 
 
 def test_another_dimension_than_the_card_s(tmp_path: Path) -> None:
@@ -474,6 +497,11 @@ def test_an_embedder_that_does_as_it_should() -> None:
         (lambda vectors: np.full((1, 8), 8**-0.5), "for every number"),
         (lambda vectors: "text", "fails on a plain text (ValueError"),
         (lambda vectors: 1 / 0, "fails on a plain text (ZeroDivisionError: division by zero)"),
+        (lambda vectors: sys.exit("goodbye"), "fails on a plain text (SystemExit: goodbye)"),
+        (lambda vectors: vectors + 0j, "the embedder gave complex64, expected real numbers"),
+        (lambda vectors: vectors.astype(str), "expected real numbers"),
+        (lambda vectors: vectors.astype(object), "the embedder gave object, expected real numbers"),
+        (lambda vectors: np.ma.masked_all_like(vectors), "NaN or infinite"),
     ],
 )
 def test_an_embedder_that_does_not(act: Callable[[Vectors], Any], said: str) -> None:
@@ -488,6 +516,15 @@ def test_an_embedder_without_a_method(method: str) -> None:
     setattr(embedder, method, None)
     with pytest.raises(ModelValidationError, match=f"it lacks {method}: see embedmill.TokenEmbedder"):
         try_embedder(embedder)
+
+
+def test_an_embedder_that_ends_the_program_while_it_is_loaded() -> None:
+    class Leaving(HashEmbedder):
+        def load(self) -> None:
+            sys.exit("goodbye")
+
+    with pytest.raises(ModelValidationError, match=r"test:8 ends the program while it is loaded \(goodbye\)"):
+        try_embedder(Leaving("test:8"))
 
 
 def test_what_is_no_embedder() -> None:

@@ -522,30 +522,62 @@ def test_an_option_changes_something_or_is_refused(row: tuple[str, str], shell: 
     assert holds(told), (told.code, told.out, told.err)
 
 
+ARGUMENTS = {
+    "index": ["docs"],
+    "search": ["bread"],
+    "ingest": ["filled", "--store", "sqlite:app.db"],
+    "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
+    "forget": ["docs"],
+    "golden record": ["new.jsonl", "--overwrite"],
+    "evaluate": ["questions.jsonl"],
+    "arrange": ["terms.txt", "-o", "new.yaml"],
+    "lint": ["tree.yaml"],
+    "compare": ["tree.yaml", "terms.txt"],
+    "analyze": ["tree.yaml"],
+    "cache prune": ["--older-than", "1d"],
+    "cache clear": ["--yes"],
+}
+"""What a command is given, beside its own options."""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_every_command_has(command: str, shell: Within) -> None:
-    arguments = {
-        "index": ["docs"],
-        "search": ["bread"],
-        "ingest": ["filled", "--store", "sqlite:app.db"],
-        "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
-        "forget": ["docs"],
-        "golden record": ["new.jsonl"],
-        "evaluate": ["questions.jsonl"],
-        "arrange": ["terms.txt", "-o", "new.yaml"],
-        "lint": ["tree.yaml"],
-        "compare": ["tree.yaml", "terms.txt"],
-        "analyze": ["tree.yaml"],
-        "cache prune": ["--older-than", "1d"],
-        "cache clear": ["--yes"],
-    }.get(command, [])
-    line = [*command.split(), *arguments]
+    line = [*command.split(), *ARGUMENTS.get(command, [])]
     assert is_one_object(Told(shell, shell.run(*line, "--json")))
     logged = shell.run(*line, "--log-file", "log.txt")
     assert f"exit code {logged.returncode}\n" in (shell.folder / "log.txt").read_text()
     refused = shell.run(*line, "-q", "-v")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--quiet and --verbose contradict each other" in refused.stderr
+
+
+NOTHING_BUT_OUTPUT = {"report", "status", "models", "analyze", "bench ingest", "cache stats"}
+"""Commands that give nothing but what people read. Hits of a search are given as they are."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_quiet_leaves_nothing_but_errors_and_hits(command: str, shell: Within) -> None:
+    line = [*command.split(), *ARGUMENTS.get(command, [])]
+    done = Told(shell, shell.run(*line, "-q"))
+    if command in NOTHING_BUT_OUTPUT:
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+        assert "and there is nothing else: leave -q out, or give --json" in done.err
+    elif command == "search":
+        assert (done.code, "bread.txt:1:" in done.out, done.err) == (0, True, "")
+    else:
+        assert (done.out, all(each.startswith("error: ") for each in done.err.splitlines())) == ("", True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_quiet_leaves_what_programs_read(command: str, shell: Within) -> None:
+    told = Told(shell, shell.run(*command.split(), *ARGUMENTS.get(command, []), "--json", "-q"))
+    assert is_one_object(told) and all(each.startswith("error: ") for each in told.err.splitlines())
+
+
+def test_quiet_with_a_page_writes_it_and_says_nothing(shell: Within) -> None:
+    done = shell.run("report", "--html", "page.html", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (shell.folder / "page.html").exists()
 
 
 WITHOUT_VECTORS = [
@@ -579,7 +611,12 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("index docs --model test:8 --no-allow-test-model", "test:8 is for tests"),
         ("index docs --model test:x --allow-test-model", "give test:N for vectors of N numbers"),
         ("index docs --model test:8 --allow-test-model --precision bf16", "test:8 computes in f32"),
-        ("doctor --model test:8", "test:8 needs nothing of this machine"),
+        (
+            "doctor --model test:8",
+            "test:8 needs nothing of this machine: leave --model out, or name the one that is used",
+        ),
+        ("evaluate questions.jsonl -k 0", "-k/--limit: '0' does not fit"),
+        ("search bread --limit 0", "-k/--limit: '0' does not fit"),
         ("retry-failed --allow-test-model", "--allow-test-model is for the model test:N"),
         ("ingest notes --create --model test:8 --store sqlite:app.db", "test:8 is for tests"),
         ("status --vector x --failures", "--vector is about a table: name the TABLE"),
@@ -588,6 +625,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("golden", "Missing command, one of record, check"),
         ("evaluate questions.jsonl --against=", "--against is empty"),
         ("arrange tree.yaml", "--output is missing"),
+        ("arrange tree.yaml --dry-run -q", "-q would leave out the tree"),
         ("arrange tree.yaml -o new.yaml --dry-run", "--dry-run writes nothing"),
         ("arrange tree.yaml --dry-run --format csv", "--format is what --output is written as"),
         ("arrange tree.yaml -o new.xml", "new.xml ends in none of"),

@@ -20,7 +20,7 @@ SMALL = str(SMALL_MODEL)
 def test_the_generator_gives_what_one_process_gives() -> None:
     texts = [f"text number {number} " + "word " * (number % 40) for number in range(200)]
     expected = small_embedder().embed(texts)
-    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
+    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32", cache=False) as generator:
         few = generator.generate(texts[:9])
         assert not generator.stats()  # few stay in this process
         found = generator.generate(texts)
@@ -142,4 +142,19 @@ def test_what_is_wrong_with_the_workers_is_told() -> None:
     generator = ParallelEmbeddingGenerator(workers=2, model=SMALL, cache=False)
     assert generator.check_health() == []
     generator.close()
-    assert generator.check_health() == ["the pool is closed"]
+    assert generator.check_health() == ["the generator is closed"]
+    with pytest.raises(RuntimeError, match="this ParallelEmbeddingGenerator is closed: make a new one"):
+        generator.generate("a text")
+
+
+def test_what_is_told_has_to_be_a_function() -> None:
+    sizes: list[int] = []
+    with ParallelEmbeddingGenerator(workers=1, model="test:8", cache=False) as generator:
+        assert set(generator.statistics().values()) == {0}
+        with pytest.raises(UsageError, match="on_progress is 5: give a function, or leave it out"):
+            generator.generate("a text", on_progress=5)  # type: ignore[call-overload]
+        with pytest.raises(UsageError, match="on_failure is 5"):
+            generator.generate_iter(["a text"], on_failure=5)  # type: ignore[arg-type]
+        assert generator.statistics()["texts"] == 0, "nothing was embedded before"
+        generator.generate("a text", on_progress=sizes.append)
+    assert sizes == [1]

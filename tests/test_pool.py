@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import re
+import signal
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from embedmill import EmbedderPool
+from embedmill import EmbedderPool, EmbeddingError, PersistentCache
 from embedmill.core.errors import ModelError, UsageError
 from embedmill.core.vectors import Batch
 from embedmill.executors.processes.limits import Limits
@@ -86,6 +87,31 @@ def test_workers_are_replaced_on_request() -> None:
         pool.restart()
 
 
+def test_lists_of_texts_may_share_a_cache(tmp_path: Path) -> None:
+    with PersistentCache(tmp_path / "vectors.db") as cache, EmbedderPool(Factory(), workers=1) as pool:
+        assert set(pool.statistics().values()) == {0}
+        first = pool.embed(["one", "two", "one"], cache=cache)
+        np.testing.assert_array_equal(pool.embed(["two", "three"], cache=cache), [first[1], *pool.embed(["three"])])
+        counts = pool.statistics()
+        assert (counts["texts"], counts["cached"], counts["duplicates"], counts["misses"]) == (6, 1, 1, 3)
+        assert counts["embedded"] == 4, "without a cache it is computed anew"
+        with pytest.raises(UsageError, match=r"cache is True: give one, as embedmill.PersistentCache"):
+            pool.embed(["one"], cache=True)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="this pool is closed"):
+        pool.embed(["one"])
+
+
+def test_no_texts_are_an_error_and_blank_ones_fail_with_their_number() -> None:
+    with EmbedderPool(Factory(), workers=1) as pool:
+        with pytest.raises(ValueError, match="there are no texts"):
+            pool.embed([])
+        for texts, blank in (([""], [0]), (["a", " "], [1])):
+            with pytest.raises(EmbeddingError, match=f"text {blank[0]}: EmptyText") as caught:
+                pool.embed(texts)
+            assert list(caught.value.causes) == blank
+        assert pool.statistics()["failed"] == 2
+
+
 def test_a_worker_is_replaced_after_its_calls() -> None:
     told: list[Restart] = []
     work = batches() * 5
@@ -95,6 +121,22 @@ def test_a_worker_is_replaced_after_its_calls() -> None:
         assert {restart.cause for restart in told} == {"documents"}
         assert pool.stats()[0].causes == {"documents": len(told)}
         assert pool.retries == 0
+
+
+def test_what_a_worker_took_is_known_until_another_has_its_place() -> None:
+    taken: list[float] = []
+
+    def note(_: Restart) -> None:  # there is no worker in that place just now
+        taken.append(pool.stats()[0].rss_mb)
+
+    work = batches()
+    with EmbedderPool(Factory(), workers=1, on_restart=note) as pool:
+        check(list(pool.run(work)), work, None)
+        (worker,) = pool.stats()
+        assert worker.pid is not None and worker.rss_mb > 1
+        os.kill(worker.pid, signal.SIGKILL)
+        until(lambda: len(taken) == 1)
+        assert taken[0] > 1
 
 
 def test_a_worker_that_leaks_is_replaced_before_it_is_too_large() -> None:

@@ -118,6 +118,11 @@ def test_a_run_that_fails_writes_what_it_has(shell: Shell) -> None:
     assert json.loads((shell.folder / "profile.json").read_text())["stages"] == {}
 
 
+def test_a_folder_that_is_missing_is_made(shell: Shell) -> None:
+    shell.json("index", "docs", "--profile-json", "new/deeper/profile.json")
+    assert set(json.loads((shell.folder / "new/deeper/profile.json").read_text())["stages"]) == STAGES
+
+
 def test_it_is_no_document(shell: Shell) -> None:
     for _ in range(2):
         assert shell.json("index", "docs", "--profile-json", "docs/profile.json")["documents"] == 6
@@ -126,7 +131,10 @@ def test_it_is_no_document(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--profile-json", "nowhere/p.json"], "--profile-json: nowhere/p.json cannot be written: No such file"),
+        (
+            ["--profile-json", "docs/0.txt/p.json"],
+            "--profile-json: docs/0.txt/p.json cannot be written: Not a directory",
+        ),
         (["--profile-json", "docs"], "--profile-json: docs cannot be written: Is a directory"),
         (["--profile-json", ""], "--profile-json: '' does not fit"),
         (["--dry-run", "--profile-json", "p.json"], "--dry-run embeds a sample alone: leave --profile-json out"),

@@ -224,6 +224,17 @@ def test_status_tells_of_it_and_how_to_go_on(docs: Path, tmp_path: Path) -> None
     assert "second space" not in shell.run("status").stdout
 
 
+def test_the_model_for_tests_has_to_be_allowed_to_go_on(docs: Path, tmp_path: Path) -> None:
+    bench = Bench({"url": f"sqlite:{tmp_path}/index.db"})
+    bench.index(docs)
+    stopped(bench, docs, model="test:32", allow_test_model=True, re_embed=True)
+    shell = tables.shell(tmp_path, bench.place["url"], tables.Within)
+    line = "embedmill index PATH... --re-embed --model test:32 --allow-test-model"
+    assert line in shell.run("status").stderr
+    words = line.replace("PATH...", str(docs)).split()[1:]
+    assert shell.json(*words)["swapped"]
+
+
 def test_a_run_that_was_stopped_is_given_up(docs: Path, bench: Bench) -> None:
     bench.index(docs)
     before = bench.found()

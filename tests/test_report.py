@@ -171,13 +171,15 @@ def test_the_page_is_written(shell: Shell) -> None:
     assert (facts["html"], facts["html_bytes"]) == ("page.html", len(page))
     assert facts["bytes"] == shell.json("report")["bytes"], "the store's"
     assert page.startswith(b"<!DOCTYPE html>") and b"There is bread" in page
+    assert shell.run("report", "--html", "new/deeper/page.html").returncode == 0
+    assert (shell.folder / "new/deeper/page.html").is_file(), "in folders that were missing"
 
 
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--html", "nowhere/page.html"], 2, "--html: nowhere/page.html cannot be written: there is no folder nowhere"),
-        (["--html", "docs"], 2, "--html: docs is a folder: name a file"),
+        (["--html", "docs/bread.txt/a/page.html"], 2, "docs/bread.txt is no folder: name another file"),
+        (["--html", "docs"], 2, "--html: docs cannot be written: it is a folder: name another file"),
         (["--html", ""], 2, "--html: '' is no file: give the name of one"),
         (["--html", "-"], 2, "--html: '-' is no file: give the name of one"),
         (["--store", "sqlite:none.db"], 1, "none.db"),

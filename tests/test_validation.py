@@ -73,6 +73,29 @@ def test_a_few_numbers_may_be_the_same_by_chance(dimension: int) -> None:
     assert EmbeddingValidator(dimension, normalized=True).check(vectors) == {}
 
 
+def test_what_is_masked_is_no_number() -> None:
+    vectors = unit(3, 4)
+    hidden = np.ma.MaskedArray(vectors, mask=[[True] * 4, [False] * 4, [True, False, False, False]])
+    validator = EmbeddingValidator(4)
+    for batch in (hidden, hidden.astype(float), list(hidden)):
+        assert validator.validate_batch(batch)[0] == [1]
+    assert list(validator.check(hidden)) == [0, 2]
+    assert [validator.validate_embedding(row) for row in hidden] == [False, True, False]
+    assert not validator.validate_embedding(np.ma.MaskedArray([1, 0, 0, 0], mask=[False, True, True, True]))
+
+
+@pytest.mark.parametrize("kind", [complex, str, object, bool])
+def test_what_an_embedder_gives_has_to_be_real_numbers(kind: type) -> None:
+    class Odd(HashEmbedder):
+        def infer(self, batch: Batch) -> Vectors:
+            return super().infer(batch).astype(kind)
+
+    embedder = Odd("test:16")
+    made = embed_with_cache(["one", "two"], embedder, ThreadExecutor(embedder).run, None)
+    assert [cause.type for cause in made.causes.values()] == ["ValueError"] * 2
+    assert "expected real numbers, as float32" in made.causes[0].message
+
+
 def test_one_that_points_along_an_axis_is_not_constant() -> None:
     assert EmbeddingValidator(8).check(np.eye(8, dtype=np.float32)) == {}
 
@@ -225,7 +248,7 @@ def test_a_batch_that_is_none() -> None:
     assert validator.validate_batch(np.empty((0, 4), np.float32)) == ([], {})
     assert list(validator.validate_batch(np.ones((2, 3)))[1]) == [0, 1]
     assert list(validator.validate_batch(np.array(UNIT))[1]) == [0, 1, 2, 3]
-    for rubbish in (None, 3, "text", b"bytes", {"a": UNIT}, {1, 2}):
+    for rubbish in (None, 3, "text", b"bytes", {"a": UNIT}, {1, 2}, np.array(3.0), np.array("text"), np.float32(3)):
         with pytest.raises(TypeError, match="expected a list of embeddings"):
             validator.validate_batch(rubbish)  # type: ignore[arg-type]
     for rubbish in (None, 3, "text", [UNIT]):

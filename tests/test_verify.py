@@ -73,8 +73,11 @@ def test_a_model_that_is_not_here_is_said(shell: Shell, fixture_models: Path, tm
     assert shell.json("verify", "--model", tmp_path / "elsewhere")["recomputed"] == 4
     other = shell.json("verify", "--model", fixture_models / "bert-cls", code=3)
     assert other["recomputed"] == 0 and "is of space" in other["not_recomputed"]
+    assert other["not_recomputed"].endswith("give the --model that they were made with"), "one was given"
     unproven = shell.run("verify", "--read-data")
     assert unproven.returncode == 3 and unproven.stderr.startswith("error: no vector was computed again: ")
+    for number, code in ((5, 3), (0, 0)):
+        assert shell.run("verify", "--sample", number).returncode == code, "what was asked for was not done"
 
 
 def test_of_many_problems_of_a_kind_ten_are_shown(shell: Shell) -> None:
@@ -184,6 +187,26 @@ def test_what_the_vectors_are_like_is_told_and_limited(shell: Shell) -> None:
     (shell.folder / "docs" / "copy.txt").write_text(DOCUMENTS["bees.txt"])
     shell.json("index", "docs")
     assert shell.json("verify", "--limit", "near-duplicates=0.05", code=3)["quality"]["exact_duplicates"] == 0.2
+
+
+def test_a_limit_that_cannot_be_measured_is_not_kept(shell: Shell, tmp_path: Path) -> None:
+    limits = ["--limit", "effective-dimension=10", "--limit", "norm-max=2"]
+    shell.json("index", "docs", "--exclude", "*")
+    assert len(shell.json("verify", *limits, code=3)["exceeded"]) == 1
+    told = shell.run("verify", *limits)
+    line = "error: effective-dimension, norm-max cannot be measured: there is no sound vector: see --limit"
+    assert told.returncode == 3 and line in told.stderr.splitlines()
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.execute("CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT)")
+    url = f"sqlite:{tmp_path / 'app.db'}"
+    shell.json("ingest", "words", "--store", url, "--create")
+    assert shell.json("verify", "words", "--store", url)["sound"]
+    assert len(shell.json("verify", "words", "--store", url, *limits, code=3)["exceeded"]) == 1
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+        db.execute("INSERT INTO words (text) VALUES ('one')")
+    shell.json("ingest", "words", "--store", url)
+    one = shell.json("verify", "words", "--store", url, "--limit", "mean-cosine=1", "--limit", "norm-max=2", code=3)
+    assert one["exceeded"] == ["mean-cosine cannot be measured: there is one vector"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -66,10 +66,17 @@ class Checked:
         self.findings: list[Finding] = []
         self.documents: int | None = None
         self.chunks: int | None = None
+        self.unknown = 0
+        self.unknown_recomputed = 0
         self.recomputed = 0
         self.not_recomputed = ""
         self.quality: Quality | None = None
         self.vanished: Mapping[str, int] = {}
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether what is wrong hides all the rest."""
+        return bool(self.counts.keys() & _OPAQUE)
 
     def add(self, found: Finding) -> None:
         """Note one more."""
@@ -89,7 +96,7 @@ def check_store(store: Store, given: Mapping[str, Any], extent: Extent, say: Say
         vectors = _Vectors(checked, recomputation, extent.sample, on_progress)
         for finding in store.verify(lambda chunk: vectors.add(_of_chunk(chunk))):
             checked.add(finding)
-        if checked.counts.keys() & _OPAQUE:
+        if checked.is_opaque:
             checked.not_recomputed = "the store is not sound" if extent.sample != 0 else ""
             return checked
         held = store.status()
@@ -106,20 +113,69 @@ def _of_chunk(chunk: StoredChunk) -> StoredText:
 
 
 def check_table(name: str, table: Table, extent: Extent, say: Say, on_progress: OnProgress) -> Checked:
-    """Look at the rows of a table that `ingest` has filled; `name` is what it was called."""
+    """Look at the rows of a table that `ingest` has filled; `name` is what it was called.
+
+    Vectors that others have written are counted; where the model is given they are compared with it as well.
+    """
     checked = Checked(say)
     with Recomputation(table.noted, extent.model) as recomputation:
         vectors = _Vectors(checked, recomputation, extent.sample, on_progress)
-        for finding in table.verify(lambda row: vectors.add(_of_row(name, row))):
+        unknown = _Compared(checked, recomputation, 0 if extent.model is None else extent.sample)
+
+        def look(row: Stored) -> None:
+            (vectors if row.written else unknown).add(_of_row(name, row))
+
+        for finding in table.verify(look):
             checked.add(finding)
+        unknown.finish([])
         vectors.finish([])
+    if checked.is_opaque:
+        checked.not_recomputed = "the table is not sound" if extent.sample != 0 else ""
     counts = table.counts()
-    checked.chunks = counts.rows - counts.left - counts.failures
+    checked.chunks, checked.unknown, checked.unknown_recomputed = counts.unchanged, counts.foreign, unknown.done
     return checked
 
 
 def _of_row(table: str, row: Stored) -> StoredText:
     return StoredText(f"{table} {shown(row.key)}", None, row.name, row.text, row.vector)
+
+
+class _Compared:
+    """Takes vectors, one by one, and compares some, or all, with the model."""
+
+    def __init__(self, checked: Checked, recomputation: Recomputation, sample: int | None) -> None:
+        self._checked = checked
+        self._recomputation = recomputation
+        # None where all are compared.
+        self._sample = None if sample is None else Reservoir(sample, random.Random())  # noqa: S311 - no secret
+        self._chosen: dict[int, StoredText] = {}  # by their places in the sample
+        self._new: list[StoredText] = []  # not compared yet, where all are
+        self.done = 0
+
+    def add(self, stored: StoredText) -> None:
+        """Take one."""
+        if self._sample is not None:
+            if (place := self._sample.place()) is not None:
+                self._chosen[place] = stored
+            return
+        self._new.append(stored)
+        if len(self._new) == _AT_ONCE:
+            self._compare(self._new)
+            self._new = []
+
+    def finish(self, suspects: Sequence[StoredText]) -> None:
+        """Compare the rest, and those that are suspected to be wrong in any case."""
+        if self._sample is None:
+            self._compare(self._new)
+            return
+        chosen = {(each.document, each.name, each.index): each for each in (*suspects, *self._chosen.values())}
+        self._compare(list(chosen.values()))
+
+    def _compare(self, stored: Sequence[StoredText]) -> None:
+        before = self._recomputation.done
+        for finding in self._recomputation.compare(stored):
+            self._checked.add(finding)
+        self.done += self._recomputation.done - before
 
 
 class _Vectors:
@@ -133,16 +189,13 @@ class _Vectors:
         self._seen = 0
         self._checked = checked
         self._recomputation = recomputation
-        # None where all are compared.
-        self._sample = None if sample is None else Reservoir(sample, random.Random())  # noqa: S311 - no secret
-        self._chosen: dict[int, StoredText] = {}  # by their places in the sample
+        self._compared = _Compared(checked, recomputation, sample)
         self._meter: QualityMeter | None = None
-        self._new: list[StoredText] = []  # not measured yet, nor compared where all are
+        self._new: list[StoredText] = []  # not measured yet
 
     def add(self, stored: StoredText) -> None:
         """Take one."""
-        if self._sample is not None and (place := self._sample.place()) is not None:
-            self._chosen[place] = stored
+        self._compared.add(stored)
         self._new.append(stored)
         if len(self._new) == _AT_ONCE:
             self._look()
@@ -150,9 +203,7 @@ class _Vectors:
     def finish(self, suspects: Sequence[StoredText]) -> None:
         """Look at the rest, and compare those that are suspected to be wrong in any case."""
         self._look()
-        if self._sample is not None:
-            chosen = {(each.name, each.index): each for each in (*suspects, *self._chosen.values())}
-            self._compare(list(chosen.values()))
+        self._compared.finish(suspects)
         self._checked.quality = self._meter.result() if self._meter else None
         self._checked.recomputed = self._recomputation.done
         self._checked.not_recomputed = self._recomputation.reason
@@ -164,12 +215,6 @@ class _Vectors:
         if self._meter is None:
             self._meter = QualityMeter(len(new[0].vector))
         self._meter.add(np.stack([each.vector for each in new]))
-        if self._sample is None:
-            self._compare(new)
         self._seen += len(new)
         seconds = time.perf_counter() - self._started
         self._on_progress(VerifyProgress(self._seen, self._recomputation.done, seconds))
-
-    def _compare(self, stored: Sequence[StoredText]) -> None:
-        for finding in self._recomputation.compare(stored):
-            self._checked.add(finding)

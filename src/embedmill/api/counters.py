@@ -13,24 +13,33 @@ from embedmill.engine.chunks import ChunkList
 
 
 class _Count:
-    """An attribute that is the sum of an attribute of all calls, of those under way too."""
+    """An attribute that is the sum of a count of all calls, of those under way too."""
 
     def __init__(self, of_a_call: str) -> None:
         self.of_a_call = of_a_call
 
     def __get__(self, counters: Counters, _: type) -> int:
-        return counters.count(self.of_a_call)
+        return counters.summed()[self.of_a_call]
 
 
 class Counters:
-    """Counts over all calls; safe for several threads."""
+    """Counts over all calls; safe for several threads.
+
+    At every moment `processed_chunks`, `failed_chunks` and `pending_chunks` make `total_chunks`, of which none is
+    pending while no call is under way. The first of them are kept, embedded, cached and duplicate ones. Of a call
+    that an error has ended, those count that came to an end before; the others are `untried_chunks`.
+    """
 
     total_chunks = _Count("total")
-    """Chunks that calls were given. Each is kept, embedded, cached, a duplicate or failed once its call has ended."""
+    """Chunks of all calls, without those that are untried."""
     processed_chunks = _Count("processed")
     """Chunks that have a vector."""
     failed_chunks = _Count("failed")
     """Chunks that have none, and a cause."""
+    pending_chunks = _Count("pending")
+    """Chunks of calls under way that have neither as yet."""
+    untried_chunks = _Count("untried")
+    """Chunks that have neither, since an error has ended their call before it was their turn."""
     embedded_chunks = _Count("embedded")
     """Chunks whose vector the model has given."""
     cached_chunks = _Count("cached")
@@ -59,16 +68,29 @@ class Counters:
         self._seconds = 0.0
         self._since = 0.0
 
-    def count(self, name: str) -> int:
-        """The sum of this attribute of all calls."""
+    def summed(self) -> Counter[str]:
+        """The counts of all calls, those under way included, as they are in one moment."""
         with self._lock:
-            return self._counts[name] + sum(int(getattr(each, name)) for each in self._under_way)
+            counts = self._counts.copy()
+            for call in self._under_way:
+                counts.update(call.counts())
+        return counts
 
     @property
     def elapsed_seconds(self) -> float:
         """Wall time in which at least one call was under way."""
         with self._lock:
             return self._seconds + (time.perf_counter() - self._since if self._under_way else 0.0)
+
+    @property
+    def throughput_chunks_per_sec(self) -> float:
+        """`processed_chunks` over `elapsed_seconds`; 0 before the first call."""
+        return _rate(self.processed_chunks, self.elapsed_seconds)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """`tokens` over `elapsed_seconds`; 0 before the first call."""
+        return _rate(self.tokens, self.elapsed_seconds)
 
     @contextmanager
     def _counting(self, call: ChunkList) -> Iterator[None]:
@@ -82,19 +104,23 @@ class Counters:
         finally:
             with self._lock:
                 self._under_way.remove(call)
-                self._counts.update({name: getattr(call, name) for name in _OF_A_CALL})
+                counts = call.counts()
+                counts["untried"] = counts.pop("pending")
+                counts["total"] -= counts["untried"]
+                self._counts.update(counts)
                 if not self._under_way:
                     self._seconds += time.perf_counter() - self._since
 
     def _counted(self) -> dict[str, Any]:
-        """All of it, by name."""
-        seconds = self.elapsed_seconds
-        counts = {name: getattr(self, name) for name, value in vars(Counters).items() if isinstance(value, _Count)}
+        """All of it, by name, of one moment."""
+        sums, seconds = self.summed(), self.elapsed_seconds
+        counts = {name: sums[value.of_a_call] for name, value in vars(Counters).items() if isinstance(value, _Count)}
         return counts | {
             "elapsed_seconds": seconds,
-            "throughput_chunks_per_sec": counts["processed_chunks"] / seconds if seconds else 0.0,
-            "tokens_per_second": counts["tokens"] / seconds if seconds else 0.0,
+            "throughput_chunks_per_sec": _rate(counts["processed_chunks"], seconds),
+            "tokens_per_second": _rate(counts["tokens"], seconds),
         }
 
 
-_OF_A_CALL = [value.of_a_call for value in vars(Counters).values() if isinstance(value, _Count)]
+def _rate(number: int, seconds: float) -> float:
+    return number / seconds if seconds else 0.0

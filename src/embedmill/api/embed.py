@@ -11,7 +11,7 @@ from embedmill.api.read_settings import read_settings
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
 from embedmill.engine.cached_lists import embed_with_cache
-from embedmill.engine.lists import OnProgress, run_late
+from embedmill.engine.lists import OnProgress, run_late, some_texts
 from embedmill.executors.threads import ThreadExecutor
 from embedmill.storage.cache.cache import PersistentCache
 
@@ -61,7 +61,7 @@ def embed(
     loader = ModelLoader(chosen.model, precision=chosen.precision)
 
     run = partial(run_late, begin=lambda: ThreadExecutor(loader.get_model()).run)
-    listed = [texts] if isinstance(texts, str) else texts
+    listed = some_texts([texts] if isinstance(texts, str) else texts)
     with ExitStack() as stack:
         known = stack.enter_context(PersistentCache()) if chosen.cache else None
         made = embed_with_cache(listed, loader.embedder, run, known, task=task, on_progress=on_progress)

@@ -15,6 +15,7 @@ from embedmill.api.search import Searcher
 from embedmill.api.settings import SearchOptions, StoreOptions, check_options
 from embedmill.api.stores import open_chosen_store
 from embedmill.core.checks import text_or_none, whole_number
+from embedmill.core.documents import source_file_of
 from embedmill.core.errors import SourceError, StoreError, UsageError
 from embedmill.quality.questions import Documents, Question, checked_questions, read_questions
 from embedmill.quality.ranking import ndcg_at, recall_at, reciprocal_rank_at
@@ -49,7 +50,7 @@ class StoreEvaluation:
     store: str  # its URL, without a password
     model: str
     space: str
-    documents: int  # that have chunks
+    documents: int  # those without chunks too: empty files
     recall: float  # share of the documents asked for that are among the first k
     mrr: float  # mean of 1 over the rank of the first such document
     ndcg: float  # normalised discounted cumulative gain
@@ -140,7 +141,7 @@ def _opened(url: str | None, options: SearchOptions, folders: Sequence[str]) -> 
         status = store.status()
         if status.model is None or status.space is None or not status.chunks:
             raise StoreError(f"store {store.url} is empty: run `embedmill index` first")
-        documents = Documents((chunk.document for chunk in store.chunks()), folders)
+        documents = Documents((source_file_of(state.id) for state in store.ledger()), folders)
         return _Asked(url, options, store.url, status.model, status.space, documents)
 
 

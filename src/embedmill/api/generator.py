@@ -19,10 +19,10 @@ from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.reports import ProgressCallback
 from embedmill.core.vectors import EmbeddingMatrix
-from embedmill.engine.chunks import ChunkList, with_embedding
-from embedmill.engine.lists import checked, failed, run_late
+from embedmill.engine.chunks import ChunkList, with_embedding, without_text
+from embedmill.engine.lists import failed, run_late, some_texts
 from embedmill.engine.run import RunBatches
-from embedmill.engine.trial import check_embedder, try_embedder
+from embedmill.engine.trial import check_embedder, try_embedder, try_executor
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
@@ -67,6 +67,8 @@ class EmbeddingGenerator(Counters, Closing):
         whole_number("batch_size", batch_size)
         if num_workers is not None:
             whole_number("num_workers", num_workers, 1, machine.most_workers())
+        if model_loader is not None and not isinstance(model_loader, ModelLoader):
+            raise UsageError(f"model_loader is {model_loader!r:.200}: give an embedmill.ModelLoader, or leave it out")
         if model_loader is not None and (model, device) != (None, None):
             raise UsageError("model and device are the model_loader's: give them there, or leave it out")
         if limits is not None and use_threading:
@@ -79,7 +81,7 @@ class EmbeddingGenerator(Counters, Closing):
         else:
             self._embedder = _own(model, device)
         self.model_loader = loader
-        self._tried = False
+        self._tried = self._closed = False
         self.batch_size = batch_size
         self.use_threading = use_threading
         self.device = "own" if loader is None else loader.get_device()
@@ -99,6 +101,16 @@ class EmbeddingGenerator(Counters, Closing):
         """Numbers in a vector."""
         return self._embedder.dimension
 
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._embedder.name
+
+    @property
+    def restarts(self) -> int:
+        """Worker processes replaced so far; 0 with threads."""
+        return self._executor.restarts
+
     def process_chunks(
         self, chunks: Sequence[Chunk], progress_callback: ProgressCallback | None = None, *, retry_failed: bool = True
     ) -> list[Chunk]:
@@ -109,9 +121,10 @@ class EmbeddingGenerator(Counters, Closing):
         after every batch with how many chunks are done, failed ones too, and how many there are; at last with (all,
         all).
 
-        Raises `TypeError` for anything but chunks, and `EmbeddingGenerationError`, which has the chunks with the
-        vectors that they have by then, where the first five batches fail altogether, where the model cannot be used,
-        and where `progress_callback` raises an exception, which is its cause then.
+        Raises `TypeError` for anything but chunks, `RuntimeError` after `close`, and `EmbeddingGenerationError`, which
+        has the chunks with the vectors and causes that they have by then, where the first five batches fail altogether
+        (it comes from an `EmbeddingError` with all their causes), where the model cannot be used, and where
+        `progress_callback` raises an exception; it comes from that then.
         """
         switches(retry_failed=retry_failed)
         callables(progress_callback=progress_callback)
@@ -131,10 +144,7 @@ class EmbeddingGenerator(Counters, Closing):
         """
         switches(retry_failed=retry_failed)
         callables(progress_callback=progress_callback)
-        listed = checked(texts)
-        if not listed:
-            raise ValueError("there are no texts: give one or more")
-        chunks = self._embed([Chunk(text) for text in listed], progress_callback, retry_failed)
+        chunks = self._embed([Chunk(text) for text in some_texts(texts)], progress_callback, retry_failed)
         none = np.full(self.dimension, np.nan, np.float32)
         rows = [none if chunk.embedding is None else chunk.embedding for chunk in chunks]
         vectors: EmbeddingMatrix = np.stack(rows)
@@ -145,14 +155,19 @@ class EmbeddingGenerator(Counters, Closing):
     def validate_and_enrich_chunk(self, chunk: Chunk, embedding: object) -> Chunk:
         """The chunk with an embedding of this model that was computed elsewhere: ``(dimension,)`` numbers.
 
-        Raises `EmbeddingGenerationError` for an embedding that no sound model gives, or not this one.
+        Raises `EmbeddingGenerationError` for an embedding that no sound model gives, or not this one, and for a chunk
+        without a text, which has none; `TypeError` for what is no chunk.
         """
+        if not isinstance(chunk, Chunk):
+            raise TypeError(f"expected a chunk, got a {type(chunk).__name__}")
         _, invalid = EmbeddingValidator.of(self._embedder).validate_batch([embedding])
-        if invalid:
-            raise EmbeddingGenerationError(f"chunk {chunk.chunk_index} of {chunk.source_file!r}: {invalid[0].message}")
+        if (cause := without_text(chunk) or invalid.get(0)) is not None:
+            raise EmbeddingGenerationError(f"chunk {chunk.chunk_index} of {chunk.source_file!r}: {cause.message}")
         return with_embedding(chunk, np.asarray(embedding, np.float32), self._embedder, chunk.hash)
 
     def _embed(self, chunks: list[Chunk], callback: ProgressCallback | None, retry: bool) -> list[Chunk]:
+        if self._closed:
+            raise RuntimeError("this EmbeddingGenerator is closed: make a new one")
         call = ChunkList(chunks, self._embedder, callback and _guarded(callback))
         with self._counting(call):
             try:
@@ -167,9 +182,11 @@ class EmbeddingGenerator(Counters, Closing):
         return call.chunks
 
     def _begin(self) -> RunBatches:
-        """What embeds; threads are given a model that has been tried."""
-        if self.use_threading and not self._tried:
-            if self.model_loader is not None:
+        """What embeds; the model has been tried then."""
+        if not self._tried:
+            if not self.use_threading:
+                try_executor(self._embedder, self._executor.run)
+            elif self.model_loader is not None:
                 self.model_loader.get_model()
             else:
                 try_embedder(self._embedder)
@@ -177,20 +194,22 @@ class EmbeddingGenerator(Counters, Closing):
         return self._executor.run
 
     def get_progress_summary(self) -> dict[str, int]:
-        """How many chunks are `processed` and `failed`, and how many there are in `total`, of all calls so far."""
-        return {"processed": self.processed_chunks, "failed": self.failed_chunks, "total": self.total_chunks}
+        """How many chunks are `processed` and `failed`, and how many there are in `total`, of all calls so far.
+
+        While no call is under way the first two make the third: of a call that an error has ended, chunks that were not
+        tried are not in the total (they are the `untried_chunks`).
+        """
+        counts = self.summed()
+        return {name: counts[name] for name in ("processed", "failed", "total")}
 
     def get_statistics(self) -> dict[str, Any]:
         """What became of the chunks of all calls so far, and the settings. Seconds are wall time."""
-        settings = ("batch_size", "num_workers", "device", "use_threading")
-        return (
-            self._counted()
-            | {name: getattr(self, name) for name in settings}
-            | {"model": self._embedder.name, "restarts": self._executor.restarts}
-        )
+        others = ("batch_size", "num_workers", "device", "use_threading", "model", "restarts")
+        return self._counted() | {name: getattr(self, name) for name in others}
 
     def close(self) -> None:
         """End the workers; may be called twice. The model stays with its `ModelLoader`, which others may use."""
+        self._closed = True
         self._executor.close()
         if self._cache is not None:
             self._cache.close()

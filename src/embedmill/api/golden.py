@@ -29,6 +29,7 @@ from embedmill.engine.lists import checked
 from embedmill.quality.agreement import TOLERANCE, Agreement, Cosines, compare
 from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
 from embedmill.runtime import machine
+from embedmill.runtime.outputs import why_not
 from embedmill.runtime.paths import FilePath, quote_path
 
 OnCounted = Callable[[int, int], None]
@@ -88,7 +89,7 @@ class GoldenCheck:
         """What is wrong, and what to do, in one line; "" where nothing is."""
         if self.passed:
             return ""
-        apart = f"{self.apart:,} of {self.texts:,} texts below a cosine of {self.tolerance:g}"
+        apart = f"{self.apart:,} of {self.texts:,} texts below a cosine of {self.tolerance}"
         then, now = self.recorded, self.computed
         if self.differs:
             return (
@@ -163,8 +164,8 @@ def _check_target(file: FilePath, *, overwrite: bool) -> None:
         raise UsageError(f"{shown} is no file that could be replaced: give another")
     if path.exists() and not overwrite:
         raise UsageError(f"{shown} is there already: give another file, or --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{shown}: the folder to write it into is missing")
+    if reason := why_not(path):
+        raise UsageError(f"{shown} cannot be written: {reason}: give another file")
 
 
 def _sample(given: Mapping[str, Any], most: int) -> tuple[list[str], dict[str, Any]]:

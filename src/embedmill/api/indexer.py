@@ -78,6 +78,7 @@ class IncrementalIndexer(Closing):
             raise UsageError(f"chunking is {chunking!r:.200}: give an embedmill.Chunking")
         self._store: Store = store.store if isinstance(store, ChunkStore) else store
         self._chosen = Settings()
+        self._closed = False
         with ExitStack() as stack:
             if isinstance(embedder, ModelLoader):
                 embedder = embedder.embedder
@@ -172,8 +173,10 @@ class IncrementalIndexer(Closing):
         after every batch.
 
         Raises `SpaceMismatch` where the store holds vectors of another model, `SourceError` where the source cannot be
-        listed, and `StoreError` where the store cannot be written.
+        listed, `StoreError` where the store cannot be written, and `RuntimeError` after `close`.
         """
+        if self._closed:
+            raise RuntimeError("this IncrementalIndexer is closed: make a new one")
         if not hasattr(source, "entries"):
             raise UsageError(f"source is {source!r:.200}: give an embedmill.FileSource, or a source of your own")
         self._store.forget_seen()
@@ -198,6 +201,7 @@ class IncrementalIndexer(Closing):
 
     def close(self) -> None:
         """Release what was not given: model, executor, cache. May be called twice; the store stays open."""
+        self._closed = True
         self._closing.close()
 
     def _index(

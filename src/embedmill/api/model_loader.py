@@ -148,7 +148,7 @@ class ModelLoader(Closing):
     ) -> EmbeddingVector | EmbeddingMatrix:
         """Of one text its vector, ``(dimension,)``; of several theirs, ``(n, dimension)``; never from a cache.
 
-        Raises what `get_model` raises, and `TypeError`, `UsageError` and `EmbeddingError` as an embedder's `embed`.
+        Raises what `get_model` raises, and what an embedder's `embed` does: for no texts, blank ones, wrong arguments.
         """
         model = self.get_model()
         if isinstance(texts, str):

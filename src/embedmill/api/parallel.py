@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import overload
 
@@ -15,8 +13,8 @@ from embedmill.core.defaults import DEFAULT_MODEL
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector, Vector
-from embedmill.engine.cached_lists import embed_with_cache
-from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, checked, embed_each
+from embedmill.engine.cached_lists import ListCounts, embed_with_cache
+from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_each, some_texts
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.pool import EmbedderPool
 from embedmill.executors.threads import ThreadExecutor
@@ -66,8 +64,8 @@ class ParallelEmbeddingGenerator(Closing):
         self.threshold = threshold
         self.batch_size = batch_size
         self._cache = PersistentCache() if cache else None
-        self._counting = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts = ListCounts()
+        self._closed = False
         self._pool = pool
         self._embedder = embedder
         self._here = ThreadExecutor(self._embedder)
@@ -99,12 +97,15 @@ class ParallelEmbeddingGenerator(Closing):
 
         Raises `ValueError` for no texts; `EmbeddingError`, which has the vectors of the others, where texts are empty
         or blank, or have no vector or one that no sound model gives (NaN, infinite, only zeros); `TypeError` for
-        anything but texts; `UsageError` for a task other than "document" and "query"; and `RuntimeError` after `close`.
+        anything but texts; `UsageError` for a task other than "document" and "query", and an `on_progress` that is no
+        function; and `RuntimeError` after `close`.
         """
+        if self._closed:
+            raise RuntimeError("this ParallelEmbeddingGenerator is closed: make a new one")
         if isinstance(texts, str):
             alone: EmbeddingVector = self.generate([texts], task=task, on_progress=on_progress)[0]
             return alone
-        listed = checked(texts)
+        listed = some_texts(texts)
         executor = self._here if self.workers == 1 or len(listed) < self.threshold else self._pool
         made = embed_with_cache(
             listed,
@@ -115,8 +116,7 @@ class ParallelEmbeddingGenerator(Closing):
             batch_size=self.batch_size,
             on_progress=on_progress,
         )
-        with self._counting:
-            self._counts.update(made.counts())
+        self._counts.add(made)
         vectors: EmbeddingMatrix = made.complete()
         return vectors
 
@@ -145,7 +145,7 @@ class ParallelEmbeddingGenerator(Closing):
 
     def check_health(self) -> list[str]:
         """What is wrong with the workers now, a line each; empty while all is well."""
-        return self._pool.check_health()
+        return ["the generator is closed"] if self._closed else self._pool.check_health()
 
     def statistics(self) -> dict[str, int]:
         """What became of the texts of all calls so far.
@@ -153,11 +153,11 @@ class ParallelEmbeddingGenerator(Closing):
         Of `texts` are `embedded`, `cached`, `duplicates` and `failed`; `misses` are the distinct texts that the cache
         was asked for in vain, `tokens` those of what is embedded.
         """
-        with self._counting:
-            return dict(self._counts)
+        return self._counts.to_dict()
 
     def close(self) -> None:
         """End the workers and give the model's memory back; may be called twice."""
+        self._closed = True
         self._pool.close()
         self._here.close()
         self._embedder.close()

@@ -14,6 +14,7 @@ from typing import Any
 
 from embedmill.api.settings import Settings, option_name
 from embedmill.core.errors import UsageError
+from embedmill.runtime.outputs import make_folder
 from embedmill.runtime.stages import Profile, StageCalls, Stages
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def profiled(chosen: Settings, options: Mapping[str, Any], *, dry_run: bool = Fa
 
 def _check(path: Path) -> None:
     try:
+        make_folder(path)
         with path.open("ab"):
             pass
     except OSError as error:

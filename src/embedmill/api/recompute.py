@@ -75,6 +75,8 @@ class Recomputation(Closing):
     def _difference(self, stored: Vector, computed: Vector, cause: Cause | None) -> str:
         if cause is not None:
             return f"it has a vector, and the model gives none now: {cause.message}"
+        if stored.shape != computed.shape:  # of unknown origin: nobody has looked at it
+            return f"its vector has {stored.size} numbers, the model's have {computed.size}"
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             length, now = np.linalg.norm(stored), np.linalg.norm(computed)
             if np.isfinite(length) and np.linalg.norm(stored - computed) <= self._most * now:
@@ -107,8 +109,8 @@ class Recomputation(Closing):
             self._embedders[precision] = embedder
             space = embedder.fingerprint.space.id
             if space != held.space:
-                told = f"{embedder.name} on this machine is of space {space}, not {held.space}: give --model"
-                raise ModelError(told)
+                remedy = "give the --model that they were made with" if self._model else "give --model"
+                raise ModelError(f"{embedder.name} is of space {space}, the vectors are of {held.space}: {remedy}")
         return self._embedders[precision]
 
     def _make(self, model: str, prompt: str | None, precision: str) -> LocalEmbedder:

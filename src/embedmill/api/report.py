@@ -15,6 +15,7 @@ from embedmill.api.stores import open_chosen_store
 from embedmill.core.errors import MissingExtra, StoreError, UsageError
 from embedmill.engine.run_log import RecordedRun, read_runs
 from embedmill.report.contents import StoreContents, read_contents
+from embedmill.runtime.outputs import make_folder, why_not
 from embedmill.storage.registry import list_tables, redact_url
 
 if TYPE_CHECKING:
@@ -57,22 +58,22 @@ def check_page(path: Path) -> None:
     """Raise what `write_page` would, as far as that can be told beforehand: to read a store takes its time."""
     if find_spec("bokeh") is None:
         raise MissingExtra("a page with plots", "report")
-    if path.is_dir():
-        raise UsageError(f"--html: {path} is a folder: name a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"--html: {path} cannot be written: there is no folder {path.parent}")
+    if reason := why_not(path):
+        raise UsageError(f"--html: {path} cannot be written: {reason}: name another file")
 
 
 def write_page(report: StoreReport, path: Path) -> int:
     """Write the report as a page that needs nothing beside itself; gives its bytes.
 
-    Raises `UsageError` where the file cannot be written, and `MissingExtra` where the library for plots is missing.
+    A folder that is missing is made. Raises `UsageError` where the file cannot be written, and `MissingExtra` where the
+    library for plots is missing.
     """
     check_page(path)
     from embedmill.report.page import render_page
 
     content = render_page(report.url, report.contents, report.runs, datetime.now(UTC)).encode()
     try:
+        make_folder(path)
         return path.write_bytes(content)
     except OSError as error:
         raise UsageError(f"--html: {path} cannot be written: {error.strerror or error}") from error

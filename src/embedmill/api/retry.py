@@ -47,11 +47,8 @@ def group_failures(store: Store, failed: Sequence[str]) -> Iterator[FailedGroup]
     What cannot be reached stays out: what lies in roots that are gone or on other machines, and folders that are still
     closed.
     """
-    gone = tuple(map(as_folder, store.vanished()))
     found: dict[str, FailedGroup] = {}
-    for document in failed:
-        if not document.startswith("/") or (document + "/").startswith(gone):
-            continue
+    for document in _on_this_machine(store, failed):
         taken = store.given_as(document)
         path = file_path(document)
         known = taken is not None and os.path.lexists(file_path(taken.path))
@@ -61,9 +58,26 @@ def group_failures(store: Store, failed: Sequence[str]) -> Iterator[FailedGroup]
             group.given.append(taken.path)
         if not os.path.lexists(path):
             group.vanished.append(document)
-        elif not path.endswith("/") or os.access(path, os.R_OK | os.X_OK):
+        elif _open(path):
             group.documents.append(document)
     yield from found.values() or [FailedGroup({})]
+
+
+def can_retry(store: Store) -> bool:
+    """Whether `retry_failed` would try any of what has failed: it has to be within reach."""
+    failed = _on_this_machine(store, store.failed_documents())
+    return any(not os.path.lexists(path) or _open(path) for path in map(file_path, failed))
+
+
+def _on_this_machine(store: Store, documents: Sequence[str]) -> Iterator[str]:
+    """Those that are files and folders, and in no root that is gone or on another machine."""
+    gone = tuple(map(as_folder, store.vanished()))
+    return (each for each in documents if each.startswith("/") and not (each + "/").startswith(gone))
+
+
+def _open(path: str) -> bool:
+    """Whether a file may be tried; a folder, which ends in "/", only where it is not closed any more."""
+    return not path.endswith("/") or os.access(path, os.R_OK | os.X_OK)
 
 
 def sum_reports(reports: Sequence[Report]) -> Report:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import array
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedmill.api.embedders import make_embedder
 from embedmill.api.read_settings import read_settings
@@ -16,11 +15,14 @@ from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import Embedder
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector, Vectors
-from embedmill.engine.validation import NORM_TOLERANCE, VectorValidator
+from embedmill.engine.validation import NORM_TOLERANCE, REAL, VectorValidator, as_float32
 
 
 class EmbeddingValidator:
     """Checks embeddings: dimension, type, that all numbers are finite, neither all zero nor all the same, and length.
+
+    Of vectors of fewer than eight numbers all may be the same, since sound ones are by chance: two numbers in bf16 are
+    equal once in some 2^8 times. What an array masks is no number.
 
     The checks are those that every run makes before it stores a vector. Without arguments they are for the model that
     the environment and ``embedmill.toml`` name, else the default one, whose files are read but for its weights.
@@ -85,7 +87,7 @@ class EmbeddingValidator:
         """
         if not isinstance(vectors, np.ndarray):
             raise TypeError(f"expected an array of float32, got a {type(vectors).__name__}: validate_batch takes lists")
-        return self._vectors.check(vectors)
+        return self._vectors.check(as_float32(vectors) if vectors.dtype == np.float32 else vectors)
 
     def validate_embedding(self, embedding: object) -> bool:
         """Whether this is a sound vector: a list, a tuple or an array of real numbers, ``(dimension,)``.
@@ -103,12 +105,14 @@ class EmbeddingValidator:
         """
         if isinstance(embeddings, str | bytes | Mapping | Set) or not isinstance(embeddings, Iterable):
             raise TypeError(f"expected a list of embeddings, got a {type(embeddings).__name__}")
+        if isinstance(embeddings, np.ndarray) and embeddings.ndim == 0:
+            raise TypeError(f"expected a list of embeddings, got an array of one number, {embeddings}")
         if (
             isinstance(embeddings, np.ndarray)
             and embeddings.dtype.kind == "f"
             and embeddings.shape[1:] == (self.dimension,)
         ):
-            total, invalid = len(embeddings), self.check(_as_float32(embeddings))
+            total, invalid = len(embeddings), self.check(as_float32(embeddings))
         else:
             causes = [self._cause(embedding) for embedding in embeddings]
             total, invalid = len(causes), {row: cause for row, cause in enumerate(causes) if cause is not None}
@@ -129,16 +133,11 @@ class EmbeddingValidator:
             embedding = np.array(embedding)
         if not isinstance(embedding, np.ndarray):
             return _fault(f"a {type(embedding).__name__} is no list, tuple or array of numbers")
-        if embedding.dtype.kind not in "fiu":
+        if embedding.dtype.kind not in REAL:
             return _fault(f"it holds {embedding.dtype}, not real numbers")
         if embedding.shape != (self.dimension,):
             return _fault(f"it is of shape {embedding.shape}, not ({self.dimension},)")
-        return _as_float32(embedding)
-
-
-def _as_float32(numbers: NDArray[Any]) -> Vectors:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is no sound number then
-        return np.asarray(numbers, np.float32)
+        return as_float32(embedding)
 
 
 def _fault(message: str) -> Cause:

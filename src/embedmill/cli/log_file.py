@@ -6,9 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from embedmill.core.errors import UsageError
+from embedmill.runtime.outputs import make_folder
 
 _FORM: Final = "%(asctime)s %(levelname)-7s %(process)d %(threadName)s %(name)s: %(message)s"
 
@@ -22,6 +24,7 @@ class LogFile(logging.FileHandler):
         Raises `UsageError` where it cannot be opened. Only its owner may read a file that is new.
         """
         try:
+            make_folder(Path(path))
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:

@@ -56,6 +56,7 @@ NOTES_SCHEMA: Final = {
     "help": "Where in a PostgreSQL database embedmill notes which rows are done; created by the first run. "
     "Default: embedmill."
 }
+READ_SCHEMA: Final = {"help": "Where in a PostgreSQL database the store lies. Default: embedmill."}
 EITHER_SCHEMA: Final = {
     "help": "Where in a PostgreSQL database the store, and what is noted of tables, lies. Default: embedmill."
 }
@@ -156,6 +157,12 @@ def whole_number(text: str, name: str, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UsageError(f"{name}: {text!r} does not fit: expected a whole number from {least} up")
     return int(text)
+
+
+def check_quiet(what: str, *, as_json: bool, instead: str = "--json") -> None:
+    """Raise `UsageError` under ``-q`` for a command that gives nothing but `what` people read."""
+    if output.quiet() and not as_json:
+        raise UsageError(f"-q would leave out {what}, and there is nothing else: leave -q out, or give {instead}")
 
 
 def number(text: str, name: str) -> float:

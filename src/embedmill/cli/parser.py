@@ -29,7 +29,14 @@ _COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
         False,
     ),
     "quiet": (
-        Annotated[bool, option("-q", "--quiet", help="No progress, no warnings, no summary: only errors.")],
+        Annotated[
+            bool,
+            option(
+                "-q",
+                "--quiet",
+                help="No progress, no warnings, no summary, no hints: only errors, hits, and what --json prints.",
+            ),
+        ],
         False,
     ),
     "verbose": (

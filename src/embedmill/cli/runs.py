@@ -71,7 +71,7 @@ def run(
     if report.dry_run or not report.failures:
         return exit_codes.SOME_FAILED if report.missing or locked else exit_codes.DONE
     if not as_json and not output.quiet():
-        kept = (*hints.WHERE, *hints.HOW)
+        kept = (*hints.WHERE, *hints.HOW, hints.ALLOWED)
         again = "" if retrying else hints.command("retry-failed", *words, given=given, kept=kept)
         output.say(summary.failed(first_failures(), report.failures, again=again))
     listed = hints.command("status", *words, "--failures", given=given)

@@ -83,7 +83,7 @@ class WorkerStats:
     documents: int  # texts finished by all processes that had this place
     batches: int
     tokens: int
-    rss_mb: float  # of the process that has it now
+    rss_mb: float  # of the process that has it now; until that has loaded its model, of the one before
     age_seconds: float
     restarts: int  # of this place
     causes: Mapping[str, int]  # of its restarts

@@ -75,6 +75,7 @@ class Stored:
     text: str
     vector: Vector  # (dimension,) float32, as the column gives it back
     name: str = ""  # what the database knows the row by
+    written: bool = True  # by embedmill; else the vector is of unknown origin
 
 
 @dataclass(frozen=True, slots=True)

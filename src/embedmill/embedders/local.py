@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Batch, Embedded, TokenIds, Vector, Vectors
-from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_all, embed_each
+from embedmill.engine.cached_lists import embed_with_cache
+from embedmill.engine.lists import AT_ONCE, OnFailure, OnProgress, embed_each, some_texts
 from embedmill.engine.validation import bisect_failures
 from embedmill.runtime.closing import Closing
 from embedmill.runtime.streams import ordered
@@ -58,12 +59,13 @@ class LocalEmbedder(Closing, ABC):
     def embed(self, texts: Sequence[str], *, task: Task = "document", on_progress: OnProgress | None = None) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order. Longer texts than the model reads are cut.
 
-        `on_progress` is told after every batch how many texts are done. Raises `TypeError` for anything but a list of
-        texts (a single text is not one), `UsageError` for a task other than "document" and "query", and
-        `EmbeddingError`, which has the vectors of the others, where texts have no vector or one that no sound model
-        gives (NaN, infinite, only zeros).
+        Equal texts of the list go through the model once. `on_progress` is told after every batch how many texts are
+        done. Raises `ValueError` for no texts, `TypeError` for anything but a list of texts (a single text is not one),
+        `UsageError` for a task other than "document" and "query", and an `on_progress` that is no function, and
+        `EmbeddingError`, which has the vectors of the others, where texts are empty or blank, or have no vector or one
+        that no sound model gives (NaN, infinite, only zeros).
         """
-        return embed_all(texts, self, self._run, task=task, on_progress=on_progress)
+        return embed_with_cache(some_texts(texts), self, self._run, None, task=task, on_progress=on_progress).complete()
 
     def embed_iter(
         self,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
-from embedmill.core.checks import one_of
+from embedmill.core.checks import callables, one_of
 from embedmill.core.documents import text_hash
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.vectors import Cause, Vectors
 from embedmill.engine.list_run import ListRun
-from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, Array, ListedText, OnProgress, checked, failed
+from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, Array, ListedText, OnProgress, failed
 from embedmill.engine.run import RunBatches
+
+_COUNTED: Final = ("embedded", "cached", "duplicates", "misses", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,8 @@ class EmbeddedList:
 
     def counts(self) -> dict[str, int]:
         """How many texts there are, and what became of them."""
-        names = ("embedded", "cached", "duplicates", "misses", "tokens")
         counts = {"texts": len(self.vectors), "failed": len(self.causes)}
-        return counts | {name: getattr(self, name) for name in names}
+        return counts | {name: getattr(self, name) for name in _COUNTED}
 
     def complete(self) -> Vectors:
         """The vectors, all of them sound. Raises `EmbeddingError`, which has them too, where texts have none."""
@@ -49,8 +52,26 @@ class EmbeddedList:
         return self.vectors
 
 
+class ListCounts:
+    """What became of the texts of all lists so far; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counter(dict.fromkeys(("texts", "failed", *_COUNTED), 0))
+
+    def add(self, made: EmbeddedList) -> None:
+        """Count a list in."""
+        with self._lock:
+            self._counts.update(made.counts())
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts by the names of `EmbeddedList`, with the number of `texts`."""
+        with self._lock:
+            return dict(self._counts)
+
+
 def embed_with_cache(
-    texts: Iterable[str],
+    texts: Sequence[str],
     embedder: TokenEmbedder,
     run: RunBatches,
     cache: VectorCache | None,
@@ -61,19 +82,16 @@ def embed_with_cache(
 ) -> EmbeddedList:
     """Embed what neither the cache nor an equal text of the list has a vector for; None: without a cache.
 
-    `run` is an executor's, or does as one; `batch_size` limits the texts of a batch, by default its tokens alone do.
-    New vectors are kept in the cache while the run goes on, and where it ends by an error too. `on_progress` is told
-    how many texts are done, at last that all are; it never goes back.
+    `texts` are as `some_texts` gives them. `run` is an executor's, or does as one; `batch_size` limits the texts of a
+    batch, by default its tokens alone do. New vectors are kept in the cache while the run goes on, and where it ends by
+    an error too. `on_progress` is told how many texts are done, at last that all are; it never goes back.
 
-    Raises `ValueError` where there are no texts, `TypeError` for anything but a list of texts, and `UsageError` for a
-    task that there is not, and where `run` does not answer each batch. A text that fails raises nothing, nor does one
-    that is empty or blank: see `EmbeddedList.causes`.
+    Raises `UsageError` for a task that there is not, for an `on_progress` that is no function, and where `run` does not
+    answer each batch. A text that fails raises nothing, nor does one that is empty or blank: see `EmbeddedList.causes`.
     """
-    listed = checked(texts)
-    if not listed:
-        raise ValueError("there are no texts: give one or more")
     one_of("task", task, TASKS)
-    array = Array(len(listed), embedder.dimension)
+    callables(on_progress=on_progress)
+    array = Array(len(texts), embedder.dimension)
     counts: Counter[str] = Counter()
     way = ListRun(array, embedder, partial(embedder.encode, task=task), cache=cache, counts=counts, task=task)
     told = 0
@@ -84,11 +102,10 @@ def embed_with_cache(
             told = array.done
             on_progress(told)
 
-    way.embed(_hashed(listed, array), run, batch_size=batch_size, on_batch=on_batch)
+    way.embed(_hashed(texts, array), run, batch_size=batch_size, on_batch=on_batch)
     on_batch()
     way.warn_of_unread("texts")
-    named = {name: counts[name] for name in ("embedded", "cached", "duplicates", "misses", "tokens")}
-    return EmbeddedList(array.vectors, array.causes, **named)
+    return EmbeddedList(array.vectors, array.causes, **{name: counts[name] for name in _COUNTED})
 
 
 def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:

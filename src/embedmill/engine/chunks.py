@@ -11,18 +11,21 @@ from typing import Final
 import numpy as np
 
 from embedmill.core.documents import Chunk, Provenance
-from embedmill.core.errors import EmbeddingGenerationError
+from embedmill.core.errors import EmbeddingError, EmbeddingGenerationError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
 from embedmill.core.vectors import Cause, TokenIds, Vector
 from embedmill.engine.list_run import ListRun
-from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, ListedText
+from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, ListedText, failed
 from embedmill.engine.run import RunBatches
 from embedmill.engine.sink import Origin
 from embedmill.engine.validation import VectorValidator
 
 log = logging.getLogger(__name__)
+
+_WITH_VECTOR: Final = ("kept", "embedded", "cached", "duplicates")
+_COUNTED: Final = (*_WITH_VECTOR, "failed", "recomputed", "retried", "truncated", "batches", "misses", "tokens")
 
 GIVEN_UP_AFTER: Final = 5
 """Batches: where the first ones fail to the last text, it is the model that fails, and so would all others."""
@@ -31,7 +34,8 @@ GIVEN_UP_AFTER: Final = 5
 class ChunkList:
     """The chunks of one call on their way to vectors. As a sink it takes what the embed loop gives.
 
-    Every chunk becomes exactly one of kept, embedded, cached, duplicate or failed.
+    Every chunk becomes exactly one of kept, embedded, cached, duplicate or failed, unless an error ends the call: then
+    those that are none of it were not tried, and have neither a vector nor a cause.
     """
 
     def __init__(self, chunks: Sequence[Chunk], embedder: TokenEmbedder, on_chunks: ProgressCallback | None) -> None:
@@ -54,6 +58,16 @@ class ChunkList:
         """Chunks that have a vector by now."""
         return self.kept + self.embedded + self.cached + self.duplicates
 
+    def counts(self) -> dict[str, int]:
+        """What has become of the chunks so far; those of which nothing has, as yet, are `pending`.
+
+        Safe in any thread: whatever happens meanwhile, `total` is the sum of what has a vector, failed and is pending.
+        """
+        counts = {name: getattr(self, name) for name in _COUNTED}
+        processed = sum(counts[name] for name in _WITH_VECTOR)
+        pending = self.total - processed - counts["failed"]
+        return counts | {"total": self.total, "processed": processed, "pending": pending}
+
     @property
     def tokens(self) -> int:
         """Of what the model has embedded."""
@@ -66,13 +80,11 @@ class ChunkList:
 
     def _needed(self) -> Iterator[ListedText]:
         for row, chunk in enumerate(self.chunks):
-            text: object = chunk.text
-            if not isinstance(text, str):
-                self._fail(row, Cause("TypeError", f"the text is a {type(text).__name__}"))
-            elif not chunk.text.strip():
-                self._fail(row, BLANK)
+            if (cause := without_text(chunk)) is not None:
+                self._fail(row, cause)
             elif chunk.has_embedding_of(self._fingerprint) and self._is_sound(chunk.embedding):
                 self.kept += 1
+                self.chunks[row] = replace(chunk, embedding=np.array(chunk.embedding), cause=None)
             else:
                 if chunk.embedding is not None or chunk.cause is not None:
                     self.recomputed += chunk.embedding is not None
@@ -88,16 +100,19 @@ class ChunkList:
     def embed(self, run: RunBatches, cache: VectorCache | None, batch_size: int | None, *, retry: bool) -> None:
         """Embed what needs a vector; with `retry`, each text that fails once more, alone.
 
-        Raises `EmbeddingGenerationError` where the first batches fail altogether, and what `on_chunks` raises.
+        Raises `EmbeddingGenerationError` where the first batches fail altogether, and what `on_chunks` raises. What the
+        model had rejected by then has its cause, whatever is raised.
         """
         way = ListRun(self, self._embedder, self._encode, cache=cache, counts=self._counts)
-        way.embed(_grouped(self._texts), run, batch_size=batch_size, on_batch=self._end_of_batch)
-        if retry and self._rejected:
-            again = [text for text in self._texts if text.row in self._rejected]
-            self.retried = len(again)
-            way.embed(_grouped(again), run, batch_size=1, on_batch=self._end_of_retry)
-        for row, cause in self._rejected.items():
-            self._fail(row, cause)
+        try:
+            way.embed(_grouped(self._texts), run, batch_size=batch_size, on_batch=self._end_of_batch)
+            if retry and self._rejected:
+                again = [text for text in self._texts if text.row in self._rejected]
+                self.retried = len(again)
+                way.embed(_grouped(again), run, batch_size=1, on_batch=self._end_of_retry)
+        finally:
+            for row, cause in self._rejected.items():
+                self._fail(row, cause)
         self._tell()
         if self.truncated:
             log.warning(
@@ -143,8 +158,16 @@ class ChunkList:
             raise EmbeddingGenerationError(
                 f"the first {self.batches} batches have failed to the last chunk, so the model does: "
                 f"{cause.type}: {cause.message}"
-            )
+            ) from self._failed_so_far()
         self._tell()
+
+    def _failed_so_far(self) -> EmbeddingError:
+        """What has failed, as the error of a list, with where in the model the first of it came from as its note."""
+        causes = dict(sorted(self._rejected.items()))
+        error = failed(self.total, np.full((self.total, self._validator.dimension), np.nan, np.float32), causes)
+        if trace := next(iter(causes.values())).trace:
+            error.add_note(trace)
+        return error
 
     def _end_of_retry(self) -> None:
         self.batches += 1
@@ -155,6 +178,14 @@ class ChunkList:
         if self._on_chunks is not None and done > self._told:
             self._told = done
             self._on_chunks(done, self.total)
+
+
+def without_text(chunk: Chunk) -> Cause | None:
+    """Why a chunk cannot have a vector, where its text is none; None where it may."""
+    text: object = chunk.text
+    if not isinstance(text, str):
+        return Cause("TypeError", f"the text is a {type(text).__name__}")
+    return None if text.strip() else BLANK
 
 
 def with_embedding(chunk: Chunk, vector: Vector, embedder: TokenEmbedder, key: bytes) -> Chunk:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from embedmill.core.checks import one_of, whole_number
+from embedmill.core.checks import callables, one_of, whole_number
 from embedmill.core.errors import EmbeddingError
 from embedmill.core.interfaces.embedder import TASKS, Task, TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
@@ -18,7 +18,6 @@ from embedmill.core.spaces import Space
 from embedmill.core.vectors import EMPTY_TEXT, Batch, Cause, Embedded, TokenIds, Vector, Vectors
 from embedmill.engine.run import RunBatches, embed_items
 from embedmill.engine.sink import Origin
-from embedmill.engine.unread import is_unread, warn_of_documents
 
 OnProgress = Callable[[int], None]
 """Told how many texts are done."""
@@ -56,37 +55,12 @@ def checked(texts: Iterable[str]) -> list[str]:
     return listed
 
 
-def embed_all(
-    texts: Iterable[str],
-    embedder: TokenEmbedder,
-    run: RunBatches,
-    *,
-    task: Task,
-    on_progress: OnProgress | None = None,
-) -> Vectors:
-    """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
-
-    `run` is an executor's, or does as one. Raises `TypeError` for anything but a list of texts, `UsageError` for a
-    task that there is not, and `EmbeddingError`, which has the vectors of the others, where texts have no vector or
-    one that no sound model gives.
-    """
+def some_texts(texts: Iterable[str]) -> list[str]:
+    """As `checked`, of a list that has to have texts. Raises `ValueError` where it has none."""
     listed = checked(texts)
-    one_of("task", task, TASKS)
-    unread: list[str] = []
-
-    def encode(some: Sequence[str]) -> Sequence[TokenIds]:
-        encoded = embedder.encode(some, task=task)
-        unread.extend(
-            text for text, ids in zip(some, encoded, strict=True) if text.strip() and is_unread(embedder, ids, task)
-        )
-        return encoded
-
-    space = embedder.fingerprint.space
-    vectors, causes = embed_list(listed, space, encode, run, streams=embedder.workers, on_progress=on_progress)
-    warn_of_documents(embedder.name, len(unread), "texts", *unread[:1])
-    if causes:
-        raise failed(len(listed), vectors, causes)
-    return vectors
+    if not listed:
+        raise ValueError("there are no texts: give one or more")
+    return listed
 
 
 def run_late(batches: Iterable[Batch], begin: Callable[[], RunBatches]) -> Iterator[Embedded]:
@@ -109,12 +83,13 @@ def embed_each(
     `embed` is called with the task and at most `at_once` texts, of 4 million characters together, or one that is
     longer. Raises what it raises, with the text's number in all; where `on_failure` is given it is told of texts that
     fail, whose vectors are NaN. Raises `TypeError` for what gives no texts, and `UsageError` for a task that there is
-    not, and an `at_once` below 1.
+    not, an `at_once` below 1, and what is told and no function.
     """
     one_of("task", task, TASKS)
     if isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable):
         raise TypeError(f"expected texts, got a {type(texts).__name__}: put a single text into a list")
     whole_number("at_once", at_once)
+    callables(on_progress=on_progress, on_failure=on_failure)
     windows = _windows(iter(texts), at_once)
 
     def each() -> Iterator[Vector]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import numpy as np
-
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import ModelError, ModelValidationError, UsageError
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.spaces import Fingerprint
-from embedmill.core.vectors import Batch
-from embedmill.engine.validation import VectorValidator
+from embedmill.core.vectors import Batch, Cause, Vectors
+from embedmill.engine.run import RunBatches
+from embedmill.engine.validation import VectorValidator, given_vectors
 
 _TEXT: Final = "The quick brown fox jumps over the lazy dog."
 
@@ -55,18 +54,44 @@ def try_embedder(embedder: TokenEmbedder) -> None:
     sound vector of its own dimension; and what its loading raises.
     """
     check_embedder(embedder)
-    space = embedder.fingerprint.space
-    embedder.load()
     try:
-        (ids,) = embedder.encode([_TEXT])
-        vectors = np.asarray(embedder.infer(Batch((_TEXT,), (ids,))), np.float32)
+        embedder.load()
+    except SystemExit as error:
+        raise ModelValidationError(f"{embedder.name} ends the program while it is loaded ({error})") from error
+    try:
+        vectors = given_vectors(embedder.infer(_batch(embedder)))
     except ModelError:
         raise
-    except Exception as error:  # whatever an embedder raises
-        reason = " ".join(str(error).split())
-        raise ModelValidationError(
-            f"{embedder.name} fails on a plain text ({type(error).__name__}: {reason}): fetch it again, or take another"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever an embedder raises; Ctrl-C is not its doing
+        raise _failing(embedder, Cause.of(error)) from error
+    _check(embedder, vectors)
+
+
+def try_executor(embedder: TokenEmbedder, run: RunBatches) -> None:
+    """As `try_embedder`, of a model that an executor has loaded elsewhere; `embedder` tokenises for it.
+
+    Raises `ModelValidationError`, and what the executor's `run` raises.
+    """
+    for embedded in run([_batch(embedder)]):
+        for cause in embedded.causes.values():
+            raise _failing(embedder, cause)
+        _check(embedder, embedded.vectors)
+
+
+def _batch(embedder: TokenEmbedder) -> Batch:
+    (ids,) = embedder.encode([_TEXT])
+    return Batch((_TEXT,), (ids,))
+
+
+def _failing(embedder: TokenEmbedder, cause: Cause) -> ModelValidationError:
+    return ModelValidationError(
+        f"{embedder.name} fails on a plain text ({cause.type}: {cause.message}): fetch it again, or take another"
+    )
+
+
+def _check(embedder: TokenEmbedder, vectors: Vectors) -> None:
+    """Raise `ModelValidationError` for another array than that of one sound vector."""
+    space = embedder.fingerprint.space
     if vectors.shape != (1, space.dimension):
         raise ModelValidationError(
             f"{embedder.name} gives one text an array of shape {vectors.shape}, and its files say (1, "

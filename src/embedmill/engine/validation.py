@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedmill.core.errors import ModelUnusable
 from embedmill.core.interfaces.embedder import TokenEmbedder
@@ -16,6 +17,9 @@ from embedmill.core.vectors import Batch, Cause, Embedded, Vector, Vectors
 
 NORM_TOLERANCE: Final = 1e-2
 """How far a normalised vector's length may be from 1: bf16 keeps 8 bits, so 2^-8 and some slack."""
+
+REAL: Final = "fiu"
+"""The kinds of NumPy's types that are real numbers: floats and whole numbers."""
 
 _ALIKE_BY_CHANCE: Final = 8
 """Of vectors of fewer numbers all may be the same: two numbers in bf16 are, once in some 2^8 times."""
@@ -37,9 +41,9 @@ class VectorValidator:
     def check(self, vectors: Vectors) -> dict[int, Cause]:
         """The rows that must not be stored, and why; empty where all are sound.
 
-        `vectors` is ``(n, dimension)``. A row is refused where a number is NaN or infinite, where all are
-        zero, where all are the same, and where its length is not 1 although the model normalises. Raises `ValueError`
-        for another shape or type, which no model that is described correctly gives.
+        `vectors` is ``(n, dimension)``. A row is refused where a number is NaN or infinite, where all are zero, where
+        all of eight or more are the same, and where its length is not 1 although the model normalises. Raises
+        `ValueError` for another shape or type, which no model that is described correctly gives.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension or vectors.dtype != np.float32:
             raise ValueError(
@@ -73,6 +77,22 @@ class VectorValidator:
         return None
 
 
+def as_float32(numbers: NDArray[Any]) -> Vectors:
+    """Real numbers as float32. What is masked, or too large, is no finite number then, and so never sound."""
+    with np.errstate(over="ignore"):
+        if isinstance(numbers, np.ma.MaskedArray):
+            numbers = np.ma.filled(numbers.astype(np.float32), np.nan)
+        return np.asarray(numbers, np.float32)
+
+
+def given_vectors(given: object) -> Vectors:
+    """What an embedder has given, as float32: doubles are cast. Raises `ValueError` where it is no real numbers."""
+    numbers = np.asanyarray(given)
+    if numbers.dtype.kind not in REAL:
+        raise ValueError(f"the embedder gave {numbers.dtype}, expected real numbers, as float32")
+    return as_float32(numbers)
+
+
 def bisect_failures(embedder: TokenEmbedder, batch: Batch) -> tuple[Embedded, int]:
     """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
@@ -98,7 +118,7 @@ def bisect_failures(embedder: TokenEmbedder, batch: Batch) -> tuple[Embedded, in
 
 def _inferred(embedder: TokenEmbedder, batch: Batch) -> Vectors:
     given = embedder.infer(batch)
-    vectors = np.asarray(given, np.float32)
+    vectors = given_vectors(given)
     if vectors.shape != (len(batch.texts), embedder.dimension):
         what = f"an array of shape {vectors.shape}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
         raise ValueError(f"the embedder gave {what}, expected an array of ({len(batch.texts)}, {embedder.dimension})")

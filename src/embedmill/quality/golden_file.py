@@ -24,6 +24,7 @@ from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Vector, Vectors
 from embedmill.quality.json_lines import JsonLine, TextLine, read_lines
 from embedmill.runtime.atomic import write_atomically
+from embedmill.runtime.outputs import make_folder
 from embedmill.runtime.paths import FilePath, quote_path
 
 VERSION: Final = 1
@@ -53,7 +54,10 @@ class GoldenSet:
 
 
 def write_golden(path: FilePath, golden: GoldenSet) -> None:
-    """Write the file, all of it or nothing. Raises `EmbedmillError` where that cannot be done."""
+    """Write the file, all of it or nothing; a folder that is missing is made.
+
+    Raises `EmbedmillError` where that cannot be done.
+    """
     lines = [
         _line({"text": text, "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode()})
         for text, vector in zip(golden.texts, golden.vectors, strict=True)
@@ -68,6 +72,7 @@ def write_golden(path: FilePath, golden: GoldenSet) -> None:
         "sha256": _digest(lines),
     }
     try:
+        make_folder(Path(path))
         write_atomically(Path(path), [_line(header), *lines])
     except OSError as error:
         shown = quote_path(os.fspath(path))

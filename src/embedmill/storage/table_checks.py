@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.rows import Key, Stored, shown
+from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector
 from embedmill.engine.validation import VectorValidator
+from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.integrity import ROWS, check_vectors
 
 _WAITING: Final = frozenset({DamageKind.ROW_CHANGED, DamageKind.ROW_GONE, DamageKind.ROW_MISSING})
@@ -33,20 +35,34 @@ class TrackedRow:
     altered: bool = False  # its vector is known not to be the one that was written
 
 
+def check_binding(table: str, entry: CatalogEntry) -> Space | Finding:
+    """The space of the table's vectors, or what is wrong with what is noted of it: then no row can be judged."""
+    try:
+        space = Space(**(entry.fields or {}))
+    except TypeError:
+        detail = f"it is bound to space {entry.space}, whose fields are not those of a space"
+        return Finding(DamageKind.BINDING, detail, table)
+    if space.id != entry.space:
+        detail = f"it is bound to space {entry.space}, but its fields are those of {space.id}"
+        return Finding(DamageKind.BINDING, detail, table)
+    return space
+
+
 def check_rows(
     table: str,
     rows: Iterable[TrackedRow],
-    fields: Mapping[str, Any],
+    space: Space,
     look: Callable[[Stored], None],
     *,
     running: Callable[[], bool],
 ) -> Iterator[Finding]:
-    """What is wrong with these rows; `fields` are those of the table's space.
+    """What is wrong with these rows of a table whose vectors are of this space.
 
-    `look` is given those that nothing is wrong with. While a run is `running` no row waits in vain.
+    `look` is given those that nothing is wrong with, and those whose vector is of unknown origin. While a run is
+    `running` no row waits in vain.
     """
-    dimension = fields.get("dimension")
-    validator = VectorValidator(dimension, bool(fields.get("normalize"))) if isinstance(dimension, int) else None
+    dimension = space.dimension
+    validator = VectorValidator(dimension, space.normalize)
     left = iter(rows)
     while some := list(islice(left, ROWS)):
         unsound = check_vectors(validator, [row.vector if row.written else None for row in some])
@@ -55,8 +71,11 @@ def check_rows(
         for row, damage in found:
             if damage is not None and not (busy and damage[0] in _WAITING):
                 yield finding(table, row.key, row.tracking_id, *damage)
-            elif damage is None and row.written and row.text is not None and row.vector is not None:
-                look(Stored(row.key, row.text, row.vector, name=str(row.tracking_id)))
+            elif damage is None and row.text is not None and row.vector is not None:
+                if row.written:
+                    look(Stored(row.key, row.text, row.vector, name=str(row.tracking_id)))
+                elif row.tracking_id is None:
+                    look(Stored(row.key, row.text, row.vector, written=False))
 
 
 def finding(table: str, key: Key, tracking_id: int | None, kind: DamageKind, detail: str) -> Finding:
@@ -64,9 +83,7 @@ def finding(table: str, key: Key, tracking_id: int | None, kind: DamageKind, det
     return Finding(kind, detail, f"{table} {shown(key)}", name="" if tracking_id is None else str(tracking_id))
 
 
-def _of_row(
-    row: TrackedRow, unsound: tuple[DamageKind, str] | None, dimension: int | None
-) -> tuple[DamageKind, str] | None:
+def _of_row(row: TrackedRow, unsound: tuple[DamageKind, str] | None, dimension: int) -> tuple[DamageKind, str] | None:
     """What is wrong with a row, the first that is; `unsound`: what is with its vector's numbers."""
     if row.tracking_id is None:
         waits = row.has_text and not row.has_vector  # a vector that others have written is theirs

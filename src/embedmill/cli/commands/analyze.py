@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedmill.cli import exit_codes, output, parser, trees
+from embedmill.cli import exit_codes, options, output, parser, trees
 
 
 @parser.command("embedmill analyze labels.yaml", "embedmill analyze tencent.txt --json")
@@ -14,6 +14,7 @@ def analyze(
     as_json: bool,
 ) -> int:
     """Show the shape of a tree of terms, and which limits suit it."""
+    options.check_quiet("the shape", as_json=as_json)
     from embedmill.cli.render import trees as render
     from embedmill.taxonomy.analyzing import shape_of
 

@@ -158,7 +158,7 @@ def arrange(
     A group that is still too long is grouped again; what fits nowhere goes to --own-label. The tree may be cut to
     shape before.
     """
-    _check_output(target, target_format, dry_run)
+    _check_output(target, target_format, dry_run, as_json)
     arrangement = _arrangement(
         preset,
         overrides,
@@ -186,12 +186,14 @@ def arrange(
     return _tell(tree, done, counts, target, as_json)
 
 
-def _check_output(target: str | None, target_format: str | None, dry_run: bool) -> None:
+def _check_output(target: str | None, target_format: str | None, dry_run: bool, as_json: bool) -> None:
     """Raise `UsageError` before any work where a tree could not be written, or nothing of it would be seen."""
     if target is None and not dry_run:
         raise UsageError("--output is missing: say where the tree is to be written, or give --dry-run")
     if target is not None and dry_run:
         raise UsageError("--dry-run writes nothing: leave --output out")
+    if dry_run:
+        options.check_quiet("the tree", as_json=as_json)
     if target is None and target_format is not None:
         raise UsageError("--format is what --output is written as: leave it out with --dry-run")
     if target is not None:

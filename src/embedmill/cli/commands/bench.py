@@ -50,14 +50,16 @@ def ingest(
     Its first rows are copied to a new table in the same database, or for SQLite in a file of its own, which is filled
     with each setting and removed afterwards. Yours is only read.
     """
+    options.check_quiet("the figures", as_json=as_json)
     if table is None:
         raise options.missing_table(given)
+    from embedmill.api.read_settings import read_settings
     from embedmill.bench.ingest import bench_ingest
     from embedmill.cli.render import hints
     from embedmill.cli.signals import StopOnSignal
 
     def show(tried: Tried) -> None:
-        if not output.quiet() and not as_json and output.is_terminal(sys.stderr):
+        if not as_json and output.is_terminal(sys.stderr):
             output.complain(f"{tried.workers} workers, {tried.batch} rows at once: {tried.rows_per_second:,.0f} rows/s")
 
     with StopOnSignal() as stopping:
@@ -76,7 +78,8 @@ def ingest(
         output.emit(found.to_dict())
     elif found.tried:
         output.say(_table(found))
-        line = hints.command(
+        line = hints.with_model(
+            read_settings(given, ("model",)).model,
             *("ingest", found.table, found.best.batch, "--workers", found.best.workers),
             given={**given, "id": key, "text": text},
             kept=("id", "text", "model", "precision", "executor", "store"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedmill.cli import exit_codes, output, parser
+from embedmill.cli import exit_codes, options, output, parser
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def stats(*, as_json: bool) -> int:
     """Show what the cache holds, and where."""
     from embedmill.cli.render.wording import in_bytes, table
 
+    options.check_quiet("the figures", as_json=as_json)
     with _opened() as opened:
         held = opened.stats()
     if as_json:

@@ -68,7 +68,8 @@ def doctor(
     used = ("model", "precision", "workers", "executor", "preset")
     chosen = read_settings(given, used)
     if is_test_model(chosen.model):
-        raise UsageError(f"{chosen.model} needs nothing of this machine: give the --model that is used here")
+        remedy = "leave --model out, or name" if given.get("model") else "give --model"
+        raise UsageError(f"{chosen.model} needs nothing of this machine: {remedy} the one that is used here")
     problems: list[str] = []
     facts = {
         "processor": _processor(),
@@ -83,6 +84,9 @@ def doctor(
     facts["trial"] = _trial(facts["model"], facts["run"]["precision"], problems, check=check)
     if as_json:
         output.emit({"ready": not problems, "problems": problems} | facts)
+    elif output.quiet():
+        for problem in problems:
+            output.complain(f"error: {problem}")
     else:
         output.say(_text(facts))
         for problem in problems:

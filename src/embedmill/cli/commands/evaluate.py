@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 
 _MEASURES: Final = ("recall", "mrr", "ndcg")
 
+_AtLeast = Annotated[
+    list[str] | None,
+    options.option(
+        "--at-least",
+        metavar="NAME=VALUE",
+        help="Exit with 3 where recall, mrr or ndcg of --store is lower, as in recall=0.9; may be repeated.",
+    ),
+]
+
 
 @parser.command(
     "embedmill evaluate questions.jsonl",
@@ -33,21 +42,17 @@ def evaluate(
     limit: Annotated[
         str, options.option("-k", "--limit", metavar="N", help="Documents of a search that count. Default: 10.")
     ] = "10",
-    at_least: Annotated[
-        list[str] | None,
-        options.option(
-            "--at-least",
-            metavar="NAME=VALUE",
-            help="Exit with 3 where recall, mrr or ndcg of --store is lower, as in recall=0.9; may be repeated.",
-        ),
-    ] = None,
+    at_least: _AtLeast = None,
     against: Annotated[
         str | None, options.option("--against", metavar="URL", help="A second store, shown beside the first.")
     ] = None,
     given: Annotated[
         RunOptions,
         options.Given(
-            *("model", "query_prompt", "store", "schema"), model=options.STORE_MODEL, query_prompt=options.STORE_PROMPT
+            *("model", "query_prompt", "store", "schema"),
+            model=options.STORE_MODEL,
+            query_prompt=options.STORE_PROMPT,
+            schema=options.READ_SCHEMA,
         ),
     ],
     as_json: bool,
@@ -58,7 +63,7 @@ def evaluate(
     stands) and nDCG (how far up all stand), means over all questions from 0 to 1, and the questions of which no
     document was found. A path may be relative to this folder or to that of QUESTIONS, absolute, or the end of a path.
     """
-    count = options.whole_number(limit, "--limit")
+    count = options.whole_number(limit, "-k/--limit")
     wanted = [_gate(text) for text in at_least or ()]
     from embedmill.api.evaluate import evaluate as evaluated
     from embedmill.cli.progress import shown_list

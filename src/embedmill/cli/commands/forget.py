@@ -26,7 +26,7 @@ def forget(
             "Files and folders, gone or not; those of another machine as `embedmill status --roots` shows them.",
         ),
     ] = None,
-    given: StoreOptions,
+    given: Annotated[StoreOptions, options.Given(schema=options.READ_SCHEMA)],
     re_embed: Annotated[
         bool,
         options.option("--re-embed", help="Give up what `index --re-embed` has begun, and not come to the end of."),

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from embedmill.api.golden import GoldenCheck
 
 
+_Texts = Annotated[
+    str | None,
+    options.option(
+        "--texts",
+        metavar="INPUT",
+        help='A file with a text in each line, or JSON Lines with a "text" each; - is standard input. Default: '
+        "chunks of the store.",
+    ),
+]
+
+
 @parser.command(
     "embedmill golden record golden.jsonl",
     "embedmill golden record golden.jsonl --store sqlite:notes.db --sample 200",
@@ -30,15 +41,7 @@ if TYPE_CHECKING:
 def record(
     *,
     file: Annotated[str, options.argument("FILE", "The file to write, as in golden.jsonl.")],
-    texts: Annotated[
-        str | None,
-        options.option(
-            "--texts",
-            metavar="INPUT",
-            help='A file with a text in each line, or JSON Lines with a "text" each; - is standard input. Default: '
-            "chunks of the store.",
-        ),
-    ] = None,
+    texts: _Texts = None,
     sample: Annotated[
         str | None, options.option("--sample", metavar="N", help="So many chunks of the store. Default: 64.")
     ] = None,
@@ -48,6 +51,7 @@ def record(
             *("model", "precision", "document_prompt", "store", "schema"),
             model={"help": "The model. Default: the store's; with --texts all-MiniLM-L6-v2."},
             store={"help": f"The store that texts are taken from: {known_urls()}. Default: {DEFAULT_URL}."},
+            schema=options.READ_SCHEMA,
             precision={"help": "What the model computes in. Default: f32, which all processors compute alike."},
             document_prompt={
                 "help": r"What is put before each text, as in 'passage: '; \n is a line break. Default: what the "

@@ -104,7 +104,7 @@ def _tell(found: list[LintFinding], taken: list[Taken], as_json: bool) -> int:
 
     if as_json:
         output.emit(render.linted(found, taken))
-    else:
+    elif not output.quiet():
         for line in render.findings(found, taken):
             output.say(line)
     return exit_codes.SOME_FAILED if found else exit_codes.DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from embedmill.cli import exit_codes, output, parser
+from embedmill.cli import exit_codes, options, output, parser
 
 if TYPE_CHECKING:
     from embedmill.models import ModelFiles
@@ -24,6 +24,7 @@ def models(*, as_json: bool) -> int:
     from embedmill.cli.render.wording import in_bytes
     from embedmill.models import DEFAULT_MODEL, available
 
+    options.check_quiet("the list", as_json=as_json)
     found = [_facts(files) for files in available()]
     if as_json:
         output.emit({"default": DEFAULT_MODEL, "models": found})
@@ -42,7 +43,7 @@ def models(*, as_json: bool) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         output.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if DEFAULT_MODEL not in {model["name"] for model in found} and not output.quiet():
+    if DEFAULT_MODEL not in {model["name"] for model in found}:
         output.complain(f"the default, {DEFAULT_MODEL}, is not here yet: it is fetched when it is first used")
     return exit_codes.DONE
 

@@ -38,6 +38,8 @@ def report(
     if html in ("", "-"):
         raise UsageError(f"--html: {html!r} is no file: give the name of one")
     path = None if html is None else Path(html)
+    if path is None:
+        options.check_quiet("the report", as_json=as_json, instead="--json or --html")
     if path is not None:
         check_page(path)
     options.tell_store(given)
@@ -47,7 +49,9 @@ def report(
         written = {} if size is None else {"html": html, "html_bytes": size}
         output.emit(found.to_dict() | {"store": output.masked(found.url)} | written)
         return exit_codes.DONE
+    if output.quiet():
+        return exit_codes.DONE
     output.say(summary(found))
-    if size is not None and not output.quiet():
+    if size is not None:
         output.complain(f"written: {html} ({in_bytes(size)})")
     return exit_codes.DONE

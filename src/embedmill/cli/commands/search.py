@@ -40,7 +40,12 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", help="Compare every chunk, also where the store has an index that is faster.")
     ] = False,
-    given: Annotated[RunOptions, options.Given("model", "query_prompt", "store", "schema", model=options.STORE_MODEL)],
+    given: Annotated[
+        RunOptions,
+        options.Given(
+            *("model", "query_prompt", "store", "schema"), model=options.STORE_MODEL, schema=options.READ_SCHEMA
+        ),
+    ],
     as_json: bool,
 ) -> int:
     """Find what is nearest in meaning to a query."""
@@ -49,7 +54,7 @@ def search(
         raise UsageError("the query is empty: say what to look for")
     if not all(pattern.strip() for pattern in glob or ()):
         raise UsageError("--glob is empty: give a pattern, as in '*.md', or leave it out")
-    count = options.whole_number(limit, "--limit")
+    count = options.whole_number(limit, "-k/--limit")
     from embedmill.api.search import Searcher
     from embedmill.cli.render import hits as render
 

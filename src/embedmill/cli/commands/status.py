@@ -18,6 +18,7 @@ from embedmill.runtime.paths import quote_path
 
 if TYPE_CHECKING:
     from embedmill.core.documents import Failure, RootStatus, StoreStatus
+    from embedmill.core.interfaces.store import Store
     from embedmill.core.rows import RowFailure
 
 
@@ -44,6 +45,7 @@ def status(
 
     Without TABLE, the tables that ingest has filled in the same database are listed as well.
     """
+    options.check_quiet("the status", as_json=as_json)
     if name is None:
         options.check_store(options.given(vector=vector))
     elif roots:
@@ -58,9 +60,8 @@ def status(
         output.say(table([(output.one_line(quote_path(each.path)), _standing_of(each)) for each in standing.roots]))
     for failure, described in standing.failed:
         output.say(f"{output.one_line(described)} ({counted(failure.attempts, 'attempt')})")
-    if not output.quiet():
-        for hint in standing.hints:
-            output.complain(hint)
+    for hint in standing.hints:
+        output.complain(hint)
     return exit_codes.DONE
 
 
@@ -96,6 +97,7 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
     second: StoreStatus | None = None
     listed_roots: list[RootStatus] = []
     vanished: dict[str, int] = {}
+    again = False
     try:
         with closing(open_chosen_store(chosen, write=False)) as opened:
             url, held = output.masked(opened.url), opened.status()
@@ -106,21 +108,23 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
                 ]
             listed_roots, vanished = opened.root_list() if roots else [], opened.vanished()
             second = status_of_second(opened)
+            again = held.failures > 0 and _can_retry(opened)
     except StoreError:
         if not tables:
             raise
     facts, rows, tips = {} if held is None else asdict(held), [("store", url)], []
     if held is not None and (held.space or held.failures or not tables):  # something, or nothing else
         rows = [("store", f"{url} ({in_bytes(held.bytes)})"), *_rows(held)]
-    if held is not None and held.failures:
-        tips.append(f"to try what failed again: {hints.command('retry-failed', given=given)}")
+    if held is not None and again:
+        tips.append(f"to try what failed again: {hints.with_model(held.model, 'retry-failed', given=given)}")
     name_vanished(vanished, given)
     facts |= {"store": url, "vanished": vanished} if held is not None else {"store": url}
     if second is not None:
         facts["second"] = asdict(second)
         rows.append(("second space", f"{counted(second.documents, 'document')} of {second.model or 'no model yet'}"))
         told, kept = {**given, "model": second.model}, ("model", *hints.WHERE)
-        tips.append(f"to go on: {hints.command('index', 'PATH...', '--re-embed', given=told, kept=kept)}")
+        line = hints.with_model(second.model, "index", "PATH...", "--re-embed", given=told, kept=kept)
+        tips.append(f"to go on: {line}")
         tips.append(f"to give it up: {hints.command('forget', '--re-embed', given=given)}")
     facts |= {"roots": [asdict(each) for each in listed_roots]} if roots else {}
     if tables:
@@ -130,6 +134,12 @@ def _of_store(given: Mapping[str, Any], failures: bool, roots: bool) -> _Standin
         given = {**given, **hints.of_column(first.vector)}
         tips.append(f"to see one: {hints.command('status', first.table, given=given)}")
     return _Standing(facts, rows, failed, tips, listed_roots)
+
+
+def _can_retry(store: Store) -> bool:
+    from embedmill.api.retry import can_retry  # brings with it what runs need
+
+    return can_retry(store)
 
 
 def _rows(held: StoreStatus) -> list[tuple[str, str]]:
@@ -152,6 +162,6 @@ def _of_table(name: str, vector: str | None, given: Mapping[str, Any], failures:
     found = table_failures(name, vector=vector, **given) if failures else ()
     tips = []
     if held.counts.failures:
-        again = hints.command("retry-failed", name, given={**given, "vector": vector})
+        again = hints.with_model(held.model, "retry-failed", name, given={**given, "vector": vector})
         tips.append(f"to try what failed again: {again}")
     return _Standing(asdict(held), standing(held), [(failure, describe(name, failure)) for failure in found], tips)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from embedmill.api.settings import Settings
     from embedmill.api.verify import Verdict
     from embedmill.core.damage import Finding
+    from embedmill.engine.quality import Quality
+    from embedmill.engine.quality_limits import Limit
 
 _Sample = Annotated[
     str | None,
@@ -50,9 +52,9 @@ _Limits = Annotated[
     "embedmill verify --store sqlite:notes.db --limit near-duplicates=0.05 --json",
     "embedmill verify --store postgresql://ada@localhost/app --schema docs --sample 1000",
     "embedmill verify sentences --store postgresql://ada@localhost/app --read-data --repair",
-    notes="Exit code 0: all is well. 3: something is wrong, or left after --repair, or beyond a --limit, or "
-    "--read-data or --model could compute nothing again. Each problem is a line, ten of each kind; -v shows all. "
-    "Without --repair a run may write meanwhile. " + options.STORE_NOTE,
+    notes="Exit code 0: all is well. 3: something is wrong, or left after --repair, or beyond a --limit, or vectors "
+    "of a TABLE are of unknown origin, or --sample, --read-data or --model could compute nothing again. Each problem "
+    "is a line, ten of each kind; -v shows all. Without --repair a run may write meanwhile. " + options.STORE_NOTE,
 )
 def verify(
     *,
@@ -73,7 +75,8 @@ def verify(
     text is the one that was embedded, and its vector finite, of the store's dimension and, where the model
     normalises, of length 1; nothing belongs to nothing; files are as they were when they were stored, and none is
     missing. Of an SQLite store the file itself and the matrix for searches are checked too. In a TABLE each row that
-    was embedded has the vector that was written, of its present text. Some vectors are computed again with the model,
+    was embedded has the vector that was written, of its present text; vectors of unknown origin, which others have
+    written, are counted, and with --model computed again as well. Some vectors are computed again with the model,
     as far as that is on this machine: a sound vector may still be that of another text. What lies in folders that are
     gone, whole, is named, and is no problem. Without --repair nothing is changed, and nothing fetched.
     """
@@ -98,9 +101,9 @@ def verify(
             output.say(output.one_line(str(found)))
 
     verdict = _run(name, vector, place, chosen, say, extent, repair=repair)
-    exceeded = [line for each in limits if verdict.quality and (line := each.exceeded(verdict.quality))]
-    proven = not verdict.not_recomputed or (model is None and not read_data)  # what was asked for was done
-    code = _tell(verdict, name, exceeded, place, proven=proven, as_json=as_json)
+    asked = model is not None or read_data or sample is not None
+    proven = not verdict.not_recomputed or not asked  # what was asked for was done
+    code = _tell(verdict, name, _unmet(limits, verdict.quality), place, model, proven=proven, as_json=as_json)
     if verdict.documents == 0 and not output.quiet():
         hints.tell_tables("verify", place)
     return code
@@ -118,6 +121,19 @@ def _extent(sample: str | None, model: str | None, *, read_data: bool, repair: b
     if model is not None and not number and not repair:
         raise UsageError("--model is for vectors that are computed again, and --sample 0 wants none: leave one out")
     return Extent(None if read_data else number, read_data, model)
+
+
+def _unmet(limits: Sequence[Limit], quality: Quality | None) -> list[str]:
+    """Which limits are not kept, for people; one whose number cannot be measured is not."""
+    if quality is None:
+        names = ", ".join(each.name for each in limits)
+        return [f"{names} cannot be measured: there is no sound vector"] if limits else []
+    unmeasured = {"mean-cosine"} if quality.mean_cosine is None else set()
+    lines = (
+        f"{each.name} cannot be measured: there is one vector" if each.name in unmeasured else each.exceeded(quality)
+        for each in limits
+    )
+    return [line for line in lines if line]
 
 
 def _run(
@@ -146,6 +162,7 @@ def _tell(
     table: str | None,
     exceeded: Sequence[str],
     given: Mapping[str, Any],
+    model: str | None,
     *,
     proven: bool,
     as_json: bool,
@@ -163,8 +180,10 @@ def _tell(
         return exit_codes.INTERRUPTED
     if verdict.not_recomputed and not verdict.problems:
         output.complain(f"{'' if proven else 'error: '}no vector was computed again: {verdict.not_recomputed}")
+    if verdict.unproven and not (model is not None and verdict.not_recomputed):
+        output.complain(soundness.unproven(verdict, table, model))
     for told in exceeded:
         output.complain(f"error: {told}: see --limit")
     if verdict.problems:
         output.complain(soundness.left(verdict, table))
-    return exit_codes.SOME_FAILED if verdict.problems or exceeded or not proven else exit_codes.DONE
+    return exit_codes.DONE if verdict.sound and proven and not exceeded else exit_codes.SOME_FAILED

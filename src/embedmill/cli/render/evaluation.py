@@ -14,7 +14,7 @@ _LISTED: Final = 20  # questions, one by one
 
 
 def for_people(found: Evaluation) -> str:
-    """A column for each store; then the questions that failed, or of two stores those answered differently."""
+    """A column for each store; then the questions that failed, and of two stores those answered differently."""
     rows = [
         ("store", *(masked(each.store) for each in found.stores)),
         ("model", *(each.model for each in found.stores)),
@@ -29,6 +29,9 @@ def for_people(found: Evaluation) -> str:
     if len(found.stores) == 1:
         lines += _listed(list(map(_failed, found.stores[0].failed)))
     else:
+        for which, store in zip(("first", "second"), found.stores, strict=True):
+            if store.failed:
+                lines += [f"{which} store: {len(store.failed):,} failed", *_listed(list(map(_failed, store.failed)))]
         lines += _compared(*found.stores)
     return "\n".join(map(one_line, lines))
 

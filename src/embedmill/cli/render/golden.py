@@ -13,7 +13,7 @@ def table_of(found: GoldenCheck) -> str:
     cosine = "cannot be told: the vectors have another dimension"
     if found.cosine is not None:
         names = (("lowest", "min"), ("1 %", "p1"), ("5 %", "p5"), ("median", "median"), ("mean", "mean"))
-        cosine = ", ".join(f"{word} {getattr(found.cosine, name):.6f}" for word, name in names)
+        cosine = ", ".join(f"{word} {_cosine(getattr(found.cosine, name))}" for word, name in names)
     rows = [
         ("golden set", f"{counted(found.texts, 'text')} in {found.file}"),
         ("recorded", _computed(found.recorded)),
@@ -26,8 +26,13 @@ def table_of(found: GoldenCheck) -> str:
 
 def line_of(deviation: Deviation) -> str:
     """A text whose vector is another one."""
-    cosine = f"no vector ({deviation.cause})" if deviation.cosine is None else f"cosine {deviation.cosine:.6f}"
+    cosine = f"no vector ({deviation.cause})" if deviation.cosine is None else f"cosine {_cosine(deviation.cosine)}"
     return f"  text {deviation.text}: {cosine}: {in_one_line(deviation.beginning)}"
+
+
+def _cosine(value: float) -> str:
+    """Six decimals; of one so near 1 that these would be those of 1, how far it is from that."""
+    return f"1 - {1 - value:.1e}" if 0.9999995 <= value < 1 else f"{value:.6f}"
 
 
 def _computed(what: Computed) -> str:

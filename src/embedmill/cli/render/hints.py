@@ -12,6 +12,9 @@ from embedmill.runtime.passwords import without_password
 WHERE: Final = ("vector", "store", "schema")
 """The options that say what a command acts on."""
 
+ALLOWED: Final = "allow_test_model"
+"""The option without which nothing is filled from the model for tests."""
+
 HOW: Final = ("metrics", "truncate", "max_text")
 """Those that say how the texts of a table's rows are taken."""
 
@@ -31,6 +34,14 @@ def command(*words: object, given: Mapping[str, Any], kept: Sequence[str] = WHER
         for each in value if isinstance(value, list) else [] if value is None else [value]:
             line += [f"--{option}", without_password(each) if name == "store" else str(each)]
     return one_line(shlex.join(line))
+
+
+def with_model(model: str | None, *words: object, given: Mapping[str, Any], kept: Sequence[str] = WHERE) -> str:
+    """The line of a command that fills a store or table from this model; the one for tests has to be allowed."""
+    from embedmill.embedders.testing import is_test_model
+
+    allowed = {ALLOWED: True} if is_test_model(model) else {}
+    return command(*words, given={**given, **allowed}, kept=(*kept, ALLOWED))
 
 
 def tell_tables(word: str, given: Mapping[str, Any]) -> None:

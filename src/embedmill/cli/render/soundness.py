@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ def facts(verdict: Verdict, table: str | None, exceeded: Sequence[str]) -> dict[
     """The JSON object."""
     told: dict[str, Any] = {
         "store": output.masked(verdict.store),
-        "sound": not verdict.problems,
+        "sound": verdict.sound,
         "count": verdict.problems,
         "damage": {
             kind: {"count": count, "examples": list(verdict.examples.get(kind, ()))}
@@ -33,7 +34,9 @@ def facts(verdict: Verdict, table: str | None, exceeded: Sequence[str]) -> dict[
         "exceeded": list(exceeded),
         "repaired": None if verdict.repaired is None else dict(verdict.repaired),
     }
-    return told | ({"table": table} if table is not None else {"vanished": dict(verdict.vanished)})
+    if table is None:
+        return told | {"vanished": dict(verdict.vanished)}
+    return told | {"table": table, "unknown_origin": verdict.unknown}
 
 
 def summary(verdict: Verdict, table: str | None) -> Iterator[str]:
@@ -52,7 +55,10 @@ def summary(verdict: Verdict, table: str | None) -> Iterator[str]:
         return
     what = f"{counted(verdict.documents or 0, 'document')}, {counted(verdict.chunks or 0, 'chunk')}"
     if table is not None:
-        what = f"{counted(verdict.chunks or 0, 'row')} of {table}"
+        rows = (verdict.chunks or 0) + verdict.unknown - verdict.unproven
+        if verdict.unproven and not rows:
+            return
+        what = f"{counted(rows, 'row')} of {table}"
     again = f"{counted(verdict.recomputed, 'vector')} computed again"
     yield f"sound: {what} in {output.masked(verdict.store)}; {again}"
     if verdict.quality is not None:
@@ -65,6 +71,16 @@ def _of_vectors(quality: Quality) -> str:
         f"vectors: lengths {quality.norm_min:.4f} to {quality.norm_max:.4f}{alike}, "
         f"duplicates {quality.exact_duplicates:.1%}, near duplicates {quality.near_duplicates:.1%}, "
         f"effective dimension {quality.effective_dimension:,.1f}"
+    )
+
+
+def unproven(verdict: Verdict, table: str | None, model: str | None) -> str:
+    """The error where vectors are of unknown origin, and none of them was computed again: where, and what to do."""
+    vectors = counted(verdict.unproven, "vector")
+    remedy = "" if model is not None else "give the --model that they are of to compute some again, or "
+    return (
+        f"error: {vectors} of unknown origin in {table} in {output.masked(verdict.store)}: whether they are sound is "
+        f"not known: {remedy}`embedmill ingest {shlex.quote(table or '')} --overwrite` embeds all rows anew"
     )
 
 

@@ -65,7 +65,7 @@ class CheckedTable(Protocol):
 
         Empty where nothing is known of the table. Rows that runs hold just now are left out, and while any run lives
         those too that only wait for one. `look` is given each row that is sound as far as can be told without the
-        model.
+        model, and those whose vector is of unknown origin (`Stored.written` says which).
         """
 
     def put_back(self, found: Sequence[Finding]) -> None:

@@ -17,10 +17,12 @@ from typing import Any, Final, ParamSpec
 
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import UsageError
+from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import Task, TokenEmbedder
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded, Vectors
-from embedmill.engine.lists import embed_all
+from embedmill.engine.cached_lists import ListCounts, embed_with_cache
+from embedmill.engine.lists import some_texts
 from embedmill.executors.pace import Pace
 from embedmill.executors.processes.child import IsolatedEmbedder
 from embedmill.executors.processes.fallback import Fallback
@@ -98,6 +100,7 @@ class EmbedderPool(Closing):
         self._here: Fallback | None = None  # once no worker can be started
         self._error: Exception | None = None
         self._queues: set[BatchQueue] = set()
+        self._counts = ListCounts()
         pickled = _pickled(factory)
         self._supervisor = Supervisor(
             partial(IsolatedEmbedder, pickled, _main_module(pickled)),
@@ -139,8 +142,7 @@ class EmbedderPool(Closing):
         What is in flight is bounded in batches and in tokens; but the results behind a batch that hangs or is being
         recovered may pile up to some hundred batches, so that the other workers need not wait for it.
         """
-        if self._closed:
-            raise RuntimeError("this pool is closed: make a new one")
+        self._check_open()
         self._check_process()
         self.start()
         queue = BatchQueue()
@@ -163,14 +165,31 @@ class EmbedderPool(Closing):
                 with self._lock:
                     self._queues.discard(queue)
 
-    def embed(self, texts: Sequence[str], *, task: Task = "document") -> Vectors:
+    def embed(self, texts: Sequence[str], *, task: Task = "document", cache: VectorCache | None = None) -> Vectors:
         """Vectors of ``(len(texts), dimension)`` in the texts' order, all of them sound.
 
         The texts are tokenised in this process, by an embedder that the factory makes here too; its model is not
-        loaded. Raises `TypeError` for anything but a list of texts, `UsageError` for a task that there is not, and
-        `EmbeddingError`, which has the vectors of the others, where texts have no vector.
+        loaded. A `cache`, as `embedmill.PersistentCache()`, which is the user's, is asked first and keeps what is
+        computed; it stays the caller's. `statistics` tells of both. Raises `ValueError` for no texts, `TypeError` for
+        anything but a list of texts, `UsageError` for a task that there is not and for what is no cache;
+        `EmbeddingError`, which has the vectors of the others, where texts are empty or blank or have no vector;
+        `RuntimeError` after `close`.
         """
-        return embed_all(texts, self._tokenizing, self.run, task=task)
+        self._check_open()
+        listed = some_texts(texts)
+        if cache is not None and not hasattr(cache, "get_many"):
+            raise UsageError(f"cache is {cache!r:.200}: give one, as embedmill.PersistentCache(), or leave it out")
+        made = embed_with_cache(listed, self._tokenizing, self.run, cache, task=task)
+        self._counts.add(made)
+        return made.complete()
+
+    def statistics(self) -> dict[str, int]:
+        """What became of the texts of all calls of `embed` so far.
+
+        Of `texts` are `embedded`, `cached`, `duplicates` and `failed`; `misses` are the distinct texts that a cache was
+        asked for in vain, `tokens` those of what is embedded.
+        """
+        return self._counts.to_dict()
 
     @computed_once
     def _tokenizing(self) -> TokenEmbedder:
@@ -186,10 +205,13 @@ class EmbedderPool(Closing):
         self._check_process()
         if index is not None:
             whole_number("index", index, 0, self.workers - 1)
-        if self._closed:
-            raise RuntimeError("this pool is closed: make a new one")
+        self._check_open()
         if self._started and self._here is None:
             self._supervisor.group.ask_for_restart(range(self.workers) if index is None else [index])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this pool is closed: make a new one")
 
     def _check_process(self) -> None:
         """Raise `RuntimeError` in a process that was forked: the workers answer to the one that has started them."""
@@ -201,8 +223,7 @@ class EmbedderPool(Closing):
 
     def _submit(self, job: Job) -> None:
         with self._lock:
-            if self._closed:
-                raise RuntimeError("this pool is closed: make a new one")
+            self._check_open()
             if self._error is not None:
                 raise self._error
             (self._here or self._supervisor).submit(job)

@@ -73,6 +73,7 @@ class Slot:
     restarts: int = 0
     causes: Counter[str] = field(default_factory=Counter)
     deaths_in_a_row: int = 0  # deaths since a batch was last finished here, or a text found that kills workers
+    rss_mb: float = 0.0  # of the last process that has left it
     retired: bool = False
     too_many: bool = False  # retired since there is no memory for so many
 
@@ -100,7 +101,7 @@ class Slot:
             documents=self.documents,
             batches=self.batches,
             tokens=self.tokens,
-            rss_mb=round(worker.rss_mb, 1) if worker else 0.0,
+            rss_mb=round((worker.rss_mb if worker else 0.0) or self.rss_mb, 1),
             age_seconds=round(time.monotonic() - worker.started, 1) if worker else 0.0,
             restarts=self.restarts,
             causes=dict(self.causes),

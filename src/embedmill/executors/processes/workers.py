@@ -177,6 +177,7 @@ class WorkerGroup:
     def _vacate(self, slot: Slot, worker: Worker) -> None:
         """Take a worker out of its place; a successor may go before the one that it was to replace."""
         if slot.worker is worker:
+            slot.rss_mb = worker.rss_mb or slot.rss_mb
             slot.worker, slot.successor = slot.successor, None
         else:
             slot.successor = None

@@ -16,7 +16,7 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.table.index import Existing
 from embedmill.storage.postgres.table.sql_parts import decoded
 from embedmill.storage.postgres.table.statements import Statements
-from embedmill.storage.table_checks import TrackedRow, check_rows, finding
+from embedmill.storage.table_checks import TrackedRow, check_binding, check_rows, finding
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 from psycopg.rows import args_row  # isort: skip
@@ -41,6 +41,10 @@ def problems(
     for index in indexes:
         if not index.valid and (index.name, index.schema) not in built:
             yield Finding(DamageKind.INDEX, f"{table}: index {index.name} is not valid")
+    space = check_binding(table, entry)
+    if isinstance(space, Finding):
+        yield space
+        return
 
     def running() -> bool:
         return bool(blocking.runs(db, parameters["lock"]))
@@ -51,7 +55,7 @@ def problems(
             cursor.execute(statements.tracked, parameters)
             yield from cursor
 
-    yield from check_rows(table, rows(), entry.fields or {}, look, running=running)
+    yield from check_rows(table, rows(), space, look, running=running)
     with db.cursor("embedmill_gone") as cursor:
         cursor.execute(statements.gone, parameters)
         for number, *key in cursor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from embedmill.core.rows import Key
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.columns import quoted
 from embedmill.storage.sqlite.table.contents import digest, print_of
@@ -60,6 +61,21 @@ def carry(database: Database, spec: TableSpec, found: CatalogEntry) -> None:
             if mark is not None:
                 with database.reading() as db:
                     db.execute(statements.carry(key_of(row)), {**mark, **bound(key_of(row))})
+
+
+def has_same_text(database: Database, spec: TableSpec, found: CatalogEntry, key: Key, present: bytes) -> bool:
+    """Whether the row of this key, among the entry's own rows, had a vector of the text that it has at present.
+
+    `present` is that text's hash. To be asked once the marks have been carried over.
+    """
+    if list(spec.key_names) != found.keys:
+        return False
+    plain = _plain([f":key{number}" for number in range(1, len(key) + 1)])
+    query = (
+        f"SELECT 1 FROM temp.embedmill_older WHERE plain = {plain} AND hash = :hash "  # noqa: S608
+        "AND cause IS NULL AND space IS NOT NULL LIMIT 1"
+    )
+    return bool(database.fetch(query, {**bound(key), "hash": present}))
 
 
 def _plain(names: Sequence[str]) -> str:

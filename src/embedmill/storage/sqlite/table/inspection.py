@@ -5,16 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.rows import Stored
 from embedmill.storage.catalog import CatalogEntry
 from embedmill.storage.sqlite.table import runs
+from embedmill.storage.sqlite.table.carrying import has_same_text
 from embedmill.storage.sqlite.table.contents import decode, digest, print_of, unfit
 from embedmill.storage.sqlite.table.database import PAGE, Database, key_of
 from embedmill.storage.sqlite.table.rows import TrackedRowContents
 from embedmill.storage.sqlite.table.statements import Statements
-from embedmill.storage.table_checks import TrackedRow, check_rows, finding
+from embedmill.storage.table_checks import TrackedRow, check_binding, check_rows, finding
 
 
 def problems(
@@ -27,16 +29,29 @@ def problems(
 ) -> Iterator[Finding]:
     """All that is wrong with rows that no run holds but the `dead`; `look` is given the sound ones."""
     table = statements.spec.title
+    space = check_binding(table, entry)
+    if isinstance(space, Finding):
+        yield space
+        return
 
     def running() -> bool:
         return runs.any_lives(database.path, entry.id)
 
+    def whose(row: TrackedRow, contents: TrackedRowContents) -> TrackedRow:
+        """Where a row is known by its vector alone that may be another row's, and its own text is what it was."""
+        if entry.fits or row.unchanged or not row.has_text or row.tracking_id is None:
+            return row
+        known = has_same_text(database, statements.spec, entry, row.key, digest(contents.content))
+        return replace(row, unchanged=True, altered=True) if known else row
+
     def rows() -> Iterator[TrackedRow]:
         values = {"space": entry.space}
         for page in database.pages(lambda key: statements.tracked(key, dead), None, TrackedRowContents, values=values):
-            yield from (_tracked(row, longest) for row in page if not row.held)
+            for row in page:
+                if not row.held:
+                    yield whose(_tracked(row, longest), row)
 
-    yield from check_rows(table, rows(), entry.fields or {}, look, running=running)
+    yield from check_rows(table, rows(), space, look, running=running)
     after = 0
     while page := database.scan(statements.gone(dead), {"after": after, "limit": PAGE}):
         if running():
