@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import embedmill
+from embedmill.core import errors as core_errors
+
 PAGE = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
 
 SECTIONS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
@@ -31,6 +34,15 @@ def test_a_program_runs_and_prints_what_it_says(code: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("code", PROGRAMS)
 def test_a_program_uses_public_names_alone(code: str) -> None:
     assert not re.findall(r"(?:from|import) embedmill\.", code)
+
+
+def test_every_public_name_is_on_the_page() -> None:
+    """Errors in their tree, all else in a program."""
+    programs = "\n".join(code.values[0] for code in PROGRAMS)  # type: ignore[misc]
+    errors = {name for name in embedmill.__all__ if isinstance(getattr(embedmill, name), type)} & set(vars(core_errors))
+    (tree,) = re.findall(r"^    EmbedmillError\n(?:    .*\n)+", PAGE, re.MULTILINE)
+    assert not [name for name in errors if not re.search(rf"\b{name}\b", tree)]
+    assert not [name for name in embedmill.__all__ if name not in errors and not re.search(rf"\b{name}\b", programs)]
 
 
 @pytest.mark.parametrize(("title", "text"), SECTIONS)
