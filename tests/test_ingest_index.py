@@ -152,6 +152,26 @@ def test_what_a_killed_build_has_left_is_replaced(shell: Shell, database: str) -
     assert sorted(name for (name,) in found) == ["own", "sentences_embedding_hnsw"]
 
 
+def test_a_column_that_is_swapped_in_gets_the_index_of_the_other(shell: Shell, database: str) -> None:
+    """Where nothing is said of an index on the command line, and where `auto` is."""
+    make(database, 20)
+    shell.json("ingest", "sentences", "--index", "hnsw", "--distance", "l2", "--m", "8")
+    other = Path(shell.environment["EMBEDMILL_MODEL"]).with_name("bert-cls")
+    for column, model, more in (("second", other, []), ("third", "", ["--index", "auto"])):
+        ask(database, "ALTER TABLE sentences DROP COLUMN IF EXISTS second")
+        chosen = ["--model", model] if model else []
+        report = shell.json("ingest", "sentences", "--into", column, "--swap", *chosen, *more)
+        assert report["swapped"] and report["index"].startswith(f"hnsw sentences_{column}_hnsw built")
+        assert any("(embedding vector_l2_ops) WITH (m='8'" in definition for definition in indexes(database))
+
+
+def test_an_index_that_is_described_and_not_built_is_told(shell: Shell, database: str) -> None:
+    make(database, 20)
+    done = shell.run("ingest", "sentences", "--distance", "cosine")
+    assert done.returncode == 0 and "warning: no index was built, for which --m, --ef-con" in done.stderr
+    assert "no index" not in shell.run("ingest", "sentences", "--index", "auto").stderr
+
+
 # Dimensions
 
 

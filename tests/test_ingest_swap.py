@@ -147,7 +147,20 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(place: Place) ->
     ):
         with pytest.raises(embedmill.UsageError, match=words):
             ingest(place, OTHER, **options)
-    assert ingest(place, OTHER, into="second", swap=True, dry_run=True).embedded == 30
+    kind = "BLOB" if isinstance(place, SqlitePlace) else "vector(7)"
+    place.execute(f"ALTER TABLE docs ADD COLUMN w {kind}")
+    place.execute("UPDATE docs SET w = ?", place.encode(np.ones(7, np.float32)))
+    for into, words in (
+        ("body", r"--into: \S+body is (?i:text)"),
+        ("ID", r"--into: \S+id is bigint"),
+        ("", "--into: '' cannot be a column's name"),
+        ("EMBEDDING", "--into EMBEDDING: that is the column itself"),
+        ("W", r"\.w has .*: name another column with --into \(it need not be there\)"),
+    ):
+        with pytest.raises((embedmill.UsageError, embedmill.SpaceMismatch), match=words) as refused:
+            ingest(place, OTHER, vector="embedding", into=into, swap=True)
+        assert "--vector" not in str(refused.value) and "--create" not in str(refused.value)
+    assert ingest(place, OTHER, vector="embedding", into="second", swap=True, dry_run=True).embedded == 30
     with pytest.raises(embedmill.EmbedmillError):
         table_status("docs", vector="second", store=place.url)
 
@@ -207,6 +220,41 @@ def test_the_index_is_there_before_the_names_change(place: Place) -> None:
     of_new, of_old = (str(row[0]) for row in found)
     assert "(embedding " in of_new and "vector_l2_ops" in of_new and "m='8'" in of_new
     assert "(second " in of_old
+
+
+def test_a_column_of_a_third_model_is_refused_by_the_name_of_its_option(place: Place, tmp_path: Path) -> None:
+    ingest(place, create=True)
+    trained = copy_model(SMALL_MODEL, tmp_path / "trained")
+    resave(trained, off_by(0.05))
+    ingest(place, trained, vector="third", create=True)
+    with pytest.raises(embedmill.SpaceMismatch, match="--overwrite to embed all rows in its place, or another --into"):
+        ingest(place, OTHER, vector="embedding", into="third", swap=True)
+
+
+def test_an_index_that_is_described_and_not_built_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    ingest(place, create=True)
+    told = "no index was built, for which --m, --ef-construction and --distance are"
+    assert told not in caplog.text
+    assert swapped(place, index=embedmill.IndexOptions()).swapped
+    assert told in caplog.text
+
+
+def test_an_index_of_another_kind_is_built_where_the_column_has_one(place: Place) -> None:
+    """However small the table is; names that a swap has left with the other column are counted up."""
+    if isinstance(place, SqlitePlace):
+        pytest.skip("there is no index")
+    ingest(place, create=True, index=embedmill.IndexOptions("hnsw"))
+    report = swapped(place, index=embedmill.IndexOptions(distance="l2"))
+    assert report.swapped and report.index == "hnsw docs_second_hnsw built over 30 rows"
+    more = ingest(place, OTHER, vector="embedding", index=embedmill.IndexOptions("hnsw", distance="inner-product"))
+    assert more.index == "hnsw docs_embedding_hnsw2 built over 30 rows, beside hnsw docs_second_hnsw"
+    back = swapped(place, SMALL_MODEL, vector="embedding")
+    assert back.swapped and back.index == "hnsw docs_second_hnsw2 built over 30 rows, beside hnsw docs_embedding_hnsw"
+    place.execute("ALTER TABLE docs DROP COLUMN second")
+    assert swapped(place).swapped
+    found = place.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'docs' AND indexdef LIKE '%hnsw%'")
+    of_live = [definition for (definition,) in found if "(embedding " in definition]
+    assert len(of_live) == 1 and len(found) == 3, "those of the dropped column went with it"
 
 
 def test_a_model_that_fails_on_most_rows_does_not_take_the_name(place: Place, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from embedmill.storage.columns import unquoted
 if TYPE_CHECKING:
     from embedmill.api.settings import Settings
     from embedmill.core.interfaces.table import Table
+    from embedmill.core.rows import IndexOptions
     from embedmill.core.spaces import Fingerprint
     from embedmill.core.table_reports import IngestReport
 
@@ -80,21 +81,29 @@ def open_beside(
 ) -> tuple[Table, Beside | None]:
     """What is to be filled: the second column, which `stack` closes, or the live one where that is of this model.
 
-    `how` are the further options of `open_chosen_table`; `index` is None where none is asked for.
+    `how` are the further options of `open_chosen_table`; `index` is None where nothing is said of it: then it is one
+    as the live column has, if that has one.
     """
     if into is None:
         return live, None
     if not isinstance(live, ReembeddableTable):
         raise UsageError(f"{live.name}: its database cannot change the names of columns: leave --into and --swap out")
     vector = live.columns[1]
+    itself = f"--into {into}: that is the column itself: give the name of another, which need not be there"
     if unquoted(into) == vector:
-        raise UsageError(f"--into {into}: that is the column itself: give the name of another, which need not be there")
+        raise UsageError(itself)
     if live.noted().space == fingerprint.space.id:
         log.warning("--into: %s.%s has vectors of this model: that column is filled, as ever", live.name, vector)
         return live, None
     alike: dict[str, Any] = dict(live.like_it())
-    indexed = how["index"] is None and "index" in alike
+    wanted: IndexOptions | None = how["index"]
+    indexed = "index" in alike and (wanted is None or wanted.method != "none")
     alike = alike | {name: value for name, value in how.items() if value is not None}
-    second = stack.enter_context(open_chosen_table(table, chosen, vector=into, create=True, **alike))
+    if indexed and wanted is not None:  # searches need one, of whatever size the table is
+        alike["index"] = replace(wanted, method="hnsw")
+    opening = open_chosen_table(table, chosen, vector=into, option="--into", create=True, **alike)
+    second = stack.enter_context(opening)
     assert isinstance(second, ReembeddableTable)
+    if second.columns[1] == vector:  # as the database spells it
+        raise UsageError(itself)
     return second, Beside(live, second, indexed=indexed)

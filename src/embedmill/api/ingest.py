@@ -16,7 +16,7 @@ from embedmill.api.assemble import (
     with_prompts_of,
     without_rests,
 )
-from embedmill.api.beside import check_swap, open_beside
+from embedmill.api.beside import Beside, check_swap, open_beside
 from embedmill.api.embedders import make_embedder
 from embedmill.api.profiling import profiled
 from embedmill.api.read_settings import read_settings
@@ -101,7 +101,17 @@ def ingest(
         with remembered(chosen, "retry-failed" if again else "ingest", table) as run_log:
             watched = run_log.watch(on_progress, parts.executor.stats)
             report = run_log.finish(ingestor.run(on_progress=watched, overwrite=overwrite, again=again))
-        return report if beside is None else beside.swap(report)
+        return _finished(report, index, beside)
+
+
+def _finished(report: IngestReport, asked: IndexOptions | None, beside: Beside | None) -> IngestReport:
+    """Swap the columns, where there are two; say where an index was described and none was built."""
+    if asked is not None and asked.method == "auto" and not (report.index or report.interrupted):
+        log.warning(
+            "no index was built, for which --m, --ef-construction and --distance are: auto builds it after the first "
+            "fill of a large table, --index hnsw in any case"
+        )
+    return report if beside is None else beside.swap(report)
 
 
 def make_ingestor(table: Table, parts: Components, chosen: Settings, **how: Any) -> Ingestor:

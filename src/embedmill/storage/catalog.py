@@ -43,15 +43,21 @@ class CatalogEntry:
         """The entry where none of its vectors is in the table any more."""
         return replace(self, space=None, model=None, fields=None, filled=False)
 
-    def mismatch(self, column: str, held: str, model: str, space: Space) -> SpaceMismatch:
-        """The error for another model than the one whose vectors, of the space `held`, the column holds."""
+    def mismatch(self, column: str, held: str, model: str, space: Space, option: str = "--vector") -> SpaceMismatch:
+        """The error for another model than the one whose vectors, of the space `held`, the column holds.
+
+        `option` is the one that names the column.
+        """
         if told := other_prompt(self.noted().document_prompt, held, space):
-            return SpaceMismatch(f"{column} holds {told}, --overwrite to embed all rows again, or another --vector")
+            return SpaceMismatch(f"{column} holds {told}, --overwrite to embed all rows again, or another {option}")
         other = self.model if held == self.space else "another model"
-        return SpaceMismatch(
-            f"{column} holds {not_of(other, held, model, space.id)}: give that --model, --into COLUMN --swap to embed "
-            "all rows beside it, --overwrite to do so in its place, or another --vector"
+        overwriting = (
+            "--into COLUMN --swap to embed all rows beside it, --overwrite to do so in its place"
+            if option == "--vector"
+            else "--overwrite to embed all rows in its place"
         )
+        whose = not_of(other, held, model, space.id)
+        return SpaceMismatch(f"{column} holds {whose}: give that --model, {overwriting}, or another {option}")
 
     def check_rebinding(self, column: str, space: Space, model: str) -> None:
         """Raise `SpaceMismatch` where the space differs from the entry's in more than the digests of files."""

@@ -170,12 +170,12 @@ def choose_text(columns: Sequence[Column], keys: Sequence[str], given: str | Non
 
 
 def choose_vector(
-    columns: Sequence[Column], given: str | None, table: str, *, create: bool, kinds: str
+    columns: Sequence[Column], given: str | None, table: str, *, create: bool, kinds: str, option: str
 ) -> Column | str:
     """The column to fill, or the name of the one to create.
 
-    `kinds` says which types fit. Raises `UsageError` where there is none and none is to be created, where the one
-    named is of another type, and where the choice is not clear.
+    `kinds` says which types fit, `option` is the one that names the column. Raises `UsageError` where there is none and
+    none is to be created, where the one named is of another type, and where the choice is not clear.
     """
     wanted = given if given is not None else VECTOR_NAME
     there = [column.name for column in columns]
@@ -188,20 +188,27 @@ def choose_vector(
     if create and _match(columns, wanted) is None:
         new = unquoted(wanted)
         if not _is_name(new) or len(new.encode()) > _LONGEST_NAME:
-            raise UsageError(f"--vector: {new!r} cannot be a column's name: give 1 to {_LONGEST_NAME} bytes")
+            raise UsageError(f"{option}: {new!r} cannot be a column's name: give 1 to {_LONGEST_NAME} bytes")
         return new
     if given is None and wanted not in there:
         raise UsageError(f"{table} has no column for vectors: --create adds one named {wanted}, --vector names another")
-    column = named(columns, wanted, "--vector", table)
+    column = named(columns, wanted, option, table)
     if not column.is_vector:
         what = "generated" if column.generated else f"{column.type or 'of no type'}, not {kinds}"
-        raise UsageError(f"--vector: {table}.{column.name} is {what}: name another column, or add one with --create")
+        raise UsageError(f"{option}: {table}.{column.name} is {what}: {another_column(option)}")
     return column
+
+
+def another_column(option: str) -> str:
+    """For messages: what to do where the column that an option names does not fit."""
+    added = "--create adds it" if option == "--vector" else "it need not be there"
+    return f"name another column with {option} ({added})"
 
 
 def without(columns: Sequence[Column], beside: str | None) -> list[Column]:
     """The columns without the one of this name, where that is not the only one for vectors."""
-    left = [column for column in columns if column.name != beside]
+    named_so = _match(columns, beside) if beside is not None else None
+    left = [column for column in columns if column is not named_so]
     return left if any(column.is_vector for column in left) else list(columns)
 
 

@@ -43,6 +43,7 @@ class TableRequest:
     id: Sequence[str] = ()  # the columns that tell rows apart
     text: str | None = None  # the column that is read
     vector: str | None = None  # the column that is filled
+    option: str = "--vector"  # by which that is named, for messages; the column of --into is added without --create
     beside: str | None = None  # a column that is not the one meant, where none is named
     create: bool = False  # that column, where it is not there
     halfvec: bool = False  # it holds, or is to hold, numbers of 16 bits

@@ -153,7 +153,8 @@ def ingest(
 
 def _index_options(
     method: str | None, m: str | None, ef_construction: str | None, distance: str | None
-) -> IndexOptions:
+) -> IndexOptions | None:
+    """What is asked of an index; None for what is done where nothing is said of it."""
     from embedmill.core.rows import IndexOptions
 
     chosen: dict[str, Any] = {
@@ -164,4 +165,4 @@ def _index_options(
     chosen |= options.given(method=method, distance=distance)
     if method == "none" and len(chosen) > 1:
         raise UsageError("--index none builds no index: leave --m, --ef-construction and --distance out")
-    return IndexOptions(**chosen)
+    return None if chosen in ({}, {"method": "auto"}) else IndexOptions(**chosen)

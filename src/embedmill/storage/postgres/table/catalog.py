@@ -204,7 +204,7 @@ class Catalog:
             query = Statements(spec, marks).other_space
             other = connection.scalar(query, {"space": space})
             if other is not None:
-                raise found.mismatch(f"{spec.title}.{spec.vector}", other, model, fingerprint.space)
+                raise found.mismatch(f"{spec.title}.{spec.vector}", other, model, fingerprint.space, spec.option)
 
     def mark_complete(self, connection: Connection, number: int) -> None:
         """A run has come to its end."""

@@ -37,6 +37,7 @@ class TableSpec:
     missing: bool  # the vector column is still to be created
     raw: bool  # the database knows bytes, and no encoding (SQL_ASCII)
     dimension: int | None = None  # of the column; None where it takes any
+    option: str = "--vector"  # by which that is named, for messages
     number: int = 0  # of the vector column in pg_attribute; 0 where there is none
     vector_not_null: bool = False
     keys: tuple[str, ...] = ()  # the columns of a unique index, in its order
@@ -91,8 +92,10 @@ def find(
     columns = _columns(connection, oid)
     column: Column | str = ""
     with naming.optional(not asked.metrics_only):
-        others = naming.without(columns, asked.beside)
-        column = naming.choose_vector(others, asked.vector, title, create=asked.create, kinds=_KINDS)
+        others = naming.without(columns, asked.beside if asked.vector is None else None)
+        column = naming.choose_vector(
+            others, asked.vector, title, create=asked.create, kinds=_KINDS, option=asked.option
+        )
     spec = TableSpec(
         oid=oid,
         schema=schema,
@@ -103,14 +106,15 @@ def find(
         partitioned=relation == "p",
         missing=isinstance(column, str),
         raw=connection.info.parameter_status("server_encoding") == "SQL_ASCII",
+        option=asked.option,
     )
     if isinstance(column, Column):
         stored = _vector_type(connection, oid, column.name)
         if asked.halfvec and stored.kind != "halfvec":
-            raise UsageError(
-                f"--halfvec: {title}.{column.name} is a {stored.kind}: leave --halfvec out, or name another column "
-                "with --vector"
-            )
+            wrong = "--halfvec" if asked.option == "--vector" else asked.option
+            remedy = f"leave {wrong} out, or " if wrong == "--halfvec" else "the other is a halfvec: "
+            another = naming.another_column(asked.option)
+            raise UsageError(f"{wrong}: {title}.{column.name} is a {stored.kind}: {remedy}{another}")
         spec = replace(spec, **stored._asdict(), vector_not_null=column.not_null)
     before = noted(spec)
     unique = connection.execute(_UNIQUE, [oid]).fetchall()
@@ -132,7 +136,7 @@ def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
     if spec.dimension not in (None, dimension):
         raise SpaceMismatch(
             f"{spec.title}.{spec.vector} has {spec.dimension:,} dimensions, the vectors of {model} have "
-            f"{dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+            f"{dimension:,}: {naming.another_column(spec.option)}, or a --model that fits"
         )
     if dimension > _MOST_DIMENSIONS:
         raise UsageError(f"{model} has {dimension:,} dimensions, pgvector holds {_MOST_DIMENSIONS:,}")

@@ -116,7 +116,7 @@ def check(
     if found.space not in (None, space):
         other = db.execute(Statements(spec, known, "").other_space, {"space": space}).fetchone()
         if other is not None:
-            raise found.mismatch(f"{spec.title}.{spec.vector}", str(other[0]), model, fingerprint.space)
+            raise found.mismatch(f"{spec.title}.{spec.vector}", str(other[0]), model, fingerprint.space, spec.option)
 
 
 def _migrate(db: sqlite3.Connection) -> None:

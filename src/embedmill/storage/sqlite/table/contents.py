@@ -14,6 +14,7 @@ import numpy as np
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.rows import too_long
 from embedmill.core.vectors import Cause, Vector
+from embedmill.storage.columns import another_column
 from embedmill.storage.sqlite.table.database import Database
 from embedmill.storage.sqlite.table.rows import ValueRow
 from embedmill.storage.sqlite.table.statements import Statements
@@ -77,7 +78,7 @@ def check_dimension(spec: TableSpec, dimension: int, model: str) -> None:
     if spec.dimension not in (None, dimension):
         raise SpaceMismatch(
             f"{spec.title}.{spec.vector} is declared for {spec.dimension:,} dimensions, the vectors of {model} "
-            f"have {dimension:,}: name another column with --vector (--create adds it), or a --model that fits"
+            f"have {dimension:,}: {another_column(spec.option)}, or a --model that fits"
         )
 
 
@@ -88,11 +89,10 @@ def check_vectors(database: Database, statements: Statements, dimension: int, mo
     if kind not in ("null", "blob") or size % 4:
         raise SpaceMismatch(
             f"{spec.title}.{spec.vector} holds values that are no vectors (float32, as sqlite-vec reads them): "
-            "name another column with --vector (--create adds it), or give --overwrite"
+            f"{another_column(spec.option)}, or give --overwrite"
         )
     if kind == "blob" and size != 4 * dimension:
         raise SpaceMismatch(
             f"{spec.title}.{spec.vector} has vectors of {size // 4:,} dimensions, those of {model} have "
-            f"{dimension:,}: name another column with --vector (--create adds it), a --model that fits, or give "
-            "--overwrite"
+            f"{dimension:,}: {another_column(spec.option)}, a --model that fits, or give --overwrite"
         )

@@ -47,6 +47,7 @@ class TableSpec:
     own_order: bool = False  # the index compares otherwise than its columns do by themselves
     text: str = ""
     vector: str = ""  # "" where none is needed
+    option: str = "--vector"  # by which that is named, for messages
     vector_not_null: bool = False
     missing: bool = False  # the vector column is still to be created
     dimension: int | None = None  # that the column is declared with, as float[384]
@@ -89,8 +90,8 @@ def find(
     given = wanted if asked.vector is not None or wanted in [column.name for column in columns] else None
     filled: Column | str = ""
     with naming.optional(not asked.metrics_only):
-        others = naming.without(columns, asked.beside)
-        filled = naming.choose_vector(others, given, title, create=asked.create, kinds=KIND)
+        others = naming.without(columns, asked.beside if asked.vector is None else None)
+        filled = naming.choose_vector(others, given, title, create=asked.create, kinds=KIND, option=asked.option)
     vector_name = filled if isinstance(filled, str) else filled.name
     before = noted(TableSpec(table, vector=vector_name, missing=isinstance(filled, str)))
     text = naming.meant_text(columns, asked.text, before)
@@ -103,7 +104,9 @@ def find(
     if asked.metrics_only:
         filled = vector_name = ""
     if vector_name in (chosen_text, *chosen):
-        raise UsageError(f"--vector: {title}.{vector_name} is the text, or a part of the key: name another column")
+        raise UsageError(
+            f"{asked.option}: {title}.{vector_name} is the text, or a part of the key: name another column"
+        )
     return TableSpec(
         name=table,
         keys=by.keys,
@@ -111,6 +114,7 @@ def find(
         own_order=_has_own_order(db, table, by),
         text=chosen_text,
         vector=vector_name,
+        option=asked.option,
         vector_not_null=isinstance(filled, Column) and filled.not_null,
         missing=isinstance(filled, str) and not asked.metrics_only,
         dimension=_dimension(filled.type) if isinstance(filled, Column) else None,
