@@ -70,6 +70,16 @@ def test_every_setting_is_an_option() -> None:
         assert not option.envvar, "settings reads the environment, so that errors name the variable"
 
 
+def test_what_only_reads_a_store_does_not_create_a_schema() -> None:
+    creates = {
+        " ".join(path)
+        for path, command in TREE.items()
+        for parameter in command.params
+        if parameter.name == "schema" and "created by the first run" in parameter.help
+    }
+    assert creates == {"index", "ingest"}
+
+
 def test_defaults_in_the_help_are_those_of_the_settings() -> None:
     options = {parameter.name: parameter.help for parameter in TREE[("index",)].params}
     default = Settings()

@@ -197,6 +197,7 @@ def test_a_model_that_fails_altogether_ends_the_run_after_five_batches() -> None
         assert isinstance(reasons, EmbeddingError) and "text 0: ValueError: harm was done" in str(reasons)
         assert 'raise ValueError("harm was done")' in "".join(reasons.__notes__)
         assert generator.failed_chunks == generator.total_chunks == len(reasons.causes) == 50
+        assert reasons.vectors.shape == (2600, DIMENSION) and np.isnan(reasons.vectors).all()
         assert [chunk.cause for chunk in caught.value.chunks[:50]] == list(reasons.causes.values())
         assert all(chunk.cause is None and chunk.embedding is None for chunk in caught.value.chunks[50:])
         assert max(model.calls) == 10 and sum(calls == 10 for calls in model.calls) <= 10  # a few were begun
@@ -216,6 +217,20 @@ def test_a_model_that_cannot_be_loaded_is_the_cause() -> None:
     ):
         generator.process_chunks(chunks(3))
     assert isinstance(caught.value.__cause__, EmbeddingError) and list(caught.value.chunks) == chunks(3)
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), SystemExit("goodbye")])
+def test_whatever_loading_an_own_embedder_raises_is_the_cause(error: BaseException) -> None:
+    class Unloadable(LightEmbedder):
+        def load(self) -> None:
+            raise error
+
+    with (
+        EmbeddingGenerator(model=Unloadable(), cache=False) as generator,
+        pytest.raises(EmbeddingGenerationError, match=r"the disk is gone|goodbye") as caught,
+    ):
+        generator.process_chunks(chunks(3))
+    assert caught.value.__cause__ is not None and caught.value.__cause__.__cause__ is error
 
 
 def test_a_model_that_gives_no_sound_vector_at_all_is_told_at_once() -> None:

@@ -204,12 +204,21 @@ def test_a_folder_that_is_missing_is_made(shell: Shell) -> None:
 def test_where_a_file_cannot_be_written(shell: Shell) -> None:
     for path, said in (
         ("texts.jsonl/deeper/g.jsonl", "texts.jsonl is no folder: give another file"),
-        (".", "is no file that could be replaced"),
+        (".", ". cannot be written: it is a folder: give another file"),
+        ("/dev/null", "is no file that could be replaced"),
     ):
         done = shell.run("golden", "record", path, "--texts", "texts.jsonl")
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr
     closed = shell.folder / "closed"
     closed.mkdir(mode=0o500)
+    (shell.folder / "locked").mkdir(mode=0)
+    for words in (
+        ["golden", "record", "locked/g", "--texts", "texts.jsonl"],
+        ["report", "--html", "locked/a/page.html"],
+    ):
+        done = shell.run(*words, preexec_fn=obey_permissions)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "cannot be written: Permission denied: " in done.stderr
     over = shell.run("golden", "record", "closed/g", "--texts", "texts.jsonl", preexec_fn=obey_permissions)
     assert over.returncode == 1 and "closed/g: cannot be written (Permission denied)" in over.stderr
 

@@ -237,6 +237,7 @@ def test_an_index_that_is_described_and_not_built_is_told(place: Place, caplog: 
     assert told not in caplog.text
     assert swapped(place, index=embedmill.IndexOptions()).swapped
     assert told in caplog.text
+    assert ("--index hnsw in any case" in caplog.text) != isinstance(place, SqlitePlace), "which SQLite refuses"
 
 
 def test_an_index_of_another_kind_is_built_where_the_column_has_one(place: Place) -> None:

@@ -630,7 +630,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("arrange tree.yaml --dry-run --format csv", "--format is what --output is written as"),
         ("arrange tree.yaml -o new.xml", "new.xml ends in none of"),
         ("arrange tree.yaml -o new.yaml --format xml", "--format is 'xml'"),
-        ("arrange tree.yaml -o none/new.yaml", "there is no folder none"),
+        ("arrange tree.yaml -o terms.txt/new.yaml", "terms.txt is no folder: give another"),
         ("arrange tree.yaml --dry-run --min-leaf 3", "min_leaf is for shape"),
         ("arrange tree.yaml --dry-run --flatten --depth 2", "--flatten leaves no levels for --depth"),
         ("arrange tree.yaml --dry-run --glosses glosses.yaml", "--glosses is for {text} in --comment-template"),
@@ -652,3 +652,8 @@ def test_combinations_that_say_nothing_are_refused(line: str, words: str, shell:
 
 def test_a_dry_run_takes_the_batch_size(shell: Within) -> None:
     assert shell.json("index", "docs", "--dry-run", "--store", "sqlite:new.db", "--batch-size", "1")["dry_run"]
+
+
+def test_a_folder_that_is_missing_is_made_for_a_tree(shell: Within) -> None:
+    assert shell.run("arrange", "terms.txt", "-o", "new/deeper/tree.yaml").returncode == 0
+    assert (shell.folder / "new/deeper/tree.yaml").is_file()

@@ -14,12 +14,12 @@ from embedmill.api.model_loader import ModelLoader
 from embedmill.api.validator import EmbeddingValidator
 from embedmill.core.checks import callables, switches, whole_number
 from embedmill.core.documents import Chunk, checked_list
-from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, UsageError
+from embedmill.core.errors import EmbeddingGenerationError, EmbedmillError, ModelUnusable, UsageError
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.interfaces.executor import Executor
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import EmbeddingMatrix
-from embedmill.engine.chunks import ChunkList, with_embedding, without_text
+from embedmill.core.vectors import Cause, EmbeddingMatrix
+from embedmill.engine.chunks import ChunkList, embeddings_of, with_embedding, without_text
 from embedmill.engine.lists import failed, run_late, some_texts
 from embedmill.engine.run import RunBatches
 from embedmill.engine.trial import check_embedder, try_embedder, try_executor
@@ -145,9 +145,7 @@ class EmbeddingGenerator(Counters, Closing):
         switches(retry_failed=retry_failed)
         callables(progress_callback=progress_callback)
         chunks = self._embed([Chunk(text) for text in some_texts(texts)], progress_callback, retry_failed)
-        none = np.full(self.dimension, np.nan, np.float32)
-        rows = [none if chunk.embedding is None else chunk.embedding for chunk in chunks]
-        vectors: EmbeddingMatrix = np.stack(rows)
+        vectors: EmbeddingMatrix = embeddings_of(chunks, self.dimension)
         if causes := {row: chunk.cause for row, chunk in enumerate(chunks) if chunk.cause is not None}:
             raise failed(len(chunks), vectors, causes)
         return vectors
@@ -189,7 +187,7 @@ class EmbeddingGenerator(Counters, Closing):
             elif self.model_loader is not None:
                 self.model_loader.get_model()
             else:
-                try_embedder(self._embedder)
+                _try_own(self._embedder)
             self._tried = True
         return self._executor.run
 
@@ -220,6 +218,16 @@ def _own(model: TokenEmbedder, device: str | None) -> TokenEmbedder:
         raise UsageError("an embedder of your own has its device: leave device out")
     check_embedder(model)
     return model
+
+
+def _try_own(embedder: TokenEmbedder) -> None:
+    try:
+        try_embedder(embedder)
+    except EmbedmillError:
+        raise
+    except Exception as error:  # whatever its loading raises
+        cause = Cause.of(error)
+        raise ModelUnusable(f"{embedder.name} cannot be loaded: {cause.type}: {cause.message}") from error
 
 
 def _guarded(callback: ProgressCallback) -> ProgressCallback:

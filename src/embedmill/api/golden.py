@@ -160,12 +160,12 @@ def golden_record(
 def _check_target(file: FilePath, *, overwrite: bool) -> None:
     """Raise `UsageError` where the file cannot be meant: before all is computed."""
     path, shown = Path(file), quote_path(os.fspath(file))
+    if reason := why_not(path):
+        raise UsageError(f"{shown} cannot be written: {reason}: give another file")
     if path.exists() and not path.is_file():
         raise UsageError(f"{shown} is no file that could be replaced: give another")
     if path.exists() and not overwrite:
         raise UsageError(f"{shown} is there already: give another file, or --overwrite")
-    if reason := why_not(path):
-        raise UsageError(f"{shown} cannot be written: {reason}: give another file")
 
 
 def _sample(given: Mapping[str, Any], most: int) -> tuple[list[str], dict[str, Any]]:

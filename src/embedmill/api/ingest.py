@@ -36,6 +36,7 @@ from embedmill.pipelines.ingest.metrics import Encode, MetricsRun
 from embedmill.pipelines.ingest.width import NARROWEST, WIDEST, Width
 from embedmill.runtime import machine
 from embedmill.storage.driver import LONGEST_TEXT
+from embedmill.storage.registry import is_server
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,11 @@ def ingest(
 def _finished(report: IngestReport, asked: IndexOptions | None, beside: Beside | None) -> IngestReport:
     """Swap the columns, where there are two; say where an index was described and none was built."""
     if asked is not None and asked.method == "auto" and not (report.index or report.interrupted):
+        server = is_server(report.store)
+        when = "auto builds it after the first fill of a large table, --index hnsw in any case"
         log.warning(
-            "no index was built, for which --m, --ef-construction and --distance are: auto builds it after the first "
-            "fill of a large table, --index hnsw in any case"
+            "no index was built, for which --m, --ef-construction and --distance are: %s",
+            when if server else "an SQLite table has none",
         )
     return report if beside is None else beside.swap(report)
 

@@ -9,6 +9,7 @@ from embedmill.api.settings import TermOptions
 from embedmill.cli import options
 from embedmill.core.checks import one_of
 from embedmill.core.errors import UsageError
+from embedmill.runtime.outputs import make_folder, why_not
 
 if TYPE_CHECKING:
     from embedmill.taxonomy.tree import Branch
@@ -36,7 +37,8 @@ Classes = Annotated[
 ]
 EMBEDDED_WITH = options.Given(*TermOptions.__annotations__)
 
-_BY_SUFFIX: Final = {".yaml": "yaml", ".yml": "yaml", ".jsonl": "jsonl", ".csv": "csv", "": "txt-folder"}
+_FOLDER: Final = "txt-folder"  # the format whose tree is a folder of files
+_BY_SUFFIX: Final = {".yaml": "yaml", ".yml": "yaml", ".jsonl": "jsonl", ".csv": "csv", "": _FOLDER}
 _FORMATS: Final = tuple(dict.fromkeys(_BY_SUFFIX.values()))
 
 
@@ -49,15 +51,22 @@ def read(path: str, file_format: str | None, classes: str | None) -> Branch:
 
 def check_output(path: str, file_format: str | None = None) -> None:
     """Raise `UsageError` before any work where a tree could not be written there."""
-    _format_of(path, file_format)
-    if not Path(path).absolute().parent.is_dir():
-        raise UsageError(f"--output: {path} cannot be written: there is no folder {Path(path).parent}")
+    is_folder = _format_of(path, file_format) == _FOLDER and Path(path).is_dir()
+    if not is_folder and (reason := why_not(Path(path))):
+        raise UsageError(f"--output: {path} cannot be written: {reason}: give another")
 
 
 def write(tree: Branch, path: str, file_format: str | None = None) -> None:
-    """Write a tree as its format, or the path's ending, says. Raises what `write_tree` raises."""
+    """Write a tree as its format, or the path's ending, says, in a folder that is made if need be.
+
+    Raises `UsageError` where that cannot be made, and what `write_tree` raises.
+    """
     from embedmill.taxonomy.formats.registry import write_tree
 
+    try:
+        make_folder(Path(path))
+    except OSError as error:
+        raise UsageError(f"--output: {path} cannot be written: {error.strerror or error}") from error
     write_tree(tree, Path(path), _format_of(path, file_format))
 
 

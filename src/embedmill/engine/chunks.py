@@ -15,7 +15,7 @@ from embedmill.core.errors import EmbeddingError, EmbeddingGenerationError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
-from embedmill.core.vectors import Cause, TokenIds, Vector
+from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
 from embedmill.engine.list_run import ListRun
 from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, ListedText, failed
 from embedmill.engine.run import RunBatches
@@ -164,7 +164,7 @@ class ChunkList:
     def _failed_so_far(self) -> EmbeddingError:
         """What has failed, as the error of a list, with where in the model the first of it came from as its note."""
         causes = dict(sorted(self._rejected.items()))
-        error = failed(self.total, np.full((self.total, self._validator.dimension), np.nan, np.float32), causes)
+        error = failed(self.total, embeddings_of(self.chunks, self._validator.dimension), causes)
         if trace := next(iter(causes.values())).trace:
             error.add_note(trace)
         return error
@@ -186,6 +186,12 @@ def without_text(chunk: Chunk) -> Cause | None:
     if not isinstance(text, str):
         return Cause("TypeError", f"the text is a {type(text).__name__}")
     return None if text.strip() else BLANK
+
+
+def embeddings_of(chunks: Sequence[Chunk], dimension: int) -> Vectors:
+    """Their embeddings, ``(len(chunks), dimension)``; NaN for a chunk that has none."""
+    none = np.full(dimension, np.nan, np.float32)
+    return np.stack([none if chunk.embedding is None else chunk.embedding for chunk in chunks])
 
 
 def with_embedding(chunk: Chunk, vector: Vector, embedder: TokenEmbedder, key: bytes) -> Chunk:
