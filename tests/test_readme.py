@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -89,14 +90,19 @@ def test_what_a_first_run_prints_has_these_lines(tmp_path: Path) -> None:
     assert len(hits) == 3 and re.match(r"\S+:\d+: 0\.\d{3} ", found.stdout)
 
 
-def test_the_lines_about_a_table_fill_it(tmp_path: Path) -> None:
+def test_the_lines_about_a_table_fill_it() -> None:
     """All but the first, which makes the environment that the tests run in."""
+    with tempfile.TemporaryDirectory() as name:  # a short one: the path of a socket has at most 107 bytes
+        _fill_a_table(Path(name))
+
+
+def _fill_a_table(folder: Path) -> None:
     (lines,) = re.findall(r"<!-- table -->\n```\n.*?\n(.*?)```", README, re.DOTALL)
     commands = {"embedmill": f"{sys.executable} -m embedmill", "python": sys.executable}
     lines = re.sub(r"\.venv/bin/(\w+)", lambda found: commands[found[1]], lines)
     end = f"{sys.executable} examples/postgres.py stop"
-    environment = os.environ | {"TMPDIR": str(tmp_path)}  # where the server's files lie
-    tmp_path.chmod(0o755)
+    environment = os.environ | {"TMPDIR": str(folder)}  # where the server's files lie
+    folder.chmod(0o755)
     try:
         done = subprocess.run(["bash", "-euc", lines], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert (done.returncode, without_progress(done.stderr)) == (0, "")
