@@ -190,8 +190,8 @@ def test_an_interruption_leaves_nothing(shell: Shell) -> None:
     process = shell.start("golden", "record", "g.jsonl", "--texts", "pipe")
     pipe = os.open(shell.folder / "pipe", os.O_WRONLY)  # waits until it is read
     process.send_signal(signal.SIGINT)
+    os.close(pipe)  # where the signal came just before the process began to read, it waits for this first
     _, err = process.communicate()
-    os.close(pipe)
     assert (process.returncode, err) == (130, "interrupted\n")
     assert {path.name for path in shell.folder.iterdir()} - {"cache"} == {"pipe", "texts.jsonl"}
 

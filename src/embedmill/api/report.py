@@ -15,6 +15,7 @@ from embedmill.api.stores import open_chosen_store
 from embedmill.core.errors import MissingExtra, StoreError, UsageError
 from embedmill.engine.run_log import RecordedRun, read_runs
 from embedmill.report.contents import StoreContents, read_contents
+from embedmill.runtime.atomic import write_atomically
 from embedmill.runtime.outputs import make_folder, why_not
 from embedmill.storage.registry import list_tables, redact_url
 
@@ -74,9 +75,10 @@ def write_page(report: StoreReport, path: Path) -> int:
     content = render_page(report.url, report.contents, report.runs, datetime.now(UTC)).encode()
     try:
         make_folder(path)
-        return path.write_bytes(content)
+        write_atomically(path, [content])
     except OSError as error:
         raise UsageError(f"--html: {path} cannot be written: {error.strerror or error}") from error
+    return len(content)
 
 
 def _run(run: RecordedRun) -> dict[str, Any]:

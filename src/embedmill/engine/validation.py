@@ -96,14 +96,14 @@ def given_vectors(given: object) -> Vectors:
 def bisect_failures(embedder: TokenEmbedder, batch: Batch) -> tuple[Embedded, int]:
     """Embed a batch; where that fails, halve it down to the texts that do. Also, how many calls were tried again.
 
-    To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. To be
-    called in a thread of its own, where no Ctrl-C arrives. Raises `ModelUnusable`, which is no text's fault.
+    To fail is to raise anything at all, `SystemExit` too, or to give something else than a vector for each text. Raises
+    `ModelUnusable` and `KeyboardInterrupt`, which are no text's fault.
     """
     if not batch.texts:
         return Embedded(batch, np.empty((0, embedder.dimension), np.float32)), 0
     try:
         return Embedded(batch, _inferred(embedder, batch)), 0
-    except ModelUnusable:
+    except (ModelUnusable, KeyboardInterrupt):
         raise
     except BaseException as error:
         if len(batch.texts) == 1:

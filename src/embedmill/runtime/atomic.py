@@ -12,8 +12,13 @@ from pathlib import Path
 def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
     """Put a file in the place of what is there, all at once: readers see the old one or the new, after a kill too.
 
-    Raises `OSError` where it cannot be written; what was there then stays.
+    What is no regular file, such as ``/dev/stdout``, is written to. Raises `OSError` where it cannot be written; what
+    was there then stays.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            stream.writelines(parts)
+        return
     target = path.resolve()  # of a link, what it leads to is replaced
     temporary = target.with_name(f".{target.name}.new-{os.getpid()}-{time.monotonic_ns()}")
     try:

@@ -97,7 +97,7 @@ def verify(
 
     def say(found: Finding) -> None:
         told[found.kind] += 1
-        if not as_json and (told[found.kind] <= soundness.SHOWN or output.verbose()):
+        if not as_json and not output.quiet() and (told[found.kind] <= soundness.SHOWN or output.verbose()):
             output.say(output.one_line(str(found)))
 
     verdict = _run(name, vector, place, chosen, say, extent, repair=repair)

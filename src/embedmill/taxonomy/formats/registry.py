@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from embedmill.core.checks import one_of
 from embedmill.core.errors import SourceError, UsageError
-from embedmill.runtime.files import replace_file
+from embedmill.runtime.atomic import write_atomically
 from embedmill.taxonomy.formats import json_text
 from embedmill.taxonomy.formats.text import FileText, decode
 from embedmill.taxonomy.tree import Branch
@@ -147,7 +147,7 @@ def write_tree(tree: Branch, path: Path, file_format: str = "yaml") -> list[Path
         return written
     content: bytes = module.write(tree).encode()
     try:
-        replace_file(path, content)
+        write_atomically(path, [content])
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}") from error
     return [path]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedmill.runtime.files import replace_file
+from embedmill.runtime.atomic import write_atomically
 
 
 def test_a_file_is_replaced_with_its_permissions_and_through_links(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_a_file_is_replaced_with_its_permissions_and_through_links(tmp_path: Pat
     target.write_bytes(b"before")
     target.chmod(0o640)
     link.symlink_to(target)
-    replace_file(link, b"after")
+    write_atomically(link, [b"after"])
     assert target.read_bytes() == b"after" and link.is_symlink()
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
@@ -26,7 +26,7 @@ def test_a_file_is_replaced_with_its_permissions_and_through_links(tmp_path: Pat
 
 def test_a_new_file_has_the_permissions_that_others_have(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
-    replace_file(tmp_path / "new", b"text")
+    write_atomically(tmp_path / "new", [b"text"])
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
@@ -34,8 +34,8 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"before")
     code = (
-        "import sys, signal; from pathlib import Path; from embedmill.runtime.files import replace_file;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); replace_file(Path(sys.argv[1]), b'x' * 100_000)"
+        "import sys, signal; from pathlib import Path; from embedmill.runtime.atomic import write_atomically;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); write_atomically(Path(sys.argv[1]), [b'x' * 100_000])"
     )
 
     def few_bytes() -> None:
@@ -49,4 +49,12 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        replace_file(tmp_path / "none" / "file", b"")
+        write_atomically(tmp_path / "none" / "file", [b""])
+
+
+def test_what_is_no_file_is_written_to() -> None:
+    code = (
+        "from pathlib import Path; from embedmill.runtime.atomic import write_atomically;"
+        "write_atomically(Path('/dev/stdout'), [b'some ', b'text'])"
+    )
+    assert subprocess.run([sys.executable, "-Bc", code], capture_output=True).stdout == b"some text"
