@@ -35,7 +35,7 @@ def record(document: str, index: int, text: str, context: str = "") -> Record:
         start=10 * index,
         end=10 * index + len(text),
         line=index + 1,
-        end_line=index + 2,
+        end_line=index + 1 + text.count("\n"),
     )
     return Record(chunk, text_hash(context, text), vector(text))
 

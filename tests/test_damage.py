@@ -104,6 +104,7 @@ class Case:
     damage: Callable[[Any], object]
     kinds: set[str]  # that are found, at least
     only: str = ""  # the database that can be damaged so; "" for both
+    read_data: bool = False  # it takes --read-data to find it
     answers: bool = True  # searches answer as before; else as a new store of the same documents does
 
 
@@ -221,6 +222,44 @@ def damage_beside_matrix(store: Store) -> None:
     store.set_vector("mast", flip(store.vector("mast"), 31))
 
 
+def cut_matrix(store: Store) -> None:
+    path = with_matrix(store)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def behead_matrix(store: Store) -> None:
+    path = with_matrix(store)
+    path.write_bytes(b"none" + path.read_bytes()[4:])
+
+
+def without_chunks(store: Store) -> None:
+    document = store.document("ships.md")
+    if store.is_sqlite:
+        store.execute("DELETE FROM vectors WHERE chunk IN (SELECT id FROM chunks WHERE document = ?)", document)
+    store.execute("DELETE FROM chunks WHERE document = ?", document)
+    store.execute("UPDATE documents SET chunks = 0 WHERE id = ?", document)
+
+
+def without_last_chunk(store: Store) -> None:
+    number = store.chunk("Cargo")
+    if store.is_sqlite:
+        store.execute("DELETE FROM vectors WHERE chunk = ?", number)
+    store.execute("DELETE FROM chunks WHERE id = ?", number)
+    store.execute("UPDATE documents SET chunks = 1 WHERE id = ?", store.document("ships.md"))
+
+
+def exchange(store: Store) -> None:
+    """Exchange the chunks of two documents that have equally many."""
+    ships, law = store.document("ships.md"), store.document("law.md")
+    for old, new in ((ships, 9999), (law, ships), (9999, law)):
+        store.execute("UPDATE chunks SET document = ? WHERE document = ?", new, old)
+
+
+def without_text(store: Store) -> None:
+    store.execute("ALTER TABLE chunks ALTER COLUMN text DROP NOT NULL")
+    store.execute("UPDATE chunks SET text = NULL WHERE text LIKE '%mast%'")
+
+
 def invalid_index(store: Store) -> None:
     store.execute("CREATE INDEX chunks_by_vector ON chunks USING hnsw (vector vector_ip_ops)")
     store.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chunks_by_vector'::regclass")
@@ -298,6 +337,65 @@ STORES = {
         {"wrong-type"},
         only="sqlite",
     ),
+    "no chunks, and the ledger agrees": Case(without_chunks, {"chunk-missing"}),
+    "a failure of what is stored": Case(lambda s: fail(s, "1/ships.md", 1), {"failure-stray"}),
+    "a start that cannot be": Case(
+        lambda s: s.execute("UPDATE chunks SET start = start + 1 WHERE text LIKE '%mast%'"), {"chunk-place"}
+    ),
+    "a line that cannot be": Case(
+        lambda s: s.execute("UPDATE chunks SET end_line = 0 WHERE text LIKE '%mast%'"), {"chunk-place"}
+    ),
+    "tokens that cannot be": Case(
+        lambda s: s.execute("UPDATE chunks SET tokens = -4 WHERE text LIKE '%mast%'"), {"chunk-place"}
+    ),
+    "a page that cannot be": Case(
+        lambda s: s.execute("UPDATE chunks SET page = -5 WHERE text LIKE '%mast%'"), {"chunk-place"}
+    ),
+    "a document of no root": Case(
+        lambda s: s.execute("UPDATE documents SET name = '9/zzz.md' WHERE id = ?", s.document("ships.md")),
+        {"root-missing", "document-missing"},
+    ),
+    "a failure of no root": Case(lambda s: fail(s, "9/zzz.md", -1), {"root-missing"}),
+    "options that are no JSON": Case(lambda s: s.execute("UPDATE given SET options = 'nojson'"), {"options-damaged"}),
+    "no text": Case(without_text, {"text-altered"}, only="postgresql"),
+    "no hash of the content": Case(
+        lambda s: s.execute("UPDATE documents SET content_hash = NULL WHERE id = ?", s.document("ships.md")),
+        {"ledger-damaged"},
+    ),
+    "a precision that there is not": Case(
+        lambda s: s.execute("UPDATE documents SET precision = 'f16' WHERE id = ?", s.document("ships.md")),
+        {"ledger-damaged"},
+    ),
+    "neither complete nor staged": Case(
+        lambda s: s.execute("UPDATE documents SET complete = 7 WHERE id = ?", s.document("ships.md")),
+        {"ledger-damaged"},
+        only="sqlite",
+    ),
+    "attributes that are no object": Case(
+        lambda s: s.execute("UPDATE chunks SET attributes = '[1]' WHERE text LIKE '%mast%'"), {"attributes-damaged"}
+    ),
+    "attributes that are no JSON": Case(
+        lambda s: s.execute("UPDATE chunks SET attributes = 'nojson' WHERE text LIKE '%mast%'"),
+        {"attributes-damaged"},
+        only="sqlite",
+    ),
+    "chunks exchanged": Case(exchange, {"chunk-place"}, read_data=True),
+    "another place of the same length": Case(
+        lambda s: s.execute('UPDATE chunks SET start = start + 2, "end" = "end" + 2 WHERE text LIKE \'%mast%\''),
+        {"chunk-place"},
+        read_data=True,
+    ),
+    "another line": Case(
+        lambda s: s.execute("UPDATE chunks SET line = line + 9, end_line = end_line + 9 WHERE text LIKE '%mast%'"),
+        {"chunk-place"},
+        read_data=True,
+    ),
+    "a page of what has none": Case(
+        lambda s: s.execute("UPDATE chunks SET page = 3 WHERE text LIKE '%mast%'"), {"chunk-place"}, read_data=True
+    ),
+    "the last chunk deleted, and the ledger agrees": Case(without_last_chunk, {"chunk-missing"}, read_data=True),
+    "a matrix cut short": Case(cut_matrix, {"matrix-differs"}, only="sqlite"),
+    "a matrix with another head": Case(behead_matrix, {"matrix-differs"}, only="sqlite"),
 }
 
 
@@ -310,11 +408,14 @@ def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> Non
     assert (healthy["damage"], healthy["recomputed"]) == ({}, 7)
     before = store.hits()
     case.damage(store)
-    found = store("verify", code=3)
+    if case.read_data:
+        assert store("verify")["sound"]
+    more = ["--read-data"] if case.read_data else []
+    found = store("verify", *more, code=3)
     assert case.kinds <= found["damage"].keys() and not found["sound"], found["damage"]
     assert all(each["count"] >= 1 and each["examples"] for each in found["damage"].values())
     assert found["count"] == sum(each["count"] for each in found["damage"].values())
-    mended = store("verify", "--repair")
+    mended = store("verify", "--repair", *more)
     assert mended["sound"] and case.kinds <= mended["repaired"].keys()
     again = store("verify", "--read-data")
     assert (again["damage"], again["sound"]) == ({}, True)
@@ -323,6 +424,50 @@ def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> Non
         embedmill.index("docs", store=fresh.url)
         before = fresh.hits()
     assert store.hits() == before
+
+
+@pytest.mark.parametrize("name", ["tokens that cannot be", "another line", "options that are no JSON"])
+def test_sound_vectors_stay_where_the_rest_is_mended(name: str, store: Store) -> None:
+    case = STORES[name]
+    case.damage(store)
+    before = {text: store.vector(text) for text in ("Honey", "mast", "Cargo")}
+    store("verify", "--repair", *(["--read-data"] if case.read_data else []))
+    for text, vector in before.items():
+        np.testing.assert_array_equal(store.vector(text), vector)
+
+
+def test_blank_files_and_chunks_of_users_are_sound_without_a_place(store: Store) -> None:
+    store.file("blank.txt").write_text(" \n\f\n")
+    store("index", "docs")
+    with embedmill.EmbeddingGenerator() as generator, embedmill.open_store(store.url) as opened:
+        opened.write(generator.process_chunks([embedmill.Chunk("Anchors.", source_file="mine", start=3)]))
+    assert store("verify")["damage"] == store("verify", "--read-data")["damage"] == {}
+
+
+@pytest.mark.parametrize("table", ["failures", "given", "vectors"])
+def test_a_table_that_is_gone_is_told_in_one_line(table: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    if table == "vectors" and not store.is_sqlite:
+        pytest.skip("PostgreSQL has them with the chunks")
+    store.execute(f"DROP TABLE {table}")
+    assert exits.run(["verify", "--store", store.url]) not in (0, 3)
+    err = capsys.readouterr().err.strip()
+    assert "is damaged" in err and table in err and "put back a backup" in err and "\n" not in err
+
+
+def test_damaged_attributes_end_a_search_in_one_line(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.execute("UPDATE chunks SET attributes = '[1]'")
+    assert exits.run(["search", "honey", "--store", store.url]) not in (0, 3)
+    err = capsys.readouterr().err.strip()
+    assert "attributes of a chunk" in err and "verify --repair" in err and "\n" not in err
+
+
+def test_all_roots_that_are_lost_are_told_and_their_documents_go(store: Store) -> None:
+    store.execute("DELETE FROM roots")
+    assert store("verify", code=3)["damage"]["root-missing"]["count"] == len(TEXTS)
+    assert store("verify", "--repair")["repaired"] == {"root-missing": len(TEXTS)}
+    assert store("status")["documents"] == 0
+    store("index", "docs")
+    assert store("verify", "--read-data")["sound"] and store("status")["documents"] == len(TEXTS)
 
 
 def test_only_what_is_wrong_is_embedded_again(store: Store) -> None:

@@ -103,7 +103,8 @@ def check_store(store: Store, given: Mapping[str, Any], extent: Extent, say: Say
         checked.documents, checked.chunks, checked.vanished = held.documents, held.chunks, store.vanished()
         suspects = [each for each in checked.findings if each.kind is DamageKind.MATRIX and each.index is not None]
         vectors.finish([_of_chunk(chunk) for chunk in store.read_chunks(suspects) if chunk is not None])
-    for finding in compare_with_disk(store, given, read_data=extent.read_data):
+    told = {each.document for each in checked.findings}
+    for finding in compare_with_disk(store, given, read_data=extent.read_data, told=told):
         checked.add(finding)
     return checked
 

@@ -16,7 +16,7 @@ from embedmill.api.recompute import Recomputation
 from embedmill.api.retry import store_again
 from embedmill.api.run_logs import remembered
 from embedmill.api.settings import Settings
-from embedmill.core.damage import RECOMPUTABLE, DamageKind, Finding
+from embedmill.core.damage import NOT_TRUSTED, READ_ANEW, RECOMPUTABLE, USELESS, DamageKind, Finding
 from embedmill.core.documents import WRITTEN
 from embedmill.core.interfaces.executor import Stoppable
 from embedmill.core.interfaces.store import Store
@@ -29,29 +29,6 @@ OnStart = Callable[[Stoppable | None], object]
 """Is given what can be stopped, and None when that has ended."""
 
 _AT_ONCE: Final = 512  # vectors that are computed, and written, together
-
-_NOT_TRUSTED: Final = frozenset({DamageKind.TEXT, DamageKind.CHUNK_INDEX})
-"""Of such chunks it is not known what they were: they go, and their document is read anew."""
-
-_USELESS: Final = frozenset(
-    {
-        DamageKind.TYPE,
-        DamageKind.MATRIX,
-        DamageKind.INDEX,
-        DamageKind.CHUNK_ORPHAN,
-        DamageKind.VECTOR_ORPHAN,
-        DamageKind.FAILURE_STRAY,
-    }
-)
-
-_READ_ANEW: Final = _NOT_TRUSTED | {
-    DamageKind.COUNT,
-    DamageKind.CHUNK_MISSING,
-    DamageKind.CHUNK_DUPLICATE,
-    DamageKind.DOCUMENT_CHANGED,
-    DamageKind.DOCUMENT_GONE,
-    DamageKind.DOCUMENT_MISSING,
-}
 
 
 def mend_store(
@@ -71,14 +48,14 @@ def mend_store(
     those of its text is read from disk, where it is. Neither takes anything from the cache. What is of a document that
     is not there stays as it is.
     """
-    again = {each.document for each in found if each.kind in _READ_ANEW and _has_file(each)}
+    again = {each.document for each in found if each.kind in READ_ANEW and _has_file(each)}
     again |= {each.document for each in found if each.kind is DamageKind.DOCUMENT_GONE}
     again |= {each.document for each in found if each.kind is DamageKind.FAILURE_STRAY and each.index is None}
-    dropped = [each for each in found if each.kind in _NOT_TRUSTED and _has_file(each)]
-    not_trusted = {(each.name, each.index) for each in found if each.kind in _NOT_TRUSTED}
+    dropped = [each for each in found if each.kind in NOT_TRUSTED and _has_file(each)]
+    not_trusted = {(each.name, each.index) for each in found if each.kind in NOT_TRUSTED}
     vectors = [each for each in found if each.kind in RECOMPUTABLE and (each.name, each.index) not in not_trusted]
     again |= {each.document for each in _rewrite(store, vectors, recomputation) if _has_file(each)}
-    useless = [each for each in found if each.kind in _USELESS]
+    useless = [each for each in found if each.kind in USELESS]
     if useless or dropped:
         store.discard([*useless, *dropped])
     if again:
@@ -95,8 +72,8 @@ def mend_store(
 def _as_stored(store: Store) -> dict[str, Any]:
     """Settings by which vectors are made as those of the store were, so that what is sound of a document is kept."""
     held = store.status()
-    precision = held.precision[0] if len(held.precision) == 1 else ""
-    told: dict[str, Any] = {"precision": precision} if precision in ("f32", native_precision()) else {}
+    known = [each for each in held.precision if each in ("f32", native_precision())]
+    told: dict[str, Any] = {"precision": known[0]} if len(known) == 1 else {}
     return told | ({"allow_test_model": True} if is_test_model(held.model or "") else {})
 
 

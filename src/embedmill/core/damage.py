@@ -13,13 +13,16 @@ class DamageKind(StrEnum):
     FILE = "file-damaged"  # SQLite's own structure
     TYPE = "wrong-type"  # a column holds values of another type than the schema says
     BINDING = "binding"  # to a space, is missing or contradicts itself
-    MATRIX = "matrix-differs"  # SQLite's file for searches is not what the store holds
+    MATRIX = "matrix-differs"  # SQLite's file for searches is not what the store holds, or is damaged
     INDEX = "index-invalid"  # of PostgreSQL
+    OPTIONS = "options-damaged"  # by which a folder was taken: they are no JSON
 
     # Documents, or rows, against the ledger
     DOCUMENT_CHANGED = "document-changed"  # on disk, since it was stored
     DOCUMENT_GONE = "document-gone"  # from disk
     DOCUMENT_MISSING = "document-missing"  # is on disk, and the store has neither it nor a failure
+    ROOT_MISSING = "root-missing"  # of a document or failure: where it lies is not known
+    LEDGER = "ledger-damaged"  # a document's entry lacks what it has to say, or says what cannot be
     ROW_CHANGED = "row-changed"  # its text, since it was embedded
     ROW_GONE = "row-gone"  # the ledger knows it, and the table has it, or its text, no more
     ROW_MISSING = "row-missing"  # has a text, and neither a vector nor a failure
@@ -30,6 +33,8 @@ class DamageKind(StrEnum):
     CHUNK_DUPLICATE = "chunk-duplicate"  # two of one index
     CHUNK_INDEX = "chunk-index"  # is negative, or no number
     CHUNK_ORPHAN = "chunk-orphan"  # belongs to no document
+    CHUNK_PLACE = "chunk-place"  # where it stands, or its tokens, cannot be; or its document has another text there
+    ATTRIBUTES = "attributes-damaged"  # what a chunk has of the user's own is no JSON object
     TEXT = "text-altered"  # is not that of the hash, or no text
     FAILURE_STRAY = "failure-stray"  # of what is stored all the same, or of nothing
 
@@ -57,6 +62,36 @@ RECOMPUTABLE = frozenset(
     }
 )
 """What a new vector of the chunk's stored text mends."""
+
+NOT_TRUSTED = frozenset({DamageKind.TEXT, DamageKind.CHUNK_INDEX})
+"""Of such chunks it is not known what they were: they go, and their document is read anew."""
+
+USELESS = frozenset(
+    {
+        DamageKind.TYPE,
+        DamageKind.MATRIX,
+        DamageKind.INDEX,
+        DamageKind.OPTIONS,
+        DamageKind.ROOT_MISSING,
+        DamageKind.CHUNK_ORPHAN,
+        DamageKind.ATTRIBUTES,
+        DamageKind.VECTOR_ORPHAN,
+        DamageKind.FAILURE_STRAY,
+    }
+)
+"""What goes, and nothing is read for it."""
+
+READ_ANEW = NOT_TRUSTED | {
+    DamageKind.LEDGER,
+    DamageKind.COUNT,
+    DamageKind.CHUNK_MISSING,
+    DamageKind.CHUNK_DUPLICATE,
+    DamageKind.CHUNK_PLACE,
+    DamageKind.DOCUMENT_CHANGED,
+    DamageKind.DOCUMENT_GONE,
+    DamageKind.DOCUMENT_MISSING,
+}
+"""What is mended by reading the document again."""
 
 
 @dataclass(frozen=True, slots=True)

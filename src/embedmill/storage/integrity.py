@@ -13,10 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from embedmill.core.damage import DamageKind, Finding
-from embedmill.core.documents import StoredChunk, embedding_input, text_hash
+from embedmill.core.documents import WRITTEN, StoredChunk, embedding_input, text_hash
+from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector
 from embedmill.engine.validation import VectorValidator
+from embedmill.storage.written import read_options, stored_attributes
 
 ROWS: Final = 1024
 """Rows checked at once: 1.5 MB of vectors of 384 numbers."""
@@ -50,10 +52,43 @@ indexes of these, indexes that have a chunk or a failure, and how many should ha
 understand it."""
 
 STRAY: Final = """
-    SELECT document, idx FROM failures
-    WHERE idx >= 0 AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.complete AND d.name = failures.document)
+    SELECT f.document, f.idx, EXISTS (SELECT 1 FROM documents d WHERE d.complete AND d.name = f.document)
+    FROM failures f
+    WHERE f.idx >= 0 AND (
+        NOT EXISTS (SELECT 1 FROM documents d WHERE d.complete AND d.name = f.document)
+        OR EXISTS (
+            SELECT 1 FROM documents d JOIN chunks c ON c.document = d.id
+            WHERE d.complete AND d.name = f.document AND c.idx = f.idx
+        )
+    )
 """
-"""Failures of chunks whose document is not in the ledger."""
+"""Failures of chunks that are stored, or whose document is not in the ledger: name, index, whether it is there."""
+
+PRECISIONS: Final = ("f32", "bf16")
+"""What vectors may have been computed in."""
+
+BROKEN_ENTRIES: Final = """
+    SELECT name, size IS NULL OR mtime_ns IS NULL OR content_hash IS NULL OR recipe IS NULL, precision FROM documents
+    WHERE complete AND (
+        size IS NULL OR mtime_ns IS NULL OR content_hash IS NULL OR recipe IS NULL
+        OR precision IS NULL OR precision NOT IN ('f32', 'bf16') {more}
+    )
+"""
+"""Entries of the ledger that cannot be: name, whether something is missing, precision. `more`: a further condition."""
+
+OF_NO_ROOT: Final = """
+    ltrim({number}, '0123456789') = '' AND {number} NOT IN ('', '0', '00')
+    AND {number} NOT IN (SELECT CAST(id AS text) FROM roots)
+"""
+"""Whether a name (see `embedmill.storage.roots`) is that of a root which there is not; `number`: what stands before its
+first slash, as an expression."""
+
+NOT_CUT: Final = """
+    SELECT name FROM documents d
+    WHERE complete AND chunks = 0 AND size > 0 AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.document = d.name)
+    ORDER BY name
+"""
+"""Documents with a content, and by the ledger with neither chunks nor failures: they are blank, or damaged."""
 
 Shown = Callable[[str], str]
 """From the name by which a store knows a document to its id."""
@@ -70,6 +105,8 @@ class Held:
     text: str
     vector: Vector | None
     precision: str | None
+    place: Sequence[Any]  # start, end, line, end_line, tokens, page
+    attributes: str | None = None  # as `embedmill.core.attributes` writes them
 
 
 def check_binding(
@@ -118,11 +155,39 @@ def check_counts(miscounted: Iterable[tuple[str, int, int, int, int, int]], show
             yield found(DamageKind.CHUNK_MISSING, detail, missing)
 
 
-def check_failures(stray: Iterable[tuple[str, int]], shown: Shown) -> Iterator[Finding]:
+def check_failures(stray: Iterable[tuple[str, int, bool]], shown: Shown) -> Iterator[Finding]:
     """What is wrong with these failures (see `STRAY`)."""
-    for name, index in stray:
-        detail = "it has a failure on record, and its document is not in the ledger"
+    for name, index, known in stray:
+        why = "it is stored all the same" if known else "its document is not in the ledger"
+        detail = f"it has a failure on record, and {why}"
         yield Finding(DamageKind.FAILURE_STRAY, detail, shown(name), index, name)
+
+
+def check_entries(broken: Iterable[tuple[str, bool, str | None]], shown: Shown) -> Iterator[Finding]:
+    """What is wrong with these entries of the ledger (see `BROKEN_ENTRIES`)."""
+    for name, lacking, precision in broken:
+        if lacking:
+            detail = "its entry in the ledger lacks a size, a time, a hash or a recipe"
+        elif precision not in PRECISIONS:
+            detail = f"its entry in the ledger says that its vectors were computed in {precision!r}"
+        else:
+            detail = "its entry in the ledger is marked neither as complete nor as staged"
+        yield Finding(DamageKind.LEDGER, detail, shown(name), name=name)
+
+
+def check_roots(names: Iterable[str], shown: Shown) -> Iterator[Finding]:
+    """What is wrong with documents and failures of these names, whose roots there are not (see `OF_NO_ROOT`)."""
+    for name in names:
+        detail = f"it belongs to root {name.partition('/')[0]}, which the store does not know: where it lies is lost"
+        yield Finding(DamageKind.ROOT_MISSING, detail, shown(name), name=name)
+
+
+def check_options(given: Iterable[tuple[str, str]], shown: Shown) -> Iterator[Finding]:
+    """What is wrong with the options by which these scopes were taken."""
+    for scope, written in given:
+        if read_options(written) is None:
+            detail = "the options by which it was taken are no JSON object"
+            yield Finding(DamageKind.OPTIONS, detail, shown(scope), name=scope)
 
 
 def check_chunks(
@@ -192,6 +257,12 @@ def _of_chunk(
         yield found(DamageKind.CHUNK_INDEX, "its index is negative, or no number")
     if text_hash(chunk.context, chunk.text) != chunk.hash:
         yield found(DamageKind.TEXT, "its hash is not that of its text")
+    elif misplaced := _misplaced(chunk):
+        yield found(DamageKind.CHUNK_PLACE, misplaced)
+    try:
+        stored_attributes(chunk.attributes)
+    except StoreError:
+        yield found(DamageKind.ATTRIBUTES, "what it has of the user's own is not what was written")
     if chunk.vector is None:
         yield found(DamageKind.VECTOR_MISSING, "it has no vector")
     elif chunk.vector.shape != (dimension,):
@@ -199,3 +270,19 @@ def _of_chunk(
         yield found(DamageKind.VECTOR_DIMENSION, detail)
     elif unsound is not None:
         yield found(*unsound)
+
+
+def _misplaced(chunk: Held) -> str:
+    """What of a chunk's place in its document cannot be; "" where it can. Of what users write they say the place."""
+    if any(not isinstance(number, int) for number in chunk.place):
+        return "where it stands is no number"
+    start, end, line, end_line, tokens, page = chunk.place
+    if str(chunk.document).startswith(WRITTEN):
+        return f"it is said to stand at {list(chunk.place)}" if min(chunk.place) < 0 else ""
+    if start < 0 or end - start != len(chunk.text):
+        return f"it has {len(chunk.text):,} characters, and is said to stand at characters {start:,} to {end:,}"
+    if line < 1 or end_line != line + chunk.text.count("\n"):
+        return f"it has {chunk.text.count(chr(10)) + 1:,} lines, and is said to stand at lines {line:,} to {end_line:,}"
+    if tokens < 0 or page < 0:
+        return f"it is said to have {tokens:,} tokens, and to stand on page {page:,}"
+    return ""

@@ -6,7 +6,6 @@ number of their root in the place of its path (see `embedmill.storage.roots`). H
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -45,6 +44,7 @@ from embedmill.storage.roots import (
     share_there,
     this_machine,
 )
+from embedmill.storage.written import read_options
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class RootedStore:
         self.prepare_search, self.has_index = backend.prepare_search, backend.has_index
         self.finish_within, self.forget_seen = backend.finish_within, backend.forget_seen
         self.close = backend.close
-        self.read_chunks, self.rewrite, self.discard = backend.read_chunks, backend.rewrite, backend.discard
+        self.read_chunks, self.rewrite = backend.read_chunks, backend.rewrite
         self.written_by_others = backend.written_by_others
         self._given: dict[str, str] | None = None  # as it was read
         self._load()
@@ -256,18 +256,23 @@ class RootedStore:
         return {path: number for path, number in found.items() if number}
 
     def given_as(self, document: str) -> GivenPath | None:
-        """What a run was given that the document was taken by, and its options; None where that is not known."""
+        """What a run was given that the document was taken by, and its options; None where that is not known.
+
+        Options that cannot be read count as not known: `verify` tells of them.
+        """
         name = self._places.name(document)
         if self._given is None:
             self._given = self._rows.given()
         nearest = name
         while nearest and nearest not in self._given:  # "1/a/b", "1/a/", "1/"
             nearest = nearest[: nearest.rstrip("/").rfind("/") + 1]
-        return GivenPath(self._id(nearest), json.loads(self._given[nearest])) if nearest else None
+        options = read_options(self._given[nearest]) if nearest else None
+        return None if options is None else GivenPath(self._id(nearest), options)
 
     def given_paths(self) -> list[GivenPath]:
-        """All that runs were given, and by which options each was taken last."""
-        return [GivenPath(self._id(scope), json.loads(options)) for scope, options in self._rows.given().items()]
+        """All that runs were given, and by which options each was taken last, as far as these can be read."""
+        read = ((scope, read_options(written)) for scope, written in self._rows.given().items())
+        return [GivenPath(self._id(scope), options) for scope, options in read if options is not None]
 
     def holds(self, scopes: Sequence[str]) -> bool:
         """Whether there is any document, failure or root in these scopes, wherever it is."""
@@ -362,6 +367,13 @@ class RootedStore:
 
     def verify(self, look: Callable[[StoredChunk], None] = lambda _: None) -> Iterator[Finding]:
         return self._backend.verify(look, self._shown)
+
+    def discard(self, found: Sequence[Finding]) -> None:
+        self._backend.discard(found)
+        self._given = None
+
+    def not_cut(self) -> list[str]:
+        return [self._id(name) for name in self._backend.not_cut()]
 
     def ledger(self) -> Iterator[DocumentState]:
         for state in self._backend.ledger():

@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -169,6 +169,13 @@ def has_size(path: str, size: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == size
 
 
+def of_no_root(name: str, numbers: Collection[int]) -> bool:
+    """Whether a name is that of a root, and of none of these numbers."""
+    if not _NUMBERED.match(name) or name.startswith((_LOOSE, WRITTEN)):
+        return False
+    return int(name.partition("/")[0]) not in numbers
+
+
 class UnknownRoot(LookupError):
     """A name is that of a root which came after the roots were read."""
 
@@ -211,12 +218,11 @@ class Places:
         return FolderState.HERE if root is None else root.state
 
     def _root(self, name: str) -> Placed | None:
+        if of_no_root(name, self._by_number):
+            raise UnknownRoot(name.partition("/")[0])
         if not _NUMBERED.match(name) or name.startswith((_LOOSE, WRITTEN)):
             return None
-        number = name.partition("/")[0]
-        if int(number) not in self._by_number:
-            raise UnknownRoot(number)
-        return self._by_number[int(number)]
+        return self._by_number[int(name.partition("/")[0])]
 
     def names(self, scope: str, *, gone: bool = False) -> list[str]:
         """The scopes of names that a scope of ids stands for; of roots inside it those here, or all if `gone`."""

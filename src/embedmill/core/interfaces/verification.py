@@ -24,6 +24,12 @@ class CheckedDocuments(Protocol):
         The store may be used meanwhile.
         """
 
+    def not_cut(self) -> list[str]:
+        """The documents of which the ledger says that they have no chunks, though they are not empty; by name.
+
+        No failure is of them: their texts are blank, or their chunks are lost.
+        """
+
     def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         """The chunk of each finding, as it stands in its complete document; None where there is none.
 

@@ -25,8 +25,9 @@ from embedmill.core.interfaces.executor import Executor
 from embedmill.core.interfaces.source import Source
 from embedmill.core.interfaces.store import Store
 from embedmill.core.reports import Progress, Report
-from embedmill.core.vectors import Cause
+from embedmill.core.vectors import Cause, Vectors
 from embedmill.engine.dedup import Deduplicator
+from embedmill.engine.lists import embed_list
 from embedmill.engine.run import embed_unknown
 from embedmill.engine.stopping import Stopping
 from embedmill.pipelines.index.documents import OpenDocuments
@@ -147,6 +148,11 @@ class Indexer:
             prefetch(reader.events(), depth=_GROUPS_AHEAD) as events,
         ):
             return self._embed(reader, events, writer, started, on_progress)
+
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, dict[int, Cause]]:
+        """Vectors of texts, ``(len(texts), dimension)``, and why some have none; nothing is stored."""
+        space = self._embedder.fingerprint.space
+        return embed_list(texts, space, self._embedder.encode, self._executor.run, batch_size=self._batch_size)
 
     @property
     def stopped(self) -> bool:

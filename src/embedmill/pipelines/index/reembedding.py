@@ -21,6 +21,7 @@ from embedmill.core.interfaces.source import Source
 from embedmill.core.reports import Progress, Report
 from embedmill.pipelines.index.indexer import Indexer
 from embedmill.pipelines.index.kept import KeptReader, pages
+from embedmill.pipelines.index.soundness import mended, refuse_unsound
 from embedmill.pipelines.reports import counted
 from embedmill.runtime.paths import both, within
 
@@ -41,6 +42,7 @@ class Reembedding:
         self._first, self._second = first, second
         self._embedder = embedder
         self._indexer = make_indexer(second)
+        self._unsound: set[str] = set()  # what an interrupted run has left and is to be stored again
         self._unread: dict[str, Failure] = {}  # why documents could not be read that were embedded all the same
 
     def stop(self) -> None:
@@ -61,7 +63,8 @@ class Reembedding:
 
         What a run over the same source would keep in the store is kept, and embedded from the chunks that are stored.
         Documents that failed in an earlier run of this kind are tried again. Raises what `Indexer.run`
-        raises, and `StoreError` where too many chunks have no vector: then the store stays as it is.
+        raises, and `StoreError` where too many chunks have no vector, or what was embedded is not sound and cannot be
+        mended: then the store stays as it is.
         """
         last: list[Progress] = []
 
@@ -70,9 +73,11 @@ class Reembedding:
             on_progress(progress)
 
         missing = list(missing)
+        if self._second.status().space is not None:  # an interrupted run has been here
+            self._unsound = mended(self._second, self._indexer.embed)
         report = self._indexer.run(
             source,
-            again=frozenset(self._second.failed_documents()),
+            again=frozenset([*self._second.failed_documents(), *self._unsound]),
             prune=prune,
             force=force,
             missing=missing,
@@ -86,6 +91,7 @@ class Reembedding:
             )
         if not report.interrupted:
             self._check_failures()
+            refuse_unsound(self._first.url, self._second, self._indexer.embed)
         if swapped := not (report.interrupted or self._indexer.stopped):
             self._second.close()
             self._first.swap()
@@ -141,7 +147,7 @@ class Reembedding:
             for name, state in states.items()
             if name not in inside
             and not within(name, gone)
-            and (name not in held or held[name].content_hash != state.content_hash)
+            and (name not in held or name in self._unsound or held[name].content_hash != state.content_hash)
         ]
         missing = {name: size for name, size in inside.items() if name not in held}
         left_out = set() if prune or not missing else set(source.deselected(missing))

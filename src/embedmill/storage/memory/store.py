@@ -27,8 +27,8 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import within
 from embedmill.storage.catalog import store_mismatch
-from embedmill.storage.integrity import Held, check_binding, check_chunks, check_failures
 from embedmill.storage.memory.contents import Contents, Version
+from embedmill.storage.memory.inspection import problems
 from embedmill.storage.memory.second_space import MemorySecondSpace
 from embedmill.storage.rooted import Rearrangement
 from embedmill.storage.roots import Anchor, Root
@@ -243,24 +243,21 @@ class MemoryStore:
 
     def verify(self, look: Callable[[StoredChunk], None], shown: Callable[[str], str]) -> Iterator[Finding]:
         with self._reading() as held:
-            space = held.bound[0] if held.bound else None
-            documents, failures = list(held.documents.items()), list(held.failures)
-        fields, dimension = (asdict(space), space.dimension) if space else (None, None)
-        yield from check_binding(space.id if space else None, fields, dimension, any(v.records for _, v in documents))
-        known = {name for name, _ in documents}
-        stray = ((name, index) for name, index in failures if index >= 0 and name not in known)
-        yield from check_failures(stray, shown)
-        chunks = (
-            Held(name, row.chunk.chunk_index, row.hash, row.chunk.context, row.chunk.text, row.vector, held.precision)
-            for name, held in documents
-            for row in held.records
-        )
-        yield from check_chunks(chunks, dimension, bool(space and space.normalize), look, shown)
+            return problems(held, look, shown)
 
     def ledger(self) -> Iterator[DocumentState]:
         with self._reading() as held:
             states = [version.state for _, version in sorted(held.documents.items())]
         yield from (state for state in states if state is not None)
+
+    def not_cut(self) -> list[str]:
+        with self._reading() as held:
+            failed = {name for name, _ in held.failures}
+            return sorted(
+                name
+                for name, version in held.documents.items()
+                if not version.records and version.state is not None and version.state.size and name not in failed
+            )
 
     def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         with self._reading() as held:
@@ -276,6 +273,10 @@ class MemoryStore:
             for each in found:
                 if each.kind is DamageKind.FAILURE_STRAY and each.index is not None:
                     held.failures.pop((each.name, each.index), None)
+                elif each.kind is DamageKind.OPTIONS:
+                    held.given.pop(each.name, None)
+                elif each.kind is DamageKind.ROOT_MISSING:
+                    held.remove({each.name})
                 elif each.index is not None:
                     held.put(each, None)
 

@@ -53,6 +53,17 @@ def translate_errors(url: str) -> Iterator[None]:
         raise translated(error, url) from error
 
 
+@contextmanager
+def gone_as_damage(url: str) -> Iterator[None]:
+    """Raise what the server says of a store's own table, or column, that is gone as the damage that it is."""
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+        raise StoreError(
+            f"store {redact_url(url)} is damaged ({reason(error)}): put back a backup, or index into another --store"
+        ) from error
+
+
 def translated(error: psycopg.Error, url: str) -> StoreError:
     """A database's error in one line, with a remedy."""
     message = reason(error)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Chunk, Provenance, StoredChunk, embedding_input
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.storage.integrity import ROWS
@@ -15,6 +14,7 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.store import text
 from embedmill.storage.postgres.store.rows import bound
+from embedmill.storage.written import stored_attributes
 
 _CHUNKS: Final = """
     SELECT d.name, c.idx, c.context, c.text, c.vector, d.precision, c.tokens, c.line
@@ -101,6 +101,6 @@ def _chunk(document: str, row: Sequence[Any], **made: Any) -> Chunk:
         line=line,
         end_line=end_line,
         page=page or None,
-        **read_attributes(more),
+        **stored_attributes(more),
         **made,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk
 from embedmill.storage.integrity import (
+    BROKEN_ENTRIES,
     MISCOUNTED,
+    OF_NO_ROOT,
     ROWS,
     STRAY,
     Held,
@@ -16,7 +18,10 @@ from embedmill.storage.integrity import (
     check_binding,
     check_chunks,
     check_counts,
+    check_entries,
     check_failures,
+    check_options,
+    check_roots,
 )
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector
@@ -35,9 +40,16 @@ _INVALID: Final = """
 """Indexes that nobody builds just now, and that are not valid."""
 
 _CHUNKS: Final = """
-    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector, d.precision
+    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector, d.precision, c.attributes::text,
+        c.start, c."end", c.line, c.end_line, c.tokens, c.page
     FROM chunks c LEFT JOIN documents d ON d.id = c.document
 """
+
+NO_ROOT: Final = OF_NO_ROOT.format(number="substr(name, 1, greatest(strpos(name, '/') - 1, 0))")
+
+_OF_NO_ROOT: Final = f"""
+    SELECT name FROM (SELECT name FROM documents UNION SELECT document FROM failures) n WHERE {NO_ROOT} ORDER BY name
+"""  # noqa: S608 - the condition above
 
 
 def problems(
@@ -56,7 +68,12 @@ def problems(
     for name in db.scalars(_INVALID):
         yield Finding(DamageKind.INDEX, f"index {name} is not valid", name=name)
     yield from check_counts(((text.read(name), *counts) for name, *counts in db.execute(MISCOUNTED)), shown)
-    yield from check_failures(((text.read(name), index) for name, index in db.execute(STRAY)), shown)
+    yield from check_failures(((text.read(name), *more) for name, *more in db.execute(STRAY)), shown)
+    entries = db.execute(BROKEN_ENTRIES.format(more=""))
+    yield from check_entries(((text.read(name), *more) for name, *more in entries), shown)
+    yield from check_roots(map(text.read, db.scalars(_OF_NO_ROOT)), shown)
+    given = db.execute("SELECT scope, options FROM given")
+    yield from check_options(((text.read(scope), text.read(options)) for scope, options in given), shown)
     dimension, normalized = (held.dimension, bool(held.fields.get("normalize"))) if held else (None, False)
     yield from check_chunks(_chunks(db), dimension, normalized, look, shown)
 
@@ -65,7 +82,12 @@ def _chunks(db: Connection) -> Iterator[Held]:
     with db.cursor("embedmill_chunks", binary=True) as cursor:  # on the server: they do not fit into memory
         cursor.itersize = ROWS
         cursor.execute(_CHUNKS)
-        for name, index, digest, context, words, sent, precision in cursor:
-            document = None if name is None else text.read(name)
+        for name, index, digest, context, words, sent, precision, attributes, *place in cursor:
+            texts = _read(context), _read(words)
             vector = None if sent is None else read_vector(sent)
-            yield Held(document, index, digest, text.read(context), text.read(words), vector, precision)
+            yield Held(_read(name), index, digest, *texts, vector, precision, place, attributes)
+
+
+def _read(stored: Any) -> Any:
+    """A text as it was before it was stored; None where the column has none, though it should."""
+    return None if stored is None else text.read(stored)

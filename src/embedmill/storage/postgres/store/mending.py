@@ -13,6 +13,7 @@ from embedmill.core.vectors import Vector
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector, text_of
 from embedmill.storage.postgres.store import text
+from embedmill.storage.postgres.store.inspection import NO_ROOT
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
@@ -27,6 +28,16 @@ _REWRITE: Final = """
 """
 
 _OTHERS: Final = "SELECT EXISTS (SELECT FROM chunks WHERE vector_dims(vector) <> %s)"
+
+_ATTRIBUTES: Final = """
+    UPDATE chunks c SET attributes = NULL
+    FROM documents d WHERE d.id = c.document AND d.complete AND d.name = %s AND c.idx = %s
+"""
+
+_OF_NO_ROOT: Final = tuple(
+    f"DELETE FROM {table} WHERE {key} IN (SELECT name FROM (SELECT {key} AS name FROM {table}) n WHERE {NO_ROOT})"  # noqa: S608
+    for table, key in (("documents", "name"), ("failures", "document"), ("given", "scope"))
+)
 
 _DISCARD: Final = """
     DELETE FROM chunks c USING documents d WHERE d.id = c.document AND d.name = %s AND c.idx = %s
@@ -59,11 +70,18 @@ def discard(db: Connection, found: Sequence[Finding], dimension: int | None) -> 
         db.execute("DELETE FROM chunks WHERE document NOT IN (SELECT id FROM documents)")
     if DamageKind.TYPE in kinds and dimension and not db.scalar(_OTHERS, [dimension]):
         db.execute(f"ALTER TABLE chunks ALTER COLUMN vector TYPE vector({int(dimension)})")
+    if DamageKind.ROOT_MISSING in kinds:
+        for statement in _OF_NO_ROOT:
+            db.execute(statement)
     for each in found:
         if each.kind is DamageKind.INDEX:
             _mend_index(db, each.name)
         elif each.kind is DamageKind.FAILURE_STRAY:
             db.execute("DELETE FROM failures WHERE document = %s AND idx = %s", [text.write(each.name), each.index])
+        elif each.kind is DamageKind.OPTIONS:
+            db.execute("DELETE FROM given WHERE scope = %s", [text.write(each.name)])
+        elif each.kind is DamageKind.ATTRIBUTES:
+            db.execute(_ATTRIBUTES, [text.write(each.name), each.index])
         elif each.index is not None and each.kind is not DamageKind.CHUNK_ORPHAN:
             db.execute(_DISCARD, [text.write(each.name), each.index])
     _forget_staged(db, [each for each in found if each.index is not None])

@@ -101,9 +101,11 @@ def ledger_page(db: Connection, after: str) -> list[DocumentState]:
 
 
 def _state(
-    name: str, size: int, mtime_ns: int, content_hash: bytes, recipe: str, ctime_ns: int, inode: int
+    name: str, size: int, mtime_ns: int, content_hash: bytes | None, recipe: str | None, ctime_ns: int, inode: int
 ) -> DocumentState:
-    return DocumentState(text.read(name), size, mtime_ns, bytes(content_hash), text.read(recipe), ctime_ns, inode)
+    # What is missing `verify` tells: the document is not what is on disk then.
+    known = bytes(content_hash or b""), text.read(recipe or "")
+    return DocumentState(text.read(name), size, mtime_ns, *known, ctime_ns, inode)
 
 
 def begin_staged(db: Connection, name: str, precision: str) -> int:

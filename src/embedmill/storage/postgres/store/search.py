@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Hit
 from embedmill.core.vectors import Vector
 from embedmill.storage.postgres import pgvector
@@ -14,6 +13,7 @@ from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import text_of
 from embedmill.storage.postgres.store import text
 from embedmill.storage.scores import Score
+from embedmill.storage.written import stored_attributes
 
 from psycopg import sql  # isort: skip - after the module that says what to install
 
@@ -150,7 +150,7 @@ def _nearest(
         Hit(
             *(text.read(name), index, start, end, line, last, found, text.read(words), text.read(context)),
             page or None,
-            **read_attributes(more),
+            **stored_attributes(more),
         )
         for name, index, start, end, line, last, found, words, context, page, more in db.execute(statement, values)
     ]

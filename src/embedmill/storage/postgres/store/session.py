@@ -20,7 +20,7 @@ from embedmill.storage.postgres.connection import (
 )
 from embedmill.storage.postgres.pgvector import require_vector
 from embedmill.storage.postgres.retry import Retry
-from embedmill.storage.postgres.server_errors import translated
+from embedmill.storage.postgres.server_errors import gone_as_damage, translated
 
 import psycopg  # isort: skip - after the module that says what to install
 from psycopg import IsolationLevel, errors, sql  # isort: skip
@@ -224,7 +224,11 @@ class Session:
     def _try(self, work: Callable[[Connection], T], needless: bool) -> T:
         if self._connection.closed:
             self._connection = self._reopen()
-        with self._retry.use(self._connection, needless=needless), self._connection.transaction():
+        with (
+            gone_as_damage(self._location.url),
+            self._retry.use(self._connection, needless=needless),
+            self._connection.transaction(),
+        ):
             return work(self._connection)
 
     def close(self) -> None:

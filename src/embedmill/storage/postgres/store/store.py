@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
@@ -16,10 +16,11 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
 from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
+from embedmill.storage.integrity import NOT_CUT
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector
 from embedmill.storage.postgres.retry import Retry
-from embedmill.storage.postgres.server_errors import translate_errors
+from embedmill.storage.postgres.server_errors import gone_as_damage, translate_errors
 from embedmill.storage.postgres.store import mending, rows, text
 from embedmill.storage.postgres.store import search as nearest
 from embedmill.storage.postgres.store.contents import stored_chunks, whole_chunks
@@ -246,20 +247,19 @@ class PostgresStore:
 
     def chunks(self) -> Iterator[StoredChunk]:
         self._reading(rows.bound)  # raises where it is closed
-        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
+        with self._apart() as db:
             yield from stored_chunks(db)
 
     def read(self, documents: Sequence[str] | None = None) -> Iterator[Chunk]:
         self._reading(rows.bound)
-        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
+        with self._apart() as db:
             yield from whole_chunks(db, documents)
 
     def verify(
         self, look: Callable[[StoredChunk], None] = lambda _: None, shown: Callable[[str], str] = str
     ) -> Iterator[Finding]:
         self._reading(rows.bound)  # raises where it is closed
-        # The caller may use the store meanwhile.
-        with translate_errors(self._location.url), closing(self._location.open_reader()) as db, db.transaction():
+        with self._apart() as db:
             yield from problems(db, look, shown)
 
     def ledger(self) -> Iterator[DocumentState]:
@@ -267,6 +267,9 @@ class PostgresStore:
         while page := self._reading(partial(rows.ledger_page, after=last)):
             yield from page
             last = page[-1].id
+
+    def not_cut(self) -> list[str]:
+        return [text.read(name) for name in self._reading(lambda db: db.scalars(NOT_CUT))]
 
     def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         return self._reading(lambda db: [mending.read_chunk(db, each) for each in found])
@@ -285,6 +288,13 @@ class PostgresStore:
     def close(self) -> None:
         """Release the store; may be called twice."""
         self._closing.close()
+
+    @contextmanager
+    def _apart(self) -> Iterator[Connection]:
+        """A connection of its own, in a transaction, so that the caller may use the store meanwhile."""
+        url = self._location.url
+        with translate_errors(url), gone_as_damage(url), closing(self._location.open_reader()) as db, db.transaction():
+            yield db
 
     @property
     def _writer(self) -> WriterRun:

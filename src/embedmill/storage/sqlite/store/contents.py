@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from embedmill.core.attributes import read_attributes
 from embedmill.core.documents import Chunk, Provenance, StoredChunk, embedding_input
 from embedmill.core.spaces import Fingerprint, Space
 from embedmill.storage.sqlite.store.rows import facts, select
+from embedmill.storage.written import stored_attributes
 
 _CHUNKS: Final = """
     SELECT d.name, c.idx, c.context, c.text, v.vector, d.precision, c.tokens, c.line
@@ -98,6 +98,6 @@ def _chunk(document: str, row: Sequence[Any], **made: Any) -> Chunk:
         line=line,
         end_line=end_line,
         page=page or None,
-        **read_attributes(more),
+        **stored_attributes(more),
         **made,
     )

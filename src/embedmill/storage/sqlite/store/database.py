@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import struct
 import time
@@ -49,6 +50,8 @@ _TYPES: Final = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
 
 _FACTS: Final = {"generation": "blob", "space": "text", "fields": "text", "dimension": "integer", "model": "text"}
 
+_GONE: Final = re.compile(r"no such (table|column): (?:main\.)?(\w+)$")
+
 _MISSIZED: Final = """
     SELECT count(*) FROM vectors WHERE length(vector) <> 4 * (SELECT value FROM meta WHERE key = 'dimension')
 """
@@ -58,7 +61,7 @@ _MISSIZED: Final = """
 def translate_errors(path: Path) -> Iterator[None]:
     """Raise whatever SQLite raises as a `StoreError` that names the file; so too what damaged values lead to."""
     try:
-        with connecting.translate_errors(f"store {path}", _REMEDIES):
+        with connecting.translate_errors(f"store {path}", _REMEDIES), _gone_as_damage(path):
             yield
     except UnicodeEncodeError as error:
         raise StoreError(f"store {path}: not valid Unicode: {error.object!r}: rename it") from error
@@ -66,6 +69,17 @@ def translate_errors(path: Path) -> Iterator[None]:
         if not (found := damage(path)):
             raise
         raise damaged(path, found) from error
+
+
+@contextmanager
+def _gone_as_damage(path: Path) -> Iterator[None]:
+    """Raise what SQLite says of a table that is gone as the damage that it is."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if gone := _GONE.match(str(error)):
+            raise damaged(path, f"its {gone[1]} {gone[2]} is gone") from error
+        raise
 
 
 def damaged(path: Path, found: str) -> StoreError:

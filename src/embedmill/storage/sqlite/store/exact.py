@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 
-from embedmill.core.attributes import read_attributes
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import Hit
 from embedmill.core.errors import StoreError
@@ -21,6 +20,7 @@ from embedmill.core.vectors import Vector
 from embedmill.storage.scores import Block, Ids, Mask, NotFinite, Score, nearest, score_rows
 from embedmill.storage.sqlite.store.matrix import Copy, DamagedMatrix, Documents, Matrix, open_matrix, write_matrix
 from embedmill.storage.sqlite.store.rows import select
+from embedmill.storage.written import stored_attributes
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ExactSearch:
             if abs(own - scores[chunk]) > _SCORE_TOLERANCE * max(1.0, abs(own)):
                 raise DamagedMatrix("a score is not that of the stored vector")
             place = name, index, start, end, line, end_line
-            more = read_attributes(own_fields)
+            more = stored_attributes(own_fields)
             known[chunk] = Hit(*place, scores[chunk], text, context, page or None, **more)
         if len(known) != len(scores):
             raise DamagedMatrix("it has rows that the store has not")
@@ -204,12 +204,19 @@ class ExactSearch:
 def disagreements(
     connection: sqlite3.Connection, path: Path, generation: bytes, dimension: int, shown: Callable[[str], str]
 ) -> Iterator[Finding]:
-    """Where a matrix that is taken for current is not what the store holds; either may be the one that is wrong."""
-    matrix = open_matrix(path, dimension)
-    if matrix is None:
+    """Where a matrix that is taken for current is not what the store holds; either may be the one that is wrong.
+
+    One that is not whole is told too, though no search takes it.
+    """
+    try:
+        matrix = Matrix(path)
+    except OSError:  # there is none, or none that a search could read
+        return
+    except ValueError as error:
+        yield Finding(DamageKind.MATRIX, f"{path}: it is cut short, or its head is damaged ({error})")
         return
     try:
-        if matrix.generation != generation:
+        if matrix.generation != generation or matrix.dimension != dimension:
             return
         visible: Documents = np.fromiter(connection.execute(_VISIBLE), np.dtype((np.int64, 3)))
         if not np.array_equal(visible, matrix.documents):

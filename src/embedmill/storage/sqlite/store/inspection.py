@@ -14,14 +14,19 @@ from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk
 from embedmill.core.vectors import Vector
 from embedmill.storage.integrity import (
+    BROKEN_ENTRIES,
     MISCOUNTED,
+    OF_NO_ROOT,
     STRAY,
     Held,
     Shown,
     check_binding,
     check_chunks,
     check_counts,
+    check_entries,
     check_failures,
+    check_options,
+    check_roots,
 )
 from embedmill.storage.sqlite.connection import code
 from embedmill.storage.sqlite.store import rows
@@ -30,9 +35,17 @@ from embedmill.storage.sqlite.store.exact import disagreements
 
 _CHUNKS = """
     SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END,
-        d.precision
+        d.precision, c.attributes, c.start, c."end", c.line, c.end_line, c.tokens, c.page
     FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
 """
+
+_ENTRIES = BROKEN_ENTRIES.format(more="OR complete NOT IN (0, 1)")
+
+NO_ROOT = OF_NO_ROOT.format(number="substr(name, 1, instr(name, '/') - 1)")
+
+_OF_NO_ROOT = f"""
+    SELECT name FROM (SELECT name FROM documents UNION SELECT document FROM failures) WHERE {NO_ROOT} ORDER BY name
+"""  # noqa: S608 - the condition above
 
 _ORPHANS = "SELECT count(*) FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)"
 
@@ -74,12 +87,15 @@ def _of_rows(
     yield from found
     yield from check_counts(db.execute(MISCOUNTED), shown)
     yield from check_failures(db.execute(STRAY), shown)
+    yield from check_entries(db.execute(_ENTRIES), shown)
+    yield from check_roots((name for (name,) in db.execute(_OF_NO_ROOT)), shown)
+    yield from check_options(db.execute("SELECT scope, options FROM given"), shown)
     (lost,) = db.execute(_ORPHANS).fetchone()
     if lost:
         yield Finding(DamageKind.VECTOR_ORPHAN, f"vectors that belong to no chunk: {lost:,}", count=lost)
     held = (
-        Held(name, index, digest, context, text, vector_of(blob), precision)
-        for name, index, digest, context, text, blob, precision in db.execute(_CHUNKS)
+        Held(name, index, digest, context, text, vector_of(blob), precision, place, attributes)
+        for name, index, digest, context, text, blob, precision, attributes, *place in db.execute(_CHUNKS)
     )
     unsound = bool(found)
     for finding in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look, shown):

@@ -12,13 +12,23 @@ from embedmill.core.documents import StoredChunk, embedding_input
 from embedmill.core.vectors import Vector
 from embedmill.storage.sqlite.store import rows
 from embedmill.storage.sqlite.store.database import remove_misfits
-from embedmill.storage.sqlite.store.inspection import vector_of
+from embedmill.storage.sqlite.store.inspection import NO_ROOT, vector_of
 
 _CHUNK = """
     SELECT c.id, d.id, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END, d.precision
     FROM documents d JOIN chunks c ON c.document = d.id LEFT JOIN vectors v ON v.chunk = c.id
     WHERE d.complete AND d.name = ? AND c.idx = ?
 """
+
+_ATTRIBUTES = """
+    UPDATE chunks SET attributes = NULL
+    WHERE idx = ? AND document IN (SELECT id FROM documents WHERE complete AND name = ?)
+"""
+
+_OF_NO_ROOT = tuple(
+    f"DELETE FROM {table} WHERE {key} IN (SELECT name FROM (SELECT {key} AS name FROM {table}) n WHERE {NO_ROOT})"  # noqa: S608
+    for table, key in (("documents", "name"), ("failures", "document"), ("given", "scope"))
+)
 
 _ORPHAN_CHUNKS = "document NOT IN (SELECT id FROM documents)"
 
@@ -59,9 +69,16 @@ def discard(db: sqlite3.Connection, found: Sequence[Finding]) -> None:
         db.execute(f"DELETE FROM chunks WHERE {_ORPHAN_CHUNKS}")  # noqa: S608
     if DamageKind.VECTOR_ORPHAN in kinds:
         db.execute("DELETE FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)")
+    if DamageKind.ROOT_MISSING in kinds:
+        for statement in _OF_NO_ROOT:
+            db.execute(statement)
     for each in found:
         if each.kind is DamageKind.FAILURE_STRAY:
             db.execute("DELETE FROM failures WHERE document = ? AND idx = ?", (each.name, each.index))
+        elif each.kind is DamageKind.OPTIONS:
+            db.execute("DELETE FROM given WHERE scope = ?", (each.name,))
+        elif each.kind is DamageKind.ATTRIBUTES:
+            db.execute(_ATTRIBUTES, (each.index, each.name))
         elif each.index is not None and each.kind is not DamageKind.CHUNK_ORPHAN:
             db.execute(
                 "DELETE FROM chunks WHERE idx = ? AND document IN (SELECT id FROM documents WHERE name = ?)",

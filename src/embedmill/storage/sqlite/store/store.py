@@ -19,6 +19,7 @@ from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
+from embedmill.storage.integrity import NOT_CUT
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
 from embedmill.storage.second_space import KnownSpace
@@ -321,6 +322,10 @@ class SqliteStore:
                 return
             yield from page
             last = page[-1].id
+
+    def not_cut(self) -> list[str]:
+        with self._snapshot() as db:
+            return [name for (name,) in db.execute(NOT_CUT)]
 
     def read_chunks(self, found: Sequence[Finding]) -> list[StoredChunk | None]:
         with self._snapshot() as db:
