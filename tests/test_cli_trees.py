@@ -97,6 +97,18 @@ def test_an_instruction_survives_arranging(shell: Within) -> None:
     assert terms_of(shell.folder / "own.yaml").total() == 60
 
 
+def test_an_alias_stays_one(shell: Within) -> None:
+    many = "".join(f"  - {word} {number}\n" for number in range(10) for word in WORDS)
+    (shell.folder / "own.yaml").write_text(f"one: &shared\n{many}two: *shared\n")
+    before = terms_of(shell.folder / "own.yaml")
+    done = shell.run("arrange", "own.yaml", "-o", "own.yaml", "--json", "--threshold", "-1")
+    assert done.returncode == 0, done.stderr
+    assert all(group["path"][0] == "one" for group in json.loads(done.stdout)["groups"])
+    text = (shell.folder / "own.yaml").read_text()
+    assert text.startswith("one: &shared\n") and text.endswith("\ntwo: *shared\n")
+    assert terms_of(shell.folder / "own.yaml") == before
+
+
 def test_overrides_of_a_file_hold_below_a_branch(shell: Within) -> None:
     inner = "".join(f"    - {word} {number}\n" for number in range(10) for word in WORDS)
     (shell.folder / "own.yaml").write_text(f"one:\n{inner}two:\n{inner}")

@@ -82,7 +82,10 @@ def group_lists(
     All their terms are embedded by one call, each distinct one once. The same for the same tree, however many workers
     there are; and a tree whose lists were grouped is not changed by doing it again. Raises `MissingExtra`.
     """
-    long = [branch for branch in distinct(root) if len(branch.terms) > grouping_of(branch).max_leaf]
+    first: dict[int, Branch] = {}  # of those that share one list
+    for branch in distinct(root):
+        first.setdefault(id(branch.children), branch)
+    long = [branch for branch in first.values() if len(branch.terms) > grouping_of(branch).max_leaf]
     inputs = {embedded_text(term): row for row, term in enumerate(_first_of_each(long))}
     if not inputs:
         return []
