@@ -67,6 +67,13 @@ def test_terms_are_embedded_once_and_kept_in_the_cache(shell: Within) -> None:
     assert arranged(shell, "--no-cache")["embedded"] == 182
 
 
+def test_short_lists_need_no_model(shell: Within) -> None:
+    (shell.folder / "short.txt").write_text("fox\nwolf\n")
+    done = shell.run("arrange", "short.txt", "-o", "short.yaml", "--model", "nowhere/none")
+    assert done.returncode == 0, done.stderr
+    assert shell.run("lint", "short.txt", "--model", "nowhere/none").returncode == 1
+
+
 def test_a_prompt_is_put_before_terms(shell: Within) -> None:
     """So that they are other texts to the cache."""
     arranged(shell)

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from embedmill.api.assemble import Components, build_components, embedder_of
+from embedmill.api.assemble import build_components, embedder_of
 from embedmill.api.read_settings import read_settings
-from embedmill.api.settings import TermOptions
+from embedmill.api.settings import Settings, TermOptions
 from embedmill.core.vectors import Vectors
 from embedmill.engine.cached_lists import embed_with_cache
 from embedmill.engine.lists import OnProgress, run_late
@@ -18,28 +18,31 @@ from embedmill.runtime import machine
 
 
 class TermVectors:
-    """Embeds terms, and counts what came of them. The model is loaded where the cache lacks a term, and not before."""
+    """Embeds terms, and counts what came of them.
 
-    def __init__(
-        self, components: Components, batch_size: int | None, workers: int, on_progress: OnProgress | None
-    ) -> None:
+    The model is looked for at the first call, and loaded where the cache lacks a term.
+    """
+
+    def __init__(self, chosen: Settings, stack: ExitStack, on_progress: OnProgress | None) -> None:
+        """`stack` closes what a call has opened."""
         self.counts: Counter[str] = Counter()
         """As `EmbeddedList.counts`."""
-        self.workers = workers
+        self.workers = min(chosen.workers or machine.cores(), machine.cores())
         """Threads that may work on vectors at once."""
-        self._components = components
-        self._batch_size = batch_size
+        self._chosen = chosen
+        self._stack = stack
         self._on_progress = on_progress
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of ``(n, dimension)``. Raises `EmbeddingError` where a text has none, and what the model raises."""
-        embedder, executor, cache, _ = self._components
+        """Vectors of ``(n, dimension)``; raises `EmbeddingError` where a text has none, and as `load_embedder`."""
+        chosen = self._chosen
+        embedder, executor, cache, _ = build_components(chosen, embedder_of(chosen), self._stack)
         made = embed_with_cache(
             texts,
             embedder,
             partial(run_late, begin=lambda: executor.run),
             cache,
-            batch_size=self._batch_size,
+            batch_size=chosen.batch_size,
             on_progress=self._on_progress,
         )
         self.counts.update(made.counts())
@@ -48,12 +51,10 @@ class TermVectors:
 
 @contextmanager
 def term_vectors(given: Mapping[str, Any], on_progress: OnProgress | None = None) -> Iterator[TermVectors]:
-    """What embeds terms with these settings; `on_progress` is told how many are done.
+    """What embeds terms with these settings, for one call; `on_progress` is told how many are done.
 
-    Raises what `load_embedder` raises.
+    Raises `UsageError` for settings that make no sense.
     """
     chosen = read_settings(given, TermOptions)
     with ExitStack() as stack:
-        components = build_components(chosen, embedder_of(chosen), stack)
-        workers = min(chosen.workers or machine.cores(), machine.cores())
-        yield TermVectors(components, chosen.batch_size, workers, on_progress)
+        yield TermVectors(chosen, stack, on_progress)
