@@ -315,3 +315,9 @@ def test_whole_data_sets_come_out_as_they_went_in(data: str, writer: str, tmp_pa
         found = again.term_counts()
         assert outline(again) == outline(tree)
     assert found == expected
+
+
+def test_a_block_up_to_an_empty_line_is_about_the_list() -> None:
+    tree = tree_of("terms.txt", b"# about the list\n# and more\n\n# of the fox\nfox\n\n# of the wolf\nwolf\n")
+    assert tree.above == ["about the list", "and more", ""]
+    assert [term.above for term in tree.terms] == [["of the fox"], ["", "of the wolf"]]

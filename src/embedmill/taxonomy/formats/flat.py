@@ -27,6 +27,9 @@ def read(file: FileText) -> Branch:
         if not inner or inner.startswith("#"):
             above.append(content(inner))
             continue
+        if not root.children and "" in above:  # a block up to an empty line is about the file
+            end = len(above) - above[::-1].index("")
+            root.above, above = above[:end], above[end:]
         text, *comment = _BESIDE.split(inner, maxsplit=1)
         root.children.append(Term(text, "".join(comment), above))
         above = []
