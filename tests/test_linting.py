@@ -50,6 +50,12 @@ def test_a_word_in_two_places_is_reported_once_with_both() -> None:
     assert heron.terms == ("heron",) and heron.paths == (("birds",), ("birds again",)) and not heron.fixable
 
 
+def test_a_branch_with_the_name_of_one_of_its_terms_is_no_second_place() -> None:
+    assert not lint_tree(tree("fox:\n    fox\n    red fox\noak:\n    oak\n    elm"), None, max_leaf=40)
+    (one,) = lint_tree(tree("fox:\n    fox\n    red fox\nbeasts:\n    fox\n    elk"), None, max_leaf=40)
+    assert one.kind == "sense" and one.paths == (("fox",), ("beasts",))
+
+
 def test_doubles_in_one_list_are_fixable_and_senses_stay() -> None:
     root = tree(
         "a:\n    bank # of a river\n    bank # of money\n    bank # of money\n    tree\nb:\n    bank\n    money"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,22 @@ def test_the_python_about_python_runs(number: int) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for line in re.findall(r"print\(.*\)  # (.*)", blocks[number]):
         assert line in done.stdout
+
+
+def test_a_list_becomes_a_tree_as_the_page_says(tmp_path: Path) -> None:
+    """Which groups there are depends on the last bits of the model's arithmetic; what is promised does not."""
+    text = (ROOT / "docs" / "taxonomies.md").read_text()
+    (lines,) = re.findall(r"<!-- arrange -->\n```\n(.*?)```", text, re.DOTALL)
+    tree, outcomes = tmp_path / "tree.yaml", []
+    for line in lines.replace("tree.yaml", str(tree)).splitlines():
+        command = [sys.executable, "-m", *shlex.split(line)]
+        outcomes.append((subprocess.run(command, cwd=ROOT, capture_output=True).returncode, tree.read_bytes()))
+    assert [code for code, _ in outcomes] == [0, 0, 0, 0]
+    assert len({content for _, content in outcomes}) == 1
+    (shown,) = re.findall(r"<!-- written -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    assert re.match(r"# 5 terms, cohesion 0\.\d\d\n[a-z ]+:\n(  - [a-z ]+\n){5}$", shown)
+    assert re.search(r"^# \d+ terms, cohesion 0\.\d\d\n[a-z ]+:\n(  - .+\n)+", tree.read_text(), re.MULTILINE)
+    assert set(re.findall(r"^  - (.*)", shown, re.MULTILINE)) <= set(tree.read_text().replace("  - ", "").splitlines())
 
 
 def test_the_python_about_quality_runs(tmp_path: Path) -> None:

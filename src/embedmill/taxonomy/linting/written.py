@@ -27,10 +27,16 @@ def _repeated(root: Branch) -> Iterator[LintFinding]:
     places: dict[str, list[tuple[Path, Branch]]] = defaultdict(list)
     for path, branch in below(root):
         for child in branch.children:
-            places[name_of(child)].append((path, branch))
+            if not _is_named_after_its_own(child):
+                places[name_of(child)].append((path, branch))
     for name, found in places.items():
         if len(found) > 1:
             yield _of_places(name, found)
+
+
+def _is_named_after_its_own(child: Branch | Term) -> bool:
+    """Whether this is a branch with the name of one of its terms, as groups have: that is one place, and not two."""
+    return isinstance(child, Branch) and any(term.text == child.name for term in child.terms)
 
 
 def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> LintFinding:
