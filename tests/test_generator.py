@@ -246,6 +246,23 @@ def test_a_model_that_gives_no_sound_vector_at_all_is_told_at_once() -> None:
     assert isinstance(caught.value.__cause__, ModelValidationError)
 
 
+def test_a_text_that_cannot_be_tokenised_fails_alone() -> None:
+    class Stumbling(LightEmbedder):
+        def encode(self, texts: Sequence[str], **options: Any) -> Any:
+            if any("STUMBLE" in text for text in texts):
+                raise ValueError("no tokens for this")
+            return super().encode(texts, **options)
+
+    given = chunks(150, _7="STUMBLE", _70="STUMBLE", _149="STUMBLE")
+    with EmbeddingGenerator(model=Stumbling(), cache=False) as generator:
+        made = generator.process_chunks(given)
+        assert [row for row, chunk in enumerate(made) if chunk.embedding is None] == [7, 70, 149]
+        assert made[7].cause is not None and made[7].cause.message == "no tokens for this"
+        assert (generator.processed_chunks, generator.failed_chunks, generator.total_chunks) == (147, 3, 150)
+        with pytest.raises(EmbeddingError, match="1 of 2 texts have no vector, the first of them text 1"):
+            generator.generate_embeddings_for_texts(["a text", "STUMBLE"])
+
+
 def test_a_callback_that_raises_ends_the_run_with_the_work_so_far() -> None:
     def refuse(done: int, total: int) -> None:
         if done >= 30:

@@ -6,9 +6,10 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import Task, TokenEmbedder
-from embedmill.core.vectors import TokenIds
+from embedmill.core.vectors import Cause, TokenIds
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import ENCODE_AT_ONCE, NO_IDS, ListedText
 from embedmill.engine.run import RunBatches, embed_items
@@ -82,11 +83,27 @@ class ListRun:
         while window := list(itertools.islice(texts, ENCODE_AT_ONCE)):
             if fresh := [text for text in window if text.ids is NO_IDS]:
                 self._counts["misses"] += len(fresh) if self._cached else 0
-                for text, ids in zip(fresh, self._encode([text.input for text in fresh]), strict=True):
-                    text.ids = ids
-                    if is_unread(self._embedder, ids, self._task):
-                        self._unread.append(text.input)
-            yield from window
+                self._give_ids(fresh)
+            yield from (text for text in window if text.ids is not NO_IDS)
+
+    def _give_ids(self, texts: Sequence[ListedText]) -> None:
+        """Tokenise; a text that an embedder of the caller's own fails on is found by halving, and rejected."""
+        try:
+            encoded = list(zip(texts, self._encode([text.input for text in texts]), strict=True))
+        except EmbedmillError:
+            raise
+        except Exception as error:
+            if len(texts) == 1:
+                self._items.reject(texts[0], Cause.of(error))
+                return
+            middle = len(texts) // 2
+            self._give_ids(texts[:middle])
+            self._give_ids(texts[middle:])
+            return
+        for text, ids in encoded:
+            text.ids = ids
+            if is_unread(self._embedder, ids, self._task):
+                self._unread.append(text.input)
 
     def warn_of_unread(self, what: str) -> None:
         """Say how many of the list, which is one of texts or chunks, the model cannot read."""
