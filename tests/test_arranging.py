@@ -30,7 +30,7 @@ ARRANGEMENTS = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(TREES, ARRANGEMENTS)
 def test_no_term_is_lost_but_those_that_are_told(root: Branch, arrangement: Arrangement) -> None:
     before = root.term_counts()
@@ -45,7 +45,7 @@ def test_no_term_is_lost_but_those_that_are_told(root: Branch, arrangement: Arra
     assert done.after.terms == after.term_counts().total()
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(TREES, ARRANGEMENTS)
 def test_workers_make_no_difference_and_a_second_time_changes_nothing(root: Branch, arrangement: Arrangement) -> None:
     side_by_side, once = copied(root), copied(root)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from psycopg import sql
 
-from embedmill.core.documents import Chunk, Record, Replacement, text_hash
+from embedmill.core.documents import Replacement
 from embedmill.sources.files.selection import Selection
 from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.store import PostgresStore
 from embedmill.storage.postgres.store import search as nearest
 from servers import Server, ask
-from store_samples import fingerprint, replacement, state, vector
+from store_samples import fingerprint, record, replacement, state, vector
 
 
 def many(documents: int, chunks: int, dimension: int) -> list[Replacement]:
@@ -29,10 +30,7 @@ def many(documents: int, chunks: int, dimension: int) -> list[Replacement]:
         near = centres[random_numbers.integers(100)] + random_numbers.standard_normal((chunks, dimension))
         vectors = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
         name = f"/{number % 10}/{number}.txt"
-        records = [
-            Record(Chunk(f"{number} {index}", name, chunk_index=index), text_hash("", f"{number} {index}"), row)
-            for index, row in enumerate(vectors)
-        ]
+        records = [replace(record(name, index, f"{number} {index}"), vector=row) for index, row in enumerate(vectors)]
         made.append(Replacement(state(name), "f32", records))
     return made
 

@@ -96,6 +96,7 @@ def arrange_tree(
     groups = group_lists(root, embed, _groupings(root, arrangement), workers=workers, tell=tell)
     if arrangement.case != "keep":
         shaping.change_case(root, arrangement.case)
+        shaping.tell_apart(root)  # a branch of own terms from one that was called so before
     for group in groups:
         group.branch.above = [_comment(group, arrangement)]
     paths = {id(branch): path for path, branch in below(root)}

@@ -152,7 +152,7 @@ def settle_own_terms(root: Branch, label: str) -> None:
     for branch in list(distinct(root)):
         terms, branches = branch.terms, branch.branches
         if terms and branches:
-            own = Branch(free_name(label, (each.name for each in branches)), list(terms))
+            own = Branch(free_name(label, (branch.name, *(each.name for each in branches))), list(terms))
             first = branch.children.index(terms[0])
             before = [child for child in branch.children[:first] if isinstance(child, Branch)]
             branch.children[:] = [*before, own, *branches[len(before) :]]

@@ -104,10 +104,10 @@ def distinct(root: Branch) -> Iterator[Branch]:
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """The name, with a number where it is taken."""
-    known = set(taken)
+    """The name, with a number where it is taken; case makes no difference."""
+    known = {each.casefold() for each in taken}
     number, found = 2, name
-    while found in known:
+    while found.casefold() in known:
         found = f"{name} {number}"
         number += 1
     return found

@@ -13,7 +13,7 @@ from embedmill.core.vectors import Vectors
 from embedmill.taxonomy.grouping.division import Group, divide
 from embedmill.taxonomy.grouping.naming import Source, named
 from embedmill.taxonomy.grouping.ward import Floats, Indices
-from embedmill.taxonomy.tree import Branch, Path, Term, distinct, embedded_text
+from embedmill.taxonomy.tree import Branch, Path, Term, distinct, embedded_text, free_name
 
 Tell = Callable[[int, int], None]
 """Told how many lists are grouped, and of how many."""
@@ -153,7 +153,7 @@ def _parts(plan: _Plan) -> list[_Plan]:
         parts[-1].group, parts[-1].name_from = group, name.source
         parts[-1].medoid = terms[group.medoid].text
     if len(found.others):
-        parts.append(part(grouping.own_label, found.others))
+        parts.append(part(free_name(grouping.own_label, [plan.name]), found.others))
     return parts
 
 
