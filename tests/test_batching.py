@@ -49,9 +49,10 @@ def test_the_same_stream_gives_the_same_batches(lengths: list[int], budget: int,
         (192, 2, [64, 64, 64]),  # those that came when all streams had something to do are whole
         (150, 2, [64, 64, 11, 11]),
         (300, 2, [64, 64, 64, 64, 22, 22]),
-        (10, 2, [10]),  # less than two batches of the least size
-        (10, 64, [10]),
-        (300, 64, [8] * 32 + [11] * 4),
+        (10, 2, [5, 5]),
+        (9, 2, [9]),  # less than two batches of the least size
+        (10, 64, [5, 5]),
+        (300, 64, [8] * 32 + [5, 6] * 4),
     ],
 )
 def test_a_short_list_of_short_texts_is_divided_among_the_streams(texts: int, streams: int, sizes: list[int]) -> None:

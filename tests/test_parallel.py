@@ -68,7 +68,7 @@ def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.Mon
     texts[9] += f" {SAME}"
     monkeypatch.setattr("embedmill.api.parallel.worker_factory", lambda model, precision, **prompts: in_a_worker)
     with (
-        ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator,
+        ParallelEmbeddingGenerator(workers=2, threshold=0, model=SMALL, precision="f32") as generator,
         pytest.raises(
             EmbeddingError, match="3 of 20 texts have no vector, the first of them text 3: Refused"
         ) as caught,

@@ -26,7 +26,8 @@ from embedmill.storage.cache.cache import PersistentCache
 class ParallelEmbeddingGenerator(Closing):
     """Embeds lists of texts in worker processes, which are kept from one call to the next.
 
-    Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process. `workers` is
+    Fewer texts than `threshold`, and all texts where there is one worker, are embedded in this process, which is as
+    fast: what goes to a worker and back costs a fifth of ten short texts (benchmarks/README.md). `workers` is
     by default the setting `embedding_parallel_workers`, else one for each core; where the setting
     `enable_parallel_embeddings` is off, there is one. `batch_size` is the most texts of a batch; by default only its
     tokens count. Vectors are looked up in the user's cache, and kept there, unless `cache` is False. `model`,
@@ -38,7 +39,7 @@ class ParallelEmbeddingGenerator(Closing):
     def __init__(
         self,
         workers: int | None = None,
-        threshold: int = 10,
+        threshold: int = 50,
         *,
         model: str = DEFAULT_MODEL,
         precision: str = "auto",

@@ -29,8 +29,9 @@ PATIENCE = 4096
 """Texts. Far more than buckets of common lengths need to fill; at most some 20 s on two cores."""
 
 
-LEAST = 128
-"""Tokens, padding counted, of a batch that is made smaller so that all streams have something to do."""
+LEAST = 80
+"""Tokens, padding counted, of a batch that is made smaller so that all streams have something to do: a call costs as
+much as some 20 tokens beside its own (benchmarks/README.md)."""
 
 _UNEVEN = 1.1  # times as long as with all streams at work to the end: not worth another call
 
