@@ -61,14 +61,14 @@ def test_the_generators_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_of_some_texts_keeps_the_others_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """findings 9: one failure loses everything already paid for."""
     texts = [f"text number {number}" for number in range(20)]
-    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32") as generator:
+    with ParallelEmbeddingGenerator(workers=2, model=SMALL, precision="f32", cache=False) as generator:
         good = generator.generate(texts)
     texts[3] += f" {RAISES}"
     texts[7] += f" {NAN}"
     texts[9] += f" {SAME}"
     monkeypatch.setattr("embedmill.api.parallel.worker_factory", lambda model, precision, **prompts: in_a_worker)
     with (
-        ParallelEmbeddingGenerator(workers=2, threshold=0, model=SMALL, precision="f32") as generator,
+        ParallelEmbeddingGenerator(workers=2, threshold=0, model=SMALL, precision="f32", cache=False) as generator,
         pytest.raises(
             EmbeddingError, match="3 of 20 texts have no vector, the first of them text 3: Refused"
         ) as caught,
