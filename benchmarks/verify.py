@@ -122,7 +122,7 @@ def _document(corpus: Path, first: int, vectors: np.ndarray, precision: str) -> 
     found = os.lstat(path)
     records, start = [], 0
     for index, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
-        place = {"start": start, "end": start + len(text), "line": 4 * index + 1, "end_line": 4 * index + 4}
+        place = {"start": start, "end": start + len(text), "line": 4 * index + 1, "end_line": 4 * index + 5}
         part = Chunk(text, str(path), chunk_index=index, token_count=80, **place)
         records.append(Record(part, part.hash, vector))
         start += len(text)
