@@ -19,7 +19,7 @@ from pathlib import Path
 import large_model
 import numpy as np
 from processes import run
-from results import Bar, Run, median, options, ratios, table, tell
+from results import Bar, Run, median, options, ratios, tell
 from texts import batches_of, mixed_chunks
 
 from embedmill import Chunk, EmbeddingGenerator, EmbeddingValidator, ParallelEmbeddingGenerator, load_embedder
@@ -39,15 +39,7 @@ def main() -> None:
     if arguments.large:
         _embed_large(arguments.large, arguments.chunks)
         return
-    benchmark = Run("generator", arguments)
-    figures: dict[str, object] = {}
-    bars: list[Bar] = []
-    rows: list[tuple[str, str]] = []
-    for name, measure in PARTS.items():
-        if not arguments.only or name in arguments.only:
-            tell(name)
-            figures[name] = measure(arguments, bars, rows)
-    benchmark.finish(figures, bars, table(["what", "measured"], rows))
+    Run("generator", arguments).finish_parts(PARTS, arguments)
 
 
 def _overhead(arguments: Namespace, bars: list[Bar], rows: list[tuple[str, str]]) -> object:

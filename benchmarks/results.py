@@ -10,7 +10,7 @@ import sqlite3
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -48,6 +48,10 @@ class Bar:
     @property
     def outcome(self) -> str:
         return "not measured" if self.measured is None else f"{self.measured:.{self.digits}f}{self.unit}"
+
+
+Part = Callable[[argparse.Namespace, list[Bar], list[tuple[str, str]]], object]
+"""Measures something: adds its bars, and rows of what is shown; gives the figures that are kept."""
 
 
 def options(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -121,6 +125,17 @@ class Run:
         self._load = os.getloadavg()[0]
         if self._load > _BUSY * machine.cores():
             tell(f"the machine is busy (load {self._load:.1f}): ratios may hold, absolute figures will not")
+
+    def finish_parts(self, parts: Mapping[str, Part], arguments: argparse.Namespace) -> None:
+        """Measure each part, or those that ``--only`` names, and finish."""
+        figures: dict[str, object] = {}
+        bars: list[Bar] = []
+        rows: list[tuple[str, str]] = []
+        for name, measure in parts.items():
+            if not arguments.only or name in arguments.only:
+                tell(name)
+                figures[name] = measure(arguments, bars, rows)
+        self.finish(figures, bars, table(["what", "measured"], rows))
 
     def finish(self, figures: Mapping[str, object], bars: Sequence[Bar], *tables: str) -> None:
         """Print the tables and the bars; write the file."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results import Bar, Run, median, options, table, tell
+from results import Bar, Run, median, options, tell
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_mutual_info_score
@@ -46,15 +46,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the hierarchy")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="leave the other parts out")
     arguments = parser.parse_args()
-    benchmark = Run("taxonomies", arguments)
-    figures: dict[str, object] = {}
-    bars: list[Bar] = []
-    rows: list[tuple[str, str]] = []
-    for name, measure in PARTS.items():
-        if not arguments.only or name in arguments.only:
-            tell(name)
-            figures[name] = measure(arguments, bars, rows)
-    benchmark.finish(figures, bars, table(["what", "measured"], rows))
+    Run("taxonomies", arguments).finish_parts(PARTS, arguments)
 
 
 def _vectors(tree: Tree, arguments: Namespace) -> Callable[[Sequence[str]], Floats]:
@@ -168,8 +160,8 @@ def _outliers(arguments: Namespace, bars: list[Bar], rows: list[tuple[str, str]]
             (each.paths[0], each.terms[0]) for each in lint_tree(tree, embed, max_leaf=40) if each.kind == "outlier"
         }
         counts = Counter(
-            (id(term) in planted, ((*names[1:], branch.name) if names else (), term.text) in outliers)
-            for names, branch in tree.walk()
+            (id(term) in planted, (path, term.text) in outliers)
+            for path, branch in tree.walk()
             if len(branch.children) >= 3
             for term in branch.terms
         )

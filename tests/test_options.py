@@ -640,6 +640,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("lint tree.yaml --no-meaning --clean new.yaml", "--no-meaning embeds nothing"),
         ("lint terms.txt --fix", "terms.txt ends in none of"),
         ("compare tree.yaml terms.txt --at-least f1=1", "expected jaccard, ari or ami"),
+        ("compare tree.yaml terms.txt --at-least jaccard=nan", "expected a number from -1 to 1"),
         ("cache prune", "give --max-size or --older-than"),
         ("cache", "Missing command, one of stats, prune, clear"),
     ],

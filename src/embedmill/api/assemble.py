@@ -45,9 +45,14 @@ def without_rests(chosen: Settings) -> Settings:
     return dataclasses.replace(chosen, sleep=0.0)
 
 
+def streams_of(chosen: Settings) -> int:
+    """Calls that run at once in this process: at most one for each core, since more would only take turns."""
+    return min(chosen.workers or machine.cores(), machine.cores())
+
+
 def embedder_of(chosen: Settings) -> LocalEmbedder:
     """The embedder of a run in this process. Raises what `load_embedder` raises."""
-    workers = min(chosen.workers or machine.cores(), machine.cores())  # more would only take turns
+    workers = streams_of(chosen)
     return make_embedder(
         chosen.model,
         precision=chosen.precision,

@@ -325,23 +325,14 @@ class MetricsOptions(StoreOptions, total=False):
     document_prompt: str | None
 
 
-class RunOptions(StoreOptions, _ModelOptions, total=False):
+class RunOptions(StoreOptions, TermOptions, _ModelOptions, total=False):
     """What all runs that embed share."""
 
     allow_test_model: bool | str | None
     device: str | None
-    document_prompt: str | None
-    executor: str | None
-    workers: int | str | None
     preset: str | None
-    max_load: float | str | None
-    sleep: float | str | None
-    max_memory_mb: int | str | None
-    max_documents_per_worker: int | str | None
-    batch_size: int | str | None
     profile: bool | str | None
     profile_json: str | None
-    cache: bool | str | None
     embedding_parallel_workers: int | str | None
     enable_parallel_embeddings: bool | str | None
 

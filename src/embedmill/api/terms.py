@@ -8,13 +8,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from embedmill.api.assemble import build_components, embedder_of
+from embedmill.api.assemble import build_components, embedder_of, streams_of
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import Settings, TermOptions
 from embedmill.core.vectors import Vectors
 from embedmill.engine.cached_lists import embed_with_cache
 from embedmill.engine.lists import OnProgress, run_late
-from embedmill.runtime import machine
 
 
 class TermVectors:
@@ -27,7 +26,7 @@ class TermVectors:
         """`stack` closes what a call has opened."""
         self.counts: Counter[str] = Counter()
         """As `EmbeddedList.counts`."""
-        self.workers = min(chosen.workers or machine.cores(), machine.cores())
+        self.workers = streams_of(chosen)
         """Threads that may work on vectors at once."""
         self._chosen = chosen
         self._stack = stack

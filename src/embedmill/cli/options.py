@@ -6,7 +6,7 @@ each of its settings. None stands for "not given": `embedmill.api.read_settings`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -171,6 +171,19 @@ def number(text: str, name: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{name}: {text!r} does not fit: expected a number, as in 0.9") from None
+
+
+def gate(text: str, measures: Sequence[str], lowest: float = 0) -> tuple[str, float]:
+    """What ``--at-least NAME=VALUE`` says, a value from `lowest` to 1; raises `UsageError`."""
+    name, _, value = text.partition("=")
+    if name not in measures or not value:
+        *others, last = measures
+        expected = f"{', '.join(others)} or {last}, as in {measures[0]}=0.9"
+        raise UsageError(f"--at-least: {text!r} does not fit: expected {expected}")
+    least = number(value, "--at-least")
+    if not lowest <= least <= 1:
+        raise UsageError(f"--at-least: {text!r} does not fit: expected a number from {lowest:g} to 1")
+    return name, least
 
 
 def store_options(given: Mapping[str, Any]) -> dict[str, Any]:

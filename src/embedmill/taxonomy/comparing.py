@@ -68,9 +68,9 @@ def compare_trees(one: Branch, other: Branch) -> Comparison:
 def _places(root: Branch) -> dict[str, list[Path]]:
     """The paths of each term, in order."""
     places: dict[str, list[Path]] = defaultdict(list)
-    for names, branch in root.walk():
+    for path, branch in root.walk():
         for term in branch.terms:
-            places[term.text].append((*names[1:], branch.name) if names else ())
+            places[term.text].append(path)
     return places
 
 

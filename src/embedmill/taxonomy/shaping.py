@@ -62,8 +62,7 @@ def exclude_subtrees(root: Branch, names: Collection[str]) -> list[Taken]:
     for path, branch in below(root):
         for gone in [each for each in branch.branches if chosen(each)]:
             branch.children.remove(gone)
-            for names_above, inner in gone.walk((*path,)):
-                taken += [((*names_above, inner.name), term.text) for term in inner.terms]
+            taken += [((*path, gone.name, *deeper), term.text) for deeper, inner in gone.walk() for term in inner.terms]
     return taken
 
 

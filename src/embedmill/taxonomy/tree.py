@@ -56,13 +56,13 @@ class Branch:
         """The branches directly below, in order."""
         return [child for child in self.children if isinstance(child, Branch)]
 
-    def walk(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Branch]]:
-        """Each branch with the names above it, this one first; one that stands in two places comes twice."""
-        waiting = [(path, self)]
+    def walk(self) -> Iterator[tuple[Path, Branch]]:
+        """Each branch with its path, this one, with an empty path, first; one that stands in two places comes twice."""
+        waiting: list[tuple[Path, Branch]] = [((), self)]
         while waiting:
-            names, branch = waiting.pop()
-            yield names, branch
-            waiting += [((*names, branch.name), child) for child in reversed(branch.branches)]
+            path, branch = waiting.pop()
+            yield path, branch
+            waiting += [((*path, child.name), child) for child in reversed(branch.branches)]
 
     def term_counts(self) -> Counter[str]:
         """How often each term stands in the tree: what no pass may change."""
@@ -74,12 +74,12 @@ Tree = Branch
 
 
 def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
-    """Each branch, once, where it stands first, with its path: the root, with an empty one, before all."""
+    """As `Branch.walk`, but each branch once, where it stands first."""
     seen: set[int] = set()
-    for names, branch in root.walk():
+    for path, branch in root.walk():
         if id(branch) not in seen:
             seen.add(id(branch))
-            yield (*names[1:], branch.name) if names else (), branch
+            yield path, branch
 
 
 def name_of(child: Branch | Term) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from embedmill.cli import exit_codes, options, output, parser, trees
-from embedmill.core.errors import UsageError
 
 _MEASURES: Final = {"jaccard": "jaccard", "ari": "adjusted_rand", "ami": "adjusted_mutual_information"}
 
@@ -36,7 +35,7 @@ def compare(
     the adjusted Rand index (ARI) and the adjusted mutual information (AMI) of the lists that they stand in: 0 by
     chance, 1 where they are the same.
     """
-    wanted = [_gate(text) for text in at_least or ()]
+    wanted = [options.gate(text, list(_MEASURES), lowest=-1) for text in at_least or ()]
     from embedmill.cli.render import trees as render
     from embedmill.taxonomy.comparing import compare_trees
 
@@ -52,10 +51,3 @@ def compare(
             output.complain(f"error: {name} is {'not known' if reached is None else f'{reached:.4f}'}, not {value:g}")
             missed = True
     return exit_codes.SOME_FAILED if missed else exit_codes.DONE
-
-
-def _gate(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    if name not in _MEASURES:
-        raise UsageError(f"--at-least: {text!r} does not fit: expected jaccard, ari or ami, as in jaccard=1")
-    return name, options.number(value, "--at-least")

@@ -214,6 +214,7 @@ def _trial(model: dict[str, Any], precision: str, problems: list[str], *, check:
 
 
 def _run(chosen: Settings) -> dict[str, Any]:
+    from embedmill.api.assemble import streams_of
     from embedmill.api.embedders import native_precision
     from embedmill.runtime import machine
 
@@ -221,7 +222,7 @@ def _run(chosen: Settings) -> dict[str, Any]:
         "precision": native_precision() if chosen.precision == "auto" else chosen.precision,
         "auto_precision": native_precision(),
         "executor": chosen.executor,
-        "streams": min(chosen.workers or machine.cores(), machine.cores()),
+        "streams": streams_of(chosen),
         "threads": machine.cores(),
     }
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from embedmill.api.settings import RunOptions
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
     from embedmill.api.evaluate import StoreEvaluation
@@ -64,7 +63,7 @@ def evaluate(
     document was found. A path may be relative to this folder or to that of QUESTIONS, absolute, or the end of a path.
     """
     count = options.whole_number(limit, "-k/--limit")
-    wanted = [_gate(text) for text in at_least or ()]
+    wanted = [options.gate(text, _MEASURES) for text in at_least or ()]
     from embedmill.api.evaluate import evaluate as evaluated
     from embedmill.cli.progress import shown_list
     from embedmill.cli.render import evaluation as render
@@ -97,13 +96,3 @@ def _judge(store: StoreEvaluation, wanted: list[tuple[str, float]]) -> int:
     if lower:
         output.complain(f"error: {'; '.join(lower)}")
     return exit_codes.SOME_FAILED if lower else exit_codes.DONE
-
-
-def _gate(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    if name not in _MEASURES or not value:
-        raise UsageError(f"--at-least: {text!r} does not fit: expected {', '.join(_MEASURES)}, as in recall=0.9")
-    least = options.number(value, "--at-least")
-    if not 0 <= least <= 1:
-        raise UsageError(f"--at-least: {text!r} does not fit: expected a number from 0 to 1")
-    return name, least

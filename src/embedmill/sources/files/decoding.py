@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
+from embedmill.runtime.byte_order import BYTE_ORDER_MARKS
 from embedmill.sources.files.skips import LeftOut, Skip
 
 _HEAD = 8000  # bytes that are looked at to tell text from data: as many as git looks at
@@ -26,14 +27,6 @@ _BLANK = bytes(code if code in b"\n" else 32 for code in range(256))
 
 _MAX_FOREIGN = 0.3
 """Text in an encoding that nobody recognises is still worth having where at most this share is not ASCII."""
-
-_MARKS = (  # the longer first: UTF-32's begins as UTF-16's does
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 _WIDE = ("utf-16", "utf-32")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -87,7 +80,7 @@ def decoded(data: bytes, encoding: str | None = None) -> Decoded:
     """
     if data.startswith(b"%PDF-"):
         raise LeftOut(Skip.BINARY)  # a PDF whose name does not end in .pdf
-    for mark, marked in _MARKS:
+    for mark, marked in BYTE_ORDER_MARKS:
         if data.startswith(mark):
             text = data[len(mark) :].decode(marked, "replace")
             return Decoded(_without_nul(text if marked == "utf-8" else _plausible(text)))

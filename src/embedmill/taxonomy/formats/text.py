@@ -6,19 +6,11 @@ order mark, without a byte that does not belong to it.
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass
 
 from embedmill.core.errors import SourceError
-
-_MARKS = (  # the longer first: UTF-32's begins as UTF-16's does
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+from embedmill.runtime.byte_order import BYTE_ORDER_MARKS
 
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """What no text has, and YAML refuses; line ends are one character when this is looked for."""
@@ -59,7 +51,7 @@ def unwritable(text: str) -> bool:
 
 def decode(name: str, data: bytes) -> FileText:
     """A file's text. Raises `SourceError` for what is no text, or in another encoding."""
-    mark, encoding = next(((mark, known) for mark, known in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+    mark, encoding = next(((mark, known) for mark, known in BYTE_ORDER_MARKS if data.startswith(mark)), (b"", "utf-8"))
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
