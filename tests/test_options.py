@@ -631,7 +631,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("arrange tree.yaml -o new.xml", "new.xml ends in none of"),
         ("arrange tree.yaml -o new.yaml --format xml", "--format is 'xml'"),
         ("arrange tree.yaml -o terms.txt/new.yaml", "terms.txt is no folder: give another"),
-        ("arrange tree.yaml --dry-run --min-leaf 3", "min_leaf is for shape"),
+        ("arrange tree.yaml --dry-run --min-leaf 3", "--min-leaf is for --shape: give both"),
         ("arrange tree.yaml --dry-run --flatten --depth 2", "--flatten leaves no levels for --depth"),
         ("arrange tree.yaml --dry-run --glosses glosses.yaml", "--glosses is for {text} in --comment-template"),
         ("arrange tree.yaml --dry-run --preset huge", "preset is 'huge'"),

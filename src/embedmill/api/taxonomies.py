@@ -7,8 +7,9 @@ from typing import Any, Unpack
 
 from embedmill.api.settings import TermOptions, check_options
 from embedmill.api.terms import term_vectors
-from embedmill.core.checks import callables, one_of, switches, whole_number
+from embedmill.core.checks import callables, one_of, switches, text_or_none, whole_number
 from embedmill.core.errors import UsageError
+from embedmill.core.reports import ProgressCallback
 from embedmill.engine.lists import OnProgress, checked
 from embedmill.taxonomy.arranging import PRESETS, Arrangement, Case, arrange_tree
 from embedmill.taxonomy.grouping.lists import Grouping
@@ -49,7 +50,7 @@ def arrange(
         preset, {**given, "own_label": own_label, "shape": shape, "flatten": flatten, "case": case}
     )
     root = terms if isinstance(terms, Branch) else Branch("", [Term(text) for text in checked(terms)])
-    with term_vectors(options, on_progress) as embed:
+    with term_vectors(options, _of_done(on_progress)) as embed:
         return arrange_tree(root, embed, arrangement, workers=embed.workers)[0]
 
 
@@ -64,12 +65,24 @@ def arrangement_of(preset: str, given: Mapping[str, Any]) -> Arrangement:
         if name in values:
             whole_number(name, values[name], 2 if name == "max_leaf" else 1)
     check_threshold("threshold", values.get("threshold", 0.0))
+    for name in {"depth", "limit"} & values.keys():
+        whole_number(name, values[name], 0)
     switches(shape=values.get("shape", False), flatten=values.get("flatten", False))
+    text_or_none(**{name: values.get(name) for name in ("root", "own_label", "exclude_regex", "comment_template")})
+    for name in {"skip", "exclude_subtree"} & values.keys():
+        values[name] = _names(name, values[name])
     one_of("case", values.get("case", "keep"), ("keep", "title", "lower"))
     if not values.get("shape") and given.get("min_leaf") is not None:
-        raise UsageError("min_leaf is for shape: give shape too, or leave it out")
+        raise UsageError("--min-leaf is for --shape: give both, or leave it out")
     grouping = Grouping(**{name: values.pop(name) for name in _GROUPING if name in values})
     return Arrangement(grouping=grouping, **values)
+
+
+def _names(option: str, value: object) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not all(isinstance(name, str) for name in listed):
+        raise UsageError(f"{option} is {value!r:.200}: give the names of branches, as a list of texts")
+    return tuple(listed)
 
 
 def check_threshold(name: str, value: object) -> None:
@@ -98,5 +111,9 @@ def lint(
         raise TypeError(f"expected a tree, got a {type(tree).__name__}: make one with arrange, or of embedmill.Tree")
     if not meaning:
         return lint_tree(tree, None, max_leaf=max_leaf)
-    with term_vectors(options, on_progress) as embed:
+    with term_vectors(options, _of_done(on_progress)) as embed:
         return lint_tree(tree, embed, max_leaf=max_leaf)
+
+
+def _of_done(on_progress: OnProgress | None) -> ProgressCallback | None:
+    return None if on_progress is None else lambda done, _: on_progress(done)

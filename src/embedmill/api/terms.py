@@ -11,9 +11,15 @@ from typing import Any
 from embedmill.api.assemble import build_components, embedder_of, streams_of
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import Settings, TermOptions
+from embedmill.core.reports import ProgressCallback
 from embedmill.core.vectors import Vectors
 from embedmill.engine.cached_lists import embed_with_cache
-from embedmill.engine.lists import OnProgress, run_late
+from embedmill.engine.lists import run_late
+from embedmill.engine.stopping import Stopping
+
+
+class EmbeddingStopped(Exception):
+    """Terms were not all embedded, since that was asked to stop."""
 
 
 class TermVectors:
@@ -22,7 +28,9 @@ class TermVectors:
     The model is looked for at the first call, and loaded where the cache lacks a term.
     """
 
-    def __init__(self, chosen: Settings, stack: ExitStack, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self, chosen: Settings, stack: ExitStack, on_progress: ProgressCallback | None, stopping: Stopping
+    ) -> None:
         """`stack` closes what a call has opened."""
         self.counts: Counter[str] = Counter()
         """As `EmbeddedList.counts`."""
@@ -31,29 +39,43 @@ class TermVectors:
         self._chosen = chosen
         self._stack = stack
         self._on_progress = on_progress
+        self._stopping = stopping
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of ``(n, dimension)``; raises `EmbeddingError` where a text has none, and as `load_embedder`."""
+        """Vectors of ``(n, dimension)``.
+
+        Raises `EmbeddingError` where a text has none, `EmbeddingStopped`, and what `load_embedder` raises.
+        """
         chosen = self._chosen
+
+        def on_progress(done: int) -> None:
+            if self._on_progress is not None:
+                self._on_progress(done, len(texts))
+
         embedder, executor, cache, _ = build_components(chosen, embedder_of(chosen), self._stack)
-        made = embed_with_cache(
-            texts,
-            embedder,
-            partial(run_late, begin=lambda: executor.run),
-            cache,
-            batch_size=chosen.batch_size,
-            on_progress=self._on_progress,
-        )
+        with self._stopping.also(executor):
+            made = embed_with_cache(
+                texts,
+                embedder,
+                partial(run_late, begin=lambda: executor.run),
+                cache,
+                batch_size=chosen.batch_size,
+                on_progress=on_progress,
+            )
         self.counts.update(made.counts())
+        if self._stopping.asked():
+            raise EmbeddingStopped
         return made.complete()
 
 
 @contextmanager
-def term_vectors(given: Mapping[str, Any], on_progress: OnProgress | None = None) -> Iterator[TermVectors]:
-    """What embeds terms with these settings, for one call; `on_progress` is told how many are done.
+def term_vectors(
+    given: Mapping[str, Any], on_progress: ProgressCallback | None = None, stopping: Stopping | None = None
+) -> Iterator[TermVectors]:
+    """What embeds terms with these settings, for one call; `on_progress` is told how many are done, and of how many.
 
-    Raises `UsageError` for settings that make no sense.
+    `stopping` ends the call early. Raises `UsageError` for settings that make no sense.
     """
     chosen = read_settings(given, TermOptions)
     with ExitStack() as stack:
-        yield TermVectors(chosen, stack, on_progress)
+        yield TermVectors(chosen, stack, on_progress, stopping or Stopping())

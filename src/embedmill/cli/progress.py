@@ -8,13 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, TextIO, Union
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
-from embedmill.core.reports import Progress, VerifyProgress
+from embedmill.core.reports import ListProgress, Progress, VerifyProgress
 
 if TYPE_CHECKING:
     from embedmill.core.table_reports import IngestProgress
@@ -27,32 +26,6 @@ _WINDOW: Final = 20.0  # seconds that the speed is measured over: longer than on
 _SAMPLES_APART: Final = 0.5  # seconds
 
 _CLEAR_LINE: Final = "\r\x1b[K"
-
-
-@dataclass(frozen=True, slots=True)
-class ListProgress:
-    """How many items of a list are done."""
-
-    noun: str  # in the plural
-    done: int
-    total: int
-    seconds: float
-
-    doing: ClassVar[str] = ""
-    share: ClassVar[None] = None
-    failed: ClassVar[int] = 0
-    restarts: ClassVar[int] = 0
-
-    @property
-    def amount(self) -> int:
-        """What a share of the whole is told by."""
-        return self.done
-
-    @property
-    def counts(self) -> str:
-        """For people."""
-        return f"{self.noun} {self.done:,}"
-
 
 AnyProgress = Union[Progress, VerifyProgress, "IngestProgress", ListProgress]
 
@@ -236,3 +209,19 @@ def shown_list(stream: TextIO | None, noun: str) -> Iterator[Callable[[int, int]
     started = time.monotonic()
     with closing(display_on(stream, None)) as display:
         yield lambda done, total: display.show(ListProgress(noun, done, total, time.monotonic() - started))
+
+
+@contextmanager
+def shown_lists(stream: TextIO | None) -> Iterator[Callable[[ListProgress], None]]:
+    """As `shown_list`, of several lists, one after the other: each has a speed of its own."""
+    with ExitStack() as stack:
+        noun, display = "", Display()
+
+        def show(progress: ListProgress) -> None:
+            nonlocal noun, display
+            if progress.noun != noun:
+                stack.close()
+                noun, display = progress.noun, stack.enter_context(closing(display_on(stream, None)))
+            display.show(progress)
+
+        yield show

@@ -74,6 +74,31 @@ class VerifyProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ListProgress:
+    """How many items of a list are done."""
+
+    noun: str  # in the plural
+    done: int
+    total: int
+    seconds: float
+
+    doing: ClassVar[str] = ""
+    share: ClassVar[None] = None
+    failed: ClassVar[int] = 0
+    restarts: ClassVar[int] = 0
+
+    @property
+    def amount(self) -> int:
+        """What a share of the whole is told by."""
+        return self.done
+
+    @property
+    def counts(self) -> str:
+        """For people."""
+        return f"{self.noun} {self.done:,}"
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStats:
     """One worker's place in a pool, what was done there, and the process that has it now."""
 

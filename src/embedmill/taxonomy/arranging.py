@@ -152,11 +152,13 @@ def _groupings(root: Branch, arrangement: Arrangement) -> Callable[[Branch], Gro
 
 
 def check_arrangement(arrangement: Arrangement) -> None:
-    """Raise `UsageError` for what makes no sense: limits that exclude each other, a template of what there is not."""
+    """Raise `UsageError` for what makes no sense, whatever the tree: limits, pattern, template."""
     if arrangement.shape and arrangement.min_leaf > arrangement.grouping.max_leaf:
         raise UsageError(
             f"--min-leaf is {arrangement.min_leaf} and --max-leaf {arrangement.grouping.max_leaf}: no list keeps both"
         )
+    if arrangement.exclude_regex is not None:
+        shaping.expression(arrangement.exclude_regex)
     template = arrangement.comment_template
     if template is None:
         return

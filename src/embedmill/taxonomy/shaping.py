@@ -66,15 +66,20 @@ def exclude_subtrees(root: Branch, names: Collection[str]) -> list[Taken]:
     return taken
 
 
-def exclude_terms(root: Branch, pattern: str) -> list[Taken]:
-    """Take terms away, in place, in which the regular expression is found; what went. Raises `UsageError` for none."""
+def expression(pattern: str) -> re.Pattern[str]:
+    """The regular expression of `exclude_terms`. Raises `UsageError` for what is none."""
     try:
-        expression = re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
         raise UsageError(f"--exclude-regex {pattern!r} is no regular expression: {error}") from error
+
+
+def exclude_terms(root: Branch, pattern: str) -> list[Taken]:
+    """Take terms away, in place, in which the regular expression is found; what went. Raises `UsageError` for none."""
+    found = expression(pattern).search
     taken: list[Taken] = []
     for path, branch in below(root):
-        gone = {id(term) for term in branch.terms if expression.search(term.text)}
+        gone = {id(term) for term in branch.terms if found(term.text)}
         taken += [(path, term.text) for term in branch.terms if id(term) in gone]
         branch.children[:] = [child for child in branch.children if id(child) not in gone]
     return taken

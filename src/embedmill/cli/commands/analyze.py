@@ -15,10 +15,11 @@ def analyze(
 ) -> int:
     """Show the shape of a tree of terms, and which limits suit it."""
     options.check_quiet("the shape", as_json=as_json)
+    from embedmill.api.tree_files import read_tree_file
     from embedmill.cli.render import trees as render
     from embedmill.taxonomy.analyzing import shape_of
 
-    shape = shape_of(trees.read(source, source_format, classes))
+    shape = shape_of(read_tree_file(source, source_format, classes))
     if as_json:
         output.emit(shape.to_dict())
     else:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from embedmill.api.settings import TermOptions
 from embedmill.cli import exit_codes, options, output, parser, trees
-from embedmill.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from embedmill.taxonomy.arranging import Arranged, Arrangement
-    from embedmill.taxonomy.tree import Branch
-
 
 _Target = Annotated[
     str | None, options.option("-o", "--output", metavar="OUT", help="Where the tree is written; may be INPUT itself.")
@@ -158,90 +152,49 @@ def arrange(
     A group that is still too long is grouped again; what fits nowhere goes to --own-label. The tree may be cut to
     shape before.
     """
-    _check_output(target, target_format, dry_run, as_json)
-    arrangement = _arrangement(
-        preset,
-        overrides,
-        glosses,
-        max_leaf=_number("--max-leaf", max_leaf, 2),
-        min_leaf=_number("--min-leaf", min_leaf),
-        min_group=_number("--min-group", min_group),
-        threshold=None if threshold is None else options.number(threshold, "--threshold"),
-        own_label=own_label,
-        shape=shape,
-        case=case,
-        root=root,
-        exclude_subtree=tuple(exclude_subtree or ()),
-        exclude_regex=exclude_regex,
-        skip=tuple(skip or ()),
-        depth=_number("--depth", depth, 0),
-        flatten=flatten,
-        limit=_number("--limit", limit, 0),
-        comment_template=comment_template,
-    )
-    tree = trees.read(source, source_format, classes)
-    tree, done, counts = _arranged(tree, arrangement, given)
-    if target is not None:
-        trees.write(tree, target, target_format)
-    return _tell(tree, done, counts, target, as_json)
-
-
-def _check_output(target: str | None, target_format: str | None, dry_run: bool, as_json: bool) -> None:
-    """Raise `UsageError` before any work where a tree could not be written, or nothing of it would be seen."""
-    if target is None and not dry_run:
-        raise UsageError("--output is missing: say where the tree is to be written, or give --dry-run")
-    if target is not None and dry_run:
-        raise UsageError("--dry-run writes nothing: leave --output out")
     if dry_run:
         options.check_quiet("the tree", as_json=as_json)
-    if target is None and target_format is not None:
-        raise UsageError("--format is what --output is written as: leave it out with --dry-run")
-    if target is not None:
-        trees.check_output(target, target_format)
-
-
-def _arrangement(preset: str, overrides: str | None, glosses: str | None, **values: Any) -> Arrangement:
-    """What is to be done, with what files say of it. Raises `UsageError` for options of which one has no effect."""
-    if values["flatten"] and values["depth"] is not None:
-        raise UsageError("--flatten leaves no levels for --depth: give one of them")
-    if glosses is not None and "{text}" not in (values["comment_template"] or ""):
-        raise UsageError("--glosses is for {text} in --comment-template: give that too, or leave it out")
-    from embedmill.api.taxonomies import arrangement_of
-    from embedmill.taxonomy.notes import read_glosses, read_overrides
-
-    if overrides is not None:
-        values["overrides"] = read_overrides(Path(overrides))
-    if glosses is not None:
-        values["glosses"] = read_glosses(Path(glosses))
-    return arrangement_of(preset, values)
+    values = {
+        "format": target_format,
+        "input_format": source_format,
+        "classes": classes,
+        "preset": preset,
+        "max_leaf": _number("--max-leaf", max_leaf, 2),
+        "min_leaf": _number("--min-leaf", min_leaf),
+        "min_group": _number("--min-group", min_group),
+        "threshold": None if threshold is None else options.number(threshold, "--threshold"),
+        "own_label": own_label,
+        "shape": shape,
+        "case": case,
+        "root": root,
+        "exclude_subtree": exclude_subtree,
+        "exclude_regex": exclude_regex,
+        "skip": skip,
+        "depth": _number("--depth", depth, 0),
+        "flatten": flatten,
+        "limit": _number("--limit", limit, 0),
+        "overrides": overrides,
+        "comment_template": comment_template,
+        "glosses": glosses,
+    }
+    return _run(source, target, dry_run, {**given, **values}, as_json)
 
 
 def _number(name: str, text: str | None, least: int = 1) -> int | None:
     return None if text is None else options.whole_number(text, name, least)
 
 
-def _arranged(tree: Branch, arrangement: Arrangement, given: TermOptions) -> tuple[Branch, Arranged, dict[str, int]]:
-    from embedmill.api.terms import term_vectors
-    from embedmill.cli.progress import shown_list
-    from embedmill.taxonomy.arranging import arrange_tree
-
-    total = tree.term_counts().total()
-    with (
-        shown_list(output.for_progress(), "terms embedded") as on_terms,
-        term_vectors(given, lambda done: on_terms(done, total)) as embed,
-        shown_list(output.for_progress(), "lists grouped") as on_lists,
-    ):
-        tree, done = arrange_tree(tree, embed, arrangement, workers=embed.workers, tell=on_lists)
-        return tree, done, dict(embed.counts)
-
-
-def _tell(tree: Branch, done: Arranged, counts: dict[str, int], target: str | None, as_json: bool) -> int:
+def _run(source: str, target: str | None, dry_run: bool, values: Mapping[str, Any], as_json: bool) -> int:
+    from embedmill.api.arrange_file import arrange_file
+    from embedmill.cli.progress import shown_lists
     from embedmill.cli.render import trees as render
 
+    with shown_lists(output.for_progress()) as show:
+        report = arrange_file(source, target, dry_run=dry_run, on_progress=show, **values)
     if as_json:
-        output.emit(render.arranged(done, counts, target))
-    elif target is None:
-        output.say(render.drawn(tree))
+        output.emit(report.to_dict())
+    elif report.tree is not None:
+        output.say(render.drawn(report.tree))
     if not as_json and not output.quiet():
-        output.say(render.summary(done, counts, target))
+        output.say(render.summary(report))
     return exit_codes.DONE

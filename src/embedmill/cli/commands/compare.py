@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from embedmill.cli import exit_codes, options, output, parser, trees
+from embedmill.cli import exit_codes, options, output, parser
 
 _MEASURES: Final = {"jaccard": "jaccard", "ari": "adjusted_rand", "ami": "adjusted_mutual_information"}
 
@@ -36,10 +36,11 @@ def compare(
     chance, 1 where they are the same.
     """
     wanted = [options.gate(text, list(_MEASURES), lowest=-1) for text in at_least or ()]
+    from embedmill.api.tree_files import read_tree_file
     from embedmill.cli.render import trees as render
     from embedmill.taxonomy.comparing import compare_trees
 
-    found = compare_trees(trees.read(one, None, None), trees.read(other, None, None))
+    found = compare_trees(read_tree_file(one), read_tree_file(other))
     if as_json:
         output.emit(found.to_dict())
     elif not output.quiet():

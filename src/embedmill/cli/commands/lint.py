@@ -59,11 +59,13 @@ def lint(
     most = options.whole_number(max_leaf, "--max-leaf")
     if not meaning and (clean is not None or given):
         raise UsageError("--no-meaning embeds nothing: leave out --clean and what terms are embedded with")
+    from embedmill.api.tree_files import check_tree_file, read_tree_file, write_tree_file
+
     for written in (source if fix else None, clean):
         if written is not None:
-            trees.check_output(written)
+            check_tree_file(written)
     try:
-        tree = trees.read(source, source_format, classes)
+        tree = read_tree_file(source, source_format, classes)
     except SourceError as error:
         return _unreadable(str(error), as_json)
     found = _found(tree, most, meaning, given)
@@ -74,11 +76,11 @@ def lint(
         taken = fix_tree(tree)
         found = [each for each in found if not each.fixable]
         if taken:
-            trees.write(tree, source)
+            write_tree_file(tree, source)
     if clean is not None:
         dropped = drop_outliers(tree, found)
         taken += dropped
-        trees.write(tree, clean)
+        write_tree_file(tree, clean)
     return _tell(found, taken, as_json)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from embedmill.api.arrange_report import ArrangeReport
 from embedmill.cli.output import one_line
 from embedmill.cli.render.wording import amounts, counted, table
 from embedmill.taxonomy.analyzing import Shape
-from embedmill.taxonomy.arranging import Arranged
 from embedmill.taxonomy.comparing import Comparison
 from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.tree import Branch, Taken, shown
@@ -33,40 +33,18 @@ def drawn(tree: Branch) -> str:
     return "\n".join(lines)
 
 
-def summary(done: Arranged, counts: Mapping[str, int], target: str | None) -> str:
+def summary(report: ArrangeReport) -> str:
     """What was done, in a few lines."""
-    made = counted(len(done.groups), "new group")
-    first = f"{counted(done.after.terms, 'term')} in {counted(done.after.branches, 'branch', 'branches')}, {made}"
-    lines = [f"{first}: {one_line(target)}" if target else first]
-    before, after = done.before, done.after
+    before, after = report.before, report.after or report.before
+    made = counted(len(report.groups), "new group")
+    first = f"{counted(after.terms, 'term')} in {counted(after.branches, 'branch', 'branches')}, {made}"
+    lines = [f"{first}: {one_line(report.output)}" if report.output else first]
     lines.append(f"longest list {before.longest:,} -> {after.longest:,}, depth {before.depth} -> {after.depth}")
-    if done.taken:
-        lines.append(f"{counted(len(done.taken), 'term')} left out, as asked for")
-    if counts:
-        lines.append(amounts([(counts.get(name, 0), name) for name in ("embedded", "cached", "duplicates")]))
+    if report.left_out:
+        lines.append(f"{counted(len(report.left_out), 'term')} left out, as asked for")
+    if report.counts:
+        lines.append(amounts([(report.counts.get(name, 0), name) for name in ("embedded", "cached", "duplicates")]))
     return "\n".join(lines)
-
-
-def arranged(done: Arranged, counts: Mapping[str, int], target: str | None) -> dict[str, Any]:
-    """The same for programs."""
-    groups = [
-        {
-            "path": list(group.path),
-            "terms": group.terms,
-            "cohesion": round(group.cohesion, 4),
-            "medoid": group.medoid,
-            "name_from": group.name_from,
-        }
-        for group in done.groups
-    ]
-    return {
-        "output": target,
-        "before": done.before.to_dict(),
-        "after": done.after.to_dict(),
-        "groups": groups,
-        "left_out": [{"path": list(path), "term": term} for path, term in done.taken],
-        **{name: counts.get(name, 0) for name in ("embedded", "cached", "duplicates", "misses", "tokens")},
-    }
 
 
 def findings(found: Sequence[LintFinding], taken: Sequence[Taken]) -> Iterator[str]:
