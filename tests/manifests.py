@@ -16,10 +16,12 @@ TEST_MODEL = {"model": "test:8", "allow-test-model": True}
 
 
 def fill(folder: Path) -> Path:
-    """A folder with documents in ``docs`` and a table ``notes`` in ``app.db``."""
+    """A folder with documents in ``docs``, a table ``notes`` in ``app.db`` and terms in ``terms.txt``."""
     (folder / "docs").mkdir(parents=True)
     (folder / "docs" / "rose.md").write_text("A rose grows in the garden.")
     (folder / "docs" / "bread.txt").write_text("Bread is baked in an oven.")
+    words = ("bread", "rose", "stone", "water", "lamp", "wolf")
+    (folder / "terms.txt").write_text("".join(f"{word} number {n}\n" for n in range(10) for word in words))
     with closing(sqlite3.connect(folder / "app.db")) as db, db:
         db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
         db.executemany("INSERT INTO notes (text) VALUES (?)", [["Water in the river."], ["A stone."]])

@@ -95,9 +95,9 @@ def test_options_are_those_of_the_command_line() -> None:
     commands = app.command().commands
     for name, kind in JOB_KINDS.items():
         of_command = {
-            parameter.opts[0].lstrip("-") if parameter.param_type_name == "option" else parameter.name
+            max(parameter.opts, key=len).lstrip("-") if parameter.param_type_name == "option" else parameter.name
             for parameter in commands[name].params
-        } - {"json", "q", "v", "log-file", kind.input}
+        } - {"json", "quiet", "verbose", "log-file", kind.input}
         assert {*map(spelt, all_options(kind))} - {"timeout"} == of_command
 
 
@@ -200,8 +200,8 @@ def test_a_mistake_in_a_job_is_told_with_its_place(folder: Path, more: str, wher
         ("jobs: []", "`jobs` is empty: add a job, or leave it out"),
         ("jobs: {a: b}", "`jobs` is no list: begin each job with a hyphen"),
         ("jobs: [5]", "is no job: give a mapping"),
-        ("jobs: [{}]", "the job has no command: give index or ingest"),
-        ("jobs: [{indx: docs}]", "the job has no command: give index or ingest, as in {index: docs}; did you mean"),
+        ("jobs: [{}]", "the job has no command: give index or ingest or arrange"),
+        ("jobs: [{indx: docs}]", "give index or ingest or arrange, as in {index: docs}; did you mean 'index'?"),
         ("job: [{index: docs}]", "unknown key 'job'; did you mean 'jobs'?"),
         ("jobs: [{index: docs}]\njobs: []", "line 2, column 1: the key 'jobs' stands there twice, first in line 1"),
         ("jobs: [{index: docs}]\ndefaults: 5", "`defaults` is no mapping"),
@@ -234,6 +234,8 @@ def test_aliases_that_grow_without_end_are_refused(folder: Path) -> None:
 def test_an_alias_is_what_it_stands_for(folder: Path) -> None:
     text = "jobs: [{index: &where docs, store: 'sqlite:a.db'}, {index: *where, store: 'sqlite:b.db'}]"
     assert [job.arguments["paths"] for job in read(folder, text).jobs] == [[str(folder / "docs")]] * 2
+    twice = "jobs: [{index: &a docs, store: &a 'sqlite:a.db'}, {index: docs/rose.md, store: 'sqlite:b.db', name: *a}]"
+    assert read(folder, twice).jobs[1].name == "sqlite:a.db"
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = manifest_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
-OF_VALUES = re.compile(r"does not fit: expected|unknown key|has no use for|has no value|name: expected")
-"""What is said of single keys and values, which the schema knows too; not of files, or of options together."""
+OF_VALUES = re.compile(r"does not fit: expected|unknown key|has no use for|has no value|name: expected|has 2 commands")
+"""What is said of keys and single values, which the schema knows too; not of files, or of options together."""
 
 NARROWER = {"encoding", "workers", "ef_construction"}
 """Options whose values depend on Python, on this machine, or on another option, of which the schema knows nothing."""
@@ -68,13 +68,34 @@ def test_the_examples_are_valid(path: Path) -> None:
 
 
 TEXTS = st.sampled_from(
-    ["auto", "f32", "processes", "hnsw", "none", "cosine", "64M", "1.5k", "low-memory", "x", "", " ", "utf-8", "3"]
+    [
+        "auto",
+        "f32",
+        "processes",
+        "hnsw",
+        "none",
+        "cosine",
+        "64M",
+        "1.5k",
+        "low-memory",
+        "x",
+        "",
+        " ",
+        "utf-8",
+        "3",
+        "flat",
+        "csv",
+        "title",
+    ]
 )
 SINGLE = st.one_of(st.none(), st.booleans(), st.integers(-1, 1100), st.floats(-1, 2e6), TEXTS)
 ANY_VALUE = SINGLE | st.lists(SINGLE, max_size=2)
 OPTIONS = sorted({(command, name) for command, kind in JOB_KINDS.items() for name in all_options(kind)})
-INPUTS = {"index": "docs", "ingest": "notes"}
-STORES = {"index": "sqlite:docs.db", "ingest": "sqlite:app.db"}
+SMALLEST: dict[str, dict[str, Any]] = {
+    "index": {"index": "docs", "store": "sqlite:docs.db"},
+    "ingest": {"ingest": "notes", "store": "sqlite:app.db"},
+    "arrange": {"arrange": "terms.txt", "output": "terms.yaml"},
+}
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,7 +104,7 @@ def test_schema_and_reading_agree_on_values(
     folder: Path, option: tuple[str, str], value: object, hyphens: bool
 ) -> None:
     command, name = option
-    job = {command: INPUTS[command], "store": STORES[command], spelt(name) if hyphens else name: value}
+    job = SMALLEST[command] | {spelt(name) if hyphens else name: value}
     if name == "index":  # of ingest; where it is none, the other options of an index are refused
         job |= {"m": 16}
     if name == "m":  # ef-construction is at least twice as much, which a schema cannot say
@@ -107,10 +128,10 @@ def test_schema_and_reading_agree_on_keys(folder: Path, command: str, key: str) 
     schema = options[key.replace("-", "_")].schema if key.replace("-", "_") in options else {"type": "string"}
     value = next(
         value
-        for value in (True, "utf-8", "auto", "cosine", "threads", 32, 0.5)
+        for value in (True, "utf-8", "auto", "cosine", "threads", "flat", "yaml", "title", 32, 0.5)
         if Draft202012Validator(schema).is_valid(value)
     )
-    job = {command: INPUTS[command], "store": STORES[command]} | ({} if key == command else {key: value})
+    job = SMALLEST[command] | ({} if key == command else {key: value})
     assert VALIDATOR.is_valid({"jobs": [job]}) == (not value_mistakes(folder, of_jobs(job))), job
 
 
@@ -128,6 +149,9 @@ JOB = {"index": "docs", "store": "sqlite:docs.db"}
         ({"matrix": {"base": JOB, "axes": {"chunk-tokens": [20, 30], "exclude": [["a", "b"], "c"]}}}, True),
         ({"matrix": [{"base": {"store": "sqlite:a.db"}, "axes": {"index": ["docs", "docs/rose.md"]}}]}, True),
         ({"matrix": {"axes": {"index": ["docs"]}}, "jobs": [JOB]}, True),
+        ({"jobs": [{"arrange": "terms.txt", "output": "a.csv", "skip": ["a"], "case": "title", "limit": 0}]}, True),
+        ({"jobs": [{"arrange": "terms.txt", "output": "a.yaml", "threshold": 2}]}, False),
+        ({"jobs": [{"arrange": ["terms.txt"], "output": "a.yaml"}]}, False),
         ({}, False),
         ([], False),
         ({"defaults": {"workers": 1}}, False),

@@ -291,7 +291,7 @@ ROWS: dict[tuple[str, str], Row] = {
         },
         "arrange": of_terms(ARRANGE)
         | {
-            "source": Row("arrange none.txt --dry-run", lambda told: told.code == 1 and "none.txt" in told.err),
+            "input": Row("arrange none.txt --dry-run", lambda told: told.code == 1 and "none.txt" in told.err),
             "target": Row("arrange tree.yaml -o new.yaml", lambda told: (told.shell.folder / "new.yaml").exists()),
             "target_format": Row(
                 "arrange tree.yaml -o new.yaml --format jsonl",

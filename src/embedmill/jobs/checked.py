@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -60,14 +61,21 @@ def check_draft(draft: Draft, defaults: Mapping[str, Pair], folder: Path, mistak
 
 def check_defaults(pairs: Mapping[str, Pair], drafts: list[Draft], mistakes: Mistakes) -> dict[str, Pair]:
     """The defaults that are valid; the others are mistakes, told once."""
-    commands = {command for draft in drafts for command in command_of(draft)}
+    commands = sorted({command for draft in drafts for command in command_of(draft)})
     kinds = [JOB_KINDS[COMMAND_NAMES[command]] for command in commands]
-    used = {name: option for kind in kinds for name, option in all_options(kind).items()}
+    used: dict[str, dict[str, JobOption]] = defaultdict(dict)  # by the commands of those jobs that take them
+    for kind, command in zip(kinds, commands, strict=True):
+        for name, option in all_options(kind).items():
+            used[name][COMMAND_NAMES[command]] = option
     known = {name: option for kind in JOB_KINDS.values() for name, option in all_options(kind).items()}
     found = {}
     for name, pair in pairs.items():
         if name in used:
-            if _taken(used[name], pair, mistakes) is not None:
+            first, *others = used[name].values()
+            if any(other.schema != first.schema for other in others):
+                told = " and another of ".join(used[name])
+                mistakes.add(pair.place, f"{pair.key} is one option of {told}: give it to the jobs themselves")
+            elif _taken(first, pair, mistakes) is not None:
                 found[name] = pair
         elif name in known:
             mistakes.add(pair.place, f"no job takes the default {pair.key!r}: leave it out")

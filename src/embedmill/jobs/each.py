@@ -63,7 +63,7 @@ def _matching(folder: Path, pattern: str, target: Path) -> list[Path]:
 def _draft(path: Path, folder: Path, command: str, kind: JobKind, target: Path, given: Mapping[str, Any]) -> Draft:
     place = Place(os.fspath(path), 0, 0)
     name = path.relative_to(folder)
-    made = target / (f"{name}{kind.output_suffix}" if kind.output_suffix else name)
+    made = target / (name if name.suffix == kind.output_suffix else f"{name}{kind.output_suffix}")
     output = f"sqlite:{made}" if kind.output == "store" else str(made)
     values = {**given, known_name(command): str(path), kind.output: output, "name": str(name)}
     return Draft({key: Pair(spelt(key), place, _node(value, place)) for key, value in values.items()}, place)

@@ -7,15 +7,17 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from embedmill.api import index as documents
 from embedmill.api import ingest as rows
 from embedmill.api import setting_values as values
-from embedmill.api.settings import SETTINGS, FileOptions, MetricsOptions, RunOptions, Settings
+from embedmill.api.arrange_file import ArrangementOptions, arrange_file, check_arrange_file
+from embedmill.api.settings import SETTINGS, FileOptions, MetricsOptions, RunOptions, Settings, TermOptions
 from embedmill.api.value_schemas import SWITCH
 from embedmill.core.errors import UsageError
-from embedmill.jobs.job_options import TIMEOUT, JobOption, parameters_of, settings_of
+from embedmill.jobs.job_options import TIMEOUT, JobOption, arguments_of, parameters_of, settings_of
 from embedmill.storage.driver import DEFAULT_SCHEMA
 from embedmill.storage.registry import identity_of, redact_url
 
@@ -41,6 +43,7 @@ class JobKind:
     writes: Callable[[Mapping[str, Any], Settings], Iterator[Written]]
     check_input: Callable[[Any, Settings], object] = lambda _, __: None  # the same of the input, which is there
     input_is_path: bool = False
+    arguments: type | None = None  # the typed dictionary of further arguments of the function, which are no settings
     store_is_there: bool = False  # whether the store must be there before
     hidden: frozenset[str] = frozenset()  # parameters that the command has no options for
     output: str = ""  # the option that names what the job writes, where it is a path: a matrix tells them apart by it
@@ -57,8 +60,12 @@ def options_of(kind: JobKind) -> Mapping[str, JobOption]:
     """The options of a kind by name: its parameters, the switches to its variants, its settings and the timeout."""
     switches = [JobOption(name, SWITCH, values.switch) for name in kind.variants]
     hidden = _WATCHING | kind.hidden | {kind.input}
-    found = [*parameters_of(kind.function, hidden), *switches, *settings_of(kind.settings), TIMEOUT]
-    return {option.name: option for option in found}
+    arguments = [] if kind.arguments is None else arguments_of(kind.arguments)
+    found = [*parameters_of(kind.function, hidden), *arguments, *switches, *settings_of(kind.settings), TIMEOUT]
+    options = {option.name: option for option in found}
+    if kind.output and options[kind.output].path == "there":
+        options[kind.output] = replace(options[kind.output], path="written")
+    return options
 
 
 @functools.cache
@@ -75,7 +82,8 @@ def all_options(kind: JobKind) -> Mapping[str, JobOption]:
 
 def check_arguments(kind: JobKind, arguments: Mapping[str, Any]) -> Settings:
     """The settings of a job with these arguments. Raises what its command raises before it begins."""
-    known = {*inspect.signature(kind.check).parameters, *SETTINGS}
+    further = () if kind.arguments is None else kind.arguments.__annotations__
+    known = {*inspect.signature(kind.check).parameters, *further, *SETTINGS}
     chosen = kind.check(**{name: value for name, value in arguments.items() if name in known})
     kind.check_input(arguments[kind.input], chosen)
     return chosen
@@ -115,6 +123,16 @@ def _written_metrics(arguments: Mapping[str, Any], chosen: Settings) -> Iterator
     yield Written(*_of_table(arguments, chosen, "metrics", told), "leave one of them out")
 
 
+def _only_files(arguments: Mapping[str, Any], chosen: Settings) -> Iterator[Written]:
+    """What it writes are files that options name."""
+    yield from ()
+
+
+def _check_file(path: str, _: Settings) -> None:
+    if Path(path).is_dir():
+        raise UsageError(f"{path} is a folder: give a file with terms")
+
+
 def _of_table(arguments: Mapping[str, Any], chosen: Settings, what: str, told: str) -> tuple[str, str]:
     database = identity_of(chosen.store, DEFAULT_SCHEMA)  # wherever in it embedmill's notes of the table lie
     key = f"{database} table {arguments['table']} {what}"
@@ -151,6 +169,18 @@ JOB_KINDS: Final[Mapping[str, JobKind]] = {
                 writes=_written_metrics,
             )
         },
+    ),
+    "arrange": JobKind(
+        arrange_file,
+        check_arrange_file,
+        TermOptions,
+        input="input",
+        input_is_path=True,
+        check_input=_check_file,
+        arguments=ArrangementOptions,
+        writes=_only_files,
+        output="output",
+        output_suffix=".yaml",
     ),
 }
 """The commands by their names, which are the keys that jobs are known by."""

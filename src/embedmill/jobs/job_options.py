@@ -1,6 +1,7 @@
 """The options of a kind of job: the parameters and settings of the function that does it, with what each may be.
 
-They are read from the function's signature and from `embedmill.api.settings`, and stand nowhere a second time.
+They are read from the function's signature, its typed dictionary of arguments and `embedmill.api.settings`, and stand
+nowhere a second time.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from embedmill.api import setting_values as values
+from embedmill.api.arrange_file import Lengths
 from embedmill.api.settings import SETTINGS, Setting, names_of
+from embedmill.api.tree_files import InputFormat, OutputFormat
 from embedmill.api.value_schemas import SECONDS, SWITCH, TEXT, TEXTS, Schema, one_of, schema_of, whole_numbers
 from embedmill.core.rows import IndexOptions
+from embedmill.taxonomy.arranging import Case
 
 PathKind = Literal["", "there", "written", "model", "store"]
 """Which path a value is, relative to its manifest: of what must be there, of a file that the job writes, of a model's
@@ -75,7 +79,18 @@ def parameters_of(function: Callable[..., Any], hidden: frozenset[str]) -> Itera
         if taken := _OBJECTS.get(parameter.annotation):
             yield from _fields_of(taken, parameter.name)
         else:
-            yield JobOption(parameter.name, *_OF_ANNOTATIONS[parameter.annotation])
+            yield _annotated(parameter.name, parameter.annotation)
+
+
+def arguments_of(options: type) -> Iterator[JobOption]:
+    """The options that are keys of a typed dictionary of arguments that are no settings."""
+    for name, annotation in options.__annotations__.items():
+        yield _annotated(name, annotation.__forward_arg__)
+
+
+def _annotated(name: str, annotation: str) -> JobOption:
+    schema, check = _OF_ANNOTATIONS[annotation]
+    return JobOption(name, schema, check, path="there" if annotation.startswith("FilePath") else "")
 
 
 def settings_of(options: type) -> Iterator[JobOption]:
@@ -115,14 +130,34 @@ def _as_list(value: Any) -> list[str]:
 _MOST: Final = 10**17
 _PATHS: Final[Mapping[str, PathKind]] = {"model": "model", "store": "store"}
 
+
+def _cosine(value: Any) -> float:
+    if not -1 <= value <= 1:
+        raise ValueError("expected a cosine, from -1 to 1")
+    return float(value)
+
+
+_LITERALS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Case | None": get_args(Case),
+    "InputFormat | None": get_args(InputFormat),
+    "Lengths | None": get_args(Lengths),
+    "OutputFormat | None": get_args(OutputFormat),
+}
+
 _OF_ANNOTATIONS: Final[Mapping[str, tuple[Schema, Callable[[Any], Any]]]] = {
     "bool": (SWITCH, values.switch),
     "int": (whole_numbers(1, _MOST), values.whole_number(1, _MOST)),
     "int | None": (whole_numbers(1, _MOST), values.whole_number(1, _MOST)),
+    "Count | None": (whole_numbers(0, _MOST), values.whole_number(0, _MOST)),
+    "ListLength | None": (whole_numbers(2, _MOST), values.whole_number(2, _MOST)),
+    "Cosine | None": ({"type": "number", "minimum": -1, "maximum": 1}, _cosine),
     "str": (TEXT, values.text),
     "str | None": (TEXT, values.text),
+    "FilePath": (TEXT, values.text),
+    "FilePath | None": (TEXT, values.text),
     "Sequence[str]": (TEXTS, _as_list),
     "FilePath | Sequence[FilePath]": (TEXTS, _as_list),
+    **{name: (one_of(choices), values.one_of(choices)) for name, choices in _LITERALS.items()},
 }
 
 

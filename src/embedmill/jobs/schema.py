@@ -7,6 +7,7 @@ tells.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from embedmill.jobs.job_kinds import JOB_KINDS, JobKind, all_options, input_of, options_of
@@ -22,7 +23,7 @@ def manifest_schema() -> dict[str, Any]:
         for command, kind in JOB_KINDS.items()
         for switch, variant in [("", kind), *kind.variants.items()]
     ]
-    every = {name: option for kind in JOB_KINDS.values() for name, option in all_options(kind).items()}
+    every = _every_option()
     matrix = {"$ref": "#/$defs/matrix"}
     return {
         "$schema": _DIALECT,
@@ -40,6 +41,17 @@ def manifest_schema() -> dict[str, Any]:
             "matrix": _matrix(every),
         },
     }
+
+
+def _every_option() -> dict[str, JobOption]:
+    """Those of all kinds; one that has other values in another kind takes both."""
+    every: dict[str, JobOption] = {}
+    for kind in JOB_KINDS.values():
+        for name, option in all_options(kind).items():
+            first = every.setdefault(name, option)
+            if option.schema != first.schema:
+                every[name] = replace(first, schema={"anyOf": [first.schema, option.schema]}, help="")
+    return every
 
 
 def _job(command: str, kind: JobKind, switch: str) -> dict[str, Any]:

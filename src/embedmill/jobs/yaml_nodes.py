@@ -30,7 +30,9 @@ def read_yaml(text: str, file: str) -> ManifestNode | None:
         raise MissingExtra("a manifest in YAML", "taxonomies") from None
     start = Place(file, 1, 1)
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False  # an anchor may stand twice: aliases mean the one before them
+        root = yaml.compose(text)
     except RecursionError:
         raise NotRead("is nested too deep: a manifest has `defaults`, `jobs` and `matrix`", start) from None
     except MarkedYAMLError as error:

@@ -120,7 +120,7 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the tree that wou
 )
 def arrange(
     *,
-    source: trees.Input,
+    input: trees.Input,  # noqa: A002 - as in a manifest
     target: _Target = None,
     target_format: _TargetFormat = None,
     source_format: trees.InputFormat = None,
@@ -177,7 +177,7 @@ def arrange(
         "comment_template": comment_template,
         "glosses": glosses,
     }
-    return _run(source, target, dry_run, {**given, **values}, as_json)
+    return _run(input, target, dry_run, {**given, **values}, as_json)
 
 
 def _number(name: str, text: str | None, least: int = 1) -> int | None:
