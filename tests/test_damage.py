@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import embedmill
 from embedmill.cli import exits
+from embedmill.storage.checksums import checksum_of
 from embedmill.storage.registry import open_store
 from embedmill.storage.sqlite.store import exact
 
@@ -131,6 +132,15 @@ class Store(Run):
         else:
             self.execute("UPDATE chunks SET vector = ?::vector WHERE id = ?", self.encoded(vector), self.chunk(text))
 
+    def note(self, *texts: str) -> None:
+        """Have the store take the vectors of these for those that it has written."""
+        table, chunk = ("vectors", "chunk") if self.is_sqlite else ("chunks", "id")
+        for text in texts:
+            number = self.chunk(text)
+            ((key,),) = self.execute("SELECT hash FROM chunks WHERE id = ?", number)
+            checksum = checksum_of(bytes(key), self.vector(text))
+            self.execute(f"UPDATE {table} SET checksum = ? WHERE {chunk} = ?", checksum, number)
+
     def document(self, name: str) -> int:
         ((number,),) = self.execute("SELECT id FROM documents WHERE name LIKE ?", f"%{name}")
         return int(number)
@@ -150,10 +160,14 @@ def store(run: Run) -> Store:
 
 
 def flip(vector: Vectors, bit: int) -> Vectors:
-    """With one bit of its largest number flipped."""
+    """With one bit of its largest number flipped, 0 for the lowest."""
     flipped = vector.copy()
     flipped.view(np.uint32)[np.abs(vector).argmax()] ^= np.uint32(1 << bit)
     return flipped
+
+
+def flip_in(store: Store, bit: int) -> None:
+    store.set_vector("mast", flip(store.vector("mast"), bit))
 
 
 def swap(store: Store) -> None:
@@ -162,20 +176,41 @@ def swap(store: Store) -> None:
     store.set_vector("mast", one)
 
 
+def swap_with_checksums(store: Store) -> None:
+    swap(store)
+    sums = "vectors AS v SET checksum = o.checksum FROM vectors o" if store.is_sqlite else ""
+    sums = sums or "chunks AS v SET checksum = o.checksum FROM chunks o"
+    one, other, key = store.chunk("Honey"), store.chunk("mast"), "chunk" if store.is_sqlite else "id"
+    store.execute(f"UPDATE {sums} WHERE (v.{key}, o.{key}) IN ((?, ?), (?, ?))", one, other, other, one)
+
+
+def with_checksum(damage: Callable[[Store], object], *texts: str) -> Callable[[Store], None]:
+    """The same damage, which no checksum tells: it was written so."""
+
+    def damaged(store: Store) -> None:
+        damage(store)
+        store.note(*texts)
+
+    return damaged
+
+
+ALL = ("Honey", "hive", "mast", "Cargo", "contract", "judge", "Snow")
+
+
 def other_model(store: Store) -> None:
     random = np.random.default_rng(1)
-    for text in ("Honey", "hive", "mast", "Cargo", "contract", "judge", "Snow"):
+    for text in ALL:
         vector = random.standard_normal(len(store.vector(text))).astype(np.float32)
         store.set_vector(text, vector / np.linalg.norm(vector))
 
 
 def duplicate(store: Store) -> None:
     columns = 'document, idx, start, "end", line, end_line, tokens, hash, context, text'
-    columns += "" if store.is_sqlite else ", vector"
+    columns += "" if store.is_sqlite else ", vector, checksum"
     store.execute("DROP INDEX chunks_of_document")
     store.execute(f"INSERT INTO chunks ({columns}) SELECT {columns} FROM chunks WHERE text LIKE '%mast%'")
     if store.is_sqlite:
-        store.execute("INSERT INTO vectors SELECT max(id), (SELECT vector FROM vectors LIMIT 1) FROM chunks")
+        store.execute("INSERT INTO vectors SELECT max(id), (SELECT vector FROM vectors LIMIT 1), 0 FROM chunks")
 
 
 def fail(store: Store, name: str, index: int) -> None:
@@ -219,7 +254,12 @@ def damage_matrix(store: Store) -> None:
 
 def damage_beside_matrix(store: Store) -> None:
     with_matrix(store)
-    store.set_vector("mast", flip(store.vector("mast"), 31))
+    flip_in(store, 31)
+
+
+def damage_noted_beside_matrix(store: Store) -> None:
+    damage_beside_matrix(store)
+    store.note("mast")
 
 
 def cut_matrix(store: Store) -> None:
@@ -266,10 +306,19 @@ def invalid_index(store: Store) -> None:
 
 
 STORES = {
-    "a bit of a vector": Case(lambda s: s.set_vector("mast", flip(s.vector("mast"), 31)), {"vector-wrong"}),
-    "a bit of a vector's exponent": Case(lambda s: s.set_vector("mast", flip(s.vector("mast"), 25)), {"vector-length"}),
-    "vectors swapped": Case(swap, {"vector-wrong"}),
-    "another model's vectors": Case(other_model, {"vector-wrong"}),
+    "the lowest bit of a vector": Case(lambda s: flip_in(s, 0), {"vector-altered"}),
+    "a bit of a vector": Case(lambda s: flip_in(s, 31), {"vector-altered"}),
+    "a bit of a vector that was written so": Case(with_checksum(lambda s: flip_in(s, 31), "mast"), {"vector-wrong"}),
+    "a bit of a vector's exponent": Case(lambda s: flip_in(s, 25), {"vector-length"}),
+    "a bit of a checksum": Case(
+        lambda s: s.execute(f"UPDATE {'vectors' if s.is_sqlite else 'chunks'} SET checksum = checksum + 1"),
+        {"vector-altered"},
+    ),
+    "vectors swapped": Case(swap, {"vector-altered"}),
+    "vectors swapped with their checksums": Case(swap_with_checksums, {"vector-altered"}),
+    "vectors swapped, and written so": Case(with_checksum(swap, "Honey", "mast"), {"vector-wrong"}),
+    "another model's vectors": Case(other_model, {"vector-altered"}),
+    "another model's vectors, written so": Case(with_checksum(other_model, *ALL), {"vector-wrong"}),
     "all zero": Case(lambda s: s.set_vector("mast", 0 * s.vector("mast")), {"vector-zero"}),
     "twice as long": Case(lambda s: s.set_vector("mast", 2 * s.vector("mast")), {"vector-length"}),
     "all the same": Case(lambda s: s.set_vector("mast", np.full(32, 32**-0.5, np.float32)), {"vector-constant"}),
@@ -282,7 +331,7 @@ STORES = {
     "another dimension": Case(in_another_dimension, {"vector-dimension"}),
     "no vector": Case(without_vector, {"vector-missing"}),
     "a vector of nothing": Case(
-        lambda s: s.execute("INSERT INTO vectors SELECT 9999, vector FROM vectors LIMIT 1"),
+        lambda s: s.execute("INSERT INTO vectors SELECT 9999, vector, 0 FROM vectors LIMIT 1"),
         {"vector-orphan"},
         only="sqlite",
     ),
@@ -328,8 +377,9 @@ STORES = {
         lambda s: s.file("new.md").write_text("# Bread\n\nDough rises.\n"), {"document-missing"}, answers=False
     ),
     "a matrix of other vectors": Case(damage_matrix, {"matrix-differs"}, only="sqlite"),
-    "a bit of a vector that the matrix has": Case(
-        damage_beside_matrix, {"matrix-differs", "vector-wrong"}, only="sqlite"
+    "a bit of a vector that the matrix has": Case(damage_beside_matrix, {"vector-altered"}, only="sqlite"),
+    "a bit of a vector that the matrix has, written so": Case(
+        damage_noted_beside_matrix, {"matrix-differs", "vector-wrong"}, only="sqlite"
     ),
     "an index that is not valid": Case(invalid_index, {"index-invalid"}, only="postgresql"),
     "a value of another type": Case(

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 from psycopg import sql
 
 import embedmill
+from embedmill.storage.registry import open_store
 from reembedded import OTHER, Bench
 from samples import prose
 from store_places import DURABLE
@@ -64,6 +66,36 @@ def zero(bench: Bench, chunk: int) -> None:
         execute(bench, "UPDATE chunks SET vector = ?::vector WHERE id = ?", zeros, chunk)
 
 
+def vector(bench: Bench, chunk: int) -> NDArray[np.float32]:
+    if bench.place["url"].startswith("sqlite:"):
+        ((blob,),) = execute(bench, "SELECT vector FROM vectors WHERE chunk = ?", chunk)
+        return np.frombuffer(blob, "<f4").copy()
+    ((numbers,),) = execute(bench, "SELECT vector::real[] FROM chunks WHERE id = ?", chunk)
+    return np.array(numbers, np.float32)
+
+
+def set_vector(bench: Bench, chunk: int, numbers: NDArray[np.float32]) -> None:
+    if bench.place["url"].startswith("sqlite:"):
+        execute(bench, "UPDATE vectors SET vector = ? WHERE chunk = ?", numbers.astype("<f4").tobytes(), chunk)
+    else:
+        execute(bench, "UPDATE chunks SET vector = ?::vector WHERE id = ?", str(numbers.tolist()), chunk)
+
+
+def flip(bench: Bench, chunk: int) -> None:
+    """Flip the lowest bit of a vector."""
+    numbers = vector(bench, chunk)
+    numbers.view(np.uint32)[0] ^= np.uint32(1)
+    set_vector(bench, chunk, numbers)
+
+
+def exchange(bench: Bench, chunk: int) -> None:
+    """Exchange the vectors of two chunks."""
+    ((other,),) = execute(bench, "SELECT min(id) FROM chunks WHERE id > ?", chunk)
+    one, two = vector(bench, chunk), vector(bench, other)
+    set_vector(bench, chunk, two)
+    set_vector(bench, other, one)
+
+
 def delete(bench: Bench, chunk: int) -> None:
     """Delete a chunk with its vector."""
     if bench.place["url"].startswith("sqlite:"):
@@ -93,9 +125,12 @@ def expected(folder: Path) -> list[tuple[str, int, float]]:
     return fresh.found()
 
 
-def test_a_vector_that_is_damaged_is_embedded_anew_before_the_swap(bench: Bench, tmp_path: Path) -> None:
-    assert reembed(bench, tmp_path / "docs", zero).swapped
+@pytest.mark.parametrize("damage", [zero, flip, exchange])
+def test_a_vector_that_is_damaged_is_embedded_anew_before_the_swap(damage: Any, bench: Bench, tmp_path: Path) -> None:
+    assert reembed(bench, tmp_path / "docs", damage).swapped
     assert bench.found() == expected(tmp_path)
+    with closing(open_store(**bench.place, write=False)) as store:
+        assert list(store.verify()) == []
 
 
 def test_a_chunk_that_is_lost_bars_the_swap_until_it_is_embedded_anew(bench: Bench, tmp_path: Path) -> None:

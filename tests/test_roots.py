@@ -230,6 +230,7 @@ def of_before(desk: Desk) -> None:
                 db.execute(f"DROP TABLE {table}")
             for column in ("page", "attributes"):
                 db.execute(f"ALTER TABLE chunks DROP COLUMN {column}")
+            db.execute("ALTER TABLE vectors DROP COLUMN checksum")
             for column in ("ctime_ns", "inode"):
                 db.execute(f"ALTER TABLE documents DROP COLUMN {column}")
             db.executemany("UPDATE documents SET name = ? WHERE id = ?", [(name, number) for number, name in names])

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from embedmill.core.damage import DamageKind, Finding
-from embedmill.core.documents import DocumentState, Replacement, StoredChunk
+from embedmill.core.documents import DocumentState, Replacement, StoredChunk, text_hash
 from embedmill.core.errors import SpaceMismatch, StoreBusy, StoreError, StoreNotFound
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
@@ -31,6 +31,7 @@ from embedmill.storage.registry import open_store
 from store_children import kill, replacing
 from store_places import DURABLE, PLACES
 from store_samples import DIMENSION, failure, fingerprint, record, replacement, state, vector
+from waiting import until
 
 Open = Callable[..., Store]
 
@@ -721,12 +722,40 @@ def test_a_finding_leads_to_its_chunk_which_is_rewritten_or_removed(store: Store
     assert list(store.failures()) == []
 
 
+def _alter(store: Store, place: dict[str, str], words: str) -> None:
+    """Flip the lowest bit of the vector of a text, behind the store's back."""
+    flipped = vector(words)
+    flipped.view(np.uint32)[0] ^= np.uint32(1)
+    if place["url"].startswith("memory:"):
+        (kept,) = store.vectors([text_hash("", words)], "f32").values()
+        kept[:] = flipped
+    elif "schema" in place:
+        statement(place, f"UPDATE chunks SET vector = '{flipped.tolist()}' WHERE text = '{words}'")
+    else:
+        chunk = f"(SELECT id FROM chunks WHERE text = '{words}')"
+        statement(place, f"UPDATE vectors SET vector = x'{flipped.tobytes().hex()}' WHERE chunk = {chunk}")
+
+
+def test_a_vector_that_was_altered_is_told_and_not_handed_on(store: Store, place: dict[str, str]) -> None:
+    store.replace([replacement("/a", ["one", "two"])])
+    _alter(store, place, "one")
+    seen: list[StoredChunk] = []
+    (found,) = store.verify(seen.append)
+    assert (found.kind, found.document, found.index) == (DamageKind.VECTOR_ALTERED, "/a", 0)
+    assert [each.input for each in seen] == ["two"]
+    one, two = text_hash("", "one"), text_hash("", "two")
+    assert store.vectors([one, two], "f32").keys() == {two}
+    store.rewrite([(found, vector("one"))])
+    assert list(store.verify()) == []
+    np.testing.assert_array_equal(store.vectors([one], "f32")[one], vector("one"))
+
+
 def test_a_reader_knows_whether_another_writes(store: Store, open_: Open) -> None:
     store.replace([replacement("/a", ["one"])])
     reader = open_(write=False)
     assert (store.written_by_others(), reader.written_by_others()) == (False, True)
     store.close()
-    assert not reader.written_by_others()
+    until(lambda: not reader.written_by_others())  # a server notices it a moment later
 
 
 def test_a_store_is_verified_as_it_was_when_that_began(store: Store) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from embedmill.core.damage import DamageKind
 from embedmill.core.errors import Stopped, StoreBusy, StoreError, StoreNotFound, UsageError
 from embedmill.storage.postgres import pgvector
 from embedmill.storage.postgres.store import PostgresStore, text
@@ -444,6 +445,20 @@ def test_an_older_schema_is_brought_up_to_date_by_a_run_only(database: str) -> N
         PostgresStore(database, write=False)
     PostgresStore(database, create=False).close()
     PostgresStore(database, write=False).close()
+
+
+def test_vectors_of_an_older_store_have_no_checksum_until_they_are_stored_anew(database: str) -> None:
+    with closing(bound(database)) as store:
+        store.replace([replacement("/a", ["one"]), replacement("/b", ["two"])])
+    ask(database, "ALTER TABLE embedmill.chunks DROP COLUMN checksum")
+    ask(database, "DELETE FROM embedmill.migrations WHERE number = 7")
+    with pytest.raises(StoreError, match=r"older embedmill.*embedmill index"):
+        PostgresStore(database, write=False)
+    with closing(PostgresStore(database)) as store:
+        store.replace([replacement("/b", ["two"])])
+        assert list(store.verify()) == []
+        ask(database, "UPDATE embedmill.chunks SET vector = vector + array_fill(0.0000002::real, '{8}')::vector")
+        assert [(found.kind, found.name) for found in store.verify()] == [(DamageKind.VECTOR_ALTERED, "/b")]
 
 
 def test_a_database_that_cannot_hold_every_text_is_refused(server: Server) -> None:

@@ -111,7 +111,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 7")
     for write in (True, False):
-        with pytest.raises(StoreError, match=r"newer embedmill \(schema 7, this one knows 4\): upgrade embedmill"):
+        with pytest.raises(StoreError, match=r"newer embedmill \(schema 7, this one knows 5\): upgrade embedmill"):
             SqliteStore(path, write=write)
 
 
@@ -154,22 +154,37 @@ def test_a_name_that_is_not_unicode_is_told(tmp_path: Path) -> None:
 # Migrations
 
 
+def test_vectors_of_an_older_store_get_their_checksums_when_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    filled(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        before = db.execute("SELECT chunk, checksum FROM vectors ORDER BY chunk").fetchall()
+        db.execute("ALTER TABLE vectors DROP COLUMN checksum")
+        db.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreError, match="older embedmill"):
+        SqliteStore(path, write=False)
+    with closing(SqliteStore(path)) as store:
+        assert list(store.verify()) == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT chunk, checksum FROM vectors ORDER BY chunk").fetchall() == before
+
+
 def test_migrations_bring_a_file_up_to_date_or_leave_it(tmp_path: Path) -> None:
     path, folder = tmp_path / "x.db", tmp_path / "migrations"
     filled(path)
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "0005_colour.sql").write_text("ALTER TABLE documents ADD COLUMN colour; -- one; two")
-    (folder / "0006_broken.sql").write_text("CREATE TABLE half (a);\nINSERT INTO missing VALUES (1);")
+    (folder / "0006_colour.sql").write_text("ALTER TABLE documents ADD COLUMN colour; -- one; two")
+    (folder / "0007_broken.sql").write_text("CREATE TABLE half (a);\nINSERT INTO missing VALUES (1);")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         with pytest.raises(sqlite3.Error, match="missing"):
             database.migrate(db, path, folder)
-        assert db.execute("PRAGMA user_version").fetchone() == (5,)
+        assert db.execute("PRAGMA user_version").fetchone() == (6,)
         assert db.execute("SELECT count(colour), count(*) FROM documents").fetchone() == (0, 3)
         assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
-        (folder / "0006_broken.sql").write_text("CREATE TABLE half (a);")
+        (folder / "0007_broken.sql").write_text("CREATE TABLE half (a);")
         database.migrate(db, path, folder)
-        assert db.execute("PRAGMA user_version").fetchone() == (6,)
-        (folder / "0008_gap.sql").write_text("")
+        assert db.execute("PRAGMA user_version").fetchone() == (7,)
+        (folder / "0009_gap.sql").write_text("")
         with pytest.raises(StoreError, match="not numbered"):
             database.migrate(db, path, folder)
 

@@ -46,7 +46,7 @@ class DamageKind(StrEnum):
     VECTOR_ZERO = "vector-zero"
     VECTOR_LENGTH = "vector-length"  # is not 1, though the model normalises
     VECTOR_CONSTANT = "vector-constant"  # all its numbers are the same
-    VECTOR_ALTERED = "vector-altered"  # of a row: is not the one that was written
+    VECTOR_ALTERED = "vector-altered"  # is not the one that was written
     VECTOR_WRONG = "vector-wrong"  # is not what the model makes of the text
 
 
@@ -58,6 +58,7 @@ RECOMPUTABLE = frozenset(
         DamageKind.VECTOR_ZERO,
         DamageKind.VECTOR_LENGTH,
         DamageKind.VECTOR_CONSTANT,
+        DamageKind.VECTOR_ALTERED,
         DamageKind.VECTOR_WRONG,
     }
 )

@@ -18,6 +18,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector
 from embedmill.engine.validation import VectorValidator
+from embedmill.storage.checksums import is_altered
 from embedmill.storage.written import read_options, stored_attributes
 
 ROWS: Final = 1024
@@ -104,6 +105,7 @@ class Held:
     context: str
     text: str
     vector: Vector | None
+    checksum: int | None  # of the vector (see `embedmill.storage.checksums`); None also where it was never kept
     precision: str | None
     place: Sequence[Any]  # start, end, line, end_line, tokens, page
     attributes: str | None = None  # as `embedmill.core.attributes` writes them
@@ -255,7 +257,8 @@ def _of_chunk(
         return
     if index is None or index < 0:
         yield found(DamageKind.CHUNK_INDEX, "its index is negative, or no number")
-    if text_hash(chunk.context, chunk.text) != chunk.hash:
+    is_text = text_hash(chunk.context, chunk.text) == chunk.hash
+    if not is_text:
         yield found(DamageKind.TEXT, "its hash is not that of its text")
     elif misplaced := _misplaced(chunk):
         yield found(DamageKind.CHUNK_PLACE, misplaced)
@@ -270,6 +273,8 @@ def _of_chunk(
         yield found(DamageKind.VECTOR_DIMENSION, detail)
     elif unsound is not None:
         yield found(*unsound)
+    elif is_text and is_altered(chunk.checksum, chunk.hash, chunk.vector):
+        yield found(DamageKind.VECTOR_ALTERED, "its vector is not the one that was written")
 
 
 def _misplaced(chunk: Held) -> str:

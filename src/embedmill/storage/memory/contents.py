@@ -15,6 +15,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
 from embedmill.core.vectors import Vector, Vectors
 from embedmill.runtime.paths import within
+from embedmill.storage.checksums import checksum_of
 from embedmill.storage.roots import Root
 
 K = TypeVar("K")
@@ -26,8 +27,25 @@ class Version:
     """A document's rows; `state` is None as long as they are staged."""
 
     precision: str
-    records: list[Record]
+    records: list[Record] = field(default_factory=list)
     state: DocumentState | None = None
+    checksums: dict[int, int] = field(default_factory=dict)  # of the vectors, by the chunks' indexes
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Add rows that have been checked (see `Contents.check`)."""
+        self.records += records
+        self.checksums |= {row.chunk.chunk_index: checksum_of(row.hash, row.vector) for row in records}
+
+    def put(self, index: int | None, vector: Vector) -> None:
+        """Give the chunk of this index this vector."""
+        for place, row in enumerate(self.records):
+            if row.chunk.chunk_index == index:
+                self.records[place] = replace(row, vector=vector)
+                self.checksums[index] = checksum_of(row.hash, vector)
+
+    def drop(self, index: int | None) -> None:
+        """Remove the chunk of this index."""
+        self.records = [row for row in self.records if row.chunk.chunk_index != index]
 
 
 @dataclass(slots=True)
@@ -108,13 +126,10 @@ class Contents:
     def put(self, found: Finding, vector: Vector | None) -> None:
         """Give the chunk that a finding is about this vector; None: remove it. What is staged of its document goes."""
         version = self.documents.get(found.name)
-        if version is not None:
-            rows = [(row, row.chunk.chunk_index == found.index) for row in version.records]
-            version.records = [
-                replace(row, vector=vector) if meant and vector is not None else row
-                for row, meant in rows
-                if not meant or vector is not None
-            ]
+        if version is not None and vector is not None:
+            version.put(found.index, vector)
+        elif version is not None:
+            version.drop(found.index)
         self.staged = [(name, staged) for name, staged in self.staged if name != found.name]
         self.rows = None
 

@@ -17,7 +17,7 @@ from embedmill.storage.integrity import (
     check_options,
     check_roots,
 )
-from embedmill.storage.memory.contents import Contents
+from embedmill.storage.memory.contents import Contents, Version
 from embedmill.storage.roots import of_no_root
 
 
@@ -25,7 +25,7 @@ def problems(held: Contents, look: Callable[[StoredChunk], None], shown: Shown) 
     """All that is wrong with the contents as they are when this is called. `look` is given the sound chunks."""
     space = held.bound[0] if held.bound else None
     fields, dimension = (asdict(space), space.dimension) if space else (None, None)
-    rows = [(name, version.precision, row) for name, version in held.documents.items() for row in version.records]
+    rows = [(name, version, row) for name, version in held.documents.items() for row in version.records]
     stored = {(name, row.chunk.chunk_index) for name, _, row in rows}
     stray = [
         (name, index, (name, index) in stored)
@@ -42,7 +42,10 @@ def problems(held: Contents, look: Callable[[StoredChunk], None], shown: Shown) 
     )
 
 
-def _held(name: str, precision: str, row: Record) -> Held:
+def _held(name: str, version: Version, row: Record) -> Held:
     chunk = row.chunk
+    checksum = version.checksums.get(chunk.chunk_index)
     place = chunk.start, chunk.end, chunk.line, chunk.end_line, chunk.token_count, chunk.page or 0
-    return Held(name, chunk.chunk_index, row.hash, chunk.context, chunk.text, row.vector, precision, place)
+    return Held(
+        name, chunk.chunk_index, row.hash, chunk.context, chunk.text, row.vector, checksum, version.precision, place
+    )

@@ -27,6 +27,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.paths import within
 from embedmill.storage.catalog import store_mismatch
+from embedmill.storage.checksums import is_altered
 from embedmill.storage.memory.contents import Contents, Version
 from embedmill.storage.memory.inspection import problems
 from embedmill.storage.memory.second_space import MemorySecondSpace
@@ -91,24 +92,31 @@ class MemoryStore:
         wanted = set(hashes)
         with self._reading() as held:
             versions = (*held.documents.values(), *(version for _, version in held.staged))
-            records = [row for each in versions if each.precision == precision for row in each.records]
-        return {record.hash: record.vector for record in records if record.hash in wanted}
+            records = [
+                row
+                for each in versions
+                if each.precision == precision
+                for row in each.records
+                if row.hash in wanted
+                and not is_altered(each.checksums.get(row.chunk.chunk_index), row.hash, row.vector)
+            ]
+        return {record.hash: record.vector for record in records}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         with self._writing() as held:
-            version = self._staged.get(document, Version(precision, []))
+            version = self._staged.get(document, Version(precision))
             held.check(records, version.records, self.url)
             if document not in self._staged:
                 self._staged[document] = version
                 held.staged.append((document, version))
-            version.records += records
+            version.add(records)
             self._seen.add(document)
 
     def replace(self, replacements: Sequence[Replacement]) -> None:
         latest = {new.state.id: new for new in replacements}
         with self._writing() as held:
             for name, new in latest.items():
-                staged = self._staged.get(name, Version(new.precision, []))
+                staged = self._staged.get(name, Version(new.precision))
                 if staged.precision != new.precision:
                     raise ValueError(f"{name} was staged in another precision: this is a bug")
                 held.check(new.records, staged.records, self.url)
@@ -116,8 +124,8 @@ class MemoryStore:
             held.remove(latest)
             held.staged = [(name, version) for name, version in held.staged if name not in latest]
             for name, new in latest.items():
-                version = held.documents[name] = self._staged.pop(name, Version(new.precision, []))
-                version.records += new.records
+                version = held.documents[name] = self._staged.pop(name, Version(new.precision))
+                version.add(new.records)
                 version.state = new.state
                 held.fail(name, new.failures, before)
             self._seen.update(latest)

@@ -76,7 +76,7 @@ _THERE: Final = """
 """
 
 
-_NEWEST_OF_STORE: Final = 5
+_NEWEST_OF_STORE: Final = 7
 """The last migration that is about the store, and not about tables alone."""
 
 

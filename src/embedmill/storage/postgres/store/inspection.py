@@ -40,7 +40,7 @@ _INVALID: Final = """
 """Indexes that nobody builds just now, and that are not valid."""
 
 _CHUNKS: Final = """
-    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector, d.precision, c.attributes::text,
+    SELECT d.name, c.idx, c.hash, c.context, c.text, c.vector, c.checksum, d.precision, c.attributes::text,
         c.start, c."end", c.line, c.end_line, c.tokens, c.page
     FROM chunks c LEFT JOIN documents d ON d.id = c.document
 """
@@ -82,10 +82,10 @@ def _chunks(db: Connection) -> Iterator[Held]:
     with db.cursor("embedmill_chunks", binary=True) as cursor:  # on the server: they do not fit into memory
         cursor.itersize = ROWS
         cursor.execute(_CHUNKS)
-        for name, index, digest, context, words, sent, precision, attributes, *place in cursor:
+        for name, index, digest, context, words, sent, checksum, precision, attributes, *place in cursor:
             texts = _read(context), _read(words)
             vector = None if sent is None else read_vector(sent)
-            yield Held(_read(name), index, digest, *texts, vector, precision, place, attributes)
+            yield Held(_read(name), index, digest, *texts, vector, checksum, precision, place, attributes)
 
 
 def _read(stored: Any) -> Any:

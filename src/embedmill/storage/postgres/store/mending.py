@@ -10,6 +10,7 @@ import numpy as np
 from embedmill.core.damage import DamageKind, Finding
 from embedmill.core.documents import StoredChunk, embedding_input
 from embedmill.core.vectors import Vector
+from embedmill.storage.checksums import checksum_of
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import read_vector, text_of
 from embedmill.storage.postgres.store import text
@@ -22,10 +23,12 @@ _CHUNK: Final = """
     FROM documents d JOIN chunks c ON c.document = d.id WHERE d.complete AND d.name = %s AND c.idx = %s
 """
 
-_REWRITE: Final = """
-    UPDATE chunks c SET vector = %s::vector
-    FROM documents d WHERE d.id = c.document AND d.complete AND d.name = %s AND c.idx = %s
+_HASH: Final = """
+    SELECT c.id, c.hash FROM documents d JOIN chunks c ON c.document = d.id
+    WHERE d.complete AND d.name = %s AND c.idx = %s
 """
+
+_REWRITE: Final = "UPDATE chunks SET vector = %s::vector, checksum = %s WHERE id = %s"
 
 _OTHERS: Final = "SELECT EXISTS (SELECT FROM chunks WHERE vector_dims(vector) <> %s)"
 
@@ -58,7 +61,8 @@ def read_chunk(db: Connection, found: Finding) -> StoredChunk | None:
 def rewrite(db: Connection, vectors: Sequence[tuple[Finding, Vector]]) -> int:
     """Put vectors in the place of those that chunks have; how many."""
     for found, vector in vectors:
-        db.execute(_REWRITE, [text_of(vector), text.write(found.name), found.index])
+        for chunk, key in db.execute(_HASH, [text.write(found.name), found.index], binary=True).fetchall():
+            db.execute(_REWRITE, [text_of(vector), checksum_of(key, vector), chunk])
     _forget_staged(db, [found for found, _ in vectors])
     return len(vectors)
 

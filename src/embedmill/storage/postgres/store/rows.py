@@ -15,6 +15,7 @@ from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
+from embedmill.storage.checksums import checksum_of
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import copy_buffer
@@ -181,7 +182,7 @@ def add(db: Connection, documents: Iterable[tuple[int, Sequence[Record]]], dimen
             copy.write(_rows(some, dimension, more))
 
 
-_COLUMNS: Final = 'document, idx, start, "end", line, end_line, tokens, page, hash, vector, context, text'
+_COLUMNS: Final = 'document, idx, start, "end", line, end_line, tokens, page, hash, vector, checksum, context, text'
 _COPY: Final = f"COPY chunks ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _COPY_WITH_ATTRIBUTES: Final = f"COPY chunks ({_COLUMNS}, attributes) FROM STDIN (FORMAT BINARY)"
 
@@ -202,6 +203,7 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str
             "page": np.array([chunk.page or 0 for chunk in chunks], np.int32),
             "hash": np.array([record.hash for _, record in owned], "S32"),
             "vector": np.stack(vectors),
+            "checksum": np.array([checksum_of(record.hash, record.vector) for _, record in owned], np.int64),
         },
         {
             "context": [text.write(chunk.context) for chunk in chunks],

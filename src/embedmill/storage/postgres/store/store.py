@@ -15,6 +15,7 @@ from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
+from embedmill.storage.checksums import is_altered
 from embedmill.storage.driver import DB_TIMEOUT, DEFAULT_SCHEMA
 from embedmill.storage.integrity import NOT_CUT
 from embedmill.storage.postgres.connection import Connection
@@ -108,12 +109,13 @@ class PostgresStore:
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
         query = """
-            SELECT hash, vector FROM chunks WHERE id IN (
+            SELECT hash, vector, checksum FROM chunks WHERE id IN (
                 SELECT min(c.id) FROM chunks c JOIN documents d ON d.id = c.document
                 WHERE hash = ANY(%b::bytea[]) AND precision = %s GROUP BY hash
             )"""
         found = self._reading(lambda db: db.execute(query, [list(hashes), precision], binary=True).fetchall())
-        return {key: read_vector(vector) for key, vector in found}
+        read = ((key, read_vector(sent), checksum) for key, sent, checksum in found)
+        return {key: vector for key, vector, checksum in read if not is_altered(checksum, key, vector)}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         def work(db: Connection) -> int:

@@ -35,7 +35,7 @@ from embedmill.storage.sqlite.store.exact import disagreements
 
 _CHUNKS = """
     SELECT d.name, c.idx, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END,
-        d.precision, c.attributes, c.start, c."end", c.line, c.end_line, c.tokens, c.page
+        v.checksum, d.precision, c.attributes, c.start, c."end", c.line, c.end_line, c.tokens, c.page
     FROM chunks c LEFT JOIN documents d ON d.id = c.document LEFT JOIN vectors v ON v.chunk = c.id
 """
 
@@ -94,8 +94,8 @@ def _of_rows(
     if lost:
         yield Finding(DamageKind.VECTOR_ORPHAN, f"vectors that belong to no chunk: {lost:,}", count=lost)
     held = (
-        Held(name, index, digest, context, text, vector_of(blob), precision, place, attributes)
-        for name, index, digest, context, text, blob, precision, attributes, *place in db.execute(_CHUNKS)
+        Held(name, index, digest, context, text, vector_of(blob), checksum, precision, place, attributes)
+        for name, index, digest, context, text, blob, checksum, precision, attributes, *place in db.execute(_CHUNKS)
     )
     unsound = bool(found)
     for finding in check_chunks(held, dimension, bool((fields or {}).get("normalize")), look, shown):

@@ -15,7 +15,7 @@ from embedmill.storage.sqlite.store.database import remove_misfits
 from embedmill.storage.sqlite.store.inspection import NO_ROOT, vector_of
 
 _CHUNK = """
-    SELECT c.id, d.id, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END, d.precision
+    SELECT c.id, d.id, c.hash, c.context, c.text, CASE typeof(v.vector) WHEN 'blob' THEN v.vector END, d.precision
     FROM documents d JOIN chunks c ON c.document = d.id LEFT JOIN vectors v ON v.chunk = c.id
     WHERE d.complete AND d.name = ? AND c.idx = ?
 """
@@ -38,7 +38,7 @@ def read_chunk(db: sqlite3.Connection, found: Finding) -> StoredChunk | None:
     row = db.execute(_CHUNK, (found.name, found.index)).fetchone()
     if row is None:
         return None
-    _, _, context, text, blob, precision = row
+    _, _, _, context, text, blob, precision = row
     vector = vector_of(blob)
     stored = np.empty(0, np.float32) if vector is None else vector
     return StoredChunk(
@@ -52,9 +52,11 @@ def rewrite(db: sqlite3.Connection, vectors: Sequence[tuple[Finding, Vector]]) -
     for found, vector in vectors:
         row = db.execute(_CHUNK, (found.name, found.index)).fetchone()
         if row is not None:
-            db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (row[0], rows.blob(vector, dimension)))
+            chunk, document, key, *_ = row
+            written = rows.stored_vector(key, vector, dimension)
+            db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (chunk, *written))
             # A matrix that has the document would be taken to have this vector of it.
-            db.execute("UPDATE documents SET uid = random() WHERE id = ?", (row[1],))
+            db.execute("UPDATE documents SET uid = random() WHERE id = ?", (document,))
         _forget_staged(db, found.name)
     rows.mark_changed(db)
 

@@ -14,6 +14,7 @@ from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
+from embedmill.storage.checksums import checksum_of_bytes
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 
@@ -133,8 +134,11 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
         ),
     )
     db.executemany(
-        "INSERT INTO vectors VALUES (?, ?)",
-        ((number, blob(record.vector, dimension)) for number, (_, record) in enumerate(owned, last + 1)),
+        "INSERT INTO vectors VALUES (?, ?, ?)",
+        (
+            (number, *stored_vector(record.hash, record.vector, dimension))
+            for number, (_, record) in enumerate(owned, last + 1)
+        ),
     )
 
 
@@ -225,8 +229,9 @@ def name_range(scope: str) -> tuple[str, str]:
     return (scope, scope[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (scope, scope + "\0")
 
 
-def blob(vector: Vector, dimension: int) -> bytes:
-    """A vector as it is stored."""
+def stored_vector(key: bytes, vector: Vector, dimension: int) -> tuple[bytes, int]:
+    """A vector as it is stored, and its checksum; `key` is the hash of its chunk."""
     if vector.shape != (dimension,):
         raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
-    return vector.astype("<f4", copy=False).tobytes()
+    blob = vector.astype("<f4", copy=False).tobytes()
+    return blob, checksum_of_bytes(key, blob)

@@ -19,6 +19,7 @@ from embedmill.core.errors import StoreError, StoreNotFound
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
 from embedmill.storage.catalog import prompts_of, store_mismatch
+from embedmill.storage.checksums import is_altered
 from embedmill.storage.integrity import NOT_CUT
 from embedmill.storage.roots import Anchor
 from embedmill.storage.scores import check_shape, finite, score_of
@@ -120,18 +121,19 @@ class SqliteStore:
             return {state.id: state for state in rows.states(db, ids)}
 
     def vectors(self, hashes: Sequence[bytes], precision: str) -> dict[bytes, Vector]:
-        """Arrays that are only to be read."""
+        """Arrays that are only to be read. What is not as it was written is not taken from here."""
         with self._snapshot() as db:
             found = rows.select(
                 db,
-                """SELECT hash, vector FROM vectors JOIN (
+                """SELECT hash, vector, checksum FROM vectors JOIN (
                        SELECT hash, min(c.id) AS chunk FROM chunks c JOIN documents d ON d.id = c.document
                        WHERE hash IN ({}) AND precision = ? GROUP BY hash
                    ) USING (chunk)""",
                 hashes,
                 precision,
             )
-            return {key: np.frombuffer(blob, "<f4").astype(np.float32, copy=False) for key, blob in found}
+            read = ((key, np.frombuffer(blob, "<f4").astype(np.float32, copy=False), kept) for key, blob, kept in found)
+            return {key: vector for key, vector, kept in read if not is_altered(kept, key, vector)}
 
     def stage(self, document: str, records: Sequence[Record], precision: str) -> None:
         with self._transaction() as db:
