@@ -206,6 +206,30 @@ def test_a_model_that_fails_altogether_ends_the_run_after_five_batches() -> None
         assert sum(chunk.embedding is not None for chunk in found) == 1
 
 
+def with_streams(streams: int) -> Odd:
+    model = Odd()
+    model.workers = streams
+    return model
+
+
+@pytest.mark.parametrize("streams", [1, 16])
+def test_a_few_texts_that_fail_are_not_the_model(streams: int) -> None:
+    """However many batches a short list is divided into."""
+    texts = [f"RAISE {row} {'word ' * 90}" for row in range(8)]
+    with EmbeddingGenerator(num_workers=1, model=with_streams(streams), cache=False) as generator:
+        found = generator.process_chunks([Chunk(text) for text in [*texts, "fine", "fine too"]])
+        assert generator.batches - 8 >= min(streams, 8), "beside those that are tried again"
+    assert [chunk.embedding is not None for chunk in found] == [False] * 8 + [True] * 2
+
+
+@pytest.mark.parametrize("streams", [1, 16])
+def test_a_model_that_fails_is_given_up_with_any_number_of_streams(streams: int) -> None:
+    with EmbeddingGenerator(num_workers=1, model=with_streams(streams), cache=False) as generator:
+        with pytest.raises(EmbeddingGenerationError, match="batches have failed to the last chunk"):
+            generator.process_chunks([Chunk(f"RAISE {row:05}") for row in range(2600)])
+        assert generator.failed_chunks == 160, "five batches of 32 texts"
+
+
 def test_a_model_that_cannot_be_loaded_is_the_cause() -> None:
     class Unloadable(LightEmbedder):
         def load(self) -> None:

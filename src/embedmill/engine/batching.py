@@ -41,6 +41,11 @@ def padded(length: int) -> int:
     return -(-length // ROUNDING) * ROUNDING
 
 
+def capacity(size: int, most: int | None, budget: int = TOKEN_BUDGET) -> int:
+    """How many texts of this padded length fill a batch, which has `most` of them where that is given."""
+    return max(1, min(budget // size, budget if most is None else most))
+
+
 def batches(
     items: Iterable[T],
     length: Callable[[T], int],
@@ -85,7 +90,7 @@ def _filled(
             bucket = buckets[size] = []
             begun[size] = count
         bucket.append(item)
-        if (len(bucket) + 1) * size > budget or len(bucket) == most:
+        if len(bucket) >= capacity(size, most, budget):
             del buckets[size], begun[size]
             yield bucket
         if buckets:

@@ -16,6 +16,7 @@ from embedmill.core.interfaces.cache import VectorCache
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import ProgressCallback
 from embedmill.core.vectors import Cause, TokenIds, Vector, Vectors
+from embedmill.engine.batching import capacity, padded
 from embedmill.engine.list_run import ListRun
 from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, ListedText, failed
 from embedmill.engine.run import RunBatches
@@ -28,7 +29,13 @@ _WITH_VECTOR: Final = ("kept", "embedded", "cached", "duplicates")
 _COUNTED: Final = (*_WITH_VECTOR, "failed", "recomputed", "retried", "truncated", "batches", "misses", "tokens")
 
 GIVEN_UP_AFTER: Final = 5
-"""Batches: where the first ones fail to the last text, it is the model that fails, and so would all others."""
+"""Full batches: where the first ones fail to the last text, it is the model that fails, and so would all others.
+
+Full ones, since a short list is divided into smaller batches where there are more streams: five texts that fail are
+then five texts, and not the model.
+"""
+
+_ROUNDING_ERROR: Final = 1e-6
 
 
 class ChunkList:
@@ -50,6 +57,8 @@ class ChunkList:
         self._on_chunks = on_chunks
         self._told = 0
         self._rejected: dict[int, Cause] = {}  # by the model: these may be tried again
+        self._refused: dict[bytes, float] = {}  # by the model: of each text the share of a full batch that it is
+        self._batch_size: int | None = None
         self._counts: Counter[str] = Counter()
         self._texts = list(self._needed())
 
@@ -103,6 +112,7 @@ class ChunkList:
         Raises `EmbeddingGenerationError` where the first batches fail altogether, and what `on_chunks` raises. What the
         model had rejected by then has its cause, whatever is raised.
         """
+        self._batch_size = batch_size
         way = ListRun(self, self._embedder, self._encode, cache=cache, counts=self._counts)
         try:
             way.embed(_grouped(self._texts), run, batch_size=batch_size, on_batch=self._end_of_batch)
@@ -146,6 +156,8 @@ class ChunkList:
     def reject(self, item: ListedText, cause: Cause) -> None:
         """Note why a chunk has no vector as yet."""
         self._rejected[item.row] = cause
+        if item.ids is not NO_IDS:
+            self._refused.setdefault(item.hash, 1 / capacity(padded(len(item.ids)), self._batch_size))
 
     def _fail(self, row: int, cause: Cause) -> None:
         self.failed += 1
@@ -153,7 +165,7 @@ class ChunkList:
 
     def _end_of_batch(self) -> None:
         self.batches += 1
-        if self.batches == GIVEN_UP_AFTER and self._rejected and not self.embedded:
+        if not self.embedded and sum(self._refused.values()) > GIVEN_UP_AFTER - _ROUNDING_ERROR:
             cause = self._rejected[min(self._rejected)]
             raise EmbeddingGenerationError(
                 f"the first {self.batches} batches have failed to the last chunk, so the model does: "
