@@ -44,7 +44,6 @@ def kill(process: subprocess.Popen[str], database: str, chance: random.Random) -
     until(lambda: ask(database, _OTHERS) == [(0,)])  # what the server has been sent it still does
 
 
-@pytest.mark.timeout(600)
 def test_killed_at_random_moments_the_next_run_completes(shell: Shell, database: str) -> None:
     """With and without the cache, and with everything to be created, or there."""
     command = ["ingest", "sentences", "20", "--json"]

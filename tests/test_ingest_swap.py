@@ -307,7 +307,6 @@ embedmill.ingest("docs", into="second", swap=True, batch=5, **options)
 """
 
 
-@pytest.mark.timeout(300)
 def test_killed_at_many_moments_each_column_is_of_one_model(place: Place) -> None:
     ingest(place, create=True)
     old = vectors(place)
@@ -321,7 +320,7 @@ def test_killed_at_many_moments_each_column_is_of_one_model(place: Place) -> Non
     }
     for phase, after in (("write", 1), ("write", 3), ("swap", 2), ("swap", 5)):
         program = [sys.executable, "-c", _RUN, json.dumps([options, phase, after])]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, (phase, after, done.stderr)
         assert np.array_equal(vectors(place), old)
         assert model_of(place, "embedding") == str(SMALL_MODEL)

@@ -93,7 +93,6 @@ def alike(left: list[tuple[str, int, float]], right: list[tuple[str, int, float]
     return [each[2] for each in left] == pytest.approx([each[2] for each in right], abs=1e-5)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", DURABLE, indirect=True)
 def test_killed_at_many_moments_searches_are_answered_from_one_space(place: dict[str, str], tmp_path: Path) -> None:
     bench, docs = Bench(place), tmp_path / "docs"

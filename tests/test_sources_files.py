@@ -176,7 +176,6 @@ def test_links_are_not_followed_and_circles_do_no_harm(tmp_path: Path) -> None:
     assert source.skipped == {"link": 3, "link outside": 3, "broken link": 2}
 
 
-@pytest.mark.timeout(20)
 def test_pipes_and_sockets_are_left_out_unopened(tmp_path: Path) -> None:
     write(tmp_path, "a.txt")
     os.mkfifo(tmp_path / "pipe.txt")

