@@ -7,9 +7,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from embedmill.api.embedders import hint_prompts, make_embedder, worker_factory
+from embedmill.api.kept_embedder import kept_or_made, let_go
 from embedmill.api.settings import Settings
 from embedmill.core.errors import UsageError
 from embedmill.embedders.local import LocalEmbedder
@@ -52,15 +54,14 @@ def streams_of(chosen: Settings) -> int:
 
 def embedder_of(chosen: Settings) -> LocalEmbedder:
     """The embedder of a run in this process. Raises what `load_embedder` raises."""
-    workers = streams_of(chosen)
-    return make_embedder(
-        chosen.model,
-        precision=chosen.precision,
-        streams=workers,
-        threads=workers,
-        document_prompt=chosen.document_prompt,
-        query_prompt=chosen.query_prompt,
-    )
+    how: dict[str, Any] = {
+        "precision": chosen.precision,
+        "streams": streams_of(chosen),
+        "threads": streams_of(chosen),
+        "document_prompt": chosen.document_prompt,
+        "query_prompt": chosen.query_prompt,
+    }
+    return kept_or_made((chosen.model, *how.values()), partial(make_embedder, chosen.model, **how))
 
 
 def with_prompts_of(
@@ -118,7 +119,7 @@ def build_components(chosen: Settings, embedder: LocalEmbedder, stack: ExitStack
             chosen.workers,
             "1 core" if embedder.workers == 1 else f"{embedder.workers} cores",
         )
-    stack.callback(embedder.close)
+    stack.callback(let_go, embedder)
     hint_prompts(embedder)
     executor = _processes(chosen) if chosen.executor == "processes" else _threads(chosen, embedder)
     stack.callback(executor.close)

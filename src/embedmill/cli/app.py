@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "lint",
     "compare",
     "analyze",
+    "batch",
     "models",
     "doctor",
     "bench",

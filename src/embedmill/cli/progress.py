@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, TextIO, Union
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, Union
 
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.source import Source
@@ -53,13 +53,29 @@ class Listing:
             self.bytes = source.amount()
 
 
+class Measured(Protocol):
+    """A state that a speed can be told from."""
+
+    @property
+    def seconds(self) -> float:
+        """Since it all began."""
+
+    @property
+    def done(self) -> int:
+        """What the speed is told in."""
+
+    @property
+    def amount(self) -> float:
+        """What the time left is told by."""
+
+
 class Speed:
     """The speed over the last seconds."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, int, int]] = deque()  # seconds, what is done, its amount
+        self._samples: deque[tuple[float, int, float]] = deque()  # seconds, what is done, its amount
 
-    def add(self, progress: AnyProgress) -> None:
+    def add(self, progress: Measured) -> None:
         """Take note of a state."""
         if self._samples and progress.seconds < self._samples[-1][0] + _SAMPLES_APART:
             return
@@ -71,7 +87,7 @@ class Speed:
         """None until it can be told."""
         return self._slope(1)
 
-    def seconds_for(self, amount: int) -> float | None:
+    def seconds_for(self, amount: float) -> float | None:
         """How long so much more will take; None where it cannot be told."""
         rate = self._slope(2)
         return amount / rate if rate else None
@@ -158,8 +174,7 @@ class Bar(_OnStream):
         super().__init__(stream, listing)
         self._drawn = 0.0
         self._visible = False
-        plain = (stream.encoding or "").lower().replace("-", "") != "utf8"
-        self._full, self._empty = ("#", "-") if plain else ("━", "╌")
+        self._draw = filler(stream)
 
     def show(self, progress: AnyProgress) -> None:
         """Draw this state, if the last drawing is old enough."""
@@ -187,8 +202,19 @@ class Bar(_OnStream):
         room = min(width - len(text) - len(end) - 4, 40)
         if room < 8:
             return f"{end.strip()}  {text}"[:width]
-        filled = round(part * room)
-        return f"{text}  {self._full * filled}{self._empty * (room - filled)}  {end}"
+        return f"{text}  {self._draw(part, room)}  {end}"
+
+
+def filler(stream: TextIO) -> Callable[[float, int], str]:
+    """What draws a share, from 0 to 1, as so many characters of that stream."""
+    plain = (stream.encoding or "").lower().replace("-", "") != "utf8"
+    full, empty = ("#", "-") if plain else ("━", "╌")
+    return lambda share, room: full * round(share * room) + empty * (room - round(share * room))
+
+
+def takes_drawings(stream: TextIO) -> bool:
+    """Whether people look on a terminal that can be drawn on."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def display_on(stream: TextIO | None, source: Source | None) -> Display:
@@ -198,7 +224,7 @@ def display_on(stream: TextIO | None, source: Source | None) -> Display:
     """
     if stream is None:
         return Display()
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
+    if takes_drawings(stream):
         return Bar(stream, Listing(source))
     return Lines(stream, Listing(source))
 

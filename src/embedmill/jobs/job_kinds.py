@@ -42,6 +42,7 @@ class JobKind:
     input: str  # the parameter that the key with the command's name gives
     writes: Callable[[Mapping[str, Any], Settings], Iterator[Written]]
     check_input: Callable[[Any, Settings], object] = lambda _, __: None  # the same of the input, which is there
+    total: Callable[[Any, Settings], int] | None = None  # of an input, where its progress does not tell: see `amount`
     input_is_path: bool = False
     arguments: type | None = None  # the typed dictionary of further arguments of the function, which are no settings
     store_is_there: bool = False  # whether the store must be there before
@@ -96,12 +97,22 @@ def bound(command: str, arguments: Mapping[str, Any]) -> partial[Any]:
     return partial(chosen.function, **{k: v for k, v in arguments.items() if k not in kind.variants})
 
 
+def total_of(command: str, arguments: Mapping[str, Any]) -> int | None:
+    """What the amount of a job's progress will be in the end, where that takes a look; None where it does not."""
+    kind = JOB_KINDS[command].variant(arguments)
+    return None if kind.total is None else kind.total(arguments[kind.input], check_arguments(kind, arguments))
+
+
 def kind_of(command: str) -> JobKind:
     """The kind of this name. Raises `UsageError`, which has those there are."""
     found = JOB_KINDS.get(command)
     if found is None:
         raise UsageError(f"{command!r} is no command of a batch: give one of {', '.join(JOB_KINDS)}")
     return found
+
+
+def _bytes_of_files(paths: Any, chosen: Settings) -> int:
+    return documents.files(paths, chosen, least=0).amount()
 
 
 def _written_store(arguments: Mapping[str, Any], chosen: Settings) -> Iterator[Written]:
@@ -145,6 +156,7 @@ JOB_KINDS: Final[Mapping[str, JobKind]] = {
         documents.check_index,
         FileOptions,
         input="paths",
+        total=_bytes_of_files,
         input_is_path=True,
         check_input=partial(documents.files, least=0),
         writes=_written_store,

@@ -13,9 +13,22 @@ _CGROUP = Path("/sys/fs/cgroup")
 _V1_UNLIMITED = 1 << 60  # bytes; cgroup v1 writes a number near 2^63 for "no limit"
 
 
-@functools.cache
+_most_cores: int | None = None
+
+
+def limit_cores(most: int) -> None:
+    """Keep no more cores busy from now on: others of the same work have their part."""
+    global _most_cores
+    _most_cores = most
+
+
 def cores() -> int:
-    """Cores that this process may keep busy: the least of affinity mask and cgroup quota, at least 1."""
+    """Cores that this process may keep busy: the least of affinity mask, cgroup quota and `limit_cores`, at least 1."""
+    return _allowed_cores() if _most_cores is None else min(_allowed_cores(), _most_cores)
+
+
+@functools.cache
+def _allowed_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
@@ -39,6 +52,25 @@ def memory() -> int:
         if (text := _read(folder / name)).isdigit()
     ]
     return min([total, *(limit for limit in limits if limit < _V1_UNLIMITED)])
+
+
+def available_memory() -> int:
+    """Bytes that this process may take now without any being swapped: the least that machine and cgroup leave."""
+    import psutil
+
+    left = [int(psutil.virtual_memory().available)]
+    for folder in _cgroup_folders("memory"):
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, now = _read(folder / limit), _read(folder / used)
+            if most.isdigit() and now.isdigit() and int(most) < _V1_UNLIMITED:
+                left.append(int(most) - int(now) + _reclaimable(folder))
+    return max(0, min(left))
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of files in a cgroup's memory that the kernel gives back before anything is short."""
+    counts = dict(line.partition(" ")[::2] for line in _read(folder / "memory.stat").splitlines())
+    return next((int(counts[name]) for name in ("inactive_file", "total_inactive_file") if name in counts), 0)
 
 
 def resident_memory() -> int:

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from multiprocessing import spawn
 from typing import Any, Final
 
+from embedmill.executors.processes import worker
 from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack
-from embedmill.executors.processes.worker import DUMP_SIGNAL
+from embedmill.runtime.child_process import DUMP_SIGNAL, last_lines, start_child
 
 _TAIL: Final = 16_384  # bytes of what a worker printed that are kept
 _READ_AT_ONCE: Final = 1 << 18  # bytes
 _DUMPED_WITHIN: Final = 0.3  # seconds that a hanging worker has to print its stacks; a stopped one cannot
 
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
-    "from embedmill.executors.processes.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-)
-
 _ENVIRONMENT: Final = {
     "TOKENIZERS_PARALLELISM": "false",  # workers do not tokenise, and a library that did would fight for the cores
-    "PYTHONUNBUFFERED": "1",
 }
 
 
@@ -41,9 +31,6 @@ class IsolatedEmbedder:
 
     def __init__(self, factory: bytes, main: Mapping[str, Any] | None, threads: int) -> None:
         """Start the process; `factory` is pickled, `main` what `multiprocessing.spawn` says of the user's script."""
-        if not (python := spawn.get_executable()):  # Python is embedded in another program
-            raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")
-        path = [entry for entry in sys.path if isinstance(entry, str)]  # as the interpreter itself takes them
         self._incoming = Incoming()
         self._outgoing = bytearray()
         self._printed: deque[bytes] = deque()
@@ -55,15 +42,7 @@ class IsolatedEmbedder:
             output, their_output = os.pipe()
             opened.callback(os.close, their_output)
             held.callback(os.close, output)
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
-                [python, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), json.dumps(path)],
-                stdin=subprocess.DEVNULL,
-                stdout=their_output,
-                stderr=their_output,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | _ENVIRONMENT,
-                start_new_session=True,  # a terminal's Ctrl-C is for the parent, which stops in good order
-            )
+            self._process = start_child(worker.__name__, theirs.fileno(), their_output, _ENVIRONMENT)
             held.pop_all()
         self.socket, self.output, self.sentinel = ours, output, _sentinel(self._process.pid)
         self.socket.setblocking(False)
@@ -117,9 +96,7 @@ class IsolatedEmbedder:
 
     def last_words(self, lines: int = 5) -> str:
         """The last lines that the worker printed."""
-        text = b"".join(self._printed)[-_TAIL:].decode("utf-8", "replace")
-        said = [line for line in text.splitlines() if line.strip() and not line.startswith("Extension modules:")]
-        return "\n".join(said[-lines:])
+        return last_lines(b"".join(self._printed)[-_TAIL:], lines)
 
     def dump(self) -> str:
         """Have a hanging worker print its stacks, and give what it printed. Waits for less than half a second."""
@@ -147,13 +124,3 @@ def _sentinel(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None
-
-
-def died_of(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

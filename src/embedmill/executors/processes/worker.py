@@ -7,13 +7,10 @@ socket. When the parent dies, so does the worker, in the midst of whatever it is
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import pickle
 import queue
-import signal
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,12 +22,10 @@ from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.vectors import Cause
 from embedmill.engine.validation import bisect_failures
 from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack, pack_result, read_batch
+from embedmill.runtime.child_process import belong_to
 
 Factory = Callable[[int], TokenEmbedder]
 """Makes an embedder that is to use so many threads. Called in the worker, so it has to be picklable."""
-
-DUMP_SIGNAL: Final = signal.SIGUSR1
-"""Makes a worker print the stacks of all its threads, even where it hangs in native code."""
 
 IMPORTING: Final = "EMBEDMILL_WORKER_IMPORTING"
 """Set while a worker imports the user's script for its factory: a pool that is begun then would begin itself again."""
@@ -39,12 +34,11 @@ MODEL_FAILED: Final = "ModelFailed"
 """The type in a FAILED frame of a worker whose model has failed, and which has recovered."""
 
 _READ_AT_ONCE: Final = 1 << 18  # bytes
-_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
 
 def main(descriptor: int, parent: int) -> NoReturn:
     """Serve on the socket with this descriptor for the process `parent`; never returns."""
-    _settle(parent)
+    belong_to(parent)
     connection = socket.socket(fileno=descriptor)
     frames = _frames(connection)
     try:
@@ -63,22 +57,6 @@ def main(descriptor: int, parent: int) -> NoReturn:
     for frame in frames:
         work.put(frame)
     os._exit(0)  # the parent has closed the socket, or is no more
-
-
-def _settle(parent: int) -> None:
-    """Make this process one that cannot outlive its parent, and that only its parent stops."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the parent finishes what is in flight
-    faulthandler.enable()
-    faulthandler.register(DUMP_SIGNAL)
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before it could be told of
-        os._exit(0)
-    # Half of openvino's import time, for a converter that no embedder uses (see `embedmill.cli`).
-    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
 
 
 def _frames(connection: socket.socket) -> Iterator[Frame]:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from embedmill.core.vectors import Cause
-from embedmill.executors.processes.child import IsolatedEmbedder, died_of
+from embedmill.executors.processes.child import IsolatedEmbedder
 from embedmill.executors.processes.events import Events
 from embedmill.executors.processes.limits import Limits
 from embedmill.executors.processes.memory import Memory
 from embedmill.executors.processes.slots import Restart, Slot, Worker
+from embedmill.runtime.child_process import died_of
 
 log = logging.getLogger(__name__)
 

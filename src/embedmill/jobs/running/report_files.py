@@ -1,0 +1,127 @@
+"""``batch_report.json`` and ``batch_report.md``: what a batch tells of its jobs, and goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from embedmill.core.errors import EmbedmillError, UsageError
+from embedmill.jobs.running.comparison import compared
+from embedmill.jobs.running.results import BatchReport, JobResult
+from embedmill.runtime.atomic import write_atomically
+from embedmill.runtime.outputs import why_not
+from embedmill.runtime.paths import quote_path
+
+JSON_NAME: Final = "batch_report.json"
+MARKDOWN_NAME: Final = "batch_report.md"
+
+_VERSION: Final = 1
+_LARGEST: Final = 1 << 28  # bytes
+
+
+def check_report_folder(folder: Path) -> None:
+    """Make the folder, and raise `UsageError` where a report could not be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = why_not(folder / JSON_NAME) or why_not(folder / MARKDOWN_NAME)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if not reason and not os.access(folder, os.W_OK | os.X_OK):
+        reason = os.strerror(13)
+    if reason:
+        raise UsageError(f"the report cannot be written to {quote_path(str(folder))}: {reason}: give another --report")
+
+
+def write_report(report: BatchReport, folder: Path) -> None:
+    """Put both files into the folder, each at once. Raises `EmbedmillError` where that cannot be done."""
+    told = {"version": _VERSION, **report.to_dict()}
+    files = {
+        JSON_NAME: json.dumps(told, indent=2, ensure_ascii=False, default=str) + "\n",
+        MARKDOWN_NAME: "\n".join(_markdown(report)) + "\n",
+    }
+    for name, text in files.items():
+        try:
+            write_atomically(folder / name, [text.encode("utf-8", "backslashreplace")])
+        except OSError as error:
+            where = quote_path(str(folder / name))
+            raise EmbedmillError(
+                f"{where} cannot be written ({error.strerror or error}): make room, then the same command with "
+                "--resume, which goes on from the last report that was written"
+            ) from error
+
+
+def read_results(folder: Path) -> dict[str, JobResult]:
+    """What the last report in this folder says of each job, by its name; empty where there is none.
+
+    Raises `UsageError` where it cannot be read.
+    """
+    path = folder / JSON_NAME
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is too large")
+        told = json.loads(path.read_bytes())
+        if told["version"] != _VERSION:
+            raise ValueError(f"it is of version {told['version']!r:.40}")
+        return {job["name"]: JobResult.of_dict(job) for job in told["jobs"]}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"{quote_path(str(path))} cannot be read ({error.strerror}): let it be read") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{quote_path(str(path))} is no report of a batch ({str(error).splitlines()[0]:.200}): remove it, or leave "
+            "--resume out"
+        ) from None
+
+
+def _markdown(report: BatchReport) -> Iterator[str]:
+    states = ", ".join(f"{number} {state}" for state, number in report.states().items())
+    yield f"# Batch {_cell(report.manifest)}"
+    yield ""
+    yield f"{len(report.jobs)} jobs: {states}; {report.seconds:.1f} s, at most {report.at_once} at once."
+    yield ""
+    counted = list(dict.fromkeys(name for job in report.jobs for name in job.counts()))
+    head = ["job", "command", "result", *counted, "seconds", "memory, MB", "error"]
+    rows = [
+        [
+            job.name,
+            job.command,
+            f"{job.state}{' before' if job.earlier else ''}",
+            *(_number(job.counts().get(name, "")) for name in counted),
+            f"{job.seconds:.1f}",
+            f"{job.peak_mb:.0f}" if job.peak_mb else "",
+            job.error,
+        ]
+        for job in report.jobs
+    ]
+    yield from _table(head, rows, right={*counted, "seconds", "memory, MB"})
+    for title, columns, compared_rows in compared(report.jobs):
+        yield ""
+        yield f"## Compared by {_cell(title)}"
+        yield ""
+        yield from _table(columns, [list(map(_number, row)) for row in compared_rows], right=set(columns[1:]))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> Iterator[str]:
+    yield "| " + " | ".join(map(_cell, head)) + " |"
+    yield "|" + "|".join(" ---: " if name in right else " --- " for name in head) + "|"
+    for row in rows:
+        yield "| " + " | ".join(map(_cell, row)) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def peaks(results: Mapping[str, JobResult]) -> dict[str, float]:
+    """Megabytes that each job took at most, by its digest."""
+    return {job.digest: job.peak_mb for job in results.values() if job.peak_mb}
