@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from embedmill.executors.threads import ThreadExecutor
     from embedmill.jobs.job import BatchJob, Manifest
     from embedmill.jobs.manifest import read_manifest
+    from embedmill.jobs.running.results import BatchProgress, BatchReport, JobProgress, JobResult, JobState
+    from embedmill.jobs.running.run import run_batch
     from embedmill.quality.golden_file import GoldenSet
     from embedmill.quality.questions import Question
     from embedmill.sources.files.source import FileSource
@@ -76,6 +78,8 @@ __all__ = [
     "NORM_TOLERANCE",
     "Batch",
     "BatchJob",
+    "BatchProgress",
+    "BatchReport",
     "CacheError",
     "Cause",
     "Chunk",
@@ -103,6 +107,9 @@ __all__ = [
     "IncrementalIndexer",
     "IndexOptions",
     "IngestReport",
+    "JobProgress",
+    "JobResult",
+    "JobState",
     "LimitReached",
     "Limits",
     "LintFinding",
@@ -154,6 +161,7 @@ __all__ = [
     "open_store",
     "read_manifest",
     "retry_failed",
+    "run_batch",
     "search",
     "worker_factory",
 ]
@@ -162,6 +170,8 @@ __all__ = [
 # which needs no model does not pay for importing one.
 _HOMES = {
     "Batch": "embedmill.core.vectors",
+    "BatchProgress": "embedmill.jobs.running.results",
+    "BatchReport": "embedmill.jobs.running.results",
     "Cause": "embedmill.core.vectors",
     "Chunk": "embedmill.core.documents",
     "ChunkInserter": "embedmill.api.chunk_store",
@@ -186,6 +196,9 @@ _HOMES = {
     "IncrementalIndexer": "embedmill.api.indexer",
     "IndexOptions": "embedmill.core.rows",
     "IngestReport": "embedmill.core.table_reports",
+    "JobProgress": "embedmill.jobs.running.results",
+    "JobResult": "embedmill.jobs.running.results",
+    "JobState": "embedmill.jobs.running.results",
     "Limits": "embedmill.executors.processes.limits",
     "BatchJob": "embedmill.jobs.job",
     "Manifest": "embedmill.jobs.job",
@@ -220,6 +233,7 @@ _HOMES = {
     "open_store": "embedmill.api.chunk_store",
     "read_manifest": "embedmill.jobs.manifest",
     "retry_failed": "embedmill.api.retry",
+    "run_batch": "embedmill.jobs.running.run",
     "search": "embedmill.api.search",
     "worker_factory": "embedmill.api.embedders",
 }

@@ -1,0 +1,313 @@
+"""Jobs side by side, by real processes: what becomes of each, what is told, and how the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import manifests
+from cli_runs import Shell
+from embedmill import BatchProgress, BatchReport, ManifestError, UsageError, run_batch
+from embedmill.jobs.running.capacity import Capacity, JobNeed, RunningJob
+from embedmill.runtime import machine
+from manifests import TEST_MODEL, of_jobs
+from waiting import until
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def job(name: str, **more: Any) -> dict[str, Any]:
+    """A job that takes a moment, and loads no model."""
+    return {"name": name, "index": "docs", "store": f"sqlite:out/{name}.db", **TEST_MODEL, **more}
+
+
+def batch(folder: Path, *jobs: dict[str, Any], **options: Any) -> BatchReport:
+    (folder / "manifest.json").write_text(of_jobs(*jobs))
+    return run_batch(folder / "manifest.json", report=folder / "report", **options)
+
+
+def states(report: BatchReport) -> dict[str, str]:
+    return {each.name: str(each.state) for each in report.jobs}
+
+
+class Signals:
+    """Sends each of these jobs its signal, once, as soon as it runs."""
+
+    def __init__(self, **signals: signal.Signals) -> None:
+        self._signals = signals
+
+    def __call__(self, progress: BatchProgress) -> None:
+        for running in progress.running:
+            if number := self._signals.pop(running.name, None):
+                os.kill(running.pid, number)
+
+
+def test_eight_mixed_jobs_of_which_one_has_a_typo_one_crashes_and_one_hangs(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    jobs = [
+        job("docs"),
+        job("crash"),
+        {"name": "rows", "ingest": "notes", "store": "sqlite:app.db", "create": True, **TEST_MODEL},
+        job("hang", timeout=0.5),
+        {"name": "gone", "ingest": "nothing", "store": "sqlite:app.db", **TEST_MODEL},
+        job("one", include=["*.md"]),
+        job("two", exclude=["*.md"]),
+        job("typo", modle="all-MiniLM-L6-v2"),
+    ]
+    with pytest.raises(ManifestError) as refused:
+        batch(folder, *jobs)
+    (line,) = refused.value.mistakes
+    assert "line 1" in line and "unknown key 'modle' of index; did you mean 'model'?" in line
+    assert not (folder / "out").exists() and not (folder / "report").exists(), "nothing was started"
+
+    jobs[-1] = job("typo")
+    report = batch(folder, *jobs, on_progress=Signals(crash=signal.SIGSEGV, hang=signal.SIGSTOP))
+    assert states(report) == {
+        "docs": "succeeded",
+        "crash": "crashed",
+        "rows": "succeeded",
+        "hang": "timed out",
+        "gone": "failed",
+        "one": "succeeded",
+        "two": "succeeded",
+        "typo": "succeeded",
+    }
+    found = {each.name: each for each in report.jobs}
+    assert "killed by SIGSEGV" in found["crash"].error and "\n" not in found["crash"].error
+    assert found["hang"].error == "it took longer than its timeout of 0.5 s"
+    assert "nothing" in found["gone"].error
+    assert found["docs"].counts()["documents"] == 2
+    assert found["one"].counts()["documents"] == found["two"].counts()["documents"] == 1
+    assert found["rows"].counts()["embedded"] == 2
+    assert json.loads((folder / "report/batch_report.json").read_text())["states"] == report.states()
+    page = (folder / "report/batch_report.md").read_text()
+    assert all(f"| {each.name} |" in page for each in report.jobs)
+
+    jobs[3] = job("hang")  # without the timeout, which is no part of what it does
+    again = batch(folder, *jobs, resume=True)
+    assert {each.name for each in again.jobs if not each.earlier} == {"crash", "hang", "gone"}
+    assert states(again) == dict.fromkeys(states(report), "succeeded") | {"gone": "failed"}
+
+
+def test_a_job_that_does_something_else_now_is_run_again(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    batch(folder, job("docs"), job("same"))
+    report = batch(folder, job("docs", include=["*.md"], prune=True), job("same"), resume=True)
+    assert {each.name: each.earlier for each in report.jobs} == {"docs": False, "same": True}
+    assert report.jobs[0].counts()["documents"] == 1
+
+
+def test_a_stopped_batch_says_what_did_not_run_and_goes_on(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    runs: list[Any] = []
+
+    def stop(progress: BatchProgress) -> None:
+        if progress.completed:
+            runs[0].stop()
+
+    jobs = [job(str(number)) for number in range(6)]
+    report = batch(folder, *jobs, jobs=1, on_start=runs.append, on_progress=stop)
+    assert report.interrupted
+    assert states(report)["0"] == "succeeded" and states(report)["5"] == "not run"
+    assert batch(folder, *jobs, resume=True).states() == {"succeeded": 6}
+
+
+def test_what_is_left_without_a_vector_is_no_success(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    (folder / "docs/blank.txt").write_text("")
+    rows = {"name": "rows", "ingest": "notes", "store": "sqlite:app.db", "max-text": 10, "create": True, **TEST_MODEL}
+    report = batch(folder, job("docs"), rows)
+    assert states(report) == {"docs": "succeeded", "rows": "incomplete"}
+    assert report.jobs[1].error == "1 without a vector"
+    assert report.jobs[1].report is not None
+
+
+def test_a_matrix_is_compared(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    (folder / "docs/long.txt").write_text("a long text of many words. " * 40)
+    matrix = {
+        "base": {"index": "docs", "store": "sqlite:out/docs.db", **TEST_MODEL},
+        "axes": {"chunk-tokens": [16, 64], "hidden": [True, False]},
+    }
+    (folder / "manifest.json").write_text(json.dumps({"matrix": matrix}))
+    report = run_batch(folder / "manifest.json", report=folder)
+    assert report.states() == {"succeeded": 4}
+    page = (folder / "batch_report.md").read_text()
+    table = page.partition("## Compared by chunk-tokens, hidden (index)")[2].strip().splitlines()
+    head = [cell.strip() for cell in table[0].strip("|").split("|")]
+    rows = {cells[0]: cells for line in table[2:] for cells in [[cell.strip() for cell in line.strip("|").split("|")]]}
+    chunks = {label: int(cells[head.index("chunks")]) for label, cells in rows.items()}
+    assert set(chunks) == {f"chunk-tokens={n},hidden={h}" for n in (16, 64) for h in ("true", "false")}
+    assert chunks["chunk-tokens=16,hidden=true"] > chunks["chunk-tokens=64,hidden=true"]
+    assert "documents" not in head, "what is the same in all tells nothing"
+
+
+def test_cores_are_divided_among_the_jobs(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    report = batch(folder, *(job(str(number)) for number in range(2)))
+    workers = [each.report["workers"] for each in report.jobs if each.report]
+    assert sum(workers) == max(2, machine.cores() // 2 * 2)
+    alone = batch(folder, job("alone"))
+    assert alone.jobs[0].report and alone.jobs[0].report["workers"] == machine.cores()
+
+
+def test_jobs_that_do_not_fit_into_memory_together_run_one_after_another(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    jobs = [job(str(number)) for number in range(3)]
+    first = batch(folder, *jobs, jobs=3, on_progress=Signals(**{each["name"]: signal.SIGKILL for each in jobs}))
+    assert first.states() == {"crashed": 3}
+    path = folder / "report/batch_report.json"
+    told = json.loads(path.read_text())
+    for each in told["jobs"]:
+        each["peak_mb"] = 1e9  # as if it had been measured so
+    path.write_text(json.dumps(told))
+    report = batch(folder, *jobs, jobs=3, resume=True)
+    assert report.states() == {"succeeded": 3} and report.at_once == 1
+
+
+def test_a_job_begins_beside_others_only_where_its_memory_is_left() -> None:
+    small, large = JobNeed("index", "", "auto", "threads", 1), JobNeed("index", "", "auto", "threads", 2)
+    capacity = Capacity(3, {small: 1.0, large: 2e9})
+    running = [RunningJob(small, 1, 1.0)]
+    assert capacity.has_memory_for(large, []), "one job always runs"
+    assert capacity.has_memory_for(small, running)
+    assert not capacity.has_memory_for(large, running)
+    assert not capacity.has_memory_for(small, [RunningJob(large, 1, 1.0)]), "what it will grow to counts"
+    capacity.note(small, 3e9)
+    assert not capacity.has_memory_for(small, running), "what was measured counts"
+
+
+@pytest.mark.parametrize(
+    ("at_once", "running", "waiting", "cores"), [(1, [], 5, "all"), (2, [1, 1], 5, 0), (9, [], 0, 0)]
+)
+def test_cores_for_the_next_job(at_once: int, running: list[int], waiting: int, cores: int | str) -> None:
+    need = JobNeed("index", "", "auto", "threads", 1)
+    found = Capacity(at_once, {}).cores_for_next([RunningJob(need, each, 0.0) for each in running], waiting)
+    assert found == (machine.cores() if cores == "all" else cores)
+
+
+def test_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    with pytest.raises(UsageError, match=r"resume goes on from a report"):
+        run_batch(folder / "manifest.json", resume=True)
+    (folder / "report").write_text("no folder")
+    with pytest.raises(UsageError, match=r"the report cannot be written to .*: give another --report"):
+        batch(folder, job("docs"))
+    (folder / "report").unlink()
+    (folder / "report").mkdir()
+    for wrong in ("{", "[]", '{"version": 2, "jobs": []}', '{"version": 1, "jobs": [{"name": 1}]}'):
+        (folder / "report/batch_report.json").write_text(wrong)
+        with pytest.raises(UsageError, match=r"is no report of a batch .*: remove it, or leave --resume out"):
+            batch(folder, job("docs"), resume=True)
+    with pytest.raises(UsageError, match="jobs is 0"):
+        batch(folder, job("docs"), jobs=0)
+
+
+def test_a_full_disk_for_the_report(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    (folder / "report").mkdir()
+    (folder / "report/batch_report.json").symlink_to("/dev/full")
+    report = batch(folder, job("docs"))
+    assert states(report) == {"docs": "succeeded"}
+    assert "batch_report.json cannot be written (No space left on device): make room" in report.not_written
+
+
+def test_progress_never_goes_back_and_ends_complete(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    told: list[BatchProgress] = []
+    batch(folder, *(job(str(number)) for number in range(4)), on_progress=told.append)
+    assert [each.completed for each in told] == sorted(each.completed for each in told)
+    last = told[-1]
+    assert (last.jobs, last.completed, last.unsuccessful, last.share, last.running) == (4, 4, 0, 1.0, ())
+    assert last.done == last.total == 8
+
+
+def test_messages_of_jobs_are_told_with_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = manifests.fill(tmp_path)
+    batch(folder, job("docs", include=["*.md", "*.nothing"]))
+    assert "docs: --include '*.nothing' matches no file or folder: correct it, or leave it out" in caplog.messages
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(manifests.fill(tmp_path), EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"))
+
+
+def manifest_of(shell: Shell, *names: str, **more: Any) -> None:
+    """A manifest of these jobs over 40 documents more."""
+    for number in range(40):
+        (shell.folder / f"docs/{number}.txt").write_text(f"Text number {number}.")
+    (shell.folder / "manifest.json").write_text(of_jobs(*(job(name, **more) for name in names)))
+
+
+SLOW = {"sleep": 0.2, "batch-size": 1, "cache": False}
+"""A rest after each text: jobs last for some seconds, and need no processor for it."""
+
+
+def embedding(shell: Shell, name: str) -> Callable[[], bool]:
+    """Whether a job has stored something: the first sign that it is under way."""
+    path = shell.folder / f"out/{name}.db-wal"
+    return lambda: path.exists() and path.stat().st_size > 0
+
+
+def test_an_interrupted_batch_stores_what_is_finished_and_goes_on(shell: Shell) -> None:
+    manifest_of(shell, "one", "two", "three", **SLOW)
+    process = shell.start("batch", "manifest.json", "--jobs", "2", "--json")
+    until(embedding(shell, "one"), process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "interrupted: the same command with --resume goes on from there; see batch_report.md" in err
+    first = json.loads(out)
+    assert first["states"]["not run"] >= 1 and "failed" not in first["states"]
+
+    manifest_of(shell, "one", "two", "three")
+    again = shell.json("batch", "manifest.json", "--resume")
+    assert again["states"] == {"succeeded": 3}
+    for each in again["jobs"]:
+        assert each["report"]["documents"] == 42
+
+
+def test_no_job_outlives_a_batch_that_is_killed(shell: Shell) -> None:
+    manifest_of(shell, "one", "two", **SLOW)
+    process = shell.start("batch", "manifest.json", "--jobs", "2")
+    until(embedding(shell, "one"), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.communicate()
+    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+    manifest_of(shell, "one", "two")
+    assert shell.json("batch", "manifest.json", "--resume")["states"] == {"succeeded": 2}
+
+
+def test_a_job_of_each_file(shell: Shell) -> None:
+    report = shell.json(
+        "batch",
+        "docs",
+        "--each",
+        "*",
+        "--index",
+        "-o",
+        "out",
+        "--set",
+        "model=test:8",
+        "--set",
+        "allow-test-model=true",
+    )
+    assert {each["name"]: each["state"] for each in report["jobs"]} == {
+        "bread.txt": "succeeded",
+        "rose.md": "succeeded",
+    }
+    assert sorted(path.name for path in (shell.folder / "out").glob("*.db")) == ["bread.txt.db", "rose.md.db"]
+    assert (shell.folder / "out/batch_report.md").exists()
