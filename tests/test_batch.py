@@ -56,9 +56,9 @@ def test_eight_mixed_jobs_of_which_one_has_a_typo_one_crashes_and_one_hangs(tmp_
     folder = manifests.fill(tmp_path)
     jobs = [
         job("docs"),
-        job("crash"),
+        job("crash", sleep=30),  # there when its signal comes
         {"name": "rows", "ingest": "notes", "store": "sqlite:app.db", "create": True, **TEST_MODEL},
-        job("hang", timeout=0.5),
+        job("hang", sleep=30, timeout=0.5),
         {"name": "gone", "ingest": "nothing", "store": "sqlite:app.db", **TEST_MODEL},
         job("one", include=["*.md"]),
         job("two", exclude=["*.md"]),
@@ -93,7 +93,7 @@ def test_eight_mixed_jobs_of_which_one_has_a_typo_one_crashes_and_one_hangs(tmp_
     page = (folder / "report/batch_report.md").read_text()
     assert all(f"| {each.name} |" in page for each in report.jobs)
 
-    jobs[3] = job("hang")  # without the timeout, which is no part of what it does
+    jobs[1], jobs[3] = job("crash"), job("hang")
     again = batch(folder, *jobs, resume=True)
     assert {each.name for each in again.jobs if not each.earlier} == {"crash", "hang", "gone"}
     assert states(again) == dict.fromkeys(states(report), "succeeded") | {"gone": "failed"}
@@ -163,7 +163,7 @@ def test_cores_are_divided_among_the_jobs(tmp_path: Path) -> None:
 
 def test_jobs_that_do_not_fit_into_memory_together_run_one_after_another(tmp_path: Path) -> None:
     folder = manifests.fill(tmp_path)
-    jobs = [job(str(number)) for number in range(3)]
+    jobs = [job(str(number), sleep=1) for number in range(3)]
     first = batch(folder, *jobs, jobs=3, on_progress=Signals(**{each["name"]: signal.SIGKILL for each in jobs}))
     assert first.states() == {"crashed": 3}
     path = folder / "report/batch_report.json"

@@ -17,7 +17,7 @@ from tables import Within
 
 CONTRACT = {
     *("forget", "index", "search", "ingest", "status", "verify", "report", "models", "doctor", "retry-failed"),
-    *("evaluate", "arrange", "lint", "compare", "analyze"),
+    *("evaluate", "arrange", "lint", "compare", "analyze", "batch"),
 }
 GROUPS = {"bench", "cache", "golden"}
 CACHE = {"stats", "prune", "clear"}

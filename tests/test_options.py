@@ -82,6 +82,11 @@ def report(**wanted: Any) -> Callable[[Told], bool]:
     return lambda told: {name: told.json[name] for name in wanted} == wanted
 
 
+def batch_jobs(*names: str) -> Callable[[Told], bool]:
+    """Whether these are the jobs of a batch."""
+    return lambda told: [job["name"] for job in told.json["jobs"]] == list(names)
+
+
 def is_of_other(told: Told) -> bool:
     return bool(told.json["model"] == OTHER)
 
@@ -96,6 +101,7 @@ FAILED = fresh("retry-failed", db="failed.db")
 FILLED = fresh("ingest filled", db="app.db")
 EVALUATE = "evaluate questions.jsonl --json"
 RECORD = "golden record new.jsonl --json"
+EACH = "batch docs -o out --json"
 ARRANGE = "arrange terms.txt --dry-run --json --threshold -1"
 SHAPED = "arrange tree.yaml --dry-run --json"
 TREE = """
@@ -365,6 +371,37 @@ ROWS: dict[tuple[str, str], Row] = {
             ),
             "classes": Refused("analyze tree.yaml --classes classes.csv", "classes.csv has the names of Open Images"),
         },
+        "batch": {
+            "path": Row("batch none.yaml", lambda told: told.code == 2 and "none.yaml is not there" in told.err),
+            "each": Row(f"{EACH} --each *.md --index", batch_jobs("rose.md"), unless=f"{EACH} --each * --index"),
+            "index": Refused("batch docs --each * -o out", "give --arrange or --index"),
+            "arrange": Row(
+                "batch . --each terms.txt --arrange -o out --json",
+                lambda told: (told.shell.folder / "out/terms.txt.yaml").exists(),
+            ),
+            "target": Row(f"{EACH} --each * --index", lambda told: (told.shell.folder / "out/rose.md.db").exists()),
+            "settings": Row(
+                f"{EACH} --each *.txt --index --set chunk-tokens=16",
+                lambda told: told.json["counts"]["chunks"] > 2,
+                unless=f"{EACH} --each *.txt --index",
+            ),
+            "jobs": Row(f"{EACH} --each * --index --jobs 1", report(at_once=1)),
+            "resume": Row(
+                "batch manifest.yaml --resume --json",
+                lambda told: all(job["earlier"] for job in told.json["jobs"]),
+                unless="batch manifest.yaml --json",
+            ),
+            "report": Row(
+                "batch manifest.yaml --report told --json",
+                lambda told: (told.shell.folder / "told/batch_report.md").exists(),
+                unless="batch manifest.yaml --json",
+            ),
+            "dry_run": Row(
+                "batch manifest.yaml --dry-run --json",
+                lambda told: not (told.shell.folder / "batch_report.md").exists() and len(told.json["jobs"]) == 2,
+            ),
+            "schema": Row("batch --schema", lambda told: told.json["title"] == "A manifest of embedmill batch"),
+        },
         "models": {},
         "doctor": {
             "check": Row("doctor --check --json", lambda told: "cannot be checked" in told.out, unless="doctor --json"),
@@ -467,6 +504,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tree.yaml").write_text(TREE)
     (folder / "bare.yaml").write_text("water: {depth: 1, own-label: rest}")
     (folder / "glosses.yaml").write_text("\n".join(f"{word}: a gloss" for word in ("bread", "rose", "stone")))
+    jobs = [f"{{name: {name}, index: docs, store: 'sqlite:{name}.db'}}" for name in ("one", "two")]
+    (folder / "manifest.yaml").write_text(f"jobs: [{', '.join(jobs)}]")
     (folder / "classes.csv").write_text("/m/1,bread\n")
     (folder / "questions.jsonl").write_text('{"question": "bread", "documents": ["rose.md", "water.txt"]}')
     with closing(sqlite3.connect(folder / "app.db")) as db, db:
@@ -534,6 +573,7 @@ ARGUMENTS = {
     "lint": ["tree.yaml"],
     "compare": ["tree.yaml", "terms.txt"],
     "analyze": ["tree.yaml"],
+    "batch": ["manifest.yaml"],
     "cache prune": ["--older-than", "1d"],
     "cache clear": ["--yes"],
 }
