@@ -212,6 +212,17 @@ def test_a_job_of_each_file(folder: Path) -> None:
     assert [job.name for job in within.jobs] == ["bread.txt", "rose.md"]
 
 
+def test_hidden_files_are_jobs_only_where_the_pattern_has_their_dot(folder: Path) -> None:
+    (folder / "docs" / ".drafts").mkdir()
+    for name in (".stone.txt", ".drafts/oven.txt"):
+        (folder / "docs" / name).write_text("A stone.")
+    names = {
+        pattern: [job.name for job in jobs_of_each(folder / "docs", pattern, "index", folder / "out").jobs]
+        for pattern in ("**/*.txt", ".*.txt", ".drafts/*")
+    }
+    assert names == {"**/*.txt": ["bread.txt"], ".*.txt": [".stone.txt"], ".drafts/*": [".drafts/oven.txt"]}
+
+
 @pytest.mark.parametrize(
     ("pattern", "command", "options", "said"),
     [

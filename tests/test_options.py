@@ -372,7 +372,7 @@ ROWS: dict[tuple[str, str], Row] = {
             "classes": Refused("analyze tree.yaml --classes classes.csv", "classes.csv has the names of Open Images"),
         },
         "batch": {
-            "path": Row("batch none.yaml", lambda told: told.code == 2 and "none.yaml is not there" in told.err),
+            "path": Row("batch none.yaml", lambda told: told.code == 2 and "none.yaml: is not there" in told.err),
             "each": Row(f"{EACH} --each *.md --index", batch_jobs("rose.md"), unless=f"{EACH} --each * --index"),
             "index": Refused("batch docs --each * -o out", "give --arrange or --index"),
             "arrange": Row(
@@ -381,8 +381,8 @@ ROWS: dict[tuple[str, str], Row] = {
             ),
             "target": Row(f"{EACH} --each * --index", lambda told: (told.shell.folder / "out/rose.md.db").exists()),
             "settings": Row(
-                f"{EACH} --each *.txt --index --set chunk-tokens=16",
-                lambda told: told.json["counts"]["chunks"] > 2,
+                f"{EACH} --each *.txt --index --set dry-run=true",
+                lambda told: all(job["report"]["dry_run"] for job in told.json["jobs"]),
                 unless=f"{EACH} --each *.txt --index",
             ),
             "jobs": Row(f"{EACH} --each * --index --jobs 1", report(at_once=1)),

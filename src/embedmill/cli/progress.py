@@ -53,7 +53,7 @@ class Listing:
             self.bytes = source.amount()
 
 
-class Measured(Protocol):
+class HasSpeed(Protocol):
     """A state that a speed can be told from."""
 
     @property
@@ -75,7 +75,7 @@ class Speed:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int, float]] = deque()  # seconds, what is done, its amount
 
-    def add(self, progress: Measured) -> None:
+    def add(self, progress: HasSpeed) -> None:
         """Take note of a state."""
         if self._samples and progress.seconds < self._samples[-1][0] + _SAMPLES_APART:
             return

@@ -25,7 +25,8 @@ def jobs_of_each(
 ) -> Manifest:
     """A job of each file that the pattern matches, with its output in the folder `output`, by the same path.
 
-    `pattern` is a glob from `folder`, as in ``*.txt`` or ``**/*.txt``; files below `output` are not taken. `options`
+    `pattern` is a glob from `folder`, as in ``*.txt`` or ``**/*.txt``; files below `output` are not taken, hidden ones
+    only where the pattern has their dot. `options`
     are those of all jobs, by their names in a manifest. A job is named by its file's path from `folder`.
 
     Raises `UsageError` where nothing matches and for a command whose output is no file; `ManifestError` for options
@@ -51,13 +52,19 @@ def jobs_of_each(
 def _matching(folder: Path, pattern: str, target: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: --each is for the files of one")
+    names_hidden = "/." in f"/{pattern}"
     try:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file() and target not in path.parents)
+        matching = (path for path in folder.glob(pattern) if path.is_file() and target not in path.parents)
+        found = sorted(path for path in matching if names_hidden or not _is_hidden(path.relative_to(folder)))
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"--each: {pattern!r} does not fit: {error}; give a pattern as in '*.txt'") from None
     if not found:
         raise UsageError(f"--each: no file of {folder} matches {pattern!r}: correct the pattern")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _draft(path: Path, folder: Path, command: str, kind: JobKind, target: Path, given: Mapping[str, Any]) -> Draft:

@@ -209,7 +209,7 @@ class BatchRun:
             peak_mb=round(running.peak_mb, 1),
         )
         if state not in (JobState.SUCCEEDED, JobState.INTERRUPTED):
-            log.warning("%s: %s: %s", running.job.name, state, error)
+            log.info("%s: %s: %s", running.job.name, state, error)
 
     def _last_words(self, running: _Running) -> str:
         kills, before = machine.killed_for_memory(), self._kills
