@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from embedmill.taxonomy.grouping.division import WHOLE, divide
 from embedmill.taxonomy.grouping.naming import named, plain
 from embedmill.taxonomy.grouping.pieces import pieces
+from embedmill.taxonomy.grouping.threads import Map, map_within
 from embedmill.taxonomy.grouping.ward import ward
 
 
@@ -59,6 +62,34 @@ def test_pieces_have_every_row_once(points: int, dimension: int, seed: int, numb
     assert [part.tolist() for part in again] == [part.tolist() for part in found]
 
 
+def test_a_long_list_is_divided_alike_by_one_thread_and_by_many() -> None:
+    vectors = unit(WHOLE + 500, 16, 5)
+
+    def divided(side_by_side: Map) -> list[object]:
+        found = divide(vectors, max_leaf=40, min_group=3, threshold=0.3, side_by_side=side_by_side)
+        return [(group.nearest.tolist(), group.cohesion) for group in found.groups]
+
+    alone = divided(map)
+    for threads in (1, 2, 8):
+        with ThreadPoolExecutor(threads) as pool:
+            # Three tasks, each of which gives work to the pool it is in.
+            assert list(pool.map(divided, [map_within(pool)] * 3)) == [alone] * 3
+
+
+def test_a_task_of_a_pool_gets_its_results_in_order_and_its_errors() -> None:
+    def inner(number: int) -> int:
+        if number == 99:
+            raise ValueError("99 is not wanted")
+        return -number
+
+    with ThreadPoolExecutor(2) as pool:
+        within = map_within(pool)
+        found = pool.map(lambda begin: list(within(inner, range(begin, begin + 9))), range(0, 90, 9))
+        assert [each for some in found for each in some] == [-number for number in range(90)]
+        with pytest.raises(ValueError, match="99"):
+            pool.submit(lambda: list(within(inner, [98, 99]))).result()
+
+
 @settings(max_examples=50)
 @given(st.integers(1, 300), st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 6), st.floats(-1, 1, width=32))
 def test_each_row_is_in_one_group_or_left_over(
@@ -70,7 +101,7 @@ def test_each_row_is_in_one_group_or_left_over(
     for group in division.groups:
         assert len(group.rows) >= min_group
         assert group.rows.tolist() == sorted(group.rows.tolist())
-        assert group.medoid in group.rows
+        assert sorted(group.nearest.tolist()) == group.rows.tolist()
         assert len(group.rows) > max_leaf or group.cohesion >= threshold
 
 

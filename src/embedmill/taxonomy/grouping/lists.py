@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from embedmill.core.errors import MissingExtra
 from embedmill.core.vectors import Vectors
 from embedmill.taxonomy.grouping.division import Group, divide
 from embedmill.taxonomy.grouping.naming import Source, named
+from embedmill.taxonomy.grouping.threads import Map, map_within
 from embedmill.taxonomy.grouping.ward import Floats, Indices
 from embedmill.taxonomy.tree import Branch, Path, Term, distinct, embedded_text, free_name
 
@@ -86,18 +87,15 @@ def group_lists(
     for branch in distinct(root):
         first.setdefault(id(branch.children), branch)
     long = [branch for branch in first.values() if len(branch.terms) > grouping_of(branch).max_leaf]
-    inputs = {embedded_text(term): row for row, term in enumerate(_first_of_each(long))}
-    if not inputs:
+    if not long:
         return []
-    vectors = np.asarray(embed(list(inputs)), np.float32)
+    terms = [branch.terms for branch in long]
+    texts = [[embedded_text(term) for term in each] for each in terms]
+    rows = {text: row for row, text in enumerate(dict.fromkeys(text for each in texts for text in each))}
+    vectors = np.asarray(embed(list(rows)), np.float32)
     plans = [
-        _Plan(
-            branch.name,
-            branch.terms,
-            vectors[[inputs[embedded_text(term)] for term in branch.terms]],
-            grouping_of(branch),
-        )
-        for branch in long
+        _Plan(branch.name, each, vectors[[rows[text] for text in own]], grouping_of(branch))
+        for branch, each, own in zip(long, terms, texts, strict=True)
     ]
     _divide_all(plans, workers, tell)
     made: list[Grouped] = []
@@ -116,31 +114,33 @@ def _divide_all(plans: Sequence[_Plan], workers: int, tell: Tell) -> None:
     done = total = 0
     # One thread for each product of matrices: so many lists are grouped at once, and sums come in one order everywhere.
     with threadpool_limits(1), ThreadPoolExecutor(workers, thread_name_prefix="embedmill-group") as pool:
+        within = map_within(pool)
         waiting = list(plans)
         while waiting:
             total += len(waiting)
-            for plan, parts in zip(waiting, pool.map(_parts, waiting), strict=True):
+            for plan, parts in zip(waiting, pool.map(lambda plan: _parts(plan, within), waiting), strict=True):
                 plan.parts = parts
                 done += 1
                 tell(done, total)
             waiting = [part for plan in waiting for part in plan.parts if part.long]
 
 
-def _first_of_each(branches: Iterable[Branch]) -> Iterator[Term]:
-    first = {embedded_text(term): term for branch in branches for term in reversed(branch.terms)}
-    yield from first.values()
-
-
-def _parts(plan: _Plan) -> list[_Plan]:
+def _parts(plan: _Plan, side_by_side: Map) -> list[_Plan]:
     """The parts of a list, what fits nowhere as the last; none where nothing comes of dividing it."""
     grouping, terms = plan.grouping, plan.terms
-    found = divide(plan.vectors, max_leaf=grouping.max_leaf, min_group=grouping.min_group, threshold=grouping.threshold)
+    found = divide(
+        plan.vectors,
+        max_leaf=grouping.max_leaf,
+        min_group=grouping.min_group,
+        threshold=grouping.threshold,
+        side_by_side=side_by_side,
+    )
     rows = [group.rows for group in found.groups]
     if not rows or len(rows[0]) == len(terms):
         return []
     names = named(
         [[terms[row].text for row in each] for each in rows],
-        [[terms[row].text for row in _nearest_first(plan.vectors, each)] for each in rows],
+        [[terms[row].text for row in group.nearest] for group in found.groups],
         [plan.name, grouping.own_label],
     )
 
@@ -151,15 +151,10 @@ def _parts(plan: _Plan) -> list[_Plan]:
     for group, name in zip(found.groups, names, strict=True):
         parts.append(part(name.text, group.rows))
         parts[-1].group, parts[-1].name_from = group, name.source
-        parts[-1].medoid = terms[group.medoid].text
+        parts[-1].medoid = terms[group.nearest[0]].text
     if len(found.others):
         parts.append(part(free_name(grouping.own_label, [plan.name]), found.others))
     return parts
-
-
-def _nearest_first(vectors: Floats, rows: Indices) -> Indices:
-    centre = vectors[rows].mean(axis=0)
-    return rows[np.argsort(-(vectors[rows] @ centre), kind="stable")]
 
 
 def _grown(plan: _Plan, made: list[Grouped]) -> Branch:

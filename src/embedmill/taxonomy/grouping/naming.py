@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 Source = Literal["word", "medoid", "medoid and words", "medoids", "number"]
@@ -93,6 +94,7 @@ def _words(terms: Sequence[str]) -> Counter[str]:
     )
 
 
+@lru_cache(maxsize=8192)  # few words, in many terms, at each level of groups
 def singular(word: str) -> str:
     """An English word without the plural's ending, as far as rules go."""
     if len(word) > 4 and word.endswith("ies"):

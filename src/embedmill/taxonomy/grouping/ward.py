@@ -9,13 +9,17 @@ neighbours takes thousands of small ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedmill.taxonomy.grouping.threads import Map
+
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+
+_BLOCK: Final = 256  # clusters whose distances from all are computed at once, in one thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class WardTree:
         return np.unique(roots, return_inverse=True)[1]
 
 
-def ward(vectors: NDArray[Any], weights: NDArray[Any] | None = None) -> WardTree:
+def ward(vectors: NDArray[Any], weights: NDArray[Any] | None = None, side_by_side: Map = map) -> WardTree:
     """The tree of ``(points, dimension)`` vectors, each standing for as many as its weight; in quadratic time."""
     centres = np.array(vectors, np.float32)
     points = len(centres)
@@ -54,14 +58,15 @@ def ward(vectors: NDArray[Any], weights: NDArray[Any] | None = None) -> WardTree
     merges: list[Indices] = []
     heights: list[Floats] = []
     while len(centres) > 1:
-        distances = _distances(centres, sizes)
-        nearest = distances.argmin(axis=1)
+        nearest, distances = _nearest(centres, sizes, side_by_side)
         rows = np.arange(len(centres))
         first = rows[(nearest[nearest] == rows) & (rows < nearest)]
+        if not len(first):  # rounding errors made a circle of nearest ones
+            first = np.array([distances.argmin()])
         second = nearest[first]
         merges.append(np.stack([members[first], members[second]], axis=1))
         # A rounding error must not put a merge before those that it is made of.
-        height = np.maximum(distances[first, second], np.maximum(lowest[first], lowest[second]))
+        height = np.maximum(distances[first], np.maximum(lowest[first], lowest[second]))
         heights.append(height)
         together = sizes[first] + sizes[second]
         share = (sizes[first] / together)[:, None]
@@ -76,17 +81,25 @@ def ward(vectors: NDArray[Any], weights: NDArray[Any] | None = None) -> WardTree
     return WardTree(points, np.concatenate(merges)[order], np.concatenate(heights)[order])
 
 
-def _distances(centres: Floats, sizes: Floats) -> Floats:
-    """Ward's distances of clusters, ``(n, n)``, infinite on the diagonal, the same in both triangles."""
+def _nearest(centres: Floats, sizes: Floats, side_by_side: Map) -> tuple[Indices, Floats]:
+    """Each cluster's nearest by Ward's distance, ``(n,)``, and that distance, ``(n,)``."""
     squares = np.einsum("ij,ij->i", centres, centres)
-    found: Floats = centres @ centres.T
-    found *= -2
-    found += squares
-    found += squares[:, None]
-    found += found.T.copy()  # the product's triangles may differ in the last bit
-    np.maximum(found, 0, out=found)
-    found *= sizes
-    found *= sizes[:, None]
-    found /= 2 * (sizes + sizes[:, None])
-    np.fill_diagonal(found, np.inf)
-    return found
+    inverse = 1 / sizes
+
+    def block(begin: int) -> tuple[Indices, Floats]:
+        own = slice(begin, begin + _BLOCK)
+        found: Floats = centres[own] @ centres.T
+        found *= -2
+        found += squares
+        found += squares[own, None]
+        np.maximum(found, 0, out=found)
+        found /= inverse + inverse[own, None]
+        rows = np.arange(len(found))
+        found[rows, rows + begin] = np.inf
+        nearest = found.argmin(axis=1)
+        return nearest, found[rows, nearest]
+
+    blocks = list(side_by_side(block, range(0, len(centres), _BLOCK)))
+    if len(blocks) == 1:
+        return blocks[0]
+    return np.concatenate([nearest for nearest, _ in blocks]), np.concatenate([distances for _, distances in blocks])
