@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +13,35 @@ import pytest
 
 import servers
 from embedmill.models import ModelFiles, locate
+from embedmill.runtime.folders import cache_folder
 from store_places import PLACES
 from table_places import TABLE_PLACES, Place
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-hypothesis.settings.register_profile("any speed", deadline=None)  # the machine may be busy
+# The machine may be busy, and what one run passes the next one does.
+hypothesis.settings.register_profile("any speed", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("any speed")
+
+_caches = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of this session caches of their own, in which only the models are the user's."""
+    if hasattr(config, "workerinput"):
+        return  # a worker of xdist has the environment of the process that starts it
+    models = cache_folder() / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    config.stash[_caches] = caches = Path(tempfile.mkdtemp(prefix="embedmill-caches-"))
+    (caches / "embedmill").mkdir()
+    (caches / "embedmill" / "models").symlink_to(models)
+    os.environ.pop("EMBEDMILL_CACHE_DIR", None)
+    os.environ["XDG_CACHE_HOME"] = str(caches)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if caches := config.stash.get(_caches, None):
+        shutil.rmtree(caches, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +58,7 @@ def references() -> Path:
 
 @pytest.fixture(scope="session")
 def real_model() -> ModelFiles:
-    """The default model, fetched at first use into the user's own cache."""
+    """The default model, fetched at first use into the user's own cache, which `pytest_configure` links to."""
     return locate("all-MiniLM-L6-v2")
 
 

@@ -49,16 +49,21 @@ def shell(folder: Path, url: str, kind: type[Shell] = Shell, **settings: str) ->
 
 
 class Within(Shell):
-    """Runs commands in this process: for many short ones. Signals are not for it."""
+    """Runs commands in this process: for many short ones. Signals are not for it.
+
+    A command that is given more than a folder and an environment has a process of its own.
+    """
 
     def run(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        if options.keys() - {"cwd", "env"}:
+            return super().run(*arguments, **options)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         out, err = io.StringIO(), io.StringIO()
         with (
-            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.dict(os.environ, options.get("env", self.environment), clear=True),
             redirect_stdout(out),
             redirect_stderr(err),
-            chdir(self.folder),
+            chdir(options.get("cwd", self.folder)),
         ):
             try:
                 code = exits.run([str(argument) for argument in arguments])

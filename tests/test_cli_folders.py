@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli_runs import Shell, obey_permissions
+from tables import Within
 from troubled import SMALL_MODEL
 
 
@@ -21,7 +22,7 @@ def shell(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n\nSomething about {name}.\n")
     cache = str(tmp_path_factory.mktemp("cache"))
-    return Shell(tmp_path, EMBEDMILL_CACHE_DIR=cache, EMBEDMILL_MODEL=str(SMALL_MODEL), HOME=str(tmp_path))
+    return Within(tmp_path, EMBEDMILL_CACHE_DIR=cache, EMBEDMILL_MODEL=str(SMALL_MODEL), HOME=str(tmp_path))
 
 
 def documents(shell: Shell, *arguments: object, folder: str = ".") -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -88,8 +89,9 @@ def test_workers_that_are_killed_leave_the_same_store(shell: Shell) -> None:
 def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: Shell, number: signal.Signals) -> None:
     for more in range(DOCUMENTS, 3 * DOCUMENTS):
         (shell.folder / "texts" / f"{more}.txt").write_text(prose(more, 1 + more % 12))
+    store = shell.folder / ".embedmill" / "index.db"
     process = shell.start("index", "texts", "--executor", "processes", "--workers", "2", "--json")
-    until(lambda: complete(shell.folder / ".embedmill" / "index.db") > 0, process)
+    until(lambda: complete(store) > 0, process)
     workers = children(process)
     assert workers
     process.send_signal(number)
@@ -99,6 +101,12 @@ def test_an_interrupted_run_ends_its_workers_and_keeps_what_is_finished(shell: S
     assert not [worker for worker in workers if worker.is_running()]
     first = subprocess_json(out)
     assert first["interrupted"]
+    with closing(sqlite3.connect(store)) as database:
+        begun = {Path(path).name for (path,) in database.execute("SELECT path FROM paths")}
+    later = [path for path in (shell.folder / "texts").iterdir() if path.name not in begun]
+    assert later
+    for path in later[20:]:
+        path.unlink()  # there is enough to do for the next run
     second = subprocess_json(shell.run("index", "texts", "--json").stdout)
     assert first["embedded"] + second["embedded"] == shell.json("status")["chunks"]
 

@@ -17,6 +17,7 @@ from cli_runs import Shell
 from embedmill import Question
 from embedmill.quality.questions import Documents
 from embedmill.quality.ranking import ndcg_at, recall_at, reciprocal_rank_at
+from tables import Within
 
 # The measures
 
@@ -119,7 +120,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         path = folder / "notes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    shell = Shell(folder, EMBEDMILL_CACHE_DIR=str(folder / "cache"))
+    shell = Within(folder, EMBEDMILL_CACHE_DIR=str(folder / "cache"))
     small = Path(__file__).parent / "fixtures" / "models" / "bert-mean"
     shell.json("index", "notes", "--store", "sqlite:a.db", "--model", default_folder())
     shell.json("index", "notes", "--store", "sqlite:b.db", "--model", small, "--exclude", "code/")

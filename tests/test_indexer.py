@@ -462,9 +462,9 @@ def test_a_dry_run_writes_nothing(bench: Bench, tmp_path: Path) -> None:
     assert (after.unchanged, after.chunks, after.estimated_seconds) == (6, 0, pytest.approx(0, abs=2))
 
 
-def test_one_line_of_20_mb(bench: Bench) -> None:
+def test_one_line_of_4_mb(bench: Bench) -> None:
     """Nothing is truncated silently, and nothing is built again for ever (findings 11)."""
-    line = "x" * (20 << 20)
+    line = "x" * (4 << 20)
     bench.write("line.txt", line)
     report = bench.run()
     rows = bench.rows()
