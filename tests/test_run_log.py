@@ -95,6 +95,11 @@ def test_runs_over_tables_are_remembered_where_their_database_is(shell: Shell, d
         assert (run.command, run.table, run.outcome) == ("ingest", table, "finished")
     shell.run("retry-failed", "notes", "--store", app)
     assert [run.command for run in runs(shell, app)] == ["retry-failed", "ingest"]
+    with closing(sqlite3.connect(shell.folder / "app.db")) as db, db:
+        db.execute("UPDATE notes SET text = 'Tea is drunk.' WHERE id = 1")
+    assert shell.json("verify", "notes", "--repair", "--store", app)["repaired"] == {"row-changed": 1}
+    (mended, *_) = runs(shell, app)
+    assert (mended.command, mended.table, mended.outcome) == ("verify", "notes", "finished")
     for path in (shell.folder / "cache" / "runs").rglob("*"):
         assert path.is_dir() or b"@" not in path.read_bytes(), "no login of any database"
 

@@ -102,6 +102,7 @@ def _rewrite(store: Store, found: Sequence[Finding], recomputation: Recomputatio
 
 
 def mend_table(
+    name: str,
     table: Table,
     found: Sequence[Finding],
     chosen: Settings,
@@ -111,15 +112,17 @@ def mend_table(
 ) -> bool:
     """Have these rows embedded anew, and whatever else waits, with the table's model; whether that came to its end.
 
-    `model` is where that lies, if not where its name leads.
+    `name` is what the table was called, `model` is where that lies, if not where its name leads.
     """
     table.put_back(found)
     noted = table.noted()
     with ExitStack() as stack:
         chosen = replace(chosen, cache=False, model=model or noted.model or chosen.model)
         chosen, embedder = with_prompts_of(noted, chosen, embedder_of(chosen))
-        ingestor = make_ingestor(table, build_components(chosen, embedder, stack), chosen, metrics=False)
+        parts = build_components(chosen, embedder, stack)
+        ingestor = make_ingestor(table, parts, chosen, metrics=False)
         on_start(ingestor)
-        report = ingestor.run()
+        with remembered(chosen, "verify", name) as run_log:
+            report = run_log.finish(ingestor.run(on_progress=run_log.watch(lambda _: None, parts.executor.stats)))
         on_start(None)
     return not report.interrupted

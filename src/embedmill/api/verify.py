@@ -118,7 +118,7 @@ def verify_table(
 
     def mend(found: Checked) -> bool:
         with open_chosen_table(table, chosen, vector=vector) as opened:
-            return mend_table(opened, found.findings, chosen, extent.model, on_start=on_start)
+            return mend_table(table, opened, found.findings, chosen, extent.model, on_start=on_start)
 
     return replace(_verdict("", check, mend if repair else None, say, extent, frozenset()), store=store)
 
