@@ -750,3 +750,14 @@ def test_a_table_of_which_nothing_is_known_is_an_error(table: Table) -> None:
         assert "nothing is known of public.sentences.embedding by the schema nope: " in line
     table.execute(f"DELETE FROM {table.catalog}")
     assert "`embedmill ingest " in table.error("verify", "sentences", code=1)
+
+
+def test_tracking_rows_that_are_gone_are_told_with_what_to_do(table: Table) -> None:
+    table.execute(f"DROP TABLE {table.marks}")
+    for words in (["verify", "sentences"], ["verify", "sentences", "--repair"], ["status", "sentences"]):
+        line = table.error(*words, code=1)
+        assert "marks_1" in line and "`embedmill ingest TABLE` begins it anew" in line
+    assert table("ingest", "sentences")["embedded"] == 0
+    assert table("verify", "sentences", code=3)["unknown_origin"] == len(TEXTS)
+    table("ingest", "sentences", "--overwrite")
+    assert table("verify", "sentences")["sound"]

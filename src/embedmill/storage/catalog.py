@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.core.errors import SpaceMismatch
 from embedmill.core.spaces import OF_QUERIES, Space, differ_in_files_alone, not_of, other_prompt
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from embedmill.core.rows import Noted
 
 log = logging.getLogger(__name__)
+
+TRACKING_LOST: Final = (
+    ": what was known of the table's rows is gone with it: `embedmill ingest TABLE` begins it anew, and leaves the "
+    "vectors that are there as those of others; with --overwrite all rows are embedded again"
+)
+"""What to do where the table of tracking rows is gone, behind what the database says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import conninfo, errors, sql
 
 from embedmill.core.errors import StoreError, UsageError
+from embedmill.storage.catalog import TRACKING_LOST
 from embedmill.storage.postgres import urls
 
 
@@ -69,10 +70,13 @@ def translated(error: psycopg.Error, url: str) -> StoreError:
     message = reason(error)
     no_room = full(error)
     remedy = f": {no_room.remedy}" if no_room else ""
+    remedy = remedy or (TRACKING_LOST if _OF_TRACKING.search(message) else "")
     remedy = remedy or next((text for kind, text in _BY_CLASS if isinstance(error, kind)), "")
     remedy = remedy or next((text for pattern, text in _BY_MESSAGE if re.search(pattern, message)), "")
     return StoreError(f"{redact_url(url)}: {message}{remedy}")
 
+
+_OF_TRACKING: Final = re.compile(r'relation "(.*\.)?marks_\d+" does not exist')
 
 _FULL: Final = "clients already|connection slots|too many connections"
 

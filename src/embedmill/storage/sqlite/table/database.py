@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from embedmill.core.errors import StoreError, StoreNotFound, UsageError
 from embedmill.core.rows import LARGE_PAGE, Key
+from embedmill.storage.catalog import TRACKING_LOST
 from embedmill.storage.sqlite.connection import (
     APPLICATION_ID,
     REMEDIES,
@@ -38,6 +40,8 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_CORRUPT: ": the file is damaged; put back a backup",
     sqlite3.SQLITE_NOTADB: ": it is no SQLite database; give another --store",
 }
+
+_OF_TRACKING: Final = re.compile(r"no such table: (main\.)?embedmill_marks_\d+$")
 
 
 class NamedRow(Protocol):
@@ -173,9 +177,16 @@ class Database:
                 self._connection.close()
                 self._connection = None
 
-    def _translated(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         """The border: whatever SQLite raises leaves as a `StoreError` that names the database."""
-        return translate_errors(self.url, _REMEDIES, self._when_locked)
+        with translate_errors(self.url, _REMEDIES, self._when_locked):
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                if _OF_TRACKING.search(str(error)):
+                    raise StoreError(f"{self.url}: {error}{TRACKING_LOST}") from error
+                raise
 
     def _when_locked(self) -> str:
         stopped = self._connection is not None and self._connection.stopping
