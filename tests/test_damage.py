@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 import embedmill
 from embedmill.cli import exits
+from embedmill.core.damage import DamageKind, Finding
+from embedmill.core.documents import StoredChunk
 from embedmill.storage.checksums import checksum_of
 from embedmill.storage.registry import open_store
 from embedmill.storage.sqlite.store import exact
@@ -81,18 +83,16 @@ class Run:
         return vector.astype("<f4").tobytes() if self.is_sqlite else str(vector.tolist())
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def run(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    fixture_models: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+@pytest.fixture
+def environment(tmp_path: Path, fixture_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("EMBEDMILL_MODEL", str(fixture_models / "bert-mean"))
     monkeypatch.setenv("EMBEDMILL_PRECISION", "f32")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, environment: None, capsys: pytest.CaptureFixture[str]) -> Run:
     (tmp_path / "db").mkdir()
     sqlite = request.param == "sqlite"
     return Run(tmp_path, f"sqlite:{tmp_path}/db/x.db" if sqlite else request.getfixturevalue("database"), capsys)
@@ -149,12 +149,46 @@ class Store(Run):
         return self.folder / "docs" / name
 
 
+class InMemory(Store):
+    """One in this process's memory, of which only the numbers of vectors can be changed: in the arrays it gives out."""
+
+    def _kept(self, text: str) -> StoredChunk:
+        with closing(open_store(self.url, write=False)) as opened:
+            return next(chunk for chunk in opened.chunks() if text in chunk.input)
+
+    def vector(self, text: str) -> Vectors:
+        return self._kept(text).vector.copy()
+
+    def set_vector(self, text: str, vector: Vectors) -> None:
+        self._kept(text).vector[:] = vector
+
+    def note(self, *texts: str) -> None:
+        for text in texts:
+            kept = self._kept(text)
+            name = f"1/{Path(kept.document).name}"  # of the only root
+            found = Finding(DamageKind.VECTOR_ALTERED, "", kept.document, kept.index, name)
+            with closing(open_store(self.url, create=False)) as opened:
+                opened.rewrite([(found, kept.vector)])
+
+
+def fill(folder: Path) -> None:
+    (folder / "docs").mkdir()
+    for name, text in TEXTS.items():
+        (folder / "docs" / name).write_text(text)
+
+
 @pytest.fixture
 def store(run: Run) -> Store:
-    (run.folder / "docs").mkdir()
-    for name, text in TEXTS.items():
-        (run.folder / "docs" / name).write_text(text)
+    fill(run.folder)
     filled = Store(run.folder, run.url, run._capsys)
+    filled("index", "docs")
+    return filled
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path, environment: None, capsys: pytest.CaptureFixture[str]) -> InMemory:
+    fill(tmp_path)
+    filled = InMemory(tmp_path, f"memory:damaged {tmp_path}", capsys)
     filled("index", "docs")
     return filled
 
@@ -449,11 +483,41 @@ STORES = {
 }
 
 
+IN_MEMORY = (
+    "the lowest bit of a vector",
+    "a bit of a vector",
+    "a bit of a vector that was written so",
+    "a bit of a vector's exponent",
+    "vectors swapped",
+    "another model's vectors",
+    "all zero",
+    "twice as long",
+    "all the same",
+    "NaN",
+    "infinite",
+    "a file changed",
+    "a file gone",
+    "a file never stored",
+)
+"""The cases of stores in memory."""
+
+
 @pytest.mark.parametrize("name", STORES)
 def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> None:
     case = STORES[name]
     if case.only and store.is_sqlite != (case.only == "sqlite"):
         pytest.skip(f"only {case.only} can be damaged so")
+    check(store, case)
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_a_damaged_store_in_memory_is_found_out_and_mended(name: str, in_memory: InMemory) -> None:
+    """Nothing else of it can be: it has no schema and no file, and what it knows of chunks is immutable."""
+    check(in_memory, STORES[name])
+
+
+def check(store: Store, case: Case) -> None:
+    """Damage a sound store, have it found and mended, and ask it what it was asked before."""
     healthy = store("verify")
     assert (healthy["damage"], healthy["recomputed"]) == ({}, 7)
     before = store.hits()

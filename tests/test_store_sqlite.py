@@ -22,6 +22,7 @@ from embedmill.storage.sqlite.store import database
 from embedmill.storage.sqlite.store.store import SqliteStore
 from store_children import child, kill, output, replacing
 from store_samples import fingerprint, replacement, vector
+from waiting import until
 
 NOBODY = 65534  # root is not bound by permission bits
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user, or mounts")
@@ -360,9 +361,9 @@ def test_a_store_in_a_read_only_folder_can_be_read(public_path: Path, left_by_a_
     filled(path, 2500)
     if left_by_a_kill:
         writer = replacing({"url": f"sqlite:{path}"})
-        time.sleep(0.1)
+        log = path.with_name("x.db-wal")
+        until(lambda: log.exists() and log.stat().st_size > 0, writer)
         kill(writer)
-        assert path.with_name("x.db-wal").stat().st_size > 0
     before = {file.name for file in public_path.iterdir()}
     documents, message = output(child(READ_AND_TRY_TO_WRITE, path)).splitlines()
     count, hits = map(int, documents.split())
