@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cli_runs import Shell
-from embedmill.storage.checksums import checksum_of_bytes
+from embedmill.storage.checksums import checksums
 from embedmill.storage.registry import open_store
 from samples import copy_model
 
@@ -46,7 +46,7 @@ def swap(path: Path, table: str, column: str) -> None:
 def note(path: Path) -> None:
     """Have a store take the vectors that it has for those that were written."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.create_function("checksum", 2, checksum_of_bytes)
+        db.create_function("checksum", 2, lambda key, blob: next(checksums([key], [blob])))
         db.execute("UPDATE vectors SET checksum = checksum((SELECT hash FROM chunks WHERE id = chunk), vector)")
 
 

@@ -1,27 +1,43 @@
-"""What a store knows each of its vectors by: one that is damaged is told from what was written, without the model."""
+"""What a store knows each of its vectors by: one that is damaged is told from what was written, without the model.
+
+CRC-32 of what a vector was made of (`Record.hash`), and of its numbers as little-endian float32. It is another one for
+each single bit that changes, and for the same vector of another text.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from embedmill.core.vectors import Vector
+from embedmill.core.vectors import Vector, Vectors
 
 
-def checksum_of_bytes(key: bytes, numbers: bytes | memoryview) -> int:
-    """CRC-32 of what a vector was made of (`Record.hash`), and of its numbers as little-endian float32.
-
-    It is another one for each single bit that changes, and for the same vector of another text.
-    """
-    return zlib.crc32(numbers, zlib.crc32(key))
+def checksums(keys: Iterable[bytes], blobs: Iterable[bytes | memoryview]) -> Iterator[int]:
+    """Those of vectors that are given as bytes, of many at a time: a function call for each would be felt."""
+    return map(zlib.crc32, blobs, map(zlib.crc32, keys))
 
 
 def checksum_of(key: bytes, vector: Vector) -> int:
-    """The same of an array."""
-    return checksum_of_bytes(key, np.ascontiguousarray(vector, "<f4").data)
+    """That of one."""
+    return zlib.crc32(np.ascontiguousarray(vector, "<f4").data, zlib.crc32(key))
 
 
 def is_altered(checksum: int | None, key: bytes, vector: Vector) -> bool:
     """Whether the vector is known not to be the one that was written; `checksum`: None where none was kept of it."""
     return checksum is not None and checksum != checksum_of(key, vector)
+
+
+def stacked(vectors: Sequence[Vector], dimension: int) -> Vectors:
+    """The vectors as one little-endian array ``(n, dimension)``. Raises `ValueError` for one of another dimension."""
+    for vector in vectors:
+        if vector.shape != (dimension,):
+            raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
+    return np.array(vectors, "<f4")
+
+
+def as_bytes(stack: Vectors) -> list[memoryview]:
+    """The numbers of each of these vectors, which are `stacked`."""
+    whole, size = stack.data.cast("B"), 4 * stack.shape[1]
+    return [whole[first : first + size] for first in range(0, len(whole), size)]

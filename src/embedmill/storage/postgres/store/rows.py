@@ -15,7 +15,7 @@ from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.spaces import Space
-from embedmill.storage.checksums import checksum_of
+from embedmill.storage.checksums import as_bytes, checksums, stacked
 from embedmill.storage.postgres.blocking import BRIEFLY
 from embedmill.storage.postgres.connection import Connection
 from embedmill.storage.postgres.copy_format import copy_buffer
@@ -188,10 +188,8 @@ _COPY_WITH_ATTRIBUTES: Final = f"COPY chunks ({_COLUMNS}, attributes) FROM STDIN
 
 
 def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str, Sequence[str | None]]) -> bytes:
-    vectors = [record.vector for _, record in owned]
-    for vector in vectors:
-        if vector.shape != (dimension,):
-            raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
+    hashes = [record.hash for _, record in owned]
+    vectors = stacked([record.vector for _, record in owned], dimension)
     chunks = [record.chunk for _, record in owned]
     return copy_buffer(
         {
@@ -201,9 +199,9 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str
                 for name in ("chunk_index", "start", "end", "line", "end_line", "token_count")
             },
             "page": np.array([chunk.page or 0 for chunk in chunks], np.int32),
-            "hash": np.array([record.hash for _, record in owned], "S32"),
-            "vector": np.stack(vectors),
-            "checksum": np.array([checksum_of(record.hash, record.vector) for _, record in owned], np.int64),
+            "hash": np.array(hashes, "S32"),
+            "vector": vectors,
+            "checksum": np.fromiter(checksums(hashes, as_bytes(vectors)), np.int64),
         },
         {
             "context": [text.write(chunk.context) for chunk in chunks],

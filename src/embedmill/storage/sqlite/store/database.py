@@ -14,7 +14,7 @@ from typing import Final
 
 from embedmill.core.errors import StoreBusy, StoreError, StoreNotFound
 from embedmill.runtime.locks import acquire, is_held, release
-from embedmill.storage.checksums import checksum_of_bytes
+from embedmill.storage.checksums import checksums
 from embedmill.storage.sqlite import connection as connecting
 from embedmill.storage.sqlite.connection import APPLICATION_ID, REMEDIES, Connection, code, connect, starts_otherwise
 
@@ -165,7 +165,7 @@ def migrate(connection: sqlite3.Connection, path: Path, folder: Path = MIGRATION
 
 def _checksum(key: object, blob: object) -> int:
     """What migrations know a vector by that is there already; 0 for what is none, which `verify` tells."""
-    return checksum_of_bytes(key, blob) if isinstance(key, bytes) and isinstance(blob, bytes) else 0
+    return next(checksums([key], [blob])) if isinstance(key, bytes) and isinstance(blob, bytes) else 0
 
 
 def _scripts(folder: Path) -> list[Path]:

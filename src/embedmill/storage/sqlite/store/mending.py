@@ -53,8 +53,7 @@ def rewrite(db: sqlite3.Connection, vectors: Sequence[tuple[Finding, Vector]]) -
         row = db.execute(_CHUNK, (found.name, found.index)).fetchone()
         if row is not None:
             chunk, document, key, *_ = row
-            written = rows.stored_vector(key, vector, dimension)
-            db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (chunk, *written))
+            rows.put_vectors(db, [chunk], [key], [vector], dimension)
             # A matrix that has the document would be taken to have this vector of it.
             db.execute("UPDATE documents SET uid = random() WHERE id = ?", (document,))
         _forget_staged(db, found.name)

@@ -14,9 +14,11 @@ from embedmill.core.attributes import attributes_of
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
 from embedmill.core.errors import StoreError
 from embedmill.core.vectors import Vector
-from embedmill.storage.checksums import checksum_of_bytes
+from embedmill.storage.checksums import as_bytes, checksums, stacked
 
 _VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
+
+_AT_ONCE: Final = 2048  # vectors that are made ready together: 3 MB at 384 numbers
 
 _STATE: Final = "SELECT name, size, mtime_ns, content_hash, recipe, ctime_ns, inode FROM documents WHERE complete"
 """The ledger's entries, as `DocumentState` has them."""
@@ -133,12 +135,19 @@ def add(db: sqlite3.Connection, documents: Sequence[tuple[int, Sequence[Record]]
             for chunk in (record.chunk,)
         ),
     )
+    for first in range(0, len(owned), _AT_ONCE):
+        some = [record for _, record in owned[first : first + _AT_ONCE]]
+        numbers = range(last + 1 + first, last + 1 + first + len(some))
+        put_vectors(db, numbers, [record.hash for record in some], [record.vector for record in some], dimension)
+
+
+def put_vectors(
+    db: sqlite3.Connection, chunks: Iterable[int], hashes: Sequence[bytes], vectors: Sequence[Vector], dimension: int
+) -> None:
+    """Give these chunks, of these hashes, their vectors, in the place of those that they have."""
+    blobs = as_bytes(stacked(vectors, dimension))
     db.executemany(
-        "INSERT INTO vectors VALUES (?, ?, ?)",
-        (
-            (number, *stored_vector(record.hash, record.vector, dimension))
-            for number, (_, record) in enumerate(owned, last + 1)
-        ),
+        "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", zip(chunks, blobs, checksums(hashes, blobs), strict=True)
     )
 
 
@@ -227,11 +236,3 @@ def remove_unseen(db: sqlite3.Connection, scopes: Sequence[str], keep: Sequence[
 def name_range(scope: str) -> tuple[str, str]:
     """The names of a scope as ``low <= name < high``: all that begin with "folder/", or the one name."""
     return (scope, scope[:-1] + chr(ord("/") + 1)) if scope.endswith("/") else (scope, scope + "\0")
-
-
-def stored_vector(key: bytes, vector: Vector, dimension: int) -> tuple[bytes, int]:
-    """A vector as it is stored, and its checksum; `key` is the hash of its chunk."""
-    if vector.shape != (dimension,):
-        raise ValueError(f"a vector of shape {vector.shape} in a store of dimension {dimension}: this is a bug")
-    blob = vector.astype("<f4", copy=False).tobytes()
-    return blob, checksum_of_bytes(key, blob)
