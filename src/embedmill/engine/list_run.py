@@ -12,7 +12,7 @@ from embedmill.core.interfaces.embedder import Task, TokenEmbedder
 from embedmill.core.vectors import Cause, TokenIds
 from embedmill.engine.dedup import KEPT_AT_ONCE, Deduplicator
 from embedmill.engine.lists import ENCODE_AT_ONCE, NO_IDS, ListedText
-from embedmill.engine.run import RunBatches, embed_items
+from embedmill.engine.run import RunBatches, embed_in_turns, embed_items
 from embedmill.engine.sink import Sink
 from embedmill.engine.unread import is_unread, warn_of_documents
 
@@ -65,19 +65,21 @@ class ListRun:
             items.keep_new(KEPT_AT_ONCE)
             on_batch()
 
-        unknown = self._encoded(items.unknown(groups))
-        try:
-            embed_items(
-                unknown,
-                run,
-                items,
-                items.fingerprint.space,
-                batch_size=batch_size,
-                streams=self._embedder.workers,
-                on_batch=end_of_batch,
-            )
-        finally:
-            items.keep_new()
+        def embed(unknown: Iterable[ListedText]) -> None:
+            try:
+                embed_items(
+                    self._encoded(iter(unknown)),
+                    run,
+                    items,
+                    items.fingerprint.space,
+                    batch_size=batch_size,
+                    streams=self._embedder.workers,
+                    on_batch=end_of_batch,
+                )
+            finally:
+                items.keep_new()
+
+        embed_in_turns(groups, items, embed)
 
     def _encoded(self, texts: Iterator[ListedText]) -> Iterator[ListedText]:
         while window := list(itertools.islice(texts, ENCODE_AT_ONCE)):

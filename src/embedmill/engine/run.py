@@ -91,6 +91,23 @@ def _ended(answers: Iterable[Embedded]) -> Iterator[Iterable[Embedded]]:
             answers.close()
 
 
+def embed_in_turns(groups: Iterable[Sequence[H]], items: Deduplicator[H], embed: Callable[[Iterable[H]], None]) -> None:
+    """Have what is unknown of the groups embedded, and then what other runs were to embed and have not.
+
+    `embed` is called with some items at a time, and has put their vectors into the cache, or is about to, when it ends:
+    so no two runs wait for each other.
+    """
+    coming = iter(groups)
+    with items.claiming():
+        while True:
+            embed(items.unknown(coming))
+            while items.awaits():
+                if undelivered := items.undelivered():
+                    embed(undelivered)
+            if not items.paused:
+                return
+
+
 def embed_unknown(
     groups: Iterable[Sequence[H]],
     items: Deduplicator[H],
@@ -105,23 +122,26 @@ def embed_unknown(
     What has no vector after a stop is not counted: the next run does that.
     """
 
-    def unknown() -> Iterator[H]:
-        for item in items.unknown(groups):
+    def started_for(unknown: Iterable[H]) -> Iterator[H]:
+        for item in unknown:
             executor.start()  # to load the model while the first batch is gathered
             yield item
 
+    def embed(unknown: Iterable[H]) -> None:
+        embed_items(
+            started_for(unknown),
+            items.stages.timed("embed", executor.run),
+            items,
+            items.fingerprint.space,
+            batch_size=batch_size,
+            patience=patience,
+            stopped=items.stopped,
+            on_batch=on_batch,
+            stages=items.stages,
+        )
+
     started = time.perf_counter()
-    embed_items(
-        unknown(),
-        items.stages.timed("embed", executor.run),
-        items,
-        items.fingerprint.space,
-        batch_size=batch_size,
-        patience=patience,
-        stopped=items.stopped,
-        on_batch=on_batch,
-        stages=items.stages,
-    )
+    embed_in_turns(groups, items, embed)
     items.stages["embed"] = items.stages.get("embed", 0.0) + time.perf_counter() - started  # no call: those are batches
     items.counts["chunks"] -= items.unsettled()
 

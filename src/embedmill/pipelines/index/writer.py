@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from embedmill.core.documents import DocumentState, Failure, Record, Replacement
-from embedmill.core.interfaces.cache import VectorCache
+from embedmill.core.interfaces.cache import ClaimingCache, VectorCache
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
@@ -39,6 +40,7 @@ class Writer:
         self._store = store
         self._cache = cache
         self._fingerprint = fingerprint
+        self._unkept: deque[Mapping[bytes, Vector]] = deque()
         self._work: Channel[_Work] = Channel(_WAITING)
         self._thread = threading.Thread(target=self._write, name="embedmill-write", daemon=True)
         self._stages = Stages() if stages is None else stages
@@ -50,6 +52,9 @@ class Writer:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._work.end()
         self._thread.join()
+        if isinstance(self._cache, ClaimingCache):
+            for vectors in self._unkept:  # after an error
+                self._cache.release(list(vectors), self._fingerprint)
         if error is None:
             self._work.drain()
 
@@ -75,7 +80,12 @@ class Writer:
         """Put vectors into the cache."""
         cache = self._cache
         if cache is not None and vectors:
-            self._work.put(lambda: cache.put_many(vectors, self._fingerprint))
+            self._unkept.append(vectors)
+            self._work.put(lambda: self._put(cache))
+
+    def _put(self, cache: VectorCache) -> None:
+        cache.put_many(self._unkept[0], self._fingerprint)
+        self._unkept.popleft()
 
     def _write(self) -> None:
         try:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import CacheError
+from embedmill.core.interfaces.cache import Claimed
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.closing import Closing
@@ -55,7 +56,7 @@ class CacheStats:
 
 
 class PersistentCache(Closing):
-    """A `VectorCache` in one file, and the vectors used last in memory.
+    """A `ClaimingCache` in one file, and the vectors used last in memory.
 
     Safe for several threads, and for several processes on the same file. The cache is a help and no
     more: what is wrong with its file is logged once, and the job goes on without. A damaged
@@ -111,8 +112,43 @@ class PersistentCache(Closing):
             kept[each].flags.writeable = False
         with self._lock:
             self._remember(fingerprint.key, kept)
-            if kept and self._writable:
-                self._try(lambda file: self._write(lambda: self._keep(file, kept, fingerprint)), None)
+            if kept:
+                self._change(lambda file: self._keep(file, kept, fingerprint))
+
+    def claim(self, hashes: Sequence[bytes], fingerprint: Fingerprint, overdue: Collection[int] = ()) -> Claimed:
+        """Claim what nobody has claimed, to embed it: see `ClaimingCache`.
+
+        Where the file cannot be written nothing is claimed, and nobody waited for.
+        """
+        claimed = Claimed({}, ())
+
+        def claim(file: CacheFile) -> None:
+            nonlocal claimed
+            claimed = file.claim(hashes, fingerprint, overdue)
+
+        with self._lock:
+            self._change(claim)
+        return claimed
+
+    def claimed(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> Mapping[bytes, int]:
+        """Those that somebody has claimed, with their owners."""
+        with self._lock:
+            return self._try(lambda file: file.claimed(hashes, fingerprint), dict[bytes, int]())
+
+    def release(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> None:
+        """Let others embed what was claimed here."""
+        with self._lock:
+            self._change(lambda file: file.release(hashes, fingerprint))
+
+    def want(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> None:
+        """Say that somebody waits for what others have claimed."""
+        with self._lock:
+            self._change(lambda file: file.want(hashes, fingerprint))
+
+    def wanted(self) -> bool:
+        """Whether somebody waits for what is claimed here."""
+        with self._lock:
+            return self._try(CacheFile.wanted, False)
 
     def stats(self) -> CacheStats:
         """What the cache holds; raises `CacheError` where that cannot be told."""
@@ -156,8 +192,8 @@ class PersistentCache(Closing):
     def close(self) -> None:
         """Write what is pending; may be called twice. The cache is of no use afterwards."""
         with self._lock:
-            if self._file is not None and self._writable:
-                self._try(lambda file: self._write(file.write_pending), None)
+            if self._file is not None:
+                self._change(CacheFile.write_pending)
             self._close_file()
             self._memory.clear()
             self._usable, self._closed = False, True
@@ -180,6 +216,11 @@ class PersistentCache(Closing):
         if not self._hurried and file.used_bytes() > self.max_bytes:
             file.shrink(self.max_bytes, self.max_bytes * 9 // 10)
 
+    def _change(self, work: Callable[[CacheFile], None]) -> None:
+        """Change the file, as far as it can be used and written."""
+        if self._writable:
+            self._try(lambda file: self._write(lambda: work(file)), None)
+
     def _write(self, work: Callable[[], None]) -> None:
         """Write, if the file allows; else only read from here on."""
         try:
@@ -188,6 +229,8 @@ class PersistentCache(Closing):
             if code(error) in _DAMAGED:
                 raise
             self._writable = False
+            if self._file is not None:
+                self._file.give_up_claims()
             log.warning("cannot write the cache %s (%s): new vectors are not kept in it", self.path, str(error))
 
     def _try(self, work: Callable[[CacheFile], T], otherwise: T) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,11 @@ from typing import Final
 import numpy as np
 
 from embedmill.core.errors import CacheError
+from embedmill.core.interfaces.cache import Claimed
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
+from embedmill.storage.cache.by_hash import by_hash
+from embedmill.storage.cache.claims import ClaimTable
 from embedmill.storage.sqlite.connection import connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
@@ -25,7 +28,6 @@ SCHEMA_VERSION: Final = 2
 """2: versions before wrote vectors of other texts where memory was short (docs/openvino-swallowed-error.md). What they
 have written is removed, and never read: a process of theirs may still be writing into the same file."""
 
-_VARIABLES: Final = 500  # in one statement: older builds of SQLite stop at 999
 _TRANSACTION_ROWS: Final = 1000  # few, so that other processes need not wait for long
 _TOUCHED: Final = 5000  # times of use that may wait in memory
 
@@ -48,6 +50,8 @@ _SCHEMA: Final = """
 
 _GET: Final = "SELECT id, hash, used, checksum, vector FROM vectors WHERE fingerprint = ? AND hash IN ({})"
 
+_HAS: Final = "SELECT hash FROM vectors WHERE fingerprint = ? AND hash IN ({})"
+
 _DELETE: Final = "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE used <= ? ORDER BY used, id LIMIT ?)"
 
 
@@ -61,6 +65,7 @@ class CacheFile:
         self._damaged: list[tuple[int, int]] = []  # ids and checksums of vectors that are not as they were put
         self._touched: list[int] = []  # ids of vectors that were used today and are not marked so yet
         self._db = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
+        self._claims = ClaimTable(path, self._db)
         try:
             if self._version() == 0:
                 self._begin_file()
@@ -113,17 +118,14 @@ class CacheFile:
         today = _today()
         size = 4 * fingerprint.space.dimension
         seed = _seed(fingerprint)
-        for first in range(0, len(hashes), _VARIABLES):
-            some = hashes[first : first + _VARIABLES]
-            rows = self._db.execute(_GET.format(", ".join("?" * len(some))), (number, *some))
-            for row, key, used, checksum, vector in rows:
-                kinds = isinstance(vector, bytes), isinstance(used, int)
-                if not all(kinds) or len(vector) != size or checksum != _checksum(seed, key, vector):
-                    self._damaged.append((row, checksum))
-                    continue
-                found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
-                if used < today:
-                    self._touched.append(row)
+        for row, key, used, checksum, vector in by_hash(self._db, _GET, number, hashes):
+            kinds = isinstance(vector, bytes), isinstance(used, int)
+            if not all(kinds) or len(vector) != size or checksum != _checksum(seed, key, vector):
+                self._damaged.append((row, checksum))
+                continue
+            found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
+            if used < today:
+                self._touched.append(row)
         return found
 
     @property
@@ -132,13 +134,13 @@ class CacheFile:
         return bool(self._damaged) or len(self._touched) > _TOUCHED
 
     def put(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
-        """Keep these vectors, in place of others of the same key."""
+        """Keep these vectors, in place of others of the same key; who has claimed them has no claim any more."""
         today = _today()
         items = list(vectors.items())
         seed = _seed(fingerprint)
         for first in range(0, len(items), _TRANSACTION_ROWS):
             with self._transaction():
-                number = self._number(fingerprint, create=True)
+                number = self._own_number(fingerprint)
                 self._db.executemany(
                     """INSERT INTO vectors (fingerprint, hash, used, checksum, vector) VALUES (?, ?, ?, ?, ?)
                        ON CONFLICT DO UPDATE
@@ -149,6 +151,38 @@ class CacheFile:
                         for blob in (vector.astype("<f4", copy=False).tobytes(),)
                     ),
                 )
+                self._claims.settle(number, [key for key, _ in items[first : first + _TRANSACTION_ROWS]])
+
+    def claim(self, hashes: Sequence[bytes], fingerprint: Fingerprint, overdue: Collection[int]) -> Claimed:
+        """See `ClaimingCache.claim`."""
+        with self._transaction():
+            number = self._own_number(fingerprint)
+            others = self._claims.claim(number, hashes, overdue)
+            own = [key for key in hashes if key not in others]
+            return Claimed(others, [key for (key,) in by_hash(self._db, _HAS, number, own)])
+
+    def claimed(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, int]:
+        """See `ClaimingCache.claimed`."""
+        number = self._number(fingerprint)
+        return {} if number is None else self._claims.held(number, hashes)
+
+    def release(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> None:
+        """See `ClaimingCache.release`."""
+        with self._transaction():
+            self._claims.release(self._own_number(fingerprint), hashes)
+
+    def want(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> None:
+        """See `ClaimingCache.want`."""
+        with self._transaction():
+            self._claims.want(self._own_number(fingerprint), hashes)
+
+    def wanted(self) -> bool:
+        """See `ClaimingCache.wanted`."""
+        return self._claims.wanted()
+
+    def give_up_claims(self) -> None:
+        """Let go of all own claims at once, where the file cannot be written."""
+        self._claims.close()
 
     def write_pending(self) -> None:
         """Remove what reads have found damaged, and note the use of the rest."""
@@ -217,19 +251,27 @@ class CacheFile:
         )
 
     def close(self) -> None:
-        """Close the file as it is, without what is pending."""
+        """Close the file as it is, without what is pending; nothing is claimed any more."""
+        self._claims.close()
         self._db.close()
 
-    def _number(self, fingerprint: Fingerprint, *, create: bool = False) -> int | None:
+    def _number(self, fingerprint: Fingerprint) -> int | None:
         key = fingerprint.key
         if key not in self._fingerprints:
-            if create:
-                self._db.execute("INSERT OR IGNORE INTO fingerprints (key) VALUES (?)", (key,))
             row = self._db.execute("SELECT id FROM fingerprints WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return None
             self._fingerprints[key] = row[0]
         return self._fingerprints[key]
+
+    def _own_number(self, fingerprint: Fingerprint) -> int:
+        """As `_number`, in a transaction: a new fingerprint gets one."""
+        number = self._number(fingerprint)
+        if number is None:
+            self._db.execute("INSERT INTO fingerprints (key) VALUES (?)", (fingerprint.key,))
+            number = self._number(fingerprint)
+            assert number is not None
+        return number
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -238,6 +280,7 @@ class CacheFile:
                 yield
         except BaseException:
             self._fingerprints.clear()  # the number of one that was new may not be there
+            self._claims.forget()
             raise
 
 
