@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 OF_QUERIES = ("query_prompt", "similarity")
@@ -36,11 +37,16 @@ class Space:
         The query's prompt is not among them, nor is the similarity: vectors that are stored stay as they are, whatever
         is put before queries, and however the two are compared.
         """
-        fields = asdict(self)
-        for name in OF_QUERIES:
-            del fields[name]
-        canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _id(self)
+
+
+@lru_cache(maxsize=64)  # every look into a cache asks for it
+def _id(space: Space) -> str:
+    fields = asdict(space)
+    for name in OF_QUERIES:
+        del fields[name]
+    canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
