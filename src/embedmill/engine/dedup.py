@@ -113,7 +113,7 @@ class Deduplicator(Generic[H]):
                     yield item
             if self._awaited and self._claims.is_time_to_look:
                 yield from self._undelivered()
-            if self._number_awaited > MOST_AWAITED or self._claims.are_wanted():
+            if self._number_awaited > MOST_AWAITED or (self._waiting and self._claims.are_wanted()):
                 self.paused = True
                 return
 
