@@ -377,8 +377,22 @@ def test_cache_commands(shell: Shell, tmp_path: Path) -> None:
     refused = shell.run("cache", "clear")
     assert refused.returncode == 2 and "--yes" in one_line(refused.stderr)
     assert shell.json("cache", "stats")["entries"] == 4
-    assert shell.run("cache", "clear", "--yes").stdout.startswith("4 vectors removed")
+    held, model, removed = shell.run("cache", "clear", "--yes").stdout.splitlines()
+    assert re.search(r"vectors\.db: 4 vectors, [\d.]+ kB$", held)
+    assert re.fullmatch(r"  \S+, (f32|bf16): 4", model)
+    assert removed.startswith("4 vectors removed")
     assert shell.json("cache", "stats")["entries"] == 0
+    assert shell.run("cache", "clear", "--yes", "-q").stdout == ""
+
+
+def test_lint_clears_the_cache_too(shell: Shell, tmp_path: Path) -> None:
+    shell.environment["EMBEDMILL_CACHE_DIR"] = str(tmp_path / "own")
+    shell.run("index", "notes")
+    (of,) = shell.json("cache", "stats")["models"]
+    cleared = shell.json("lint", "--clear-cache", "--yes")
+    assert (cleared["models"], cleared["entries"], cleared["removed"]) == ([of], 4, 4)
+    assert of["vectors"] == 4
+    assert cleared["bytes_before"] >= cleared["bytes"]
 
 
 # settings

@@ -353,6 +353,14 @@ ROWS: dict[tuple[str, str], Row] = {
                 "lint tree.yaml --no-meaning --fix",
                 lambda told: (told.shell.folder / "tree.yaml").read_text().count("- fox") == 1,
             ),
+            "clear_cache": Row(
+                "lint --clear-cache --yes --json", lambda told: told.json["removed"] > 0, unless="lint --yes --json"
+            ),
+            "yes": Row(
+                "lint --clear-cache --yes --json",
+                lambda told: told.json["removed"] > 0,
+                unless="lint --clear-cache --json",
+            ),
             "clean": Row("lint tree.yaml --clean new.yaml", lambda told: (told.shell.folder / "new.yaml").exists()),
         },
         "compare": {
@@ -679,6 +687,13 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
         ("arrange tree.yaml --dry-run --threshold 2", "threshold is 2.0: give a cosine"),
         ("lint tree.yaml --no-meaning --clean new.yaml", "--no-meaning embeds nothing"),
         ("lint terms.txt --fix", "terms.txt ends in none of"),
+        ("lint", "INPUT is missing"),
+        ("lint tree.yaml --yes", "--yes is for --clear-cache"),
+        ("lint tree.yaml --clear-cache --yes", "--clear-cache looks at no tree: leave INPUT out"),
+        ("lint --clear-cache --yes --max-leaf 3", "--clear-cache looks at no tree: leave --max-leaf out"),
+        ("lint --clear-cache --yes --model x", "--clear-cache looks at no tree: leave --model out"),
+        ("lint --clear-cache --yes --no-meaning", "--clear-cache looks at no tree: leave --no-meaning out"),
+        ("lint --clear-cache", "nobody to ask whether to remove everything: give --yes"),
         ("compare tree.yaml terms.txt --at-least f1=1", "expected jaccard, ari or ami"),
         ("compare tree.yaml terms.txt --at-least jaccard=nan", "expected a number from -1 to 1"),
         ("cache prune", "give --max-size or --older-than"),

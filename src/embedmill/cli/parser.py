@@ -159,7 +159,7 @@ def refuse_others(context: typer.Context, used: Collection[str], why: str) -> No
         if source is None or source.name != "COMMANDLINE" or name in {*used, *_COMMON, *_COMMON_SETTINGS}:
             continue
         as_given = (context.params.get(name) is False and parameter.secondary_opts) or parameter.opts
-        shown = as_given[-1] if parameter.param_type_name == "option" else name.upper()
+        shown = as_given[-1] if parameter.param_type_name == "option" else parameter.metavar or name.upper()
         raise UsageError(f"{why}: leave {shown} out")
 
 

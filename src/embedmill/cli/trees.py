@@ -7,14 +7,13 @@ from typing import Annotated
 from embedmill.api.settings import TermOptions
 from embedmill.cli import options
 
-Input = Annotated[
-    str,
-    options.argument(
-        "INPUT",
-        "A tree or list of terms: YAML, JSON, a term in each line, CSV of parent and child, the hierarchy of Tencent "
-        "ML-Images, ImageNet's dictionary or index, COCO's annotations or Open Images' hierarchy.",
-    ),
-]
+_INPUT: Final = options.argument(
+    "INPUT",
+    "A tree or list of terms: YAML, JSON, a term in each line, CSV of parent and child, the hierarchy of Tencent "
+    "ML-Images, ImageNet's dictionary or index, COCO's annotations or Open Images' hierarchy.",
+)
+Input = Annotated[str, _INPUT]
+OptionalInput = Annotated[str | None, _INPUT]
 InputFormat = Annotated[
     str | None,
     options.option(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from embedmill.core.interfaces.cache import VectorCache
+from embedmill.core.interfaces.cache import NamingCache, VectorCache
 from embedmill.core.interfaces.store import Store
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Cause, Vector
@@ -54,6 +54,7 @@ class Deduplicator(Generic[H]):
         sink: Sink[H],
         fingerprint: Fingerprint,
         *,
+        model: str = "",
         cache: VectorCache | None = None,
         store: Store | None = None,
         counts: Counter[str] | None = None,
@@ -61,7 +62,9 @@ class Deduplicator(Generic[H]):
         recent: int | None = RECENT,
         stages: Stages | None = None,
     ) -> None:
-        """Vectors that cache and store have of this fingerprint are known. Once `stopped`, no more is looked up.
+        """Vectors that cache and store have of this fingerprint are known; `model` is its name, for who looks there.
+
+        Once `stopped`, no more is looked up.
 
         So many `recent` vectors of this run are remembered; None: all.
         """
@@ -74,6 +77,8 @@ class Deduplicator(Generic[H]):
         self._most_recent = recent
         self._cache = cache
         self._store = store
+        if model and isinstance(cache, NamingCache):
+            cache.name(fingerprint, model)
         self._waiting: dict[bytes, list[H]] = {}  # hash -> the item that is embedded, then its equals
         self._claims = Claims(cache, fingerprint)
         self._unadmitted: set[bytes] = set()  # what was claimed for items that are not admitted yet

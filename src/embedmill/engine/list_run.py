@@ -45,7 +45,7 @@ class ListRun:
         self._cached = cache is not None
         self._unread: list[str] = []
         fingerprint = embedder.fingerprint.of_queries() if task == "query" else embedder.fingerprint
-        self._items = Deduplicator(sink, fingerprint, cache=cache, counts=counts)
+        self._items = Deduplicator(sink, fingerprint, model=embedder.name, cache=cache, counts=counts)
 
     def embed(
         self,

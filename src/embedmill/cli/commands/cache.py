@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedmill.cli import exit_codes, options, output, parser
+from embedmill.cli import clearing, exit_codes, options, output, parser
 from embedmill.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ _AGE = re.compile(r"(\d{1,6})\s*([dw]?)")
 @parser.command("embedmill cache stats", "embedmill cache stats --json")
 def stats(*, as_json: bool) -> int:
     """Show what the cache holds, and where."""
+    from embedmill.cli.render.cache import model_rows, models
     from embedmill.cli.render.wording import in_bytes, table
 
     options.check_quiet("the figures", as_json=as_json)
@@ -33,6 +33,7 @@ def stats(*, as_json: bool) -> int:
                 "bytes": held.bytes,
                 "max_bytes": held.max_bytes,
                 "fingerprints": dict(held.fingerprints),
+                "models": models(held),
             }
         )
         return exit_codes.DONE
@@ -41,8 +42,7 @@ def stats(*, as_json: bool) -> int:
         ("vectors", f"{held.entries:,}"),
         ("size", f"{in_bytes(held.bytes)}, at most {in_bytes(held.max_bytes)}"),
     ]
-    rows += [(f"  {key}", f"{entries:,}") for key, entries in sorted(held.fingerprints.items())]
-    output.say(table(rows))
+    output.say(table([*rows, *model_rows(held)]))
     return exit_codes.DONE
 
 
@@ -66,23 +66,25 @@ def prune(
     days = None if older_than is None else _days(older_than)
     with _opened() as opened:
         removed = opened.prune(max_bytes=most, days=days)
-        _tell(removed, opened.stats().bytes, as_json=as_json)
+        left = opened.stats().bytes
+    if as_json:
+        output.emit({"removed": removed, "bytes": left})
+    else:
+        clearing.tell_removed(removed, left)
     return exit_codes.DONE
 
 
-@parser.command("embedmill cache clear", "embedmill cache clear --yes")
-def clear(*, yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False, as_json: bool) -> int:
+@parser.command(
+    "embedmill cache clear",
+    "embedmill cache clear --yes",
+    notes="How large the cache is, and of which models, is said before.",
+)
+def clear(*, yes: clearing.Yes = False, as_json: bool) -> int:
     """Remove all vectors from the cache.
 
     Stores and models are left alone.
     """
-    with _opened() as opened:
-        if not yes and not _agreed(f"Remove {opened.stats().entries:,} vectors from {opened.path}?"):
-            output.complain("nothing was removed")
-            return exit_codes.ERROR
-        removed = opened.clear()
-        _tell(removed, opened.stats().bytes, as_json=as_json)
-    return exit_codes.DONE
+    return clearing.clear_cache(yes=yes, as_json=as_json)
 
 
 cache = parser.group(
@@ -94,23 +96,6 @@ def _opened() -> PersistentCache:
     from embedmill.storage.cache.cache import PersistentCache
 
     return PersistentCache()
-
-
-def _tell(removed: int, left: int, *, as_json: bool) -> None:
-    from embedmill.cli.render.wording import counted, in_bytes
-
-    if as_json:
-        output.emit({"removed": removed, "bytes": left})
-    elif not output.quiet():
-        output.say(f"{counted(removed, 'vector')} removed, {in_bytes(left)} left")
-
-
-def _agreed(question: str) -> bool:
-    if not output.is_terminal(sys.stdin):
-        raise UsageError("nobody to ask whether to remove everything: give --yes")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _size(text: str) -> int:

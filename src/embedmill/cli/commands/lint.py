@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedmill.api.settings import TermOptions
-from embedmill.cli import exit_codes, options, output, parser, trees
+from embedmill.cli import clearing, exit_codes, options, output, parser, trees
 from embedmill.core.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     "embedmill lint labels.yaml --no-meaning --json",
     "embedmill lint labels.yaml --fix",
     "embedmill lint labels.yaml --clean sound.yaml",
+    "embedmill lint --clear-cache",
     notes="Exit code 0: nothing was found, or all of it mended. 3: something was found. " + options.SETTINGS_NOTE,
 )
 def lint(
     *,
-    source: trees.Input,
+    context: typer.Context,
+    source: trees.OptionalInput = None,
     source_format: trees.InputFormat = None,
     classes: trees.Classes = None,
     max_leaf: Annotated[
@@ -47,6 +49,11 @@ def lint(
     clean: Annotated[
         str | None, options.option("--clean", metavar="OUT", help="Write the tree without its outliers, and say which.")
     ] = None,
+    clear_cache: Annotated[
+        bool,
+        typer.Option("--clear-cache", help="Remove all vectors from the cache, as `embedmill cache clear`; no INPUT."),
+    ] = False,
+    yes: clearing.Yes = False,
     given: Annotated[TermOptions, trees.EMBEDDED_WITH],
     as_json: bool,
 ) -> int:
@@ -56,6 +63,13 @@ def lint(
     near-doubles, outliers with the place where they would be nearer, names that repeat their parent's, lists that are
     too long, empty branches, and files that cannot be read.
     """
+    if clear_cache:
+        parser.refuse_others(context, {"clear_cache", "yes"}, "--clear-cache looks at no tree")
+        return clearing.clear_cache(yes=yes, as_json=as_json)
+    if yes:
+        raise UsageError("--yes is for --clear-cache: leave it out, or give both")
+    if source is None:
+        raise UsageError("INPUT is missing: give a tree or list of terms")
     most = options.whole_number(max_leaf, "--max-leaf")
     if not meaning and (clean is not None or given):
         raise UsageError("--no-meaning embeds nothing: leave out --clean and what terms are embedded with")

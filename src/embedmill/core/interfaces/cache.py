@@ -59,3 +59,11 @@ class ClaimingCache(VectorCache, Protocol):
 
     def wanted(self) -> bool:
         """Whether somebody waits for what this opening has claimed."""
+
+
+@runtime_checkable
+class NamingCache(VectorCache, Protocol):
+    """A cache that can tell people of which models its vectors are."""
+
+    def name(self, fingerprint: Fingerprint, model: str) -> None:
+        """Say by which name people know the model whose vectors are put from now on."""

@@ -172,6 +172,7 @@ class Indexer:
         pieces = Deduplicator(
             documents,
             self._embedder.fingerprint,
+            model=self._embedder.name,
             cache=self._cache,
             store=self._store,
             stopped=self._stopping.asked,

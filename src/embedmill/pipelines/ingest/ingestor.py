@@ -205,6 +205,7 @@ class Ingestor:
         items = Deduplicator(
             writers,
             self._embedder.fingerprint,
+            model=self._embedder.name,
             cache=self._cache,
             counts=state.counts,
             stopped=self._stopping.asked,

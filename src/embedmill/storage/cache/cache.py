@@ -51,12 +51,13 @@ class CacheStats:
     bytes: int  # on disk
     max_bytes: int
     fingerprints: Mapping[str, int]  # Fingerprint.key -> entries
+    models: Mapping[str, str]  # Fingerprint.key -> name of the model, where it is known
     hits: int
     misses: int
 
 
 class PersistentCache(Closing):
-    """A `ClaimingCache` in one file, and the vectors used last in memory.
+    """A `ClaimingCache` and `NamingCache` in one file, and the vectors used last in memory.
 
     Safe for several threads, and for several processes on the same file. The cache is a help and no
     more: what is wrong with its file is logged once, and the job goes on without. A damaged
@@ -85,6 +86,7 @@ class PersistentCache(Closing):
         self._closed = False
         self._process = os.getpid()
         self._hurried = False
+        self._names: dict[str, str] = {}  # Fingerprint.key -> name of the model
         self._hits = self._misses = 0
 
     def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
@@ -150,13 +152,21 @@ class PersistentCache(Closing):
         with self._lock:
             return self._try(CacheFile.wanted, False)
 
+    def name(self, fingerprint: Fingerprint, model: str) -> None:
+        """Say by which name people know the model: noted with the next of its vectors, for `stats`."""
+        with self._lock:
+            self._names[fingerprint.key] = model
+
     def stats(self) -> CacheStats:
         """What the cache holds; raises `CacheError` where that cannot be told."""
         with self._lock:
             counts = self._do(CacheFile.counts) if self._exists() else {}
+            names = self._do(CacheFile.names) if self._exists() else {}
             files = (self.path, self.path.with_name(self.path.name + "-wal"))
             size = sum(file.stat().st_size for file in files if file.exists())
-            return CacheStats(self.path, sum(counts.values()), size, self.max_bytes, counts, self._hits, self._misses)
+            return CacheStats(
+                self.path, sum(counts.values()), size, self.max_bytes, counts, names, self._hits, self._misses
+            )
 
     def prune(self, *, max_bytes: int | None = None, days: int | None = None) -> int:
         """Remove what was not used for `days` days, then what was not used for longest down to `max_bytes`.
@@ -212,7 +222,7 @@ class PersistentCache(Closing):
         return found
 
     def _keep(self, file: CacheFile, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
-        file.put(vectors, fingerprint)
+        file.put(vectors, fingerprint, self._names.get(fingerprint.key, ""))
         if not self._hurried and file.used_bytes() > self.max_bytes:
             file.shrink(self.max_bytes, self.max_bytes * 9 // 10)
 

@@ -18,6 +18,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.storage.cache.by_hash import by_hash
 from embedmill.storage.cache.claims import ClaimTable
+from embedmill.storage.cache.names import ModelNames
 from embedmill.storage.sqlite.connection import connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
@@ -66,6 +67,7 @@ class CacheFile:
         self._touched: list[int] = []  # ids of vectors that were used today and are not marked so yet
         self._db = connect(path, "mode=rwc", timeout=BUSY_TIMEOUT)
         self._claims = ClaimTable(path, self._db)
+        self._names = ModelNames(self._db)
         try:
             if self._version() == 0:
                 self._begin_file()
@@ -133,14 +135,19 @@ class CacheFile:
         """Whether there is enough for `write_pending`."""
         return bool(self._damaged) or len(self._touched) > _TOUCHED
 
-    def put(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
-        """Keep these vectors, in place of others of the same key; who has claimed them has no claim any more."""
+    def put(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint, model: str = "") -> None:
+        """Keep these vectors, in place of others of the same key; who has claimed them has no claim any more.
+
+        `model` is its name, if that is known.
+        """
         today = _today()
         items = list(vectors.items())
         seed = _seed(fingerprint)
         for first in range(0, len(items), _TRANSACTION_ROWS):
             with self._transaction():
                 number = self._own_number(fingerprint)
+                if model:
+                    self._names.note(number, model)
                 self._db.executemany(
                     """INSERT INTO vectors (fingerprint, hash, used, checksum, vector) VALUES (?, ?, ?, ?, ?)
                        ON CONFLICT DO UPDATE
@@ -212,7 +219,9 @@ class CacheFile:
 
     def clear(self) -> int:
         """Remove everything; returns how many vectors went."""
-        return self._remove(_FOR_EVER, 0, 0)
+        removed = self._remove(_FOR_EVER, 0, 0)
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the log too, unless others read just now
+        return removed
 
     def _remove(self, last_day: int, keep_bytes: int, max_bytes: int) -> int:
         removed = 0
@@ -250,6 +259,10 @@ class CacheFile:
             )
         )
 
+    def names(self) -> dict[str, str]:
+        """Names of models by fingerprint key, as far as they are known."""
+        return self._names.by_key()
+
     def close(self) -> None:
         """Close the file as it is, without what is pending; nothing is claimed any more."""
         self._claims.close()
@@ -281,6 +294,7 @@ class CacheFile:
         except BaseException:
             self._fingerprints.clear()  # the number of one that was new may not be there
             self._claims.forget()
+            self._names.forget()
             raise
 
 
