@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from embedmill.api.settings import TermOptions
 from embedmill.cli import options
