@@ -130,6 +130,14 @@ def test_near_doubles_are_of_one_list() -> None:
     assert finding.terms == ("sofa", "couch") and finding.score == pytest.approx(1)
 
 
+def test_other_spellings_of_a_term_are_no_near_doubles_of_it() -> None:
+    root = tree("a:\n    caf\u00e9\n    cafe\n    couch\n    lamp")
+    found = lint_tree(root, lambda texts: np.ones((len(texts), 1), np.float32), max_leaf=40)
+    told = {finding.terms for finding in found if finding.kind == "near-double"}
+    assert ("caf\u00e9", "cafe") not in told and ("cafe", "couch") in told
+    assert [finding.terms for finding in found if finding.kind == "spelling"] == [("caf\u00e9", "cafe")]
+
+
 @settings(max_examples=60)
 @given(TREES)
 def test_what_is_taken_is_told_and_nothing_else_goes(root: Branch) -> None:

@@ -96,7 +96,7 @@ def arrange_tree(
     groups = group_lists(root, embed, _groupings(root, arrangement), workers=workers, tell=tell)
     if arrangement.case != "keep":
         shaping.change_case(root, arrangement.case)
-        shaping.tell_apart(root)  # a branch of own terms from one that was called so before
+        shaping.tell_apart(root)  # those that differed in case alone
     for group in groups:
         group.branch.above = [_comment(group, arrangement)]
     paths = {id(branch): path for path, branch in below(root)}
@@ -121,8 +121,6 @@ def _cut(root: Branch, arrangement: Arrangement) -> list[Taken]:
     if arrangement.shape:
         shaping.dissolve_repeated(root)
         shaping.dissolve_wrappers(root)
-    if arrangement.case != "keep":
-        shaping.change_case(root, arrangement.case)
     shaping.tell_apart(root)
     return taken
 

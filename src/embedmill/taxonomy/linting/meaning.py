@@ -10,6 +10,7 @@ import numpy as np
 
 from embedmill.taxonomy.grouping.ward import Floats
 from embedmill.taxonomy.linting.findings import LintFinding
+from embedmill.taxonomy.linting.written import folded
 from embedmill.taxonomy.tree import Branch, Path, Term, below, embedded_text, name_of, shown
 
 NEAR: Final = 0.95
@@ -77,7 +78,7 @@ def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFindin
             cosines = held[first + 1 :] @ held[first]
             for later in np.flatnonzero(cosines >= NEAR).tolist():
                 one, other = terms[first][1].text, terms[first + 1 + later][1].text
-                if one != other:
+                if folded(one) != folded(other):  # else they are told as one term in other spellings
                     message = f"{one!r} and {other!r} in {shown(each.path)} mean nearly the same"
                     score = round(float(cosines[later]), 4)
                     yield LintFinding("near-double", (one, other), (each.path,) * 2, message, score=score)
@@ -90,26 +91,24 @@ def _outliers(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
     centres = np.stack([_unit(matrix[each.rows].mean(axis=0)) for each in lists])
     floor = _unrelated(matrix)
     for number, each in enumerate(lists):
-        scores, best = _scores(each, number, matrix, centres, floor)
+        scores, nearer = _scores(each, number, matrix, centres, floor)
         bound = _BOUNDS[each.name is not None, len(lists) > 1]
         for place in np.flatnonzero(scores < bound).tolist():
             child = each.branch.children[place]
             name = name_of(child)
             if not isinstance(child, Term):
                 continue
-            held = matrix[each.rows[place]]
-            better = lists[best[place]] if len(lists) > 1 else None
-            if better is not None and float(held @ centres[best[place]]) <= float(held @ _without(each, place, matrix)):
-                better = None
-            better_path = better.path if better else None
+            better_path = lists[nearer[place]].path if place in nearer else None
             hint = f": it would be nearer to those in {shown(better_path)}" if better_path is not None else ""
             message = f"{name!r} in {shown(each.path)} is far from its siblings{hint}"
             score = round(bound - float(scores[place]), 4)
             yield LintFinding("outlier", (name,), (each.path,), message, score=score, better=better_path)
 
 
-def _scores(each: _List, number: int, matrix: Floats, centres: Floats, floor: float) -> tuple[Floats, Sequence[int]]:
-    """How well each child fits, ``(children,)``, and the list elsewhere that it would fit best."""
+def _scores(
+    each: _List, number: int, matrix: Floats, centres: Floats, floor: float
+) -> tuple[Floats, Mapping[int, int]]:
+    """How well each child fits, ``(children,)``; and which list elsewhere each is nearer to than to its siblings."""
     held = matrix[each.rows]
     many = len(held)
     cosines = held @ held.T
@@ -120,7 +119,8 @@ def _scores(each: _List, number: int, matrix: Floats, centres: Floats, floor: fl
     siblings = np.einsum("ij,ij->i", held, others)
     elsewhere = held @ centres.T
     elsewhere[:, number] = -2
-    best = elsewhere.argmax(axis=1)
+    best, reached = elsewhere.argmax(axis=1), elsewhere.max(axis=1)
+    nearer = {place: int(best[place]) for place in np.flatnonzero(reached > siblings).tolist()}
 
     def above(cosine: Floats) -> Floats:
         return (cosine - floor) / (1 - floor)
@@ -129,14 +129,8 @@ def _scores(each: _List, number: int, matrix: Floats, centres: Floats, floor: fl
     if each.name is not None:
         scores += _NAME * above(held @ matrix[each.name])
     if len(centres) > 1:
-        scores -= _ELSEWHERE * above(elsewhere.max(axis=1))
-    return scores, best.tolist()
-
-
-def _without(each: _List, place: int, matrix: Floats) -> Floats:
-    """The centre of a child's siblings."""
-    held = matrix[each.rows]
-    return _unit((held.sum(axis=0) - held[place]) / (len(held) - 1))
+        scores -= _ELSEWHERE * above(reached)
+    return scores, nearer
 
 
 def _unrelated(matrix: Floats) -> float:

@@ -77,7 +77,7 @@ def _variants(root: Branch) -> Iterator[LintFinding]:
     for path, branch in below(root):
         spellings: dict[str, list[Term]] = defaultdict(list)
         for term in branch.terms:
-            spellings[_folded(term.text)].append(term)
+            spellings[folded(term.text)].append(term)
         for terms in spellings.values():
             texts = tuple(dict.fromkeys(term.text for term in terms))
             if len(texts) > 1:
@@ -85,7 +85,7 @@ def _variants(root: Branch) -> Iterator[LintFinding]:
                 yield LintFinding("spelling", texts, (path,) * len(texts), message)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """A term without case, plural, accents, hyphens, points and spaces."""
     apart = unicodedata.normalize("NFKD", text.casefold())
     bare = "".join(sign for sign in apart if not unicodedata.combining(sign))
