@@ -29,7 +29,7 @@ class OpenCollection:
     """Terms and branches, those of aliases counted where they stand."""
 
 
-class Known(NamedTuple):
+class Anchored(NamedTuple):
     """What an anchor stands for."""
 
     anchor: YamlAnchor

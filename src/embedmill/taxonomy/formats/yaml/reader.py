@@ -13,7 +13,7 @@ from embedmill.taxonomy.formats.text import FileText
 from embedmill.taxonomy.formats.yaml.comments import Comments
 from embedmill.taxonomy.formats.yaml.events import events
 from embedmill.taxonomy.formats.yaml.layout import AnchoredItem, FileLayout, Layout, Scalar, YamlAnchor, layout_of
-from embedmill.taxonomy.formats.yaml.open_collections import Indentation, Known, OpenCollection
+from embedmill.taxonomy.formats.yaml.open_collections import Anchored, Indentation, OpenCollection
 from embedmill.taxonomy.formats.yaml.runs import Run, thin
 from embedmill.taxonomy.tree import Branch, Term
 
@@ -50,7 +50,7 @@ class _Reader:
         self._root = Branch("", written=self._layout)
         self._comments = Comments(source, self._root)
         self._frames: list[OpenCollection] = []
-        self._anchors: dict[str, Known | None] = {}  # None: not complete
+        self._anchors: dict[str, Anchored | None] = {}  # None: not complete
         self._run: Run | None = None  # whose first term was the last event
         self._runs_left = len(runs)
         self._end = 0  # of the last scalar, without the empty lines behind it
@@ -124,14 +124,14 @@ class _Reader:
         else:
             self._comments.reach(event.start_mark.index)
 
-    def _known(self, event: Any) -> Known:
+    def _known(self, event: Any) -> Anchored:
         known = self._anchors.get(event.anchor)
         if known is None:
             what = "stands within what it names" if event.anchor in self._anchors else "has no anchor before it"
             raise self._wrong(f"the alias *{event.anchor} {what}", event.start_mark)
         return known
 
-    def _written(self, event: Any, column: int, known: Known | None = None) -> Scalar:
+    def _written(self, event: Any, column: int, known: Anchored | None = None) -> Scalar:
         """A scalar as it stands in the source, and as far as it belongs to it."""
         start, end = event.start_mark.index, event.end_mark.index
         raw = self._source[start:end]
@@ -148,7 +148,7 @@ class _Reader:
         self._end = end
         return Scalar(event.value, _ANCHOR.sub(r"\1", raw) if anchor else raw, column, anchor)
 
-    def _key(self, frame: OpenCollection, event: Any, known: Known | None) -> None:
+    def _key(self, frame: OpenCollection, event: Any, known: Anchored | None) -> None:
         mark = event.start_mark
         if known and not isinstance(known.node, Term):
             raise self._wrong("this key is no text: name the branch", mark)
@@ -174,7 +174,7 @@ class _Reader:
         self._key_line = event.end_mark.line
         self._comments.passed(event.end_mark.index, branch)
 
-    def _item(self, frame: OpenCollection, event: Any, known: Known | None) -> None:
+    def _item(self, frame: OpenCollection, event: Any, known: Anchored | None) -> None:
         mark = event.start_mark
         self._indentation.item(frame, mark)
         if known and isinstance(known.node, Branch) and layout_of(known.node).kind != "map":
@@ -195,7 +195,7 @@ class _Reader:
         if run:
             self._run, self._runs_left = run, self._runs_left - 1
 
-    def _term(self, event: Any, column: int, known: Known | None) -> Term | None:
+    def _term(self, event: Any, column: int, known: Anchored | None) -> Term | None:
         """A term for a scalar that is not empty."""
         if known and known.node is None:
             return None
@@ -209,7 +209,7 @@ class _Reader:
             self._remember(written.anchor, term, 1)
         return term
 
-    def _value(self, frame: OpenCollection | None, event: Any, known: Known | None) -> None:
+    def _value(self, frame: OpenCollection | None, event: Any, known: Anchored | None) -> None:
         """A scalar or alias as the value of a key, or as the whole document."""
         branch = frame.key if frame and frame.key else self._root
         layout = layout_of(branch)
@@ -237,7 +237,7 @@ class _Reader:
         if raw:
             self._comments.passed(end, owner)
 
-    def _refer(self, frame: OpenCollection | None, branch: Branch, known: Known) -> None:
+    def _refer(self, frame: OpenCollection | None, branch: Branch, known: Anchored) -> None:
         """Give a branch the children of the one that an alias stands for: one list, in two places."""
         layout = layout_of(branch)
         if isinstance(known.node, list):
@@ -259,7 +259,7 @@ class _Reader:
 
     def _remember(self, anchor: YamlAnchor | None, node: Term | Branch | list[Branch] | None, size: int) -> None:
         if anchor:
-            self._anchors[anchor.name] = Known(anchor, node, size)
+            self._anchors[anchor.name] = Anchored(anchor, node, size)
 
     def _count(self, frame: OpenCollection | None, nodes: int, mark: Any) -> None:
         if frame:
