@@ -701,7 +701,7 @@ def test_metrics_alone_have_no_use_for_what_is_about_vectors(parameter: Any, she
     ],
 )
 def test_combinations_that_say_nothing_are_refused(line: str, words: str, shell: Within) -> None:
-    done = shell.run(*line.split(), env=None)
+    done = shell.run(*line.split())
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert words in done.stderr
 

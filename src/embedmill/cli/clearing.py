@@ -12,6 +12,11 @@ from embedmill.core.errors import UsageError
 
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask whether to empty the cache.")]
 
+ClearCache = Annotated[
+    bool,
+    typer.Option("--clear-cache", help="Remove all vectors from the cache, as `embedmill cache clear`; no INPUT."),
+]
+
 
 def clear_cache(*, yes: bool, as_json: bool) -> int:
     """Remove all vectors from the user's cache; gives the exit code."""

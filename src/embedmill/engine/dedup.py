@@ -32,7 +32,7 @@ MOST_AWAITED: Final = 4096
 H = TypeVar("H", bound=HashedItem)
 
 
-class Known(NamedTuple):
+class FoundTexts(NamedTuple):
     """What is found of some texts."""
 
     vectors: Mapping[bytes, Vector]
@@ -151,7 +151,7 @@ class Deduplicator(Generic[H]):
                 self._begin(key, items)
                 yield items[0]
 
-    def _look_up(self, hashes: Sequence[bytes]) -> Known:
+    def _look_up(self, hashes: Sequence[bytes]) -> FoundTexts:
         """What cache and store have of texts that this run knows nothing of, unsound vectors left out.
 
         The rest is claimed: what this run has claimed before must not be among them.
@@ -171,9 +171,9 @@ class Deduplicator(Generic[H]):
             self._claims.release(list(put))
             self._unadmitted -= put.keys()
             found |= put
-        return Known(found, claimed.others)
+        return FoundTexts(found, claimed.others)
 
-    def _admit(self, item: H, known: Known) -> bool:
+    def _admit(self, item: H, known: FoundTexts) -> bool:
         """Take an item; True where it has to be embedded. `known` is what was found for it."""
         key = item.hash
         if key in self._waiting:

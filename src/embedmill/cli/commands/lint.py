@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,12 @@ from embedmill.core.errors import SourceError, UsageError
 if TYPE_CHECKING:
     from embedmill.taxonomy.linting.findings import LintFinding
     from embedmill.taxonomy.tree import Branch, Taken
+
+_YES_ALONE: Final = "--yes is for --clear-cache: leave it out, or give both"
+_NO_INPUT: Final = "INPUT is missing: give a tree or list of terms"
+_MaxLeaf = Annotated[
+    str, options.option("--max-leaf", metavar="N", help="Lists of more terms are too long. Default: 40.")
+]
 
 
 @parser.command(
@@ -29,9 +35,7 @@ def lint(
     source: trees.OptionalInput = None,
     source_format: trees.InputFormat = None,
     classes: trees.Classes = None,
-    max_leaf: Annotated[
-        str, options.option("--max-leaf", metavar="N", help="Lists of more terms are too long. Default: 40.")
-    ] = "40",
+    max_leaf: _MaxLeaf = "40",
     meaning: Annotated[
         bool,
         typer.Option(
@@ -49,10 +53,7 @@ def lint(
     clean: Annotated[
         str | None, options.option("--clean", metavar="OUT", help="Write the tree without its outliers, and say which.")
     ] = None,
-    clear_cache: Annotated[
-        bool,
-        typer.Option("--clear-cache", help="Remove all vectors from the cache, as `embedmill cache clear`; no INPUT."),
-    ] = False,
+    clear_cache: clearing.ClearCache = False,
     yes: clearing.Yes = False,
     given: Annotated[TermOptions, trees.EMBEDDED_WITH],
     as_json: bool,
@@ -66,14 +67,12 @@ def lint(
     if clear_cache:
         parser.refuse_others(context, {"clear_cache", "yes"}, "--clear-cache looks at no tree")
         return clearing.clear_cache(yes=yes, as_json=as_json)
-    if yes:
-        raise UsageError("--yes is for --clear-cache: leave it out, or give both")
-    if source is None:
-        raise UsageError("INPUT is missing: give a tree or list of terms")
+    if yes or source is None:
+        raise UsageError(_YES_ALONE if yes else _NO_INPUT)
     most = options.whole_number(max_leaf, "--max-leaf")
     if not meaning and (clean is not None or given):
         raise UsageError("--no-meaning embeds nothing: leave out --clean and what terms are embedded with")
-    from embedmill.api.tree_files import check_tree_file, read_tree_file, write_tree_file
+    from embedmill.api.tree_files import check_tree_file, read_tree_file
 
     for written in (source if fix else None, clean):
         if written is not None:
@@ -83,19 +82,33 @@ def lint(
     except SourceError as error:
         return _unreadable(str(error), as_json)
     found = _found(tree, most, meaning, given)
-    from embedmill.taxonomy.linting.lint import drop_outliers, fix_tree
-
     taken: list[Taken] = []
     if fix:
-        taken = fix_tree(tree)
-        found = [each for each in found if not each.fixable]
-        if taken:
-            write_tree_file(tree, source)
+        taken, found = _fixed(tree, source, found)
     if clean is not None:
-        dropped = drop_outliers(tree, found)
-        taken += dropped
-        write_tree_file(tree, clean)
+        taken += _cleaned(tree, clean, found)
     return _tell(found, taken, as_json)
+
+
+def _fixed(tree: Branch, source: str, found: list[LintFinding]) -> tuple[list[Taken], list[LintFinding]]:
+    """Mend the tree and its file; what was taken, and what is left of the findings."""
+    from embedmill.api.tree_files import write_tree_file
+    from embedmill.taxonomy.linting.lint import fix_tree
+
+    taken = fix_tree(tree)
+    if taken:
+        write_tree_file(tree, source)
+    return taken, [each for each in found if not each.fixable]
+
+
+def _cleaned(tree: Branch, target: str, found: list[LintFinding]) -> list[Taken]:
+    """Write the tree without its outliers; what was taken."""
+    from embedmill.api.tree_files import write_tree_file
+    from embedmill.taxonomy.linting.lint import drop_outliers
+
+    dropped = drop_outliers(tree, found)
+    write_tree_file(tree, target)
+    return dropped
 
 
 def _found(tree: Branch, most: int, meaning: bool, given: TermOptions) -> list[LintFinding]:
