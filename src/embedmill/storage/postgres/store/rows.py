@@ -187,6 +187,9 @@ _COPY: Final = f"COPY chunks ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _COPY_WITH_ATTRIBUTES: Final = f"COPY chunks ({_COLUMNS}, attributes) FROM STDIN (FORMAT BINARY)"
 
 
+_PLACE: Final = ("chunk_index", "start", "end", "line", "end_line", "token_count")
+
+
 def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str, Sequence[str | None]]) -> bytes:
     hashes = [record.hash for _, record in owned]
     vectors = stacked([record.vector for _, record in owned], dimension)
@@ -194,10 +197,7 @@ def _rows(owned: Sequence[tuple[int, Record]], dimension: int, more: Mapping[str
     return copy_buffer(
         {
             "document": np.array([owner for owner, _ in owned], np.int64),
-            **{
-                name: np.array([getattr(chunk, name) for chunk in chunks], np.int32)
-                for name in ("chunk_index", "start", "end", "line", "end_line", "token_count")
-            },
+            **dict(zip(_PLACE, np.array(list(map(attrgetter(*_PLACE), chunks)), np.int32).T, strict=True)),
             "page": np.array([chunk.page or 0 for chunk in chunks], np.int32),
             "hash": np.array(hashes, "S32"),
             "vector": vectors,
