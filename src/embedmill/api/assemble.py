@@ -113,7 +113,11 @@ def build_components(chosen: Settings, embedder: LocalEmbedder, stack: ExitStack
     from embedmill.chunking.options import Chunking
     from embedmill.storage.cache.cache import PersistentCache
 
-    if chosen.executor == "threads" and (chosen.workers or 0) > embedder.workers and not quiet:
+    if (
+        chosen.executor == "threads"
+        and (chosen.workers or 0) > embedder.workers
+        and not (quiet or machine.shares_cores())
+    ):
         log.warning(
             "workers is %d: this process has %s, so that so many calls of the model run at once, and no more",
             chosen.workers,

@@ -22,6 +22,11 @@ def limit_cores(most: int) -> None:
     _most_cores = most
 
 
+def shares_cores() -> bool:
+    """Whether `limit_cores` was called."""
+    return _most_cores is not None
+
+
 def cores() -> int:
     """Cores that this process may keep busy: the least of affinity mask, cgroup quota and `limit_cores`, at least 1."""
     return _allowed_cores() if _most_cores is None else min(_allowed_cores(), _most_cores)

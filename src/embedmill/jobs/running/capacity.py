@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
@@ -14,12 +14,11 @@ from embedmill.jobs.job_kinds import JOB_KINDS, check_arguments
 from embedmill.models import locate
 from embedmill.runtime import machine
 
-log = logging.getLogger(__name__)
-
 _MB: Final = 1 << 20
 _PROCESS_MB: Final = 300.0  # of a job's process without a model: measured 90 to 250, by what it imports
 _PER_WEIGHTS: Final = 4.0  # of the weights' size is what a process takes to load and use them: measured 2 to 3.5
 _MARGIN: Final = 1.1  # of what was measured
+_PARTS: Final = 2  # of the cores a job may take twice its part: others read or write meanwhile, or have ended
 _LEFT_FREE: Final = 0.05  # of all memory
 
 
@@ -37,7 +36,6 @@ class RunningJob(NamedTuple):
     """What is taken by a job that runs."""
 
     need: JobNeed
-    cores: int
     memory_mb: float  # now
 
 
@@ -52,12 +50,12 @@ class Capacity:
         self.at_once = at_once or machine.cores()
         self._peaks = dict(measured)
 
-    def cores_for_next(self, running: Collection[RunningJob], waiting: int) -> int:
-        """How many cores the next job may keep busy: its part of those that are free. 0: it has to wait."""
-        places = min(self.at_once - len(running), waiting)
-        if places < 1:
+    def cores_for_next(self, running: int, waiting: int) -> int:
+        """How many cores the next job may keep busy beside those that run. 0: it has to wait."""
+        beside = min(self.at_once, running + waiting)
+        if running >= beside:
             return 0
-        return max(1, (machine.cores() - sum(job.cores for job in running)) // places)
+        return min(machine.cores(), math.ceil(_PARTS * machine.cores() / beside))
 
     def has_memory_for(self, need: JobNeed, running: Collection[RunningJob]) -> bool:
         """Whether a job fits beside those that run, when these have grown to what they need; always where none does."""

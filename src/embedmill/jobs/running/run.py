@@ -82,7 +82,6 @@ class _Running:
     job: BatchJob
     need: JobNeed
     process: JobProcess
-    cores: int
     began: float
     progress: JobProgress
     memory_mb: float = 0.0
@@ -92,7 +91,7 @@ class _Running:
 
     @property
     def taken(self) -> RunningJob:
-        return RunningJob(self.need, self.cores, self.memory_mb)
+        return RunningJob(self.need, self.memory_mb)
 
 
 class BatchRun:
@@ -151,7 +150,7 @@ class BatchRun:
     def _begin_jobs(self) -> None:
         while self._waiting and not self._stopping:
             taken = [running.taken for running in self._running]
-            cores = self._capacity.cores_for_next(taken, len(self._waiting))
+            cores = self._capacity.cores_for_next(len(taken), len(self._waiting))
             fitting = (job for job in self._waiting if self._capacity.has_memory_for(self._needs[job.name], taken))
             job = next(fitting, None) if cores else None
             if job is None:
@@ -169,7 +168,7 @@ class BatchRun:
             return
         process.order(JobOrder(job, cores, log.getEffectiveLevel()))
         started = JobProgress(job.name, pid=process.pid)
-        self._running.append(_Running(job, self._needs[job.name], process, cores, time.monotonic(), started))
+        self._running.append(_Running(job, self._needs[job.name], process, time.monotonic(), started))
         self._most_at_once = max(self._most_at_once, len(self._running))
 
     def _receive(self, running: _Running) -> None:
