@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ import pytest
 
 import manifests
 from cli_runs import Shell
-from embedmill import BatchProgress, BatchReport, ManifestError, UsageError, run_batch
+from embedmill import BatchProgress, BatchReport, JobProgress, ManifestError, UsageError, run_batch
+from embedmill.cli.batch_display import BatchLines, BatchScreen
 from embedmill.jobs.running.capacity import Capacity, JobNeed, RunningJob
 from embedmill.runtime import machine
 from manifests import TEST_MODEL, of_jobs
@@ -231,6 +233,40 @@ def test_progress_never_goes_back_and_ends_complete(tmp_path: Path) -> None:
     assert last.done == last.total == 8
 
 
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_line_for_the_batch_and_one_for_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    screen = BatchScreen(Terminal())
+    running = (JobProgress("docs", "documents 3, chunks 40", "", 40, 2, 0.5), JobProgress("a" * 99))
+    screen.show(BatchProgress(4, 1, 1, 50, 100.0, 0.375, running, 1.0))
+    stream = screen._stream
+    assert isinstance(stream, Terminal)
+    text = stream.getvalue()
+    all_jobs, docs, other = text.removeprefix("\r\x1b[J").removesuffix("\r\x1b[2A").split("\n")
+    assert all_jobs.startswith("jobs 1 of 4, not succeeded 1, items 50 of about 100") and all_jobs.endswith(" 38%")
+    assert docs.split() == ["docs", "━" * 8 + "╌" * 8, "50%,", *["documents", "3,", "chunks", "40,", "failed", "2"]]
+    assert other.split() == ["a" * 21 + "...", "╌" * 16, "starting"]
+    screen.close()
+    assert stream.getvalue() == text + "\r\x1b[J", "nothing is left of it"
+
+
+def test_a_log_gets_plain_lines() -> None:
+    stream = io.StringIO()
+    lines = BatchLines(stream)
+    for seconds in (1.0, 9.0, 11.0, 12.0, 22.0):
+        running = (JobProgress("docs", "documents 3, chunks 40", "", 40, 0, 0.5),)
+        lines.show(BatchProgress(4, 1, 0, 50, None, 0.375, running, seconds))
+    told = stream.getvalue().splitlines()
+    assert [line.split(",")[0] for line in told[::2]] == ["jobs 1 of 4"] * 2
+    assert told[1] == "  docs                       50%, documents 3, chunks 40"
+
+
 def test_messages_of_jobs_are_told_with_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = manifests.fill(tmp_path)
     batch(folder, job("docs", include=["*.md", "*.nothing"]))
@@ -288,6 +324,16 @@ def test_no_job_outlives_a_batch_that_is_killed(shell: Shell) -> None:
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     manifest_of(shell, "one", "two")
     assert shell.json("batch", "manifest.json", "--resume")["states"] == {"succeeded": 2}
+
+
+def test_all_mistakes_of_a_manifest_are_told_a_line_each(shell: Shell) -> None:
+    (shell.folder / "manifest.yaml").write_text(
+        "jobs:\n  - {index: docs, stoer: x}\n  - {index: nowhere}\n  - {arrange: docs}\n"
+    )
+    done = shell.run("batch", "manifest.yaml")
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and all(line.startswith("error: manifest.yaml, line ") for line in lines)
+    assert {int(line.split(",")[1].split()[1]) for line in lines} == {2, 3, 4}
 
 
 def test_a_job_of_each_file(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli_runs import without_progress
+from embedmill import read_manifest
 from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import Settings
 
@@ -73,6 +74,23 @@ def test_a_list_becomes_a_tree_as_the_page_says(tmp_path: Path) -> None:
     assert re.match(r"# 5 terms, cohesion 0\.\d\d\n[a-z ]+:\n(  - [a-z ]+\n){5}$", shown)
     assert re.search(r"^# \d+ terms, cohesion 0\.\d\d\n[a-z ]+:\n(  - .+\n)+", tree.read_text(), re.MULTILINE)
     assert set(re.findall(r"^  - (.*)", shown, re.MULTILINE)) <= set(tree.read_text().replace("  - ", "").splitlines())
+
+
+def test_trees_and_batches_print_what_is_shown(tmp_path: Path) -> None:
+    """But for the numbers, which are of one day; the batch is run by test_batch_page.py."""
+    (shown,) = re.findall(r"<!-- trees and batches -->\n```\n(.*?)```", README, re.DOTALL)
+    first, batch = re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]
+    line, _, printed = first.partition("\n")
+    command = [sys.executable, "-m", *shlex.split(line.replace("tree.yaml", str(tmp_path / "tree.yaml")))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    def shape(text: str) -> str:
+        text = text.replace(str(tmp_path / "tree.yaml"), "tree.yaml").replace("cached", "embedded")
+        return re.sub(r"\d[\d,.]*", "1", text)
+
+    assert shape(done.stdout) == shape(printed)
+    jobs = read_manifest(ROOT / "examples/manifest.yaml").jobs
+    assert [each.partition("  ")[0] for each in batch.splitlines()[1:-1]] == [job.name for job in jobs]
 
 
 def test_the_python_about_quality_runs(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _CLEAR_BELOW: Final = "\r\x1b[J"
 _MOST_LINES: Final = 20  # of running jobs, on a terminal; it may have fewer
-_ROOM: Final = 24  # characters of a drawn share, and of a job's name
+_NAME: Final = 24  # characters of a job's name
+_DRAWN: Final = 16  # characters of a drawn share
 
 
 class BatchDisplay:
@@ -84,8 +85,8 @@ class BatchScreen(_BatchOnStream):
         self._drawn = progress.seconds
         width, height = shutil.get_terminal_size()
         shown = progress.running[: max(0, min(_MOST_LINES, height - 3))]
-        lines = [f"{self._facts(progress)}  {self._draw(progress.share, _ROOM)} {progress.share:4.0%}"]
-        lines += [f"  {_job_line(job, self._draw(job.share or 0.0, _ROOM))}" for job in shown]
+        lines = [f"{self._facts(progress)}  {self._draw(progress.share, _DRAWN)} {progress.share:4.0%}"]
+        lines += [f"  {_job_line(job, self._draw(job.share or 0.0, _DRAWN))}" for job in shown]
         if hidden := len(progress.running) - len(shown):
             lines.append(f"  and {hidden} more")
         up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
@@ -102,11 +103,11 @@ class BatchScreen(_BatchOnStream):
 
 def _job_line(job: JobProgress, drawn: str = "") -> str:
     name = one_line(job.name)
-    name = name if len(name) <= _ROOM else name[: _ROOM - 3] + "..."
+    name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
     words = [f"{job.share:4.0%}"] if job.share is not None else []
     words.append(job.doing or job.counts or "starting")
     words += [f"failed {job.failed:,}"] if job.failed else []
-    return f"{name:<{_ROOM}}  {drawn + ' ' if drawn else ''}{', '.join(words)}"
+    return f"{name:<{_NAME}}  {drawn + ' ' if drawn else ''}{', '.join(words)}"
 
 
 def batch_display_on(stream: TextIO | None) -> BatchDisplay:

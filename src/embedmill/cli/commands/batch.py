@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.core.errors import UsageError
+from embedmill.core.errors import ManifestError, UsageError
 from embedmill.runtime.paths import quote_path
 
 if TYPE_CHECKING:
@@ -100,7 +100,12 @@ def batch(
             context, ("path", "each", "arrange", "index", "target", "settings", "dry_run"), "--dry-run runs nothing"
         )
         options.check_quiet("the jobs", as_json=as_json)
-    manifest = _manifest(path, each, arrange, index, target, settings)
+    try:
+        manifest = _manifest(path, each, arrange, index, target, settings)
+    except ManifestError as error:
+        for mistake in error.mistakes:
+            output.complain(f"error: {mistake}")
+        return exit_codes.USAGE
     if dry_run:
         return _list(manifest, as_json=as_json)
     at_once = None if jobs is None else options.whole_number(jobs, "--jobs")

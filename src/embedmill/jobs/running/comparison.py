@@ -35,6 +35,8 @@ def _facts(report: Mapping[str, Any], above: str = "") -> dict[str, float]:
     """The numbers of a report, those of mappings in it too, by their names; without its times."""
     found: dict[str, float] = {}
     for name, value in report.items():
+        if name == "stages":
+            continue
         if isinstance(value, Mapping):
             found |= _facts(value, f"{above}{name} ")
         elif isinstance(value, int | float) and not isinstance(value, bool) and "second" not in above + name:

@@ -102,7 +102,7 @@ def _markdown(report: BatchReport) -> Iterator[str]:
         yield ""
         yield f"## Compared by {_cell(title)}"
         yield ""
-        yield from _table(columns, [list(map(_number, row)) for row in compared_rows], right=set(columns[1:]))
+        yield from _table(columns, [list(map(_number, row)) for row in compared_rows], right=set(columns[2:]))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> Iterator[str]:
