@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -109,6 +110,14 @@ def test_a_job_that_does_something_else_now_is_run_again(tmp_path: Path) -> None
     assert report.jobs[0].counts()["documents"] == 1
 
 
+def test_of_a_folder_reports_are_no_manifests(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    (folder / "manifest.json").write_text(of_jobs(job("docs")))
+    first, second = (run_batch(folder, report=folder, resume=resume) for resume in (False, True))
+    assert states(first) == states(second) == {"manifest.json: docs": "succeeded"}
+    assert second.jobs[0].earlier
+
+
 def test_a_stopped_batch_says_what_did_not_run_and_goes_on(tmp_path: Path) -> None:
     folder = manifests.fill(tmp_path)
     runs: list[Any] = []
@@ -181,12 +190,13 @@ def test_a_job_begins_beside_others_only_where_its_memory_is_left() -> None:
     small, large = JobNeed("index", "", "auto", "threads", 1), JobNeed("index", "", "auto", "threads", 2)
     capacity = Capacity(3, {small: 1.0, large: 2e9})
     running = [RunningJob(small, 1.0)]
-    assert capacity.has_memory_for(large, []), "one job always runs"
-    assert capacity.has_memory_for(small, running)
-    assert not capacity.has_memory_for(large, running)
-    assert not capacity.has_memory_for(small, [RunningJob(large, 1.0)]), "what it will grow to counts"
+    assert capacity.room_beside([], 0) == math.inf, "one job always runs"
+    room = capacity.room_beside(running, 0)
+    assert capacity.memory_of(small) < room < capacity.memory_of(large)
+    assert capacity.room_beside([RunningJob(large, 1.0)], 0) < 0, "what it will grow to counts"
+    assert capacity.room_beside(running, 4e9) > capacity.memory_of(large), "what idle processes hold is there again"
     capacity.note(small, 3e9)
-    assert not capacity.has_memory_for(small, running), "what was measured counts"
+    assert capacity.memory_of(small) > room, "what was measured counts"
 
 
 def test_cores_for_the_next_job() -> None:
@@ -210,6 +220,9 @@ def test_refused_before_anything_starts(tmp_path: Path) -> None:
         (folder / "report/batch_report.json").write_text(wrong)
         with pytest.raises(UsageError, match=r"is no report of a batch .*: remove it, or leave --resume out"):
             batch(folder, job("docs"), resume=True)
+    (folder / "report/batch_report.json").write_text('{"version": 1, "manifest": "other.yaml", "jobs": []}')
+    with pytest.raises(UsageError, match=r"is the report of another batch, other.yaml: leave --resume out"):
+        batch(folder, job("docs"), resume=True)
     with pytest.raises(UsageError, match="jobs is 0"):
         batch(folder, job("docs"), jobs=0)
 

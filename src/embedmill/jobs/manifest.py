@@ -18,6 +18,7 @@ from embedmill.jobs.job import Manifest
 from embedmill.jobs.job_options import known_name
 from embedmill.jobs.json_nodes import read_json
 from embedmill.jobs.nodes import LARGEST, ManifestNode, Mistakes, NotRead, Pair, Place, known_keys
+from embedmill.jobs.running.results import REPORT_NAME
 from embedmill.jobs.yaml_nodes import read_yaml
 from embedmill.runtime.paths import FilePath
 
@@ -31,8 +32,8 @@ def read_manifest(path: FilePath) -> Manifest:
     """The jobs of a manifest, or of all manifests below a folder, validated as a whole.
 
     A manifest is a YAML or JSON file of the schema that `embedmill.jobs.schema.manifest_schema` gives. Below a folder
-    those files count whose names end in ``.yaml``, ``.yml`` or ``.json`` and that have `jobs` or `matrix`; the names of
-    their jobs then begin with their path.
+    those files count whose names end in ``.yaml``, ``.yml`` or ``.json`` and that have `jobs` or `matrix`, but for the
+    reports of batches; the names of their jobs then begin with their path.
     Paths are made absolute from the manifest's folder. What jobs do not say comes from the environment and
     ``embedmill.toml``, as for their commands. Nothing is started, written or fetched.
 
@@ -72,7 +73,7 @@ def _manifests_below(folder: Path, mistakes: Mistakes) -> Iterator[tuple[Path, M
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(above, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES or not path.is_file():
+            if name.startswith(".") or name == REPORT_NAME or path.suffix.lower() not in SUFFIXES or not path.is_file():
                 continue
             try:
                 data = _read(path)

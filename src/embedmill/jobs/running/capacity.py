@@ -49,6 +49,7 @@ class Capacity:
         """
         self.at_once = at_once or machine.cores()
         self._peaks = dict(measured)
+        self._estimates: dict[JobNeed, float] = {}
 
     def cores_for_next(self, running: int, waiting: int) -> int:
         """How many cores the next job may keep busy beside those that run. 0: it has to wait."""
@@ -57,19 +58,24 @@ class Capacity:
             return 0
         return min(machine.cores(), math.ceil(_PARTS * machine.cores() / beside))
 
-    def has_memory_for(self, need: JobNeed, running: Collection[RunningJob]) -> bool:
-        """Whether a job fits beside those that run, when these have grown to what they need; always where none does."""
+    def room_beside(self, running: Collection[RunningJob], idle_mb: float) -> float:
+        """Megabytes left for one job more when those that run have grown to what they need; endless where none runs.
+
+        `idle_mb` are those of processes that wait for the next job.
+        """
         if not running:
-            return True
+            return math.inf
         promised = sum(max(0.0, self.memory_of(job.need) - job.memory_mb) for job in running)
-        free = machine.available_memory() / _MB - _LEFT_FREE * machine.memory() / _MB
-        return free - promised >= self.memory_of(need)
+        return (machine.available_memory() - _LEFT_FREE * machine.memory()) / _MB + idle_mb - promised
 
     def memory_of(self, need: JobNeed) -> float:
         """Megabytes that a job needs: as measured, else by the size of its model."""
         if need in self._peaks:
             return self._peaks[need] * _MARGIN
-        return _PROCESS_MB + _PER_WEIGHTS * weights_mb(need.model) * max(1, need.workers)
+        if need not in self._estimates:
+            weights = weights_mb(need.model) * max(1, need.workers)
+            self._estimates[need] = _PROCESS_MB + _PER_WEIGHTS * weights
+        return self._estimates[need]
 
     def note(self, need: JobNeed, peak_mb: float) -> None:
         """Take note of what a job has taken at most, one that came to its end."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.jobs.running.comparison import compared
-from embedmill.jobs.running.results import BatchReport, JobResult
+from embedmill.jobs.running.results import REPORT_NAME, BatchReport, JobResult
 from embedmill.runtime.atomic import write_atomically
 from embedmill.runtime.outputs import why_not
 from embedmill.runtime.paths import quote_path
 
-JSON_NAME: Final = "batch_report.json"
 MARKDOWN_NAME: Final = "batch_report.md"
 
 _VERSION: Final = 1
@@ -26,7 +25,7 @@ def check_report_folder(folder: Path) -> None:
     """Make the folder, and raise `UsageError` where a report could not be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        reason = why_not(folder / JSON_NAME) or why_not(folder / MARKDOWN_NAME)
+        reason = why_not(folder / REPORT_NAME) or why_not(folder / MARKDOWN_NAME)
     except OSError as error:
         reason = error.strerror or str(error)
     if not reason and not os.access(folder, os.W_OK | os.X_OK):
@@ -39,7 +38,7 @@ def write_report(report: BatchReport, folder: Path) -> None:
     """Put both files into the folder, each at once. Raises `EmbedmillError` where that cannot be done."""
     told = {"version": _VERSION, **report.to_dict()}
     files = {
-        JSON_NAME: json.dumps(told, indent=2, ensure_ascii=False, default=str) + "\n",
+        REPORT_NAME: json.dumps(told, indent=2, ensure_ascii=False, default=str) + "\n",
         MARKDOWN_NAME: "\n".join(_markdown(report)) + "\n",
     }
     for name, text in files.items():
@@ -53,19 +52,20 @@ def write_report(report: BatchReport, folder: Path) -> None:
             ) from error
 
 
-def read_results(folder: Path) -> dict[str, JobResult]:
+def read_results(folder: Path, manifest: Path) -> dict[str, JobResult]:
     """What the last report in this folder says of each job, by its name; empty where there is none.
 
-    Raises `UsageError` where it cannot be read.
+    Raises `UsageError` where it cannot be read, and where it is the report of another manifest.
     """
-    path = folder / JSON_NAME
+    path = folder / REPORT_NAME
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
         told = json.loads(path.read_bytes())
         if told["version"] != _VERSION:
             raise ValueError(f"it is of version {told['version']!r:.40}")
-        return {job["name"]: JobResult.of_dict(job) for job in told["jobs"]}
+        found = {job["name"]: JobResult.of_dict(job) for job in told["jobs"]}
+        other = Path(told["manifest"]).name
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -75,6 +75,12 @@ def read_results(folder: Path) -> dict[str, JobResult]:
             f"{quote_path(str(path))} is no report of a batch ({str(error).splitlines()[0]:.200}): remove it, or leave "
             "--resume out"
         ) from None
+    if other != manifest.name:
+        raise UsageError(
+            f"{quote_path(str(path))} is the report of another batch, {quote_path(other)}: leave --resume out, or give "
+            "each a --report of its own"
+        )
+    return found
 
 
 def _markdown(report: BatchReport) -> Iterator[str]:
@@ -120,8 +126,3 @@ def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-
-
-def peaks(results: Mapping[str, JobResult]) -> dict[str, float]:
-    """Megabytes that each job took at most, by its digest."""
-    return {job.digest: job.peak_mb for job in results.values() if job.peak_mb}

@@ -13,6 +13,9 @@ from typing import Any, Final, Self
 from embedmill.jobs.job import BatchJob
 from embedmill.storage.registry import redact_url
 
+REPORT_NAME: Final = "batch_report.json"
+"""The file of a batch's report for programs."""
+
 _COUNTED: Final = ("documents", "unchanged", "chunks", "terms", "embedded", "cached", "duplicates", "failed")
 """What is told of a job's report in a table."""
 

@@ -23,6 +23,7 @@ from embedmill.jobs.running.progress import progress_of
 from embedmill.jobs.running.report_files import check_report_folder, read_results, write_report
 from embedmill.jobs.running.results import BatchProgress, BatchReport, JobProgress, JobResult, JobState, digest_of
 from embedmill.runtime import machine
+from embedmill.runtime.passwords import masked
 from embedmill.runtime.paths import FilePath
 
 log = logging.getLogger("embedmill")
@@ -30,6 +31,7 @@ log = logging.getLogger("embedmill")
 _TICK: Final = 0.2  # seconds from one look at all jobs to the next
 _TO_END: Final = 2 * TO_FINISH  # seconds that a job has that is asked to stop: for what is in flight, and to wind up
 _WRITTEN_APART: Final = 1.0  # seconds from one report on the disk to the next
+_WRITING_SHARE: Final = 20  # times what writing takes, at least
 _MOST_AT_ONCE: Final = 1_000
 
 OnBatchProgress = Callable[[BatchProgress], object]
@@ -69,7 +71,7 @@ def run_batch(
     before: Mapping[str, JobResult] = {}
     if folder is not None:
         check_report_folder(folder)
-        before = read_results(folder) if resume else {}
+        before = read_results(folder, read.path) if resume else {}
     run = BatchRun(read, jobs, folder, before, on_progress or (lambda _: None))
     on_start(run)
     return run.run()
@@ -106,12 +108,12 @@ class BatchRun:
         on_progress: OnBatchProgress,
     ) -> None:
         self._manifest, self._folder, self._on_progress = manifest, folder, on_progress
-        needs = {job.name: need_of(job) for job in manifest.jobs}
-        self._needs = needs
+        self._needs = needs = {job.name: need_of(job) for job in manifest.jobs}
+        self._digests = {job.name: digest_of(job) for job in manifest.jobs}
         self._results: dict[str, JobResult] = {}
         peaks: dict[JobNeed, float] = {}
         for job in manifest.jobs:
-            if (earlier := before.get(job.name)) and earlier.digest == digest_of(job):
+            if (earlier := before.get(job.name)) and earlier.digest == self._digests[job.name]:
                 peaks[needs[job.name]] = max(earlier.peak_mb, peaks.get(needs[job.name], 0.0))
                 if earlier.state == JobState.SUCCEEDED:
                     self._results[job.name] = replace(earlier, earlier=True)
@@ -122,7 +124,7 @@ class BatchRun:
         self._most_at_once = 0
         self._stopping = False
         self._started = time.monotonic()
-        self._written = self._started
+        self._write_at = self._started + _WRITTEN_APART
         self._kills = machine.killed_for_memory()
 
     def stop(self) -> None:
@@ -139,7 +141,7 @@ class BatchRun:
                     self._receive(running)
                 self._look_after()
                 self._on_progress(self._progress())
-            report = self._report(interrupted=self._stopping)
+            report = self._report()
         finally:
             for running in self._running:
                 running.process.end()
@@ -151,9 +153,11 @@ class BatchRun:
         while self._waiting and not self._stopping:
             taken = [running.taken for running in self._running]
             cores = self._capacity.cores_for_next(len(taken), len(self._waiting))
-            fitting = (job for job in self._waiting if self._capacity.has_memory_for(self._needs[job.name], taken))
-            job = next(fitting, None) if cores else None
-            if job is None:
+            if not cores:
+                return
+            room = self._capacity.room_beside(taken, sum(process.memory_mb() for process in self._idle))
+            fitting = (job for job in self._waiting if self._capacity.memory_of(self._needs[job.name]) <= room)
+            if (job := next(fitting, None)) is None:
                 return
             self._waiting.remove(job)
             self._begin(job, cores)
@@ -192,10 +196,12 @@ class BatchRun:
         else:
             state, error = _end_of(ended, running.ends_as), ended.error or ended.left
             log.debug("%s: %s", running.job.name, ended.trace)
-            if state in (JobState.SUCCEEDED, JobState.INCOMPLETE):
-                self._idle.append(running.process)
+            sound = state in (JobState.SUCCEEDED, JobState.INCOMPLETE)
+            if sound:
                 self._capacity.note(running.need, running.peak_mb)
-            else:  # what an error leaves behind is not known
+            if sound and self._waiting:
+                self._idle.append(running.process)
+            else:  # it is not needed, or what an error has left behind in it is not known
                 running.process.dismiss()
         if state == JobState.TIMED_OUT:
             error = f"it took longer than its timeout of {running.job.timeout:,.6g} s"
@@ -213,7 +219,7 @@ class BatchRun:
     def _last_words(self, running: _Running) -> str:
         kills, before = machine.killed_for_memory(), self._kills
         self._kills = kills
-        words = running.process.end()
+        words = masked(running.process.end())
         if kills > before and "SIGKILL" in words:
             return f"memory was too short, and the kernel ended it ({words}): run fewer jobs at once"
         return words
@@ -234,28 +240,31 @@ class BatchRun:
                     running.process.order(StopOrder())
             elif running.killed_at is not None and now > running.killed_at:
                 self._end(running, None)
-        if self._folder is not None and now > self._written + _WRITTEN_APART:
-            self._written = now
-            self._with_files(self._report(interrupted=True))  # as it is if this process ends now
+        if now > self._write_at:
+            self._with_files(self._report())  # as it is if this process ends now
+            taken = time.monotonic() - now
+            self._write_at = now + max(_WRITTEN_APART, _WRITING_SHARE * taken)
 
     def _measure(self, running: _Running) -> None:
         running.memory_mb = running.process.memory_mb()
         running.peak_mb = max(running.peak_mb, running.memory_mb)
 
     def _result(self, job: BatchJob, state: JobState, **more: object) -> JobResult:
-        return JobResult(job.name, job.command, state, job.label, digest=digest_of(job), **more)  # type: ignore[arg-type]
+        digest = self._digests[job.name]
+        return JobResult(job.name, job.command, state, job.label, digest=digest, **more)  # type: ignore[arg-type]
 
     def _progress(self) -> BatchProgress:
         running = [each.progress for each in self._running]
         seconds = time.monotonic() - self._started
         return progress_of(len(self._manifest.jobs), list(self._results.values()), running, seconds)
 
-    def _report(self, *, interrupted: bool) -> BatchReport:
+    def _report(self) -> BatchReport:
         states = {running.job.name: JobState.INTERRUPTED for running in self._running}
         results = [
             self._results.get(job.name) or self._result(job, states.get(job.name, JobState.NOT_RUN))
             for job in self._manifest.jobs
         ]
+        interrupted = any(result.state in (JobState.INTERRUPTED, JobState.NOT_RUN) for result in results)
         seconds = round(time.monotonic() - self._started, 3)
         return BatchReport(str(self._manifest.path), tuple(results), seconds, self._most_at_once, interrupted)
 
