@@ -246,6 +246,17 @@ def test_progress_never_goes_back_and_ends_complete(tmp_path: Path) -> None:
     assert last.done == last.total == 8
 
 
+def test_a_job_of_two_parts_does_not_go_back(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    (folder / "many.txt").write_text("\n".join(f"{word} {n}" for n in range(400) for word in ("oak", "boat", "rose")))
+    told: list[JobProgress] = []
+    trees = {"name": "trees", "arrange": "many.txt", "output": "tree.yaml", **TEST_MODEL}
+    batch(folder, trees, on_progress=lambda progress: told.extend(progress.running))
+    assert told and [each.done for each in told] == sorted(each.done for each in told)
+    shares = [each.share for each in told if each.share is not None]
+    assert shares == sorted(shares)
+
+
 class Terminal(io.StringIO):
     encoding = "utf-8"
 

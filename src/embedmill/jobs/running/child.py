@@ -8,6 +8,8 @@ import queue
 import threading
 import time
 import traceback
+from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Final, NoReturn
 
@@ -111,13 +113,15 @@ def _line(text: str) -> str:
 
 
 class _Watched:
-    """Passes on how far the job has come, now and then."""
+    """Passes on how far the job has come, now and then; what is done, and its share, never go back."""
 
     def __init__(self, order: JobOrder, link: _Link) -> None:
         self._job, self._link = order.job, link
         self._next = 0.0
         self._total: int | None = None
         self._listed = False
+        self._noun: str | None = None  # of the first list that is told of: what comes later is done with its items
+        self._told = JobProgress(self._job.name, pid=os.getpid())
 
     def tell(self, progress: Any) -> None:
         """Pass this state on, or leave it out where the last one is recent."""
@@ -128,23 +132,29 @@ class _Watched:
         if progress.total is None and not self._listed:
             self._listed = True
             threading.Thread(target=self._list, name="listing", daemon=True).start()
+        self._told = self._after(progress)
+        self._link.send(self._told)
+
+    def _after(self, progress: Any) -> JobProgress:
+        told, noun = self._told, getattr(progress, "noun", None)
+        self._noun = self._noun or noun
+        if noun != self._noun:
+            return replace(told, doing=progress.counts, seconds=progress.seconds)
         total = self._total if progress.total is None else progress.total
         share = min(progress.amount / total, 1.0) if total else None
-        self._link.send(
-            JobProgress(
-                self._job.name,
-                progress.counts,
-                progress.doing,
-                progress.done,
-                progress.failed,
-                share,
-                progress.seconds,
-                os.getpid(),
-            )
+        return replace(
+            told,
+            counts=progress.counts,
+            doing=progress.doing,
+            done=max(told.done, progress.done),
+            failed=progress.failed,
+            share=share if told.share is None else max(told.share, share or 0.0),
+            seconds=progress.seconds,
         )
 
     def _list(self) -> None:
-        self._total = total_of(self._job.command, self._job.arguments)
+        with suppress(EmbedmillError):  # the job itself meets it too, and says so
+            self._total = total_of(self._job.command, self._job.arguments)
 
 
 class _PassedOn(logging.Handler):
