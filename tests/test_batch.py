@@ -250,7 +250,7 @@ def test_a_job_of_two_parts_does_not_go_back(tmp_path: Path) -> None:
     folder = manifests.fill(tmp_path)
     (folder / "many.txt").write_text("\n".join(f"{word} {n}" for n in range(400) for word in ("oak", "boat", "rose")))
     told: list[JobProgress] = []
-    trees = {"name": "trees", "arrange": "many.txt", "output": "tree.yaml", **TEST_MODEL}
+    trees = {"name": "trees", "arrange": "many.txt", "output": "tree.yaml", "model": "test:8"}
     batch(folder, trees, on_progress=lambda progress: told.extend(progress.running))
     assert told and [each.done for each in told] == sorted(each.done for each in told)
     shares = [each.share for each in told if each.share is not None]
