@@ -27,6 +27,7 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.quality.agreement import compare
 from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
 from samples import copy_model
+from tables import Within
 
 TEXTS = ["Bread is baked in an oven.", "def add(a, b):\n    return a + b\n", "3.14159", "a naïve café", "word " * 400]
 
@@ -34,7 +35,7 @@ TEXTS = ["Bread is baked in an oven.", "def add(a, b):\n    return a + b\n", "3.
 @pytest.fixture
 def shell(tmp_path: Path, fixture_models: Path) -> Shell:
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    return Shell(
+    return Within(
         tmp_path, EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"), EMBEDMILL_MODEL=str(fixture_models / "bert-mean")
     )
 

@@ -144,7 +144,7 @@ def damaged(shell: Shell, statement: str, *values: object) -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    shell = tables.shell(tmp_path, "sqlite:index.db")
+    shell = tables.shell(tmp_path, "sqlite:index.db", tables.Within)
     (tmp_path / "docs").mkdir()
     for name in ("bread", "water"):
         (tmp_path / "docs" / f"{name}.txt").write_text(f"There is {name}\n\x1b[31m here.")
@@ -200,11 +200,11 @@ def test_without_the_library_the_page_alone_is_missing(shell: Shell) -> None:
         "util.find_spec = lambda name, package=None: None if name == 'bokeh' else find(name, package)\n"
     )
     path = f"{shell.folder / 'without'}:{shell.environment['PYTHONPATH']}"
-    without = shell.environment | {"PYTHONPATH": path}
-    done = shell.run("report", "--html", "page.html", env=without)
+    without = Shell(shell.folder, **shell.environment | {"PYTHONPATH": path})
+    done = without.run("report", "--html", "page.html")
     said = "error: a page with plots needs an optional package: pip install 'embedmill[report]'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
-    assert shell.run("report", env=without).returncode == 0
+    assert without.run("report").returncode == 0
 
 
 @pytest.mark.parametrize("damage", ["shorter", "infinite", "odd"])
@@ -231,7 +231,7 @@ def test_a_vector_that_is_not_sound_is_a_store_error(tmp_path: Path) -> None:
 
 
 def test_runs_over_tables_are_told_where_there_is_no_store(tmp_path: Path) -> None:
-    shell = tables.shell(tmp_path, "sqlite:app.db")
+    shell = tables.shell(tmp_path, "sqlite:app.db", tables.Within)
     with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
         db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
         db.execute("INSERT INTO notes (text) VALUES ('Bread is baked.')")

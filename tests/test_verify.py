@@ -16,13 +16,14 @@ from cli_runs import Shell
 from embedmill.storage.checksums import checksums
 from embedmill.storage.registry import open_store
 from samples import copy_model
+from tables import Within
 
 DOCUMENTS = {f"{name}.txt": f"All about {name}, and nothing else." for name in ("bees", "ships", "law", "snow")}
 
 
 @pytest.fixture
 def shell(tmp_path: Path, fixture_models: Path) -> Shell:
-    shell = Shell(
+    shell = Within(
         tmp_path,
         EMBEDMILL_CACHE_DIR=str(tmp_path / "cache"),
         EMBEDMILL_MODEL=str(fixture_models / "bert-mean"),
