@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 
 from embedmill.core.vectors import Vector, Vectors
 
 
-def checksums(keys: Iterable[bytes], blobs: Iterable[bytes | memoryview]) -> Iterator[int]:
-    """Those of vectors that are given as bytes, of many at a time: a function call for each would be felt."""
-    return map(zlib.crc32, blobs, map(zlib.crc32, keys))
+def checksums(keys: Iterable[bytes], blobs: Iterable[bytes | memoryview], start: int = 0) -> Iterator[int]:
+    """Those of vectors that are given as bytes, of many at a time: a function call for each would be felt.
+
+    `start` is the CRC-32 of what comes before each key; of nothing by itself.
+    """
+    return map(zlib.crc32, blobs, map(zlib.crc32, keys, repeat(start)))
 
 
 def checksum_of(key: bytes, vector: Vector) -> int:

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from embedmill.core.vectors import Vector
 from embedmill.runtime.closing import Closing
 from embedmill.runtime.folders import cache_folder
 from embedmill.storage.cache.file import CacheFile
+from embedmill.storage.cache.recent import RecentVectors
 from embedmill.storage.sqlite.connection import code
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class PersistentCache(Closing):
         self.path = cache_folder() / "vectors.db" if path is None else Path(path)
         self.max_bytes = max_bytes
         self.memory_entries = memory_entries
-        self._memory: OrderedDict[tuple[str, bytes], Vector] = OrderedDict()
+        self._memory = RecentVectors(memory_entries)
         self._lock = threading.RLock()
         self._file: CacheFile | None = None
         self._inode: int | None = None  # of the file that is, or was to be, open
@@ -94,11 +94,12 @@ class PersistentCache(Closing):
         key = fingerprint.key
         with self._lock:
             wanted = dict.fromkeys(hashes)
-            found = {each: self._memory[key, each] for each in wanted if (key, each) in self._memory}
-            missing = [each for each in wanted if each not in found]
+            found = self._memory.get(key, wanted)
+            missing = [each for each in wanted if each not in found] if found else list(wanted)
             if missing:
-                found |= self._try(lambda file: self._read(file, missing, fingerprint), dict[bytes, Vector]())
-            self._remember(key, found)
+                read = self._try(lambda file: self._read(file, missing, fingerprint), dict[bytes, Vector]())
+                self._memory.keep(key, read)
+                found |= read
             self._hits += len(found)
             self._misses += len(wanted) - len(found)
             return found
@@ -113,7 +114,7 @@ class PersistentCache(Closing):
             kept[each] = np.array(vector, np.float32)  # a copy: the caller's may be a row of a large batch
             kept[each].flags.writeable = False
         with self._lock:
-            self._remember(fingerprint.key, kept)
+            self._memory.keep(fingerprint.key, kept)
             if kept:
                 self._change(lambda file: self._keep(file, kept, fingerprint))
 
@@ -207,13 +208,6 @@ class PersistentCache(Closing):
             self._close_file()
             self._memory.clear()
             self._usable, self._closed = False, True
-
-    def _remember(self, key: str, vectors: Mapping[bytes, Vector]) -> None:
-        for each, vector in vectors.items():
-            self._memory[key, each] = vector
-            self._memory.move_to_end((key, each))
-        while len(self._memory) > self.memory_entries:
-            self._memory.popitem(last=False)
 
     def _read(self, file: CacheFile, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
         found = file.get(hashes, fingerprint)

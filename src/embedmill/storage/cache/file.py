@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from embedmill.core.errors import CacheError
 from embedmill.core.interfaces.cache import Claimed
@@ -18,16 +15,13 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.storage.cache.by_hash import by_hash
 from embedmill.storage.cache.claims import ClaimTable
+from embedmill.storage.cache.entries import SCHEMA_VERSION, packed, unpacked, whole
 from embedmill.storage.cache.names import ModelNames
 from embedmill.storage.sqlite.connection import connect
 
 BUSY_TIMEOUT: Final = 30.0  # seconds to wait for another process's transaction, which takes milliseconds
 
 log = logging.getLogger(__name__)
-
-SCHEMA_VERSION: Final = 2
-"""2: versions before wrote vectors of other texts where memory was short (docs/openvino-swallowed-error.md). What they
-have written is removed, and never read: a process of theirs may still be writing into the same file."""
 
 _TRANSACTION_ROWS: Final = 1000  # few, so that other processes need not wait for long
 _TOUCHED: Final = 5000  # times of use that may wait in memory
@@ -41,7 +35,7 @@ _SCHEMA: Final = """
         fingerprint INTEGER NOT NULL,
         hash        BLOB    NOT NULL,  -- SHA-256 of the text
         used        INTEGER NOT NULL,  -- days since the epoch: a read writes at most once a day
-        checksum    INTEGER NOT NULL,  -- see _checksum
+        checksum    INTEGER NOT NULL,  -- see storage.cache.entries
         vector      BLOB    NOT NULL   -- little-endian float32
     );
     CREATE UNIQUE INDEX vectors_by_key ON vectors (fingerprint, hash);
@@ -50,6 +44,10 @@ _SCHEMA: Final = """
 
 
 _GET: Final = "SELECT id, hash, used, checksum, vector FROM vectors WHERE fingerprint = ? AND hash IN ({})"
+
+_PUT: Final = """INSERT INTO vectors (fingerprint, used, hash, checksum, vector) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE
+                 SET used = excluded.used, checksum = excluded.checksum, vector = excluded.vector"""
 
 _HAS: Final = "SELECT hash FROM vectors WHERE fingerprint = ? AND hash IN ({})"
 
@@ -76,6 +74,8 @@ class CacheFile:
             if self._version() > SCHEMA_VERSION:
                 raise CacheError(f"the cache {self.path} was written by a newer embedmill: upgrade embedmill")
             self._db.execute("PRAGMA journal_size_limit = 16777216")  # bytes
+            self._db.execute("PRAGMA wal_autocheckpoint = 2000")  # pages: the same size
+            self._db.execute("PRAGMA cache_size = -16384")  # KiB: the pages that a transaction changes, and more
             self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last vectors
         except BaseException:
             self._db.close()
@@ -116,19 +116,14 @@ class CacheFile:
         number = self._number(fingerprint)
         if number is None:
             return {}
-        found: dict[bytes, Vector] = {}
+        found = by_hash(self._db, _GET, number, hashes)
+        sound = whole(found, fingerprint)
+        if len(sound) < len(found):
+            ids = {row for row, *_ in sound}
+            self._damaged += [(row, checksum) for row, _, _, checksum, _ in found if row not in ids]
         today = _today()
-        size = 4 * fingerprint.space.dimension
-        seed = _seed(fingerprint)
-        for row, key, used, checksum, vector in by_hash(self._db, _GET, number, hashes):
-            kinds = isinstance(vector, bytes), isinstance(used, int)
-            if not all(kinds) or len(vector) != size or checksum != _checksum(seed, key, vector):
-                self._damaged.append((row, checksum))
-                continue
-            found[key] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
-            if used < today:
-                self._touched.append(row)
-        return found
+        self._touched += [row for row, _, used, _, _ in sound if used < today]
+        return unpacked(sound)
 
     @property
     def has_pending(self) -> bool:
@@ -141,24 +136,16 @@ class CacheFile:
         `model` is its name, if that is known.
         """
         today = _today()
-        items = list(vectors.items())
-        seed = _seed(fingerprint)
-        for first in range(0, len(items), _TRANSACTION_ROWS):
+        keys = sorted(vectors)  # as they are in the index: whoever asks for these again finds them side by side
+        for first in range(0, len(keys), _TRANSACTION_ROWS):
+            some = keys[first : first + _TRANSACTION_ROWS]
+            entries = packed(some, vectors, fingerprint)
             with self._transaction():
                 number = self._own_number(fingerprint)
                 if model:
                     self._names.note(number, model)
-                self._db.executemany(
-                    """INSERT INTO vectors (fingerprint, hash, used, checksum, vector) VALUES (?, ?, ?, ?, ?)
-                       ON CONFLICT DO UPDATE
-                       SET used = excluded.used, checksum = excluded.checksum, vector = excluded.vector""",
-                    (
-                        (number, key, today, _checksum(seed, key, blob), blob)
-                        for key, vector in items[first : first + _TRANSACTION_ROWS]
-                        for blob in (vector.astype("<f4", copy=False).tobytes(),)
-                    ),
-                )
-                self._claims.settle(number, [key for key, _ in items[first : first + _TRANSACTION_ROWS]])
+                self._db.executemany(_PUT, ((number, today, *entry) for entry in entries))
+                self._claims.settle(number, some)
 
     def claim(self, hashes: Sequence[bytes], fingerprint: Fingerprint, overdue: Collection[int]) -> Claimed:
         """See `ClaimingCache.claim`."""
@@ -296,16 +283,6 @@ class CacheFile:
             self._claims.forget()
             self._names.forget()
             raise
-
-
-def _seed(fingerprint: Fingerprint) -> int:
-    # With the version: a vector that an earlier one writes counts as damaged.
-    return zlib.crc32(f"{SCHEMA_VERSION} {fingerprint.key}".encode())
-
-
-def _checksum(seed: int, key: bytes, vector: bytes) -> int:
-    """CRC-32 of fingerprint, hash and vector: finds one that is damaged, or stands under another's key."""
-    return zlib.crc32(vector, zlib.crc32(key, seed))
 
 
 def _today() -> int:
