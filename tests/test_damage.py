@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from embedmill.core.documents import StoredChunk
 from embedmill.storage.checksums import checksum_of
 from embedmill.storage.registry import open_store
 from embedmill.storage.sqlite.store import exact
+from troubled import SMALL_MODEL
 
 TEXTS = {
     "bees.md": "# Bees\n\nHoney is made by workers.\n\n# Hives\n\nA hive has one queen and many drones.\n",
@@ -31,6 +32,8 @@ TEXTS = {
     "snow.txt": "Snow falls where the air is below zero, and melts in spring.",
 }
 QUERIES = ("honey and queens", "a storm at sea", "who judges contracts", "cold weather")
+NOT_LOADED = "test:32"
+"""A model whose vectors have as many numbers as those of the small one."""
 Vectors = NDArray[np.float32]
 
 
@@ -59,10 +62,11 @@ class Run:
 
     def hits(self) -> list[list[tuple[str, int, float]]]:
         """What is found for each query."""
-        return [
-            [(hit.document, hit.chunk, round(hit.score, 3)) for hit in embedmill.search(query, store=self.url, k=20)]
-            for query in QUERIES
-        ]
+        with embedmill.Searcher(self.url) as searcher:
+            return [
+                [(hit.document, hit.chunk, round(hit.score, 3)) for hit in searcher.search(query, k=20)]
+                for query in QUERIES
+            ]
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Execute a statement behind the store's back; ``?`` stands for a value."""
@@ -84,10 +88,19 @@ class Run:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, fixture_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def model() -> str:
+    """What is wrong with a store does not hang on the model, and each command would load a real one anew."""
+    return NOT_LOADED
+
+
+@pytest.fixture
+def environment(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBEDMILL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("EMBEDMILL_MODEL", str(fixture_models / "bert-mean"))
+    monkeypatch.setenv("EMBEDMILL_MODEL", model)
+    if model == NOT_LOADED:
+        monkeypatch.setenv("EMBEDMILL_ALLOW_TEST_MODEL", "yes")
+        monkeypatch.setenv("EMBEDMILL_CHUNK_TOKENS", "20")  # the texts are as many chunks as with the small model
     monkeypatch.setenv("EMBEDMILL_PRECISION", "f32")
 
 
@@ -107,6 +120,15 @@ class Case:
     only: str = ""  # the database that can be damaged so; "" for both
     read_data: bool = False  # it takes --read-data to find it
     answers: bool = True  # searches answer as before; else as a new store of the same documents does
+
+
+def with_models(cases: Iterable[str], real: Iterable[str]) -> list[tuple[str, str]]:
+    """All cases with the model that need not be loaded, these with a real one too."""
+    return [(name, NOT_LOADED) for name in cases] + [(name, str(SMALL_MODEL)) for name in real]
+
+
+def case_id(value: str) -> str:
+    return Path(value).name
 
 
 # Stores
@@ -502,7 +524,11 @@ IN_MEMORY = (
 """The cases of stores in memory."""
 
 
-@pytest.mark.parametrize("name", STORES)
+EMBEDDED_AGAIN = ("another model's vectors, written so", "a file changed")
+"""The cases in which vectors are judged by the model, or computed for a text that is new."""
+
+
+@pytest.mark.parametrize(("name", "model"), with_models(STORES, EMBEDDED_AGAIN), ids=case_id)
 def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> None:
     case = STORES[name]
     if case.only and store.is_sqlite != (case.only == "sqlite"):
@@ -510,7 +536,7 @@ def test_a_damaged_store_is_found_out_and_mended(name: str, store: Store) -> Non
     check(store, case)
 
 
-@pytest.mark.parametrize("name", IN_MEMORY)
+@pytest.mark.parametrize(("name", "model"), with_models(IN_MEMORY, ["a file changed"]), ids=case_id)
 def test_a_damaged_store_in_memory_is_found_out_and_mended(name: str, in_memory: InMemory) -> None:
     """Nothing else of it can be: it has no schema and no file, and what it knows of chunks is immutable."""
     check(in_memory, STORES[name])
@@ -737,7 +763,10 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+EMBEDDED_AGAIN_IN_TABLES = ("vectors swapped with what is noted", "a row's text changed")
+
+
+@pytest.mark.parametrize(("name", "model"), with_models(TABLES, EMBEDDED_AGAIN_IN_TABLES), ids=case_id)
 def test_a_damaged_table_is_found_out_and_mended(name: str, table: Table) -> None:
     case = TABLES[name]
     if case.only and table.is_sqlite != (case.only == "sqlite"):
