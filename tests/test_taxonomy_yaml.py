@@ -234,7 +234,7 @@ def test_deep_nesting(levels: int) -> None:
     assert tree_of(write(tree)).term_counts() == {"x": 1}
 
 
-@pytest.mark.parametrize("line", ["  - term {}", "  - 'term {}' # c", "  - é: {}", "  - a: [{}]"])
+@pytest.mark.parametrize("line", ["  - term {}", "  - 'term {}' # c", "  - é: {}", "  - a: [{}]", "  é {}: 'b'   # c"])
 def test_long_lists(line: str) -> None:
     source = "list:\n" + "".join(f"{line.format(number)}\n" for number in range(3000))
     tree = tree_of(source)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from re import escape
 from warnings import catch_warnings
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pytest import raises
 from ruamel.yaml import YAML
 from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from embedmill.core.errors import SourceError
 from embedmill.taxonomy.formats.text import decode
-from embedmill.taxonomy.formats.yaml.reader import read
+from embedmill.taxonomy.formats.yaml.reader import read, read_whole
 from embedmill.taxonomy.formats.yaml.scalars import scalar
 from embedmill.taxonomy.formats.yaml.writer import write
 from embedmill.taxonomy.tree import Branch
@@ -181,6 +183,45 @@ def test_a_long_list_with_something_else_in_it(length: int, place: int, odd: str
         return
     assert tree.term_counts() == values(YAML(typ="safe", pure=True).compose(source))
     assert write(tree_of(write(tree))) == write(tree)
+
+
+LONG_COMMENT = f"# {'long ' * 30}"
+RUN_LINES = ["- t {}", "- 't {}'", "- k {}: v", "- k {}: v  # c {}", '- "k {}": \'v\'', "k {}: v {}", "k {}: null",
+             "'k {}': v #"]  # fmt: skip
+ODD_LINES = ["- x", "x: y", "x:", "  - x", "  x: y", "- x:", "a: |", "  a: '", "'", "[", "]", "# c", "", LONG_COMMENT,
+             f"  {LONG_COMMENT}", "k 1: v", "- &a b", "c: *a", "- *a", "---", "...", "  more", "- - x", "? x", "- {",
+             "}", "- ~", "x: |-"]  # fmt: skip
+
+
+@st.composite
+def documents_of_long_lists(draw: st.DrawFn) -> str:
+    """Runs of lines of one kind, with something else before and behind them."""
+    lines: list[str] = []
+    for _ in range(draw(st.integers(1, 3))):
+        lines += draw(st.lists(st.sampled_from(ODD_LINES), max_size=2))
+        line, column = draw(st.sampled_from(RUN_LINES)), draw(st.sampled_from([0, 0, 2]))
+        start = draw(st.sampled_from([0, 100]))
+        numbers = range(start, start + draw(st.integers(30, 40)))
+        lines += [" " * column + line.format(number, number) for number in numbers]
+    lines += draw(st.lists(st.sampled_from(ODD_LINES), max_size=2))
+    return "".join(f"{line}\n" for line in lines)
+
+
+@settings(max_examples=300)
+@given(documents_of_long_lists())
+@example("".join(f"k {number}: v\n" for number in [*range(40), 7]))
+@example("a: |\n" + "".join(f"  k {number}: v\n" for number in range(40)))
+@example(f"a: |\n  {LONG_COMMENT}\nb: c\n{LONG_COMMENT}\n")
+@example(f"{LONG_COMMENT}\n---\nb: c\n")
+def test_long_lists_are_read_as_the_parser_reads_them(source: str) -> None:
+    file = decode("file.yaml", source.encode())
+    try:
+        whole = read_whole(file)
+    except SourceError as error:
+        with raises(SourceError, match=escape(str(error))):
+            read(file)
+        return
+    assert repr(read(file)) == repr(whole)
 
 
 @given(documents() | trees(texts=st.text("ab: #'", min_size=1)).map(write), st.data())

@@ -32,8 +32,10 @@ class EndedBranch(NamedTuple):
 class Comments:
     """Goes along the source, from one event of the parser to the next."""
 
-    def __init__(self, source: str, root: Branch) -> None:
+    def __init__(self, source: str, root: Branch, shortened: dict[str, str]) -> None:
+        """`shortened` has comments by what stands for them in the source; each that is found is taken out of it."""
         self._source = source
+        self._shortened = shortened
         self._root: Branch | None = root  # as long as nothing has begun
         self._end = 0  # where the last event ended
         self._beside: Branch | Term | None = None
@@ -53,7 +55,7 @@ class Comments:
             self._put_beside(first[found.start() :], found.start() - len(first[: found.start()].rstrip()))
         if start < len(self._source) or (lines and not lines[-1]):
             lines = lines[:-1]  # the event's own line
-        self._waiting += [line for each in lines if (line := _line(each)) is not None]
+        self._waiting += [line for each in lines if (line := self._line(each)) is not None]
 
     def _put_beside(self, comment: str, gap: int) -> None:
         owner = self._beside
@@ -122,13 +124,12 @@ class Comments:
         if empty:
             self._closed[-1].branch.below += [""] * empty
 
-
-def _line(line: str) -> _Line | None:
-    """A line between two events; None for one that has an indicator and no comment."""
-    inner = line.lstrip(" \t")
-    if not inner:
-        return _Line(-1, "")
-    if inner.startswith("#"):
-        return _Line(len(line) - len(inner), content(inner))
-    found = _BESIDE.search(line)
-    return _Line(-1, content(line[found.start() :])) if found else None
+    def _line(self, line: str) -> _Line | None:
+        """A line between two events; None for one that has an indicator and no comment."""
+        inner = line.lstrip(" \t")
+        if not inner:
+            return _Line(-1, "")
+        if inner.startswith("#"):
+            return _Line(len(line) - len(inner), content(self._shortened.pop(inner, inner)))
+        found = _BESIDE.search(line)
+        return _Line(-1, content(line[found.start() :])) if found else None

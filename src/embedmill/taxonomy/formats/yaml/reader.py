@@ -14,13 +14,12 @@ from embedmill.taxonomy.formats.yaml.comments import Comments
 from embedmill.taxonomy.formats.yaml.events import events
 from embedmill.taxonomy.formats.yaml.layout import AnchoredItem, FileLayout, Layout, Scalar, YamlAnchor, layout_of
 from embedmill.taxonomy.formats.yaml.open_collections import Anchored, Indentation, OpenCollection
-from embedmill.taxonomy.formats.yaml.runs import Run, thin
+from embedmill.taxonomy.formats.yaml.runs import NULLS, Kind, Misread, RunPassage, Thinned, thin
 from embedmill.taxonomy.tree import Branch, Term
 
 MOST_NODES: Final = 10_000_000
 """Terms and branches of a tree, those of an alias counted where it stands."""
 
-_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _ANCHOR: Final = re.compile(r"^((?:!\S*\s+)?)&\S+\s*")
 _TAGS: Final = re.compile(r"^(?:!\S*\s+)?(?:!\S*$)?")
 _TAG: Final = re.compile(r"(?:^|\s)(!\S*)")
@@ -33,26 +32,31 @@ def read(file: FileText) -> Branch:
     Raises `SourceError` for one that does not parse, has no terms, a key twice, a list without a name, keys that are
     no text, more than one document, or aliases that make more than `MOST_NODES` of it; `MissingExtra`.
     """
-    thinned, runs = thin(file.text)
-    if runs:
+    thinned = thin(file.text)
+    if thinned.source != file.text:
         try:
-            return _Reader(file, thinned, runs).tree()
-        except SourceError:
+            return _Reader(file, thinned).tree()
+        except (Misread, SourceError):
             pass  # not the lists that they seemed to be, or an error: it is told of the whole source
-    return _Reader(file, file.text, {}).tree()
+    return read_whole(file)
+
+
+def read_whole(file: FileText) -> Branch:
+    """As `read`, with every line of the file parsed."""
+    return _Reader(file, Thinned(file.text, {}, {})).tree()
 
 
 class _Reader:
-    def __init__(self, file: FileText, source: str, runs: dict[int, Run]) -> None:
-        self._file, self._source, self._runs = file, source, runs
+    def __init__(self, file: FileText, thinned: Thinned) -> None:
+        source = thinned.source
+        self._file, self._source, self._runs = file, source, RunPassage(thinned.runs)
         self._layout = FileLayout(Scalar("", ""), line_end=file.line_end)
         self._indentation = Indentation(source, self._layout)
         self._root = Branch("", written=self._layout)
-        self._comments = Comments(source, self._root)
+        self._shortened = thinned.comments
+        self._comments = Comments(source, self._root, self._shortened)
         self._frames: list[OpenCollection] = []
         self._anchors: dict[str, Anchored | None] = {}  # None: not complete
-        self._run: Run | None = None  # whose first term was the last event
-        self._runs_left = len(runs)
         self._end = 0  # of the last scalar, without the empty lines behind it
         self._key_line = -1  # of the last key
         self._aliases: list[tuple[list[Branch | Term], int, Branch]] = []  # where one stands, and what it stands for
@@ -77,8 +81,8 @@ class _Reader:
             elif kind in ("MappingEndEvent", "SequenceEndEvent"):
                 self._finish(event)
         self._comments.reach(len(self._source))
-        if self._runs_left or self._run:
-            raise self._file.wrong("a list is not what it seemed")  # never seen: the source is parsed whole then
+        if self._runs.left or self._runs.is_open or self._shortened:
+            raise Misread
         if not self._root.children:
             raise self._file.no_terms()
         self._comments.finish()
@@ -100,26 +104,42 @@ class _Reader:
     def _scalar_or_alias(self, event: Any, is_alias: bool) -> None:
         self._reach(event)
         frame = self._frames[-1] if self._frames else None
-        at_run = self._run
-        self._run = None
-        if at_run and (frame is None or frame.kind != "list" or event.start_mark.line != at_run.last):
-            raise self._wrong("a list is not what it seemed", event.start_mark)
+        self._end_run(frame, "term" if frame and frame.kind == "list" else "key", event.start_mark)
         known = self._known(event) if is_alias else None
         if frame and frame.kind != "list" and frame.key is None:
             self._key(frame, event, known)
         elif frame and frame.kind == "list":
-            if at_run:
-                inner = at_run.inner_terms()
-                frame.branch.children += inner
-                self._count(frame, len(inner), event.start_mark)
             self._item(frame, event, known)
         else:
             self._value(frame, event, known)
             if frame:
+                self._begin_run(frame, event, known)
                 frame.key = None
 
+    def _begin_run(self, frame: OpenCollection, event: Any, known: Anchored | None) -> None:
+        """A value has been read: its line may be the first of a run."""
+        line = event.start_mark.line
+        if known or line != self._key_line:
+            return
+        self._runs.begin(line, "key", frame)
+        if frame.kind == "item" and len(frame.members) == 1:
+            self._runs.begin(line, "item", self._frames[-2])
+
+    def _end_run(self, frame: OpenCollection | None, kind: Kind, mark: Any) -> None:
+        """Something begins here, before which a run may have been taken out."""
+        inner = self._runs.end(mark.line, kind, frame)
+        if not frame or not inner:
+            return
+        frame.branch.children += inner
+        self._count(frame, len(inner) if kind == "term" else 2 * len(inner), mark)
+        if kind == "key":
+            added = {child.name: child for child in inner if isinstance(child, Branch)}
+            if len(added) < len(inner) or added.keys() & frame.members.keys():
+                raise Misread  # a key stands twice: told of the whole source
+            frame.members.update(added)
+
     def _reach(self, event: Any) -> None:
-        if self._run:
+        if self._runs.is_open:
             self._comments.skip(event.start_mark.index)
         else:
             self._comments.reach(event.start_mark.index)
@@ -191,9 +211,8 @@ class _Reader:
         self._comments.begin(term, max(frame.column, 0))
         frame.branch.children.append(term)
         self._count(frame, 1, mark)
-        run = self._runs.get(mark.line) if not frame.flow and not known else None
-        if run:
-            self._run, self._runs_left = run, self._runs_left - 1
+        if not known:
+            self._runs.begin(mark.line, "term", frame)
 
     def _term(self, event: Any, column: int, known: Anchored | None) -> Term | None:
         """A term for a scalar that is not empty."""
@@ -220,7 +239,7 @@ class _Reader:
         if known and isinstance(known.node, Branch | list):
             self._refer(frame, branch, known)
             size = known.size
-        elif (known and known.node is None) or (not known and _TAGS.sub("", raw) in _NULLS):
+        elif (known and known.node is None) or (not known and _TAGS.sub("", raw) in NULLS):
             layout.raw = "" if known else raw
             self._remember(YamlAnchor(event.anchor) if event.anchor and not known else None, None, 0)
         else:
@@ -270,9 +289,8 @@ class _Reader:
 
     def _start(self, event: Any, kind: Literal["map", "list"]) -> None:
         self._reach(event)
-        if self._run:
-            raise self._wrong("a list is not what it seemed", event.start_mark)
         outer = self._frames[-1] if self._frames else None
+        self._end_run(outer, "item", event.start_mark)
         mark, flow = event.start_mark, bool(event.flow_style)
         if outer and outer.kind == "list":
             if kind == "list":
