@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedmill.core.errors import UsageError
 from embedmill.taxonomy.arranging import PRESETS, Arrangement, arrange_tree
 from embedmill.taxonomy.grouping.lists import Grouping
 from embedmill.taxonomy.tree import Branch, Term
+from taxonomy_trees import comment_lines, trees
 from test_grouped_lists import GROUPINGS, TREES, WORDS, copied, embed, shape
 from test_linting import tree
 
@@ -100,6 +102,25 @@ def test_shape_and_min_leaf() -> None:
     assert [term.text for term in shaped.branches[0].terms] == ["fox", "wolf"]
     all_short, _ = arrange_tree(tree(text), embed, Arrangement(shape=True, min_leaf=3))
     assert len(all_short.branches) == 1
+
+
+@settings(max_examples=60)
+@given(trees(st.sampled_from([*WORDS, "items", "foxes"])), ARRANGEMENTS)
+@example(Branch("", [Branch("items", [Branch("a", [Term("b")], "c", ["d"], ["e"])], "f")]), Arrangement(shape=True))
+@example(Branch("", [Branch("a", [Branch("b", [Term("c")], "d", ["e"])], "", [], ["f"])]), Arrangement(flatten=True))
+def test_no_comment_is_lost_with_a_branch_that_goes(root: Branch, arrangement: Arrangement) -> None:
+    before = comment_lines(root)
+    after, _ = arrange_tree(root, embed, replace(arrangement, exclude_regex=None, limit=0))
+    assert before <= comment_lines(after)
+
+
+def test_an_instruction_survives_merging_and_dissolving_and_the_size_of_a_group_does_not() -> None:
+    short = [Branch(name, [Term(name)], "", [f"instruction: {name}", "1 terms, cohesion 0.50"]) for name in "bc"]
+    arranged, _ = arrange_tree(Branch("", [Branch("a", short)]), embed, Arrangement(shape=True))
+    (merged,) = arranged.branches[0].branches
+    assert merged.above == ["instruction: b", "instruction: c"]
+    skipped, _ = arrange_tree(arranged, embed, Arrangement(skip=(merged.name,)))
+    assert skipped.branches[0].above == ["instruction: b", "instruction: c"]
 
 
 def test_overrides_are_inherited_and_the_nearest_wins() -> None:

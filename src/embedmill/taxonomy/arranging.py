@@ -170,7 +170,7 @@ def check_arrangement(arrangement: Arrangement) -> None:
 
 def _comment(group: Grouped, arrangement: Arrangement) -> str:
     if arrangement.comment_template is None:
-        return f"{group.terms} terms, cohesion {group.cohesion:.2f}"
+        return shaping.size_comment(group.terms, group.cohesion)
     glosses, name = arrangement.glosses, group.branch.name
     text = arrangement.comment_template.format_map(
         {

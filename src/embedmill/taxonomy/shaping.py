@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, Literal
 
 from embedmill.core.errors import UsageError
@@ -29,6 +29,8 @@ _WRAPPERS: Final = frozenset(
     )
 )  # names that say nothing of what is below
 _OTHER: Final = "Other"
+
+_SIZE: Final = re.compile(r"\d+ terms, cohesion -?\d\.\d\d")  # as `size_comment` has it
 
 Chosen = Callable[[Branch], bool]
 
@@ -98,20 +100,44 @@ def limit_terms(root: Branch, most: int) -> list[Taken]:
 
 
 def flatten(root: Branch) -> None:
-    """Make one list of all terms, in place; a branch that its file knows by an identifier is a term as well."""
+    """Make one list of all terms, in place; a branch that its file knows by an identifier is a term as well.
+
+    Comments of the branches that go stand above what followed them.
+    """
     root.children[:] = list(_flat(root))
 
 
 def _flat(root: Branch) -> Iterator[Term]:
-    waiting: list[Branch | Term] = list(reversed(root.children))
+    waiting: list[Branch | Term | list[str]] = list(reversed(root.children))
+    comments: list[str] = []
+    seen: set[int] = set()
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Term):
-            yield node
-        else:
-            if node.id:
-                yield Term(node.name, node.comment, list(node.above), node.id)
-            waiting.extend(reversed(node.children))
+        if isinstance(node, list):
+            comments += node
+            continue
+        if isinstance(node, Branch):
+            is_new = id(node) not in seen
+            seen.add(id(node))
+            waiting += [_lines(node.below) if is_new else [], *reversed(node.children)]
+            if not node.id:
+                comments += _lines([*node.above, node.comment]) if is_new else []
+                continue
+            node = Term(node.name, node.comment, list(node.above), node.id)
+        if comments:
+            node.above, comments = [*comments, *node.above], []
+        yield node
+    root.below += comments
+
+
+def _lines(comments: Iterable[str]) -> list[str]:
+    """Lines of comment of a branch that goes: those that users wrote."""
+    return [line for line in comments if line and not _SIZE.fullmatch(line)]
+
+
+def size_comment(terms: int, cohesion: float) -> str:
+    """The comment of a new group, where nothing else is asked for."""
+    return f"{terms} terms, cohesion {cohesion:.2f}"
 
 
 def cut_depth(root: Branch, depth: int) -> None:
@@ -140,15 +166,21 @@ def dissolve_wrappers(root: Branch) -> None:
 
 
 def _dissolve(root: Branch, chosen: Callable[[Branch, Branch], bool]) -> None:
+    """Put what is below the chosen branches where they stood, in place, and their comments above their parent."""
     for branch in list(distinct(root)):
         while any(isinstance(child, Branch) and chosen(child, branch) for child in branch.children):
             children: list[Branch | Term] = []
             for child in branch.children:
                 if isinstance(child, Branch) and chosen(child, branch):
                     children += child.children
+                    (branch.above if branch is not root else root.below).extend(_comments(child))
                 else:
                     children.append(child)
             branch.children[:] = children
+
+
+def _comments(branch: Branch) -> list[str]:
+    return _lines([*branch.above, branch.comment, *branch.below])
 
 
 def settle_own_terms(root: Branch, label: str) -> None:
@@ -172,7 +204,7 @@ def merge_short(root: Branch, min_leaf: int) -> None:
         keyword = telling_word([term.text for term in terms]) or short[0].name
         taken = [each.name for each in branch.branches if each not in short]
         merged = Branch(free_name(f"{_OTHER} ({keyword.capitalize()})", taken), list(terms))
-        merged.above = [line for each in short for line in each.above if line.strip().startswith("instruction:")]
+        merged.above = [line for each in short for line in _comments(each)]
         first = branch.children.index(short[0])
         branch.children[:] = [
             merged if number == first else child
