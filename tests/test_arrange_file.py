@@ -15,7 +15,7 @@ from embedmill.api.tree_files import InputFormat, OutputFormat
 from embedmill.core.errors import SourceError, UsageError
 from embedmill.core.reports import ListProgress
 from embedmill.taxonomy.arranging import PRESETS
-from embedmill.taxonomy.formats.registry import READERS, WRITERS, read_tree
+from embedmill.taxonomy.formats.registry import FOLDER, READERS, WRITERS, read_tree
 
 WORDS = ("bread", "rose", "stone", "water", "lamp", "wolf")
 TEST: dict[str, Any] = {"model": "test:64", "threshold": -1.0, "cache": False}
@@ -106,7 +106,7 @@ def test_files_beside_the_input_are_read_by_the_check(terms: Path) -> None:
 
 
 def test_formats_and_presets_are_those_there_are() -> None:
-    assert {*get_args(InputFormat)} == {each.name for each in READERS}
+    assert {*get_args(InputFormat)} == {*(each.name for each in READERS), FOLDER}
     assert {*get_args(OutputFormat)} == {each.name for each in WRITERS}
     assert {*get_args(Lengths)} == {*PRESETS}
 

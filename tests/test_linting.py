@@ -65,6 +65,13 @@ def test_doubles_in_one_list_are_fixable_and_senses_stay() -> None:
     assert fix_tree(root) == []
 
 
+def test_a_double_is_told_beside_its_sense() -> None:
+    root = tree("a:\n    bank\n    bank\n    tree\nb:\n    bank\n    money")
+    double, sense = (each for each in lint_tree(root, None, max_leaf=40) if each.terms == ("bank",))
+    assert (double.kind, double.fixable, set(double.paths)) == ("double", True, {("a",)})
+    assert (sense.kind, sense.fixable, set(sense.paths)) == ("sense", False, {("a",), ("b",)})
+
+
 def test_a_branch_with_nothing_below_goes_and_so_does_what_it_was_alone_in() -> None:
     root = tree("a:\n    b:\n        c:\nd:\n    term")
     assert [(finding.terms, finding.fixable) for finding in found(root, "empty")] == [(("c",), True)]

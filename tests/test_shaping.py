@@ -93,6 +93,17 @@ def test_a_root_is_chosen_by_name_or_identifier() -> None:
         shaping.subtree(root, "n43")
 
 
+def test_branches_that_are_emptied_go_and_those_that_were_empty_stay() -> None:
+    text = "a:\n    b:\n        c:\n            fox\nd:\n    elm\ne:"
+    for take in (lambda root: shaping.exclude_terms(root, "fox"), lambda root: shaping.limit_terms(root, 0)):
+        root = tree(text)
+        take(root)
+        assert "a" not in [branch.name for branch in root.branches] and "e" in [branch.name for branch in root.branches]
+    root = tree(text)
+    assert shaping.limit_terms(root, 1) == [(("d",), "elm")]
+    assert [branch.name for branch in root.branches] == ["a", "e"]
+
+
 def test_what_is_skipped_is_promoted() -> None:
     root = tree(TREE)
     shaping.skip(root, ["animals"])
@@ -118,7 +129,7 @@ def test_short_lists_merge_under_a_keyword() -> None:
         "plants": [{merged.name: ["red oak", "wych elm"]}, {"firs": ["fir", "silver fir", "grand fir"]}]
     }
     assert merged.name == "Other (Elm)"
-    assert merged.above == ["instruction: only trees"]
+    assert merged.above == ["instruction: only trees", "a note"]
 
 
 def test_depth_and_flatten() -> None:

@@ -44,6 +44,10 @@ OPEN_IMAGES = json.dumps(
 )
 CLASSES = '/m/1,Person\n/m/2,"Man, adult"\n/m/3,Arm\n'
 NESTED = '{"a": ["x", 1.0, {"b": "y"}, true], "c": {"d": [], "e": null}}'
+LINES = "".join(
+    json.dumps({"text": text, "label": (names or [""])[-1], "hierarchy": names}) + "\n"
+    for text, names in (("top", []), ("x", ["a"]), ("y", ["a", "b"]), ("z", ["a"]))
+)
 PARENTS = "parent,child\n,animal\nanimal,cat\nanimal,dog\ndog,poodle\n,plant\n"
 
 EXAMPLES: list[tuple[str, str, list[Any]]] = [
@@ -53,6 +57,8 @@ EXAMPLES: list[tuple[str, str, list[Any]]] = [
     ("coco", COCO, ["", ["animal", "cat", "dog"], ["vehicle", "bicycle"], "thing"]),
     ("open-images", OPEN_IMAGES, ["/m/0", ["/m/1", "/m/2", "/m/3"], "/m/2"]),
     ("json", NESTED, ["", ["a", "x", "1.0", ["b", "y"], "true"], ["c", ["d"], ["e"]]]),
+    ("jsonl", '{"text": "x", "hierarchy": ["a", "b"]}\n', ["", ["a", ["b", "x"]]]),
+    ("jsonl", LINES, ["", "top", ["a", "x", ["b", "y"], "z"]]),
     ("csv", PARENTS, ["", ["animal", "cat", ["dog", "poodle"]], "plant"]),
     ("yaml", "a:\n  - x\n", ["", ["a", "x"]]),
     ("yaml", "[a, {b: c}]\n", ["", "a", ["b", "c"]]),
@@ -244,6 +250,14 @@ def test_json_lines(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "line", ["x", "{", "[]", '{"text": 1, "hierarchy": []}', '{"text": "a", "hierarchy": "b"}', '{"text": "a"}']
+)
+def test_a_line_of_json_that_is_no_term(line: str) -> None:
+    with pytest.raises(SourceError, match="line 2: no term: write"):
+        tree_of("a.jsonl", f'{{"text": "a", "hierarchy": []}}\n{line}\n'.encode())
+
+
 def test_csv_is_read_back_as_it_was(tmp_path: Path) -> None:
     write_tree(TREE, tmp_path / "a.csv", "csv")
     again = read_tree(tmp_path / "a.csv")
@@ -258,6 +272,26 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     assert sorted(path for path in (tmp_path / "out").rglob("*.txt")) == sorted(written)
     with pytest.raises(UsageError, match="is not empty: give a new folder"):
         write_tree(TREE, tmp_path / "out", "txt-folder")
+
+
+def test_a_folder_of_text_files_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tree(TREE, tmp_path / "out", "txt-folder")
+    (tmp_path / "out/.hidden.txt").write_text("hidden")
+    (tmp_path / "out/link.txt").symlink_to("/etc/hostname")
+    (tmp_path / "out/note.md").write_text("no list")
+    again = read_tree(tmp_path / "out")
+    assert outline(again) == ["", "top", ["a", "x, y", "x, y", ["b", "z"], ["empty"]]]
+    assert again.branches[0].terms[0].comment == "gloss"
+    assert "files that do not end in .txt are left out: 1" in caplog.text
+    once_more = write_tree(again, tmp_path / "again", "txt-folder")
+    assert {path.relative_to(tmp_path / "again"): path.read_text() for path in once_more} == {
+        path.relative_to(tmp_path / "out"): path.read_text() for path in (tmp_path / "out").rglob("[!.l]*.txt")
+    }
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SourceError, match=r"has no terms: give a folder with \.txt files"):
+        read_tree(tmp_path / "none")
+    with pytest.raises(UsageError, match="format is 'yaml'"):
+        read_tree(tmp_path / "out", "yaml")
 
 
 NAMES = ["../../etc", "/root", "..", ".", "", "a/b", "a\\b", "CON", "nul.txt", "A", "a", "a.txt", "ß", "ss", "x" * 300,
@@ -304,8 +338,11 @@ def test_whole_data_sets_come_out_as_they_went_in(data: str, writer: str, tmp_pa
     expected = tree.term_counts()
     assert sum(expected.values()) == (9219 if "tencent" in data else 1000)
     written = write_tree(tree, tmp_path / "out", writer)
-    if writer == "jsonl":
-        found = Counter(json.loads(line)["text"] for line in written[0].read_text().splitlines())
+    if writer == "jsonl":  # which has no empty branches, and one of those of one name
+        again = read_tree(written[0])
+        found = again.term_counts()
+        again_written = write_tree(again, tmp_path / "again", "jsonl")
+        assert Counter(again_written[0].read_text().splitlines()) == Counter(written[0].read_text().splitlines())
     elif writer == "txt-folder":
         found = Counter()
         for path in written:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from embedmill.taxonomy.tree import Branch
 
 InputFormat = Literal[
-    "yaml", "json", "flat", "csv", "tencent", "imagenet", "imagenet-index", "coco", "open-images"
+    "yaml", "json", "jsonl", "flat", "csv", "tencent", "imagenet", "imagenet-index", "coco", "open-images",
+    "txt-folder"
 ]  # fmt: skip
 OutputFormat = Literal["yaml", "jsonl", "csv", "txt-folder"]
 
@@ -32,6 +33,8 @@ def read_tree_file(path: FilePath, input_format: str | None = None, classes: Fil
 def check_tree_file(path: FilePath, output_format: str | None = None) -> None:
     """Raise `UsageError` before any work where a tree could not be written there."""
     is_folder = _format_of(path, output_format) == _FOLDER and Path(path).is_dir()
+    if is_folder and any(Path(path).iterdir()):
+        raise UsageError(f"--output: {path} is not empty: give a new folder")
     if not is_folder and (reason := why_not(Path(path))):
         raise UsageError(f"--output: {path} cannot be written: {reason}: give another")
 

@@ -19,8 +19,8 @@ InputFormat = Annotated[
     options.option(
         "--input-format",
         metavar="NAME",
-        help="What INPUT is: yaml, json, flat, csv, tencent, imagenet, imagenet-index, coco or open-images. "
-        "Default: by what is in it.",
+        help="What INPUT is: yaml, json, jsonl, flat, csv, tencent, imagenet, imagenet-index, coco, open-images or "
+        "txt-folder. Default: by what is in it.",
     ),
 ]
 Classes = Annotated[

@@ -77,25 +77,44 @@ def expression(pattern: str) -> re.Pattern[str]:
 
 
 def exclude_terms(root: Branch, pattern: str) -> list[Taken]:
-    """Take terms away, in place, in which the regular expression is found; what went. Raises `UsageError` for none."""
+    """Take terms away, in place, in which the regular expression is found; what went. Raises `UsageError` for none.
+
+    Branches of which nothing is left go as well.
+    """
     found = expression(pattern).search
-    taken: list[Taken] = []
-    for path, branch in below(root):
-        gone = {id(term) for term in branch.terms if found(term.text)}
-        taken += [(path, term.text) for term in branch.terms if id(term) in gone]
-        branch.children[:] = [child for child in branch.children if id(child) not in gone]
-    return taken
+    return _take(root, lambda branch: [term for term in branch.terms if found(term.text)])
 
 
 def limit_terms(root: Branch, most: int) -> list[Taken]:
-    """Leave the first `most` terms of the tree, in its order, in place; what went. 0 leaves none."""
-    taken: list[Taken] = []
+    """Leave the first `most` terms of the tree, in its order, in place; what went. 0 leaves none.
+
+    Branches of which nothing is left go as well.
+    """
     left = most
-    for path, branch in below(root):
-        gone = {id(term) for term in branch.terms[max(left, 0) :]}
+
+    def beyond(branch: Branch) -> list[Term]:
+        nonlocal left
+        gone = branch.terms[max(left, 0) :]
         left -= len(branch.terms)
-        taken += [(path, term.text) for term in branch.terms if id(term) in gone]
-        branch.children[:] = [child for child in branch.children if id(child) not in gone]
+        return gone
+
+    return _take(root, beyond)
+
+
+def _take(root: Branch, chosen: Callable[[Branch], list[Term]]) -> list[Taken]:
+    """Take the chosen terms of each branch away, and the branches that are emptied by it; the terms that went."""
+    taken: list[Taken] = []
+    branches = list(below(root))
+    had = {id(branch) for _, branch in branches if branch.children}
+    for path, branch in branches:
+        gone = chosen(branch)
+        taken += [(path, term.text) for term in gone]
+        kept = {id(term) for term in branch.terms} - {id(term) for term in gone}
+        branch.children[:] = [child for child in branch.children if isinstance(child, Branch) or id(child) in kept]
+    for _, branch in reversed(branches):  # the deepest first
+        branch.children[:] = [
+            child for child in branch.children if isinstance(child, Term) or child.children or id(child) not in had
+        ]
     return taken
 
 

@@ -11,12 +11,15 @@ from typing import Any, Final
 from embedmill.core.checks import one_of
 from embedmill.core.errors import SourceError, UsageError
 from embedmill.runtime.atomic import write_atomically
-from embedmill.taxonomy.formats import json_text
+from embedmill.taxonomy.formats import json_text, txt_folder
 from embedmill.taxonomy.formats.text import FileText, decode
 from embedmill.taxonomy.tree import Branch
 
 AUTO: Final = "auto"
 """As a format: by what is in the file."""
+
+FOLDER: Final = "txt-folder"
+"""As a format: a folder of text files."""
 
 _FOLDER: Final = "embedmill.taxonomy.formats"
 
@@ -36,6 +39,7 @@ class ReadFormat:
 
 
 READERS: Final = (
+    ReadFormat("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text and hierarchy", suffixes=(".jsonl",)),
     ReadFormat("tencent", f"{_FOLDER}.tencent", "the hierarchy of Tencent ML-Images"),
     ReadFormat("imagenet", f"{_FOLDER}.imagenet", "the dictionary of ImageNet's classes"),
     ReadFormat("imagenet-index", f"{_FOLDER}.imagenet_index", "ImageNet's classes as JSON", is_json=True),
@@ -66,7 +70,7 @@ WRITERS: Final = (
     WriteFormat("yaml", f"{_FOLDER}.yaml.writer", "YAML with its comments"),
     WriteFormat("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text, label and hierarchy"),
     WriteFormat("csv", f"{_FOLDER}.parent_child", "CSV with a line for each term and branch"),
-    WriteFormat("txt-folder", f"{_FOLDER}.txt_folder", "a folder with a text file for each branch", is_folder=True),
+    WriteFormat(FOLDER, f"{_FOLDER}.txt_folder", "a folder with a text file for each branch", is_folder=True),
 )
 
 _READERS_BY_NAME: Final = {each.name: each for each in READERS}
@@ -74,13 +78,19 @@ _WRITERS_BY_NAME: Final = {each.name: each for each in WRITERS}
 
 
 def read_tree(path: Path, file_format: str = AUTO, *, classes: Path | None = None) -> Branch:
-    """The tree in a file.
+    """The tree in a file, or in a folder of text files.
 
-    `file_format` is the name of a reader, or `AUTO`. `classes` is the CSV with the names of the labels of Open Images.
+    `file_format` is the name of a reader, or `AUTO`, or `FOLDER`. `classes` is the CSV with the names of the labels of
+    Open Images.
 
     Raises `UsageError` for a format that is not known, or classes for another format than theirs; `SourceError`, with
     line and column where there are such, for a file that cannot be read or is wrong; `MissingExtra`.
     """
+    if path.is_dir():
+        one_of("format", file_format, [AUTO, FOLDER])
+        if classes is not None:
+            raise UsageError(f"{classes} has the names of Open Images, and {path} is a folder of lists: leave it out")
+        return txt_folder.read(path)
     return tree_of(path.name, _bytes(path), file_format, classes=(classes.name, _bytes(classes)) if classes else None)
 
 
@@ -108,7 +118,8 @@ def _chosen(file: FileText, file_format: str) -> tuple[ReadFormat, Any]:
         return reader, json_text.load(file) if reader.is_json else None
     suffix = Path(file.name).suffix.casefold()
     named = next((each for each in READERS if suffix in each.suffixes), None)
-    parsed = _json(file, must_be=named is not None and named.is_json)
+    # A single line of JSON Lines is JSON as well.
+    parsed = None if _fits(READERS[0], file) else _json(file, must_be=named is not None and named.is_json)
     for reader in READERS:
         if reader.is_json is (parsed is not None) and _fits(reader, parsed if reader.is_json else file):
             return reader, parsed

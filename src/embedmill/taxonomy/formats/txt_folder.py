@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Final
 
 from embedmill.core.errors import SourceError, UsageError
 from embedmill.taxonomy.formats import flat
+from embedmill.taxonomy.formats.text import decode
 from embedmill.taxonomy.tree import Branch
+
+log = logging.getLogger(__name__)
 
 ROOT_TERMS: Final = "terms"
 """The file of the terms that are in no branch."""
@@ -17,6 +21,58 @@ ROOT_TERMS: Final = "terms"
 _UNSAFE: Final = re.compile(r"[^\w .,'()&+=@-]")
 _RESERVED: Final = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)")
 _LONGEST: Final = 100  # bytes: file systems allow 255, and paths are joined of many
+
+
+def read(folder: Path) -> Branch:
+    """The tree of a folder: of a file its terms, of a folder its branches, by their names and in their order.
+
+    What is hidden, a link, or no ``.txt`` file is left out. Raises `SourceError` where something cannot be read, and
+    where there are no terms.
+    """
+    root = Branch("")
+    waiting = [(root, folder)]
+    others = 0
+    while waiting:
+        branch, place = waiting.pop()
+        below: dict[str, Branch] = {}
+        for path in _entries(place):
+            name = path.stem if path.is_file() else path.name
+            if path.is_file() and path.suffix.casefold() != ".txt":
+                others += 1
+                continue
+            inner = branch if place == folder and path.name == f"{ROOT_TERMS}.txt" else below.get(name)
+            if inner is None:
+                inner = below[name] = Branch(name)
+                branch.children.append(inner)
+            if path.is_dir():
+                waiting.append((inner, path))
+            else:
+                _take_terms(path, inner)
+    if not root.term_counts():
+        raise SourceError(f"{folder} has no terms: give a folder with .txt files, a term in each line")
+    if others:
+        log.warning("%s: files that do not end in .txt are left out: %d", folder, others)
+    return root
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, in order, but for links and what is hidden."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_symlink()]
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+    return sorted(found, key=lambda path: (path.stem if path.is_file() else path.name, path.is_dir()))
+
+
+def _take_terms(path: Path, branch: Branch) -> None:
+    try:
+        file = decode(path.name, path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    if file.text.strip():
+        terms = flat.read(file)
+        branch.children[:0] = terms.children
+        branch.above += terms.above
 
 
 def write(tree: Branch, folder: Path) -> list[Path]:

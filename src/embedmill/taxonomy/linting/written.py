@@ -31,7 +31,7 @@ def _repeated(root: Branch) -> Iterator[LintFinding]:
                 places[name_of(child)].append((path, branch))
     for name, found in places.items():
         if len(found) > 1:
-            yield _of_places(name, found)
+            yield from _of_places(name, found)
 
 
 def _is_named_after_its_own(child: Branch | Term) -> bool:
@@ -39,20 +39,26 @@ def _is_named_after_its_own(child: Branch | Term) -> bool:
     return isinstance(child, Branch) and any(term.text == child.name for term in child.terms)
 
 
-def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> LintFinding:
+def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> Iterator[LintFinding]:
+    """What is told of a name: that a list has it doubled, and what its lists are to each other."""
     paths = tuple(path for path, _ in places)
     told = " and ".join(dict.fromkeys(map(shown, paths)))
     lists = {id(branch): branch for _, branch in places}.values()
-    twice_in_one = any(doubled(branch, name) for branch in lists)
-    neighbours = [{name_of(child) for child in branch.children} - {name} for branch in lists]
     if len(lists) == 1:
+        (branch,) = lists
         message = f"{name!r} stands {len(places)} times in {told}"
-        return LintFinding("double", (name,), paths, message, fixable=twice_in_one)
+        yield LintFinding("double", (name,), paths, message, fixable=bool(doubled(branch, name)))
+        return
+    for branch in lists:
+        if again := doubled(branch, name):
+            here = tuple(path for path, each in places if each is branch)
+            message = f"{name!r} stands {len(again) + 1} times in {shown(here[0])}"
+            yield LintFinding("double", (name,), here, message, fixable=True)
+    neighbours = [{name_of(child) for child in branch.children} - {name} for branch in lists]
     if all(_alike(neighbours[0], other) for other in neighbours[1:]):
-        message = f"{name!r} stands in {told}, among the same neighbours"
-        return LintFinding("double", (name,), paths, message, fixable=twice_in_one)
-    message = f"{name!r} stands in {told}: it may mean two things"
-    return LintFinding("sense", (name,), paths, message, fixable=twice_in_one)
+        yield LintFinding("double", (name,), paths, f"{name!r} stands in {told}, among the same neighbours")
+    else:
+        yield LintFinding("sense", (name,), paths, f"{name!r} stands in {told}: it may mean two things")
 
 
 def doubled(branch: Branch, name: str) -> list[Term]:
