@@ -86,7 +86,7 @@ def test_eight_mixed_jobs_of_which_one_has_a_typo_one_crashes_and_one_hangs(tmp_
         "typo": "succeeded",
     }
     found = {each.name: each for each in report.jobs}
-    assert "killed by SIGSEGV" in found["crash"].error and "\n" not in found["crash"].error
+    assert found["crash"].error.startswith("killed by SIGSEGV") and "File " not in found["crash"].error
     assert found["hang"].error == "it took longer than its timeout of 0.5 s"
     assert "nothing" in found["gone"].error
     assert found["docs"].counts()["documents"] == 2
@@ -108,6 +108,32 @@ def test_a_job_that_does_something_else_now_is_run_again(tmp_path: Path) -> None
     report = batch(folder, job("docs", include=["*.md"], prune=True), job("same"), resume=True)
     assert {each.name: each.earlier for each in report.jobs} == {"docs": False, "same": True}
     assert report.jobs[0].counts()["documents"] == 1
+
+
+def test_a_job_whose_output_is_gone_is_run_again(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    tree = {"name": "tree", "arrange": "terms.txt", "output": "out/tree.yaml", "model": "test:8"}
+    batch(folder, job("docs"), tree)
+    (folder / "out/tree.yaml").unlink()
+    (folder / "out/docs.db").unlink()
+    report = batch(folder, job("docs"), tree, resume=True)
+    assert not any(each.earlier for each in report.jobs)
+    assert (folder / "out/tree.yaml").exists() and (folder / "out/docs.db").exists()
+
+
+def test_two_batches_do_not_report_to_one_folder_at_once(tmp_path: Path) -> None:
+    folder = manifests.fill(tmp_path)
+    refused: list[str] = []
+
+    def second(progress: BatchProgress) -> None:
+        if progress.running and not refused:
+            with pytest.raises(UsageError) as error:
+                batch(folder, job("other"))
+            refused.append(str(error.value))
+
+    assert batch(folder, job("docs", sleep=1), on_progress=second).states() == {"succeeded": 1}
+    assert "another batch is running that reports to" in refused[0]
+    assert batch(folder, job("docs")).states() == {"succeeded": 1}
 
 
 def test_of_a_folder_reports_are_no_manifests(tmp_path: Path) -> None:

@@ -466,3 +466,22 @@ def test_yaml_needs_a_package_and_json_none(folder: Path, monkeypatch: pytest.Mo
     assert read(folder, of_jobs(DOCS), "manifest.json").jobs
     with pytest.raises(MissingExtra, match=r"^a manifest in YAML needs an optional package: pip install"):
         read(folder, of_jobs(DOCS))
+
+
+def test_what_one_job_writes_no_other_reads_or_writes(folder: Path) -> None:
+    (folder / "link.yaml").symlink_to("out.yaml")
+    tree = {"arrange": "terms.txt"}
+    (told,) = mistakes(folder, of_jobs(tree | {"output": "out.yaml"}, tree | {"output": "link.yaml"}))
+    assert "writes the file link.yaml, as 'arrange terms.txt' in line 1 does: give it another file" in told
+    reads = {"arrange": "docs/rose.md", "output": "b.yaml"}
+    (told,) = mistakes(folder, of_jobs(tree | {"output": "docs/rose.md", "format": "yaml"}, reads))
+    assert "reads docs/rose.md, which 'arrange terms.txt' in line 1 writes: jobs run side by side" in told
+    (told,) = mistakes(folder, of_jobs(tree | {"output": "manifest.yaml"}))
+    assert "writes the manifest itself: give it another file" in told
+
+
+def test_what_is_no_manifest_in_a_folder_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "manifest.yaml").write_text(of_jobs({"index": "docs", "store": "sqlite:a.db", **TEST_MODEL}))
+    (folder / "broken.yaml").write_text("broken: [")
+    assert len(embedmill.read_manifest(folder).jobs) == 1
+    assert "left out, since they have neither `jobs` nor `matrix`: broken.yaml" in caplog.text

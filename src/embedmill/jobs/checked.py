@@ -197,7 +197,8 @@ class _Check:
         if pair is None:
             return None
         name = pair.node.value
-        if not isinstance(name, str) or not re.fullmatch(NAME["pattern"], name) or len(name) > _LONGEST_NAME:
+        fits = isinstance(name, str) and re.fullmatch(NAME["pattern"], name) and name.isprintable()
+        if not fits or len(str(name)) > _LONGEST_NAME:
             self._wrong(pair.node.place, f"name: expected some text in one line, at most {_LONGEST_NAME} characters")
         return f"{name} {self._label}" if self._label else str(name)
 

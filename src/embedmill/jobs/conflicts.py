@@ -1,10 +1,12 @@
-"""What is wrong with jobs together: two of one name, two that write the same."""
+"""What is wrong with jobs together: two of one name, two that write the same, one that reads what another writes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from embedmill.core.errors import MissingExtra
 from embedmill.jobs.checked import CheckedJob
 from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import BatchJob
@@ -37,27 +39,60 @@ def with_names(found: Sequence[CheckedJob]) -> list[CheckedJob]:
 
 
 def check_written(found: Sequence[CheckedJob], mistakes: Mistakes) -> None:
-    """Note each job that writes what one before it does."""
+    """Note each job that writes what one before it does, or what another one reads, or a manifest."""
     writers: dict[str, BatchJob] = {}
     for each in found:
-        for written in _written(each):
+        for written in _written(each, mistakes):
             first = writers.setdefault(written.key, each.job)
             if first is not each.job:
-                where = _line(first) if first.place.file == each.job.place.file else str(first.place)
                 mistakes.add(
                     each.job.place,
-                    f"{each.job.name!r} writes {written.told}, as {first.name!r} in {where} does: {written.remedy}",
+                    f"{each.job.name!r} writes {written.told}, as {first.name!r} in {_where(first, each.job)} does: "
+                    f"{written.remedy}",
+                )
+    for each in found:
+        manifest = writers.get(_file_key(each.job.place.file))
+        if manifest is not None:
+            mistakes.add(manifest.place, f"{manifest.name!r} writes the manifest itself: give it another file")
+        for path in _read(each):
+            writer = writers.get(_file_key(path), each.job)
+            if writer is not each.job:
+                mistakes.add(
+                    each.job.place,
+                    f"{each.job.name!r} reads {path}, which {writer.name!r} in {_where(writer, each.job)} writes: jobs "
+                    "run side by side, so make two batches of them",
                 )
 
 
-def _written(checked: CheckedJob) -> list[Written]:
+def _written(checked: CheckedJob, mistakes: Mistakes) -> list[Written]:
     options, arguments = options_of(checked.kind), checked.job.arguments
     files = [
-        Written(f"file {arguments[name]}", f"the file {arguments[name]}", "give it another file")
+        Written(_file_key(arguments[name]), f"the file {arguments[name]}", "give it another file")
         for name, option in options.items()
         if option.path == "written" and name in arguments
     ]
-    return [*checked.kind.writes(arguments, checked.settings), *files]
+    try:
+        return [*checked.kind.writes(arguments, checked.settings), *files]
+    except MissingExtra as error:
+        mistakes.add(checked.job.place, str(error))
+        return files
+
+
+def _read(checked: CheckedJob) -> list[str]:
+    """The paths that a job reads."""
+    if not checked.kind.input_is_path:
+        return []
+    given = checked.job.arguments[checked.kind.input]
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _file_key(path: str) -> str:
+    """Equal for two paths of one file, over links too."""
+    return f"file {os.path.realpath(path)}"
+
+
+def _where(job: BatchJob, seen_from: BatchJob) -> str:
+    return _line(job) if job.place.file == seen_from.place.file else str(job.place)
 
 
 def _line(job: BatchJob) -> str:

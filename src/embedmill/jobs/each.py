@@ -39,6 +39,8 @@ def jobs_of_each(
     given = {known_name(key): value for key, value in (options or {}).items()}
     for name in {command, kind.output, "name"} & given.keys():
         raise UsageError(f"{spelt(name)} is not given with --each, {_GIVEN_HERE}: leave it out")
+    if os.path.realpath(above) == os.path.realpath(target):
+        raise UsageError(f"-o: {target} is the folder of the files themselves: give another")
     mistakes = Mistakes()
     drafts = [_draft(path, above, command, kind, target, given) for path in _matching(above, pattern, target)]
     checked = [check_draft(draft, {}, above, mistakes) for draft in drafts]
@@ -72,8 +74,12 @@ def _draft(path: Path, folder: Path, command: str, kind: JobKind, target: Path, 
     name = path.relative_to(folder)
     made = target / (name if name.suffix == kind.output_suffix else f"{name}{kind.output_suffix}")
     output = f"sqlite:{made}" if kind.output == "store" else str(made)
-    values = {**given, known_name(command): str(path), kind.output: output, "name": str(name)}
+    values = {**given, known_name(command): str(path), kind.output: output, "name": _printable(str(name))}
     return Draft({key: Pair(spelt(key), place, _node(value, place)) for key, value in values.items()}, place)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _node(value: Any, place: Place) -> ManifestNode:

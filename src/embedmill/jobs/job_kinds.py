@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from embedmill.api.value_schemas import SWITCH
 from embedmill.core.errors import UsageError
 from embedmill.jobs.job_options import TIMEOUT, JobOption, arguments_of, parameters_of, settings_of
 from embedmill.storage.driver import DEFAULT_SCHEMA
-from embedmill.storage.registry import identity_of, redact_url
+from embedmill.storage.registry import identity_of, local_files, redact_url
 
 _WATCHING: Final = frozenset(["on_progress", "on_start"])
 
@@ -101,6 +102,17 @@ def total_of(command: str, arguments: Mapping[str, Any]) -> int | None:
     """What the amount of a job's progress will be in the end, where that takes a look; None where it does not."""
     kind = JOB_KINDS[command].variant(arguments)
     return None if kind.total is None else kind.total(arguments[kind.input], check_arguments(kind, arguments))
+
+
+def outputs_are_there(job_command: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the files that a job has written, or its store, are still there; of what lies on a server nobody asks."""
+    if arguments.get("dry_run"):
+        return True
+    options = options_of(JOB_KINDS[job_command].variant(arguments))
+    written = [value for name, value in arguments.items() if name in options and options[name].path == "written"]
+    if store := arguments.get("store"):
+        written += local_files(store)[:1]
+    return all(os.path.lexists(path) for path in written)
 
 
 def kind_of(command: str) -> JobKind:

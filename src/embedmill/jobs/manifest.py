@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -22,8 +23,11 @@ from embedmill.jobs.running.results import REPORT_NAME
 from embedmill.jobs.yaml_nodes import read_yaml
 from embedmill.runtime.paths import FilePath
 
+log = logging.getLogger(__name__)
+
 KEYS: Final = ("defaults", "jobs", "matrix")
 SUFFIXES: Final = (".json", ".yaml", ".yml")
+_SHOWN: Final = 5  # files that are no manifests
 _LOOKS_LIKE_ONE: Final = re.compile(rb"""(?:^|[{,])\s*["']?(?:jobs|matrix)["']?\s*:""", re.MULTILINE)
 """What each file with `jobs` or `matrix` has: others, which may be large, are not parsed."""
 
@@ -69,6 +73,7 @@ def _manifests_below(folder: Path, mistakes: Mistakes) -> Iterator[tuple[Path, M
     def closed(error: OSError) -> None:
         mistakes.add(Place(str(error.filename), 0, 0), f"cannot be listed ({error.strerror}): let it be read")
 
+    others: list[str] = []
     for above, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -83,6 +88,11 @@ def _manifests_below(folder: Path, mistakes: Mistakes) -> Iterator[tuple[Path, M
                 continue
             if root is not None and any(pair.key in ("jobs", "matrix") for pair in root.pairs):
                 yield path, root
+            else:
+                others.append(os.path.relpath(path, folder))
+    if others:
+        shown = ", ".join(others[:_SHOWN]) + (f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else "")
+        log.warning("%s: left out, since they have neither `jobs` nor `matrix`: %s", folder, shown)
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from embedmill.core.errors import UsageError
+from embedmill.core.errors import MissingExtra, UsageError
 from embedmill.jobs.job_options import JobOption
 from embedmill.storage.registry import driver_of
 
@@ -43,7 +43,7 @@ def wrong_place(option: JobOption, value: str) -> str:
     if option.path == "store":
         try:
             driver_of(value)
-        except UsageError as error:
+        except (UsageError, MissingExtra) as error:
             return str(error)
     return ""
 

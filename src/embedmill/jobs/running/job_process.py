@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -17,8 +19,13 @@ from embedmill.jobs.running import child
 from embedmill.jobs.running.messages import JobOrder, StopOrder
 from embedmill.runtime.child_process import died_of, last_lines, start_child
 
+log = logging.getLogger(__name__)
+
 _TAIL: Final = 16_384  # bytes of what a process printed that are kept
 _ENDED_WITHIN: Final = 5.0  # seconds
+_LINES: Final = 3  # of what a process printed last that are told with its end
+_FRAME: Final = re.compile(r"  File |(Current )?[Tt]hread 0x|  <no Python frame>|  Garbage-collecting")
+"""What a crash prints of where it was: for the log."""
 _MB: Final = 1 << 20
 
 
@@ -77,7 +84,9 @@ class JobProcess:
         code = self._process.wait()
         self.connection.close()
         self._listening.join(_ENDED_WITHIN)  # a process below it may still hold the pipe
-        said = last_lines(b"".join(self._printed)[-_TAIL:], 5).replace("\n", " | ")
+        printed = last_lines(b"".join(self._printed)[-_TAIL:], 60)
+        log.debug("process %d: %s", self.pid, printed)
+        said = " | ".join([line for line in printed.splitlines() if not _FRAME.match(line)][-_LINES:])
         return died_of(code) + (f": {said}" if said else "")
 
     def dismiss(self) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.jobs.running.comparison import compared
 from embedmill.jobs.running.results import REPORT_NAME, BatchReport, JobResult
+from embedmill.runtime import locks
 from embedmill.runtime.atomic import write_atomically
 from embedmill.runtime.outputs import why_not
 from embedmill.runtime.paths import quote_path
+
+log = logging.getLogger(__name__)
 
 MARKDOWN_NAME: Final = "batch_report.md"
 
@@ -24,14 +31,35 @@ _LARGEST: Final = 1 << 28  # bytes
 def check_report_folder(folder: Path) -> None:
     """Make the folder, and raise `UsageError` where a report could not be written there."""
     try:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         folder.mkdir(parents=True, exist_ok=True)
         reason = why_not(folder / REPORT_NAME) or why_not(folder / MARKDOWN_NAME)
     except OSError as error:
         reason = error.strerror or str(error)
     if not reason and not os.access(folder, os.W_OK | os.X_OK):
-        reason = os.strerror(13)
+        reason = os.strerror(errno.EACCES)
     if reason:
         raise UsageError(f"the report cannot be written to {quote_path(str(folder))}: {reason}: give another --report")
+
+
+@contextmanager
+def locked_report(folder: Path) -> Iterator[None]:
+    """Keep others from writing a report into this folder. Raises `UsageError` where another batch does already."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            locks.acquire(descriptor)
+        except BlockingIOError:
+            where = quote_path(str(folder))
+            raise UsageError(
+                f"another batch is running that reports to {where}: wait for its end, or give another --report"
+            ) from None
+        except OSError:
+            log.debug("%s: its file system has no locks", folder)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_report(report: BatchReport, folder: Path) -> None:
@@ -41,15 +69,15 @@ def write_report(report: BatchReport, folder: Path) -> None:
         REPORT_NAME: json.dumps(told, indent=2, ensure_ascii=False, default=str) + "\n",
         MARKDOWN_NAME: "\n".join(_markdown(report)) + "\n",
     }
+    failed: list[str] = []
     for name, text in files.items():
         try:
             write_atomically(folder / name, [text.encode("utf-8", "backslashreplace")])
         except OSError as error:
-            where = quote_path(str(folder / name))
-            raise EmbedmillError(
-                f"{where} cannot be written ({error.strerror or error}): make room, then the same command with "
-                "--resume, which goes on from the last report that was written"
-            ) from error
+            remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "let it be written"
+            failed.append(f"{quote_path(str(folder / name))} cannot be written ({error.strerror or error}): {remedy}")
+    if failed:
+        raise EmbedmillError(f"{failed[0]}, then the same command with --resume runs what no report has as succeeded")
 
 
 def read_results(folder: Path, manifest: Path) -> dict[str, JobResult]:
@@ -87,7 +115,8 @@ def _markdown(report: BatchReport) -> Iterator[str]:
     states = ", ".join(f"{number} {state}" for state, number in report.states().items())
     yield f"# Batch {_cell(report.manifest)}"
     yield ""
-    yield f"{len(report.jobs)} jobs: {states}; {report.seconds:.1f} s, at most {report.at_once} at once."
+    number = f"{len(report.jobs):,} {'job' if len(report.jobs) == 1 else 'jobs'}"
+    yield f"{number}: {states}; {report.seconds:.1f} s, at most {report.at_once} at once."
     yield ""
     counted = list(dict.fromkeys(name for job in report.jobs for name in job.counts()))
     head = ["job", "command", "result", *counted, "seconds", "memory, MB", "error"]
@@ -119,7 +148,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) 
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text.replace("\n", " ")).replace("<", "&lt;")
 
 
 def _number(value: Any) -> str:

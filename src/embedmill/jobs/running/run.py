@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -15,12 +17,13 @@ from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.core.interfaces.executor import Stoppable
 from embedmill.engine.stopping import TO_FINISH
 from embedmill.jobs.job import BatchJob, Manifest
+from embedmill.jobs.job_kinds import outputs_are_there
 from embedmill.jobs.manifest import read_manifest
 from embedmill.jobs.running.capacity import Capacity, JobNeed, RunningJob, need_of
 from embedmill.jobs.running.job_process import JobProcess
 from embedmill.jobs.running.messages import JobEnded, JobOrder, LoggedLine, StopOrder
 from embedmill.jobs.running.progress import progress_of
-from embedmill.jobs.running.report_files import check_report_folder, read_results, write_report
+from embedmill.jobs.running.report_files import check_report_folder, locked_report, read_results, write_report
 from embedmill.jobs.running.results import BatchProgress, BatchReport, JobProgress, JobResult, JobState, digest_of
 from embedmill.runtime import machine
 from embedmill.runtime.passwords import masked
@@ -64,6 +67,8 @@ def run_batch(
     callables(on_progress=on_progress, on_start=on_start)
     if jobs is not None:
         whole_number("jobs", jobs, 1, _MOST_AT_ONCE)
+    if not isinstance(manifest, str | os.PathLike | Manifest):
+        raise TypeError(f"expected the path of a manifest or what read_manifest gives, got a {type(manifest).__name__}")
     folder = None if report is None else Path(report)
     if resume and folder is None:
         raise UsageError("resume goes on from a report: say in which folder it is")
@@ -72,9 +77,10 @@ def run_batch(
     if folder is not None:
         check_report_folder(folder)
         before = read_results(folder, read.path) if resume else {}
-    run = BatchRun(read, jobs, folder, before, on_progress or (lambda _: None))
-    on_start(run)
-    return run.run()
+    with nullcontext() if folder is None else locked_report(folder):
+        run = BatchRun(read, jobs, folder, before, on_progress or (lambda _: None))
+        on_start(run)
+        return run.run()
 
 
 @dataclass(eq=False, slots=True)
@@ -115,7 +121,7 @@ class BatchRun:
         for job in manifest.jobs:
             if (earlier := before.get(job.name)) and earlier.digest == self._digests[job.name]:
                 peaks[needs[job.name]] = max(earlier.peak_mb, peaks.get(needs[job.name], 0.0))
-                if earlier.state == JobState.SUCCEEDED:
+                if earlier.state == JobState.SUCCEEDED and outputs_are_there(job.command, job.arguments):
                     self._results[job.name] = replace(earlier, earlier=True)
         self._waiting = [job for job in manifest.jobs if job.name not in self._results]
         self._capacity = Capacity(at_once, peaks)
@@ -195,7 +201,8 @@ class BatchRun:
             state, error = running.ends_as or JobState.CRASHED, self._last_words(running)
         else:
             state, error = _end_of(ended, running.ends_as), ended.error or ended.left
-            log.debug("%s: %s", running.job.name, ended.trace)
+            if ended.trace:
+                log.debug("%s: %s", running.job.name, ended.trace)
             sound = state in (JobState.SUCCEEDED, JobState.INCOMPLETE)
             if sound:
                 self._capacity.note(running.need, running.peak_mb)
