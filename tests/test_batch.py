@@ -43,6 +43,10 @@ def states(report: BatchReport) -> dict[str, str]:
     return {each.name: str(each.state) for each in report.jobs}
 
 
+HELD = {"sleep": 30, "batch-size": 1, "cache": False}
+"""What holds a job between its first text and its second, so that it is still there when its signal comes."""
+
+
 class Signals:
     """Sends each of these jobs its signal, once, as soon as it runs."""
 
@@ -59,9 +63,9 @@ def test_eight_mixed_jobs_of_which_one_has_a_typo_one_crashes_and_one_hangs(tmp_
     folder = manifests.fill(tmp_path)
     jobs = [
         job("docs"),
-        job("crash", sleep=30),  # there when its signal comes
+        job("crash", **HELD),
         {"name": "rows", "ingest": "notes", "store": "sqlite:app.db", "create": True, **TEST_MODEL},
-        job("hang", sleep=30, timeout=0.5),
+        job("hang", **HELD, timeout=0.5),
         {"name": "gone", "ingest": "nothing", "store": "sqlite:app.db", **TEST_MODEL},
         job("one", include=["*.md"]),
         job("two", exclude=["*.md"]),
@@ -200,7 +204,7 @@ def test_cores_are_divided_among_the_jobs(tmp_path: Path) -> None:
 
 def test_jobs_that_do_not_fit_into_memory_together_run_one_after_another(tmp_path: Path) -> None:
     folder = manifests.fill(tmp_path)
-    jobs = [job(str(number), sleep=1) for number in range(3)]
+    jobs = [job(str(number), **HELD | {"sleep": 1}) for number in range(3)]
     first = batch(folder, *jobs, jobs=3, on_progress=Signals(**{each["name"]: signal.SIGKILL for each in jobs}))
     assert first.states() == {"crashed": 3}
     path = folder / "report/batch_report.json"

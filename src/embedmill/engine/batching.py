@@ -43,7 +43,7 @@ def padded(length: int) -> int:
 
 def capacity(size: int, most: int | None, budget: int = TOKEN_BUDGET) -> int:
     """How many texts of this padded length fill a batch, which has `most` of them where that is given."""
-    return max(1, min(budget // size, budget if most is None else most))
+    return max(1, min(budget // max(1, size), budget if most is None else most))
 
 
 def batches(
