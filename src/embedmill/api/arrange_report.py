@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
+from embedmill.engine.cached_lists import COUNTED
 from embedmill.taxonomy.analyzing import Shape
 from embedmill.taxonomy.grouping.lists import Grouped
 from embedmill.taxonomy.tree import Branch, Path, Taken
-
-_COUNTED: Final = ("embedded", "cached", "duplicates", "misses", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class ArrangeReport:
             "after": None if self.after is None else self.after.to_dict(),
             "groups": [group.to_dict() for group in self.groups],
             "left_out": [{"path": list(path), "term": term} for path, term in self.left_out],
-            **{name: self.counts.get(name, 0) for name in _COUNTED},
+            **{name: self.counts.get(name, 0) for name in COUNTED},
             "executor": self.executor,
             "workers": self.workers,
             "seconds": self.seconds,

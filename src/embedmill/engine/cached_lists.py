@@ -18,7 +18,8 @@ from embedmill.engine.list_run import ListRun
 from embedmill.engine.lists import BLANK, LOOK_UP_AT_ONCE, NO_IDS, Array, ListedText, OnProgress, failed
 from embedmill.engine.run import RunBatches
 
-_COUNTED: Final = ("embedded", "cached", "duplicates", "misses", "tokens")
+COUNTED: Final = ("embedded", "cached", "duplicates", "misses", "tokens")
+"""What is counted of a list, beside its texts and those that failed; see `EmbeddedList`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class EmbeddedList:
     def counts(self) -> dict[str, int]:
         """How many texts there are, and what became of them."""
         counts = {"texts": len(self.vectors), "failed": len(self.causes)}
-        return counts | {name: getattr(self, name) for name in _COUNTED}
+        return counts | {name: getattr(self, name) for name in COUNTED}
 
     def complete(self) -> Vectors:
         """The vectors, all of them sound. Raises `EmbeddingError`, which has them too, where texts have none."""
@@ -57,7 +58,7 @@ class ListCounts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = Counter(dict.fromkeys(("texts", "failed", *_COUNTED), 0))
+        self._counts = Counter(dict.fromkeys(("texts", "failed", *COUNTED), 0))
 
     def add(self, made: EmbeddedList) -> None:
         """Count a list in."""
@@ -105,7 +106,7 @@ def embed_with_cache(
     way.embed(_hashed(texts, array), run, batch_size=batch_size, on_batch=on_batch)
     on_batch()
     way.warn_of_unread("texts")
-    return EmbeddedList(array.vectors, array.causes, **{name: counts[name] for name in _COUNTED})
+    return EmbeddedList(array.vectors, array.causes, **{name: counts[name] for name in COUNTED})
 
 
 def _hashed(texts: Sequence[str], array: Array) -> Iterator[list[ListedText]]:

@@ -6,11 +6,14 @@ import faulthandler
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from multiprocessing import spawn
-from typing import Final
+from typing import Final, NamedTuple
 
 DUMP_SIGNAL: Final = signal.SIGUSR1
 """Makes a child print the stacks of all its threads, even where it hangs in native code."""
@@ -20,26 +23,46 @@ _PROGRAM: Final = (
     "importlib.import_module(sys.argv[1]).main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 
+_TAIL: Final = 16_384  # bytes of what a child printed that are kept
+
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
 
-def start_child(module: str, descriptor: int, output: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a process that calls the module's `main` with the socket's descriptor and the id of this process.
+class StartedChild(NamedTuple):
+    """A child that was started, and this process's ends of what leads to it."""
 
-    What it prints goes to `output`. Raises `OSError` where it cannot be started.
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    output: int  # descriptor of a pipe: what it prints, on either stream
+
+
+def start_child(module: str, environment: Mapping[str, str]) -> StartedChild:
+    """Start a process that calls the module's `main` with the descriptor of its socket and the id of this process.
+
+    Raises `OSError` where it cannot be started.
     """
     if not (python := spawn.get_executable()):  # Python is embedded in another program
         raise OSError("Python does not know where its interpreter lies: see multiprocessing.set_executable")
     path = [entry for entry in sys.path if isinstance(entry, str)]  # as the interpreter itself takes them
-    return subprocess.Popen(  # noqa: S603 - this interpreter and our own program
-        [python, "-P", "-c", _PROGRAM, module, str(descriptor), str(os.getpid()), json.dumps(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        pass_fds=[descriptor],
-        env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # a terminal's Ctrl-C is for the parent, which stops in good order
-    )
+    with ExitStack() as opened:
+        ours, theirs = socket.socketpair()
+        opened.callback(theirs.close)
+        held = opened.enter_context(ExitStack())
+        held.callback(ours.close)
+        output, their_output = os.pipe()
+        opened.callback(os.close, their_output)
+        held.callback(os.close, output)
+        process = subprocess.Popen(  # noqa: S603 - this interpreter and our own program
+            [python, "-P", "-c", _PROGRAM, module, str(theirs.fileno()), str(os.getpid()), json.dumps(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=their_output,
+            stderr=their_output,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # a terminal's Ctrl-C is for the parent, which stops in good order
+        )
+        held.pop_all()
+    return StartedChild(process, ours, output)
 
 
 def belong_to(parent: int) -> None:
@@ -68,8 +91,20 @@ def died_of(code: int) -> str:
         return f"killed by signal {-code}"
 
 
-def last_lines(printed: bytes, lines: int) -> str:
-    """The last lines that a child printed, without those that say nothing of a crash."""
-    text = printed.decode("utf-8", "replace")
-    said = [line for line in text.splitlines() if line.strip() and not line.startswith("Extension modules:")]
-    return "\n".join(said[-lines:])
+class PrintedTail:
+    """The end of what a child has printed."""
+
+    def __init__(self) -> None:
+        self._printed: deque[bytes] = deque()
+
+    def add(self, data: bytes) -> None:
+        """Take what it has printed now, and let go of what was long ago."""
+        self._printed.append(data)
+        while sum(map(len, self._printed)) - len(self._printed[0]) > _TAIL:
+            self._printed.popleft()
+
+    def last_lines(self, most: int) -> list[str]:
+        """The last lines, without those that say nothing of a crash."""
+        text = b"".join(self._printed)[-_TAIL:].decode("utf-8", "replace")
+        said = [line for line in text.splitlines() if line.strip() and not line.startswith("Extension modules:")]
+        return said[-most:]

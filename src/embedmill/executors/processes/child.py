@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
 from embedmill.executors.processes import worker
 from embedmill.executors.processes.frames import Frame, FrameKind, Incoming, pack
-from embedmill.runtime.child_process import DUMP_SIGNAL, last_lines, start_child
+from embedmill.runtime.child_process import DUMP_SIGNAL, PrintedTail, start_child
 
-_TAIL: Final = 16_384  # bytes of what a worker printed that are kept
 _READ_AT_ONCE: Final = 1 << 18  # bytes
 _DUMPED_WITHIN: Final = 0.3  # seconds that a hanging worker has to print its stacks; a stopped one cannot
 
@@ -33,20 +30,11 @@ class IsolatedEmbedder:
         """Start the process; `factory` is pickled, `main` what `multiprocessing.spawn` says of the user's script."""
         self._incoming = Incoming()
         self._outgoing = bytearray()
-        self._printed: deque[bytes] = deque()
-        with contextlib.ExitStack() as opened:
-            ours, theirs = socket.socketpair()
-            opened.callback(theirs.close)
-            held = opened.enter_context(contextlib.ExitStack())
-            held.callback(ours.close)
-            output, their_output = os.pipe()
-            opened.callback(os.close, their_output)
-            held.callback(os.close, output)
-            self._process = start_child(worker.__name__, theirs.fileno(), their_output, _ENVIRONMENT)
-            held.pop_all()
-        self.socket, self.output, self.sentinel = ours, output, _sentinel(self._process.pid)
+        self._printed = PrintedTail()
+        self._process, self.socket, self.output = start_child(worker.__name__, _ENVIRONMENT)
+        self.sentinel = _sentinel(self._process.pid)
         self.socket.setblocking(False)
-        os.set_blocking(output, False)
+        os.set_blocking(self.output, False)
         self.send(pack(FrameKind.FACTORY, facts={"threads": threads, "main": main}, body=factory))
 
     @property
@@ -88,15 +76,13 @@ class IsolatedEmbedder:
                 data = os.read(self.output, _READ_AT_ONCE)
             except BlockingIOError:
                 return True
-            self._printed.append(data)
-            while sum(map(len, self._printed)) - len(self._printed[0]) > _TAIL:
-                self._printed.popleft()
+            self._printed.add(data)
             if not data:
                 return False
 
     def last_words(self, lines: int = 5) -> str:
         """The last lines that the worker printed."""
-        return last_lines(b"".join(self._printed)[-_TAIL:], lines)
+        return "\n".join(self._printed.last_lines(lines))
 
     def dump(self) -> str:
         """Have a hanging worker print its stacks, and give what it printed. Waits for less than half a second."""

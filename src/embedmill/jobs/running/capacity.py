@@ -6,11 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
+from embedmill.api.read_settings import read_settings
 from embedmill.api.settings import Settings
 from embedmill.core.errors import EmbedmillError
 from embedmill.embedders.testing import is_test_model
 from embedmill.jobs.job import BatchJob
-from embedmill.jobs.job_kinds import JOB_KINDS, check_arguments
+from embedmill.jobs.job_kinds import JOB_KINDS
 from embedmill.models import locate
 from embedmill.runtime import machine
 
@@ -19,6 +20,7 @@ _PROCESS_MB: Final = 300.0  # of a job's process without a model: measured 90 to
 _PER_WEIGHTS: Final = 4.0  # of the weights' size is what a process takes to load and use them: measured 2 to 3.5
 _MARGIN: Final = 1.1  # of what was measured
 _PARTS: Final = 2  # of the cores a job may take twice its part: others read or write meanwhile, or have ended
+_OF_NEED: Final = ("model", "precision", "executor", "workers")  # settings
 _LEFT_FREE: Final = 0.05  # of all memory
 
 
@@ -85,8 +87,9 @@ class Capacity:
 def need_of(job: BatchJob) -> JobNeed:
     """What a job's need for memory depends on."""
     kind = JOB_KINDS[job.command].variant(job.arguments)
-    chosen = check_arguments(kind, job.arguments)
-    model = getattr(chosen, "model", "") if "model" in kind.settings.__annotations__ else ""
+    names = [name for name in _OF_NEED if name in kind.settings.__annotations__]
+    chosen = read_settings({name: job.arguments[name] for name in names if name in job.arguments}, names)
+    model = chosen.model if "model" in names else ""
     return JobNeed(job.command, model, chosen.precision, chosen.executor, _models_in_memory(chosen))
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import subprocess
 import threading
-from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -17,11 +15,11 @@ import psutil
 
 from embedmill.jobs.running import child
 from embedmill.jobs.running.messages import JobOrder, StopOrder
-from embedmill.runtime.child_process import died_of, last_lines, start_child
+from embedmill.runtime.child_process import PrintedTail, died_of, start_child
 
 log = logging.getLogger(__name__)
 
-_TAIL: Final = 16_384  # bytes of what a process printed that are kept
+_READ_AT_ONCE: Final = 16_384  # bytes
 _ENDED_WITHIN: Final = 5.0  # seconds
 _LINES: Final = 3  # of what a process printed last that are told with its end
 _FRAME: Final = re.compile(r"  File |(Current )?[Tt]hread 0x|  <no Python frame>|  Garbage-collecting")
@@ -36,18 +34,9 @@ class JobProcess:
         """Start it, for jobs that are to keep so many cores busy."""
         # Libraries that look how many cores there are would each take them all.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), str(cores))
-        with ExitStack() as opened:
-            ours, theirs = socket.socketpair()
-            opened.callback(theirs.close)
-            held = opened.enter_context(ExitStack())
-            held.callback(ours.close)
-            output, their_output = os.pipe()
-            opened.callback(os.close, their_output)
-            held.callback(os.close, output)
-            self._process = start_child(child.__name__, theirs.fileno(), their_output, threads)
-            held.pop_all()
+        self._process, ours, output = start_child(child.__name__, threads)
         self.connection = Connection(ours.detach())
-        self._printed: deque[bytes] = deque()
+        self._printed = PrintedTail()
         self._listening = threading.Thread(target=self._listen, args=[output], name="job-output", daemon=True)
         self._listening.start()
 
@@ -84,9 +73,9 @@ class JobProcess:
         code = self._process.wait()
         self.connection.close()
         self._listening.join(_ENDED_WITHIN)  # a process below it may still hold the pipe
-        printed = last_lines(b"".join(self._printed)[-_TAIL:], 60)
-        log.debug("process %d: %s", self.pid, printed)
-        said = " | ".join([line for line in printed.splitlines() if not _FRAME.match(line)][-_LINES:])
+        printed = self._printed.last_lines(60)
+        log.debug("process %d: %s", self.pid, "\n".join(printed))
+        said = " | ".join([line for line in printed if not _FRAME.match(line)][-_LINES:])
         return died_of(code) + (f": {said}" if said else "")
 
     def dismiss(self) -> None:
@@ -100,7 +89,5 @@ class JobProcess:
 
     def _listen(self, output: int) -> None:
         with os.fdopen(output, "rb", buffering=0) as stream:
-            while data := stream.read(_TAIL):
-                self._printed.append(data)
-                while sum(map(len, self._printed)) - len(self._printed[0]) > _TAIL:
-                    self._printed.popleft()
+            while data := stream.read(_READ_AT_ONCE):
+                self._printed.add(data)

@@ -33,6 +33,7 @@ log = logging.getLogger("embedmill")
 
 _TICK: Final = 0.2  # seconds from one look at all jobs to the next
 _TO_END: Final = 2 * TO_FINISH  # seconds that a job has that is asked to stop: for what is in flight, and to wind up
+_MEASURED_APART: Final = 1.0  # seconds from one look at the jobs' memory to the next: each lists all processes
 _WRITTEN_APART: Final = 1.0  # seconds from one report on the disk to the next
 _WRITING_SHARE: Final = 20  # times what writing takes, at least
 _MOST_AT_ONCE: Final = 1_000
@@ -73,11 +74,10 @@ def run_batch(
     if resume and folder is None:
         raise UsageError("resume goes on from a report: say in which folder it is")
     read = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
-    before: Mapping[str, JobResult] = {}
     if folder is not None:
         check_report_folder(folder)
-        before = read_results(folder, read.path) if resume else {}
     with nullcontext() if folder is None else locked_report(folder):
+        before = read_results(folder, read.path) if folder is not None and resume else {}
         run = BatchRun(read, jobs, folder, before, on_progress or (lambda _: None))
         on_start(run)
         return run.run()
@@ -130,6 +130,7 @@ class BatchRun:
         self._most_at_once = 0
         self._stopping = False
         self._started = time.monotonic()
+        self._measure_at = self._started
         self._write_at = self._started + _WRITTEN_APART
         self._kills = machine.killed_for_memory()
 
@@ -234,8 +235,11 @@ class BatchRun:
     def _look_after(self) -> None:
         """Measure all jobs, and end those that are to be ended."""
         now = time.monotonic()
+        if now > self._measure_at:
+            self._measure_at = now + _MEASURED_APART
+            for running in self._running:
+                self._measure(running)
         for running in list(self._running):
-            self._measure(running)
             timeout = running.job.timeout
             if running.ends_as is None:
                 if self._stopping:
