@@ -11,15 +11,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tables
 from embedmill.cli import app
 from embedmill.cli.commands.ingest import _OF_METRICS
+from embedmill.quality.golden_file import read_golden, write_golden
 from tables import Within
 from troubled import SMALL_MODEL
 
@@ -450,13 +453,14 @@ ROWS: dict[tuple[str, str], Row] = {
         "golden check": {
             "file": Row("golden check docs/rose.md", lambda told: told.code == 1 and "rose.md, line 1" in told.err),
             "tolerance": Row(
-                "golden check --precision bf16 --tolerance 1 --json",
+                "golden check golden.jsonl --tolerance 1 --json",
                 report(verdict="changed arithmetic"),
-                unless="golden check --precision bf16 --json",
+                unless="golden check golden.jsonl --json",
             ),
-            "model": Row(f"golden check --model {OTHER} --json", report(verdict="changed model")),
+            "model": Row(f"golden check golden.jsonl --model {OTHER} --json", report(verdict="changed model")),
             "precision": Row(
-                "golden check --precision bf16 --json", lambda told: told.json["computed"]["precision"] == "bf16"
+                "golden check golden.jsonl --precision bf16 --json",
+                lambda told: told.json["computed"]["precision"] == "bf16",
             ),
         },
         "bench ingest": {
@@ -526,10 +530,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "index docs",
         "index docs --store sqlite:failed.db",
         "ingest filled --create --store sqlite:app.db",
+        "golden record golden.jsonl --texts docs/rose.md",
     ):
         done = shell.run(*line.split())
         assert done.returncode == 0, done.stderr
+    turn_a_little(folder / "golden.jsonl")
     return folder
+
+
+def turn_a_little(golden: Path) -> None:
+    """Change the vector of the one text by less than the default tolerance."""
+    recorded = read_golden(golden)
+    turned = recorded.vectors + np.float32(1e-3)
+    write_golden(golden, replace(recorded, vectors=turned / np.linalg.norm(turned)))
 
 
 def within(folder: Path) -> Within:
@@ -576,6 +589,7 @@ ARGUMENTS = {
     "bench ingest": ["notes", "--store", "sqlite:app.db", "--rows", "1", "--max-workers", "1"],
     "forget": ["docs"],
     "golden record": ["new.jsonl", "--overwrite"],
+    "golden check": ["golden.jsonl"],
     "evaluate": ["questions.jsonl"],
     "arrange": ["terms.txt", "-o", "new.yaml"],
     "lint": ["tree.yaml"],
