@@ -331,7 +331,7 @@ def test_people_see_progress_and_no_trace_of_it_afterwards(shell: Shell) -> None
     after = shown[shown.rindex("\r\x1b[K") :]
     assert re.match(r"\r\x1b\[K\d+ chunks indexed in ", after)
 
-    quiet = Terminal(shell, "index", "texts", "-q", "--store", "sqlite:quiet.db", "--no-cache")
+    quiet = Terminal(shell, "index", "texts", "-q", "--store", "sqlite:quiet.db")  # from the cache
     assert quiet.shown() == ""
 
 
