@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from embedmill.core.interfaces.embedder import Task, TokenEmbedder
 from embedmill.core.vectors import Cause, Vectors
 from embedmill.engine.lists import embed_list
 from embedmill.executors.threads import ThreadExecutor
+from embedmill.quality.golden_file import read_golden, write_golden
 
 _WORDS = ["vector", "search", "document", "store", "index", "chunk", "batch", "token", "model", "graph", "thread"]
 
@@ -97,3 +99,10 @@ def off_by(share: float) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         } | {name: each for name, each in tensors.items() if each[0] != "F32"}
 
     return change
+
+
+def turn_a_little(golden: Path) -> None:
+    """Change the vectors of a golden set by less than the default tolerance, as another processor may compute them."""
+    recorded = read_golden(golden)
+    turned = recorded.vectors + np.float32(1e-3)
+    write_golden(golden, replace(recorded, vectors=turned / np.linalg.norm(turned, axis=1, keepdims=True)))

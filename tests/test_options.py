@@ -11,18 +11,16 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tables
 from embedmill.cli import app
 from embedmill.cli.commands.ingest import _OF_METRICS
-from embedmill.quality.golden_file import read_golden, write_golden
+from samples import turn_a_little
 from tables import Within
 from troubled import SMALL_MODEL
 
@@ -536,13 +534,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, done.stderr
     turn_a_little(folder / "golden.jsonl")
     return folder
-
-
-def turn_a_little(golden: Path) -> None:
-    """Change the vector of the one text by less than the default tolerance."""
-    recorded = read_golden(golden)
-    turned = recorded.vectors + np.float32(1e-3)
-    write_golden(golden, replace(recorded, vectors=turned / np.linalg.norm(turned)))
 
 
 def within(folder: Path) -> Within:
