@@ -20,12 +20,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from embedmill.core.errors import CacheError
 from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.storage.cache.cache import PersistentCache
+from embedmill.storage.cache.keys import keys_of
+from embedmill.storage.cache.table import VectorTable
+from embedmill.storage.sqlite.connection import connect
 from store_samples import fingerprint, vector
 
 F32, BF16, OTHER = fingerprint(), fingerprint(precision="bf16"), fingerprint("other model")
@@ -37,6 +40,11 @@ def key(text: str) -> bytes:
 
 def vectors(texts: list[str], of: Fingerprint = F32) -> dict[bytes, Vector]:
     return {key(text): vector(text + of.key) for text in texts}
+
+
+def number(text: str, of: Fingerprint = F32) -> int:
+    """The key of a text in the file."""
+    return int(keys_of([key(text)], of)[0])
 
 
 def same(one: dict[bytes, Vector], other: dict[bytes, Vector]) -> bool:
@@ -87,6 +95,48 @@ def test_what_was_put_cannot_be_changed(path: Path) -> None:
             cache.put_many({key("two"): np.zeros(3, np.float32)}, F32)
 
 
+@pytest.mark.parametrize("wrong", [b"", b"short", key("one")[:31], key("one") + b"1"])
+def test_a_hash_that_is_no_sha_256_is_refused(path: Path, wrong: bytes) -> None:
+    message = rf"a hash of {len(wrong)} bytes: .* SHA-256 .* has 32"
+    with PersistentCache(path) as cache:
+        with pytest.raises(ValueError, match=message):
+            cache.put_many({key("two"): vector("two"), wrong: vector("one")}, F32)
+        with pytest.raises(ValueError, match=message):
+            cache.get_many([key("two"), wrong], F32)
+        with pytest.raises(ValueError, match=message):
+            cache.claim([key("two"), wrong], F32)
+        assert cache.get_many([key("two")], F32) == {}
+    assert not path.exists() or cache_rows(path) == (set(), set())
+
+
+def cache_rows(path: Path) -> tuple[set[int], set[int]]:
+    """Ids of vectors: those that keys name, and those that are there."""
+    with closing(sqlite3.connect(path)) as db:
+        named, there = ({row for (row,) in db.execute(f"SELECT id FROM {table}")} for table in ("keys", "vectors"))
+        return named, there
+
+
+def test_texts_of_the_same_key_are_told_from_each_other(cache: PersistentCache, path: Path) -> None:
+    """Never another's vector: of two hashes with the same beginning one has its vector, the other counts as missing."""
+    one = key("one")
+    other = one[:8] + key("other")[8:]
+    cache.put_many({one: vector("one"), key("two"): vector("two")}, F32)
+    assert cache.get_many([other], F32) == {}
+    for first, second in ((one, other), (other, one)):
+        cache.put_many({second: vector("second")}, F32)
+        assert cache.get_many([first], F32) == {}  # and what is in its place may go
+        cache.put_many({first: vector("first")}, F32)
+        assert same(cache.get_many([first], F32), {first: vector("first")})
+    cache.put_many({one: vector("one"), other: vector("other")}, F32)
+    found = cache.get_many([one, other, key("two")], F32)
+    assert same(
+        found, {each: {one: vector("one"), other: vector("other"), key("two"): vector("two")}[each] for each in found}
+    )
+    assert key("two") in found
+    named, there = cache_rows(path)
+    assert named == there
+
+
 def test_a_cache_equals_a_dict(tmp_path_factory: pytest.TempPathFactory) -> None:
     prints = st.sampled_from([F32, BF16, OTHER])
     texts = st.lists(st.sampled_from("abcdef"), max_size=6)
@@ -121,6 +171,34 @@ def test_a_cache_equals_a_dict(tmp_path_factory: pytest.TempPathFactory) -> None
             assert self.cache.clear() == len(self.expected)
             self.expected = {}
 
+        @rule(texts=texts, of=prints)
+        def prune_unused(self, texts: list[str], of: Fingerprint) -> None:
+            self.reopen()
+            unused = {(of.key, key(text)) for text in texts}.intersection(self.expected)
+            for _, each in unused:
+                set_days_unused(self.path, next(text for text in texts if key(text) == each), 40, of)
+            assert self.cache.prune(days=30) == len(unused)
+            for each in unused:
+                del self.expected[each]
+
+        @rule(pages=st.integers(6, 12))
+        def prune_to(self, pages: int) -> None:
+            removed = self.cache.prune(max_bytes=pages * 8192)
+            for of in (F32, BF16, OTHER):
+                found = self.cache.get_many([key(text) for text in "abcdef"], of)
+                before = {each: put for (whose, each), put in self.expected.items() if whose == of.key}
+                assert same(found, {each: before[each] for each in found})
+                for each in before.keys() - found.keys():
+                    del self.expected[of.key, each]
+                    removed -= 1
+            assert removed == 0
+
+        @invariant()
+        def each_key_has_its_vector(self) -> None:
+            if self.path.exists():
+                named, there = cache_rows(self.path)
+                assert named == there
+
         def teardown(self) -> None:
             self.cache.close()
 
@@ -149,9 +227,9 @@ def test_the_cache_stays_within_its_bounds_and_the_oldest_go(path: Path) -> None
     assert path.stat().st_size <= 4_000_000
 
 
-def set_days_unused(path: Path, text: str, days: int) -> None:
+def set_days_unused(path: Path, text: str, days: int, of: Fingerprint = F32) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE vectors SET used = used - ? WHERE hash = ?", (days, key(text)))
+        db.execute("UPDATE keys SET used = used - ? WHERE key = ?", (days, number(text, of)))
         db.commit()
 
 
@@ -179,6 +257,22 @@ def test_reads_write_at_most_once_a_day(cache: PersistentCache, path: Path) -> N
         with PersistentCache(path) as again:
             assert again.get_many([key("one")], F32)
         assert db.execute("PRAGMA data_version").fetchone() == before
+
+
+def test_what_is_used_or_put_anew_after_it_was_chosen_to_go_stays(cache: PersistentCache, path: Path) -> None:
+    """Another process may do so between two transactions."""
+    cache.put_many(vectors(["used", "anew", "unused"]), F32)
+    for text in ("used", "anew", "unused"):
+        set_days_unused(path, text, 40)
+    with closing(connect(path, "mode=rw", timeout=10)) as db:
+        table = VectorTable(db)
+        chosen = table.unused(1 << 62, 10)
+        cache.get_many([key("used")], F32)
+        cache.close()
+        with PersistentCache(path) as again:
+            again.put_many(vectors(["anew"]), F32)
+            assert len(chosen) == 3 and table.remove(chosen) == 1
+            assert same(again.get_many(list(vectors(["used", "anew", "unused"])), F32), vectors(["used", "anew"]))
 
 
 def test_clear_frees_the_disk(path: Path) -> None:
@@ -311,24 +405,47 @@ def test_a_kill_leaves_all_that_was_put(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE vectors SET vector = zeroblob(32) WHERE hash = :one",
-        "UPDATE vectors SET vector = substr(vector, 1, 28) WHERE hash = :one",
-        "UPDATE vectors SET (vector, checksum) = (SELECT vector, checksum FROM vectors WHERE hash = :two) "
-        "WHERE hash = :one",
-        "UPDATE vectors SET checksum = checksum + 1 WHERE hash = :one",
-        "UPDATE vectors SET vector = 7 WHERE hash = :one",
-        "UPDATE vectors SET used = 'today' WHERE hash = :one",
+        "UPDATE vectors SET vector = zeroblob(32) WHERE id = :one",
+        "UPDATE vectors SET vector = substr(vector, 1, 28) WHERE id = :one",
+        "UPDATE vectors SET (vector, crc) = (SELECT vector, crc FROM vectors WHERE id = :two) WHERE id = :one",
+        "UPDATE vectors SET crc = crc + 1 WHERE id = :one",
+        "UPDATE vectors SET crc = 'sum' WHERE id = :one",
+        "UPDATE vectors SET vector = 7 WHERE id = :one",
+        "UPDATE keys SET used = 'today' WHERE id = :one",
     ],
 )
 def test_a_damaged_vector_counts_as_missing_and_goes(path: Path, cache: PersistentCache, damage: str) -> None:
     cache.put_many(vectors(["one", "two"]), F32)
     with closing(sqlite3.connect(path)) as db:
-        db.execute(damage, {"one": key("one"), "two": key("two")})
+        ids = {text: id_of(db, text) for text in ("one", "two")}
+        db.execute(damage, {name: ids[name] for name in ids if f":{name}" in damage})
         db.commit()
     assert same(cache.get_many(list(vectors(["one", "two"])), F32), vectors(["two"]))
     assert cache.stats().entries == 1
     cache.put_many(vectors(["one"]), F32)
     assert same(cache.get_many(list(vectors(["one", "two"])), F32), vectors(["one", "two"]))
+    named, there = cache_rows(path)
+    assert named == there
+
+
+def id_of(db: sqlite3.Connection, text: str) -> int:
+    return int(db.execute("SELECT id FROM keys WHERE key = ?", (number(text),)).fetchone()[0])
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM vectors", "UPDATE keys SET id = id + 7", "UPDATE keys SET id = 1"])
+def test_keys_of_no_vector_or_of_another_are_mended_by_what_is_put(
+    path: Path, cache: PersistentCache, damage: str
+) -> None:
+    put = vectors(["one", "two", "three"])
+    cache.put_many(put, F32)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(damage)
+        db.commit()
+    found = cache.get_many(list(put), F32)
+    assert same(found, {each: put[each] for each in found}) and len(found) <= 1
+    for each in put:
+        cache.put_many({each: put[each]}, F32)
+        assert same(cache.get_many([each], F32), {each: put[each]})
 
 
 def damaged_files(path: Path) -> list[Path]:
@@ -432,23 +549,64 @@ def test_the_cache_of_a_newer_version_is_left_alone(path: Path, caplog: pytest.L
     assert path.read_bytes() == before
 
 
-def written_by_version_1(path: Path, texts: list[str]) -> None:
-    """A file as the first version wrote it: the format is the same, its checksums are not."""
-    with PersistentCache(path) as cache:
-        cache.put_many(vectors(texts), F32)
+EARLIER = """
+    CREATE TABLE fingerprints (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+    CREATE TABLE vectors (
+        id          INTEGER PRIMARY KEY,
+        fingerprint INTEGER NOT NULL,
+        hash        BLOB    NOT NULL,
+        used        INTEGER NOT NULL,
+        checksum    INTEGER NOT NULL,
+        vector      BLOB    NOT NULL
+    );
+    CREATE UNIQUE INDEX vectors_by_key ON vectors (fingerprint, hash);
+    CREATE INDEX vectors_by_use ON vectors (used);
+"""
+
+STATEMENTS = (
+    ("SELECT id, hash, used, checksum, vector FROM vectors WHERE fingerprint = ? AND hash IN (?)", (1, key("one"))),
+    (
+        "INSERT INTO vectors (fingerprint, used, hash, checksum, vector) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+        "SET used = excluded.used, checksum = excluded.checksum, vector = excluded.vector",
+        (1, 20_000, key("one"), 1, bytes(32)),
+    ),
+    ("SELECT hash FROM vectors WHERE fingerprint = ? AND hash IN (?)", (1, key("one"))),
+    (
+        "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE used <= ? ORDER BY used, id LIMIT ?)",
+        (1 << 62, 1000),
+    ),
+    ("DELETE FROM vectors WHERE id = ? AND checksum = ?", (1, 1)),
+    ("UPDATE vectors SET used = ? WHERE id = ?", (20_000, 1)),
+    ("SELECT key, count(*) FROM vectors v JOIN fingerprints f ON f.id = v.fingerprint GROUP BY key ORDER BY key", ()),
+)
+"""All that versions 1 and 2 have for their table of vectors."""
+
+
+def written_by(version: int, path: Path, texts: list[str]) -> None:
+    """A file as an earlier version wrote it."""
+    path.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(path)) as db:
-        rows = db.execute("SELECT id, hash, vector FROM vectors").fetchall()
-        for row, hashed, blob in rows:
-            checksum = zlib.crc32(blob, zlib.crc32(hashed, zlib.crc32(F32.key.encode())))
-            db.execute("UPDATE vectors SET checksum = ? WHERE id = ?", (checksum, row))
-        db.execute("PRAGMA user_version = 1")
+        db.executescript(
+            "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;" + EARLIER
+        )
+        db.execute("INSERT INTO fingerprints (key) VALUES (?)", (F32.key,))
+        for hashed, numbers in vectors(texts).items():
+            start = f"{version} {F32.key}" if version > 1 else F32.key
+            checksum = zlib.crc32(numbers.tobytes(), zlib.crc32(hashed, zlib.crc32(start.encode())))
+            db.execute(STATEMENTS[1][0], (1, int(time.time() // 86_400), hashed, checksum, numbers.tobytes()))
+        db.execute(f"PRAGMA user_version = {version}")
         db.commit()
 
 
-def test_what_earlier_versions_wrote_is_not_read_any_more(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They may have written vectors of other texts, where memory was short."""
-    texts = [f"text {number}" for number in range(3000)]
-    written_by_version_1(path, texts)
+@pytest.mark.parametrize(
+    ("version", "why"), [(1, "could keep wrong vectors when memory was short"), (2, "kept in another way now")]
+)
+def test_what_earlier_versions_wrote_is_not_read_any_more(
+    path: Path, caplog: pytest.LogCaptureFixture, version: int, why: str
+) -> None:
+    """The first may have written vectors of other texts, where memory was short; the second had other tables."""
+    texts = [f"text {each}" for each in range(3000)]
+    written_by(version, path, texts)
     with PersistentCache(path) as cache:
         before = path.stat().st_size
         assert cache.get_many([key(text) for text in texts], F32) == {}
@@ -459,25 +617,26 @@ def test_what_earlier_versions_wrote_is_not_read_any_more(path: Path, caplog: py
         assert same(cache.get_many([key("one"), key("text 1")], F32), vectors(["one"]))
         assert cache.stats().entries == 1
     (message,) = warnings(caplog)
-    assert "earlier version" in message and "emptied" in message
-
-
-def test_what_an_earlier_version_still_writes_is_not_read(path: Path) -> None:
-    """A process that was started before the upgrade has the file open."""
-    with PersistentCache(path) as cache:
-        cache.put_many(vectors(["one", "two"]), F32)
-    written_by_version_1(path.with_name("old.db"), ["two", "three"])
+    assert "earlier version" in message and "emptied" in message and why in message
     with closing(sqlite3.connect(path)) as db:
-        db.execute("ATTACH ? AS old", (str(path.with_name("old.db")),))
-        db.execute(
-            "INSERT OR REPLACE INTO vectors (fingerprint, hash, used, checksum, vector) "
-            "SELECT fingerprint, hash, used, checksum, vector FROM old.vectors"
-        )
-        db.commit()
-    with PersistentCache(path) as cache:
-        assert same(cache.get_many([key("one"), key("two"), key("three")], F32), vectors(["one"]))
-    with PersistentCache(path) as cache:
-        assert cache.stats().entries == 1  # the others went when they were found
+        made = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")}
+    assert made == {"fingerprints", "keys", "vectors"}
+
+
+def test_an_earlier_version_that_has_the_file_open_can_change_nothing_in_it(path: Path) -> None:
+    """A process that was started before the upgrade: all that it does with vectors fails from then on."""
+    written_by(2, path, ["one", "two"])
+    with closing(sqlite3.connect(path)) as earlier:
+        assert len(earlier.execute(*STATEMENTS[0]).fetchall()) == 1
+        with PersistentCache(path, memory_entries=0) as cache:
+            cache.put_many(vectors(["one", "three"]), F32)
+            for statement in STATEMENTS:
+                with pytest.raises(sqlite3.OperationalError, match=r"no such column|has no column"):
+                    earlier.execute(*statement)
+            earlier.rollback()
+            assert same(cache.get_many([key("one"), key("two"), key("three")], F32), vectors(["one", "three"]))
+            assert cache.stats().entries == 2
+        assert earlier.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 FILL_UP = """

@@ -10,7 +10,10 @@ from embedmill.core.vectors import Vector
 
 
 class VectorCache(Protocol):
-    """Vectors by (text hash, fingerprint), shared by every run and process of the user."""
+    """Vectors by (text hash, fingerprint), shared by every run and process of the user.
+
+    A hash is the SHA-256 of a text, 32 bytes; `ValueError` where one is not.
+    """
 
     def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
         """The vectors that are there: hash -> ``(dimension,)`` float32."""

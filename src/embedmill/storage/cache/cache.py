@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-import numpy as np
-
 from embedmill.core.checks import whole_number
 from embedmill.core.errors import CacheError
 from embedmill.core.interfaces.cache import Claimed
@@ -22,7 +20,9 @@ from embedmill.core.spaces import Fingerprint
 from embedmill.core.vectors import Vector
 from embedmill.runtime.closing import Closing
 from embedmill.runtime.folders import cache_folder
+from embedmill.storage.cache.entries import as_bytes, as_vectors
 from embedmill.storage.cache.file import CacheFile
+from embedmill.storage.cache.keys import check_hashes
 from embedmill.storage.cache.recent import RecentVectors
 from embedmill.storage.sqlite.connection import code
 
@@ -90,7 +90,11 @@ class PersistentCache(Closing):
         self._hits = self._misses = 0
 
     def get_many(self, hashes: Sequence[bytes], fingerprint: Fingerprint) -> dict[bytes, Vector]:
-        """The vectors that are there: hash -> ``(dimension,)`` float32, read-only."""
+        """The vectors that are there: hash -> ``(dimension,)`` float32, read-only.
+
+        Raises `ValueError` for a hash that has not the 32 bytes of a SHA-256.
+        """
+        check_hashes(hashes)
         key = fingerprint.key
         with self._lock:
             wanted = dict.fromkeys(hashes)
@@ -105,24 +109,24 @@ class PersistentCache(Closing):
             return found
 
     def put_many(self, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
-        """Keep these vectors, each ``(dimension,)`` float32; raises `ValueError` for one of another shape."""
-        shape = (fingerprint.space.dimension,)
-        kept = {}
-        for each, vector in vectors.items():
-            if vector.shape != shape:
-                raise ValueError(f"a vector of shape {vector.shape}, where the model's have {shape}: this is a bug")
-            kept[each] = np.array(vector, np.float32)  # a copy: the caller's may be a row of a large batch
-            kept[each].flags.writeable = False
+        """Keep these vectors, each ``(dimension,)`` float32, by the SHA-256 of their texts.
+
+        Raises `ValueError` for a vector of another shape, and for a hash that has not 32 bytes.
+        """
+        check_hashes(vectors)
+        blobs = as_bytes(vectors, fingerprint.space.dimension)  # copies: the caller's may be rows of a large batch
         with self._lock:
-            self._memory.keep(fingerprint.key, kept)
-            if kept:
-                self._change(lambda file: self._keep(file, kept, fingerprint))
+            self._memory.keep(fingerprint.key, as_vectors(blobs, blobs.values()))
+            if blobs:
+                self._change(lambda file: self._keep(file, blobs, fingerprint))
 
     def claim(self, hashes: Sequence[bytes], fingerprint: Fingerprint, overdue: Collection[int] = ()) -> Claimed:
         """Claim what nobody has claimed, to embed it: see `ClaimingCache`.
 
-        Where the file cannot be written nothing is claimed, and nobody waited for.
+        Where the file cannot be written nothing is claimed, and nobody waited for. Raises `ValueError` for a hash that
+        has not 32 bytes.
         """
+        check_hashes(hashes)
         claimed = Claimed({}, ())
 
         def claim(file: CacheFile) -> None:
@@ -215,8 +219,8 @@ class PersistentCache(Closing):
             self._write(file.write_pending)
         return found
 
-    def _keep(self, file: CacheFile, vectors: Mapping[bytes, Vector], fingerprint: Fingerprint) -> None:
-        file.put(vectors, fingerprint, self._names.get(fingerprint.key, ""))
+    def _keep(self, file: CacheFile, blobs: Mapping[bytes, bytes], fingerprint: Fingerprint) -> None:
+        file.put(blobs, fingerprint, self._names.get(fingerprint.key, ""))
         if not self._hurried and file.used_bytes() > self.max_bytes:
             file.shrink(self.max_bytes, self.max_bytes * 9 // 10)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from embedmill.storage.cache.by_hash import by_hash
+from embedmill.storage.cache.lookups import is_there, rows_of
 from embedmill.storage.cache.owner import Owner, is_alive, remove_dead
 from embedmill.storage.sqlite.connection import Connection
 
@@ -19,8 +19,6 @@ _SCHEMA: Final = """
         PRIMARY KEY (fingerprint, hash)
     ) WITHOUT ROWID
 """
-
-_THERE: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'claims'"
 
 _OF: Final = "SELECT hash, owner FROM claims WHERE fingerprint = ? AND hash IN ({})"
 
@@ -55,7 +53,7 @@ class ClaimTable:
         """Of these the claimed ones with their owners: those that live and are not overdue."""
         if not self._is_there():
             return {}
-        claimed: dict[bytes, int] = dict(by_hash(self._db, _OF, number, hashes))
+        claimed: dict[bytes, int] = dict(rows_of(self._db, _OF, hashes, number))
         living = {owner for owner in set(claimed.values()).difference(overdue) if is_alive(self._path, owner)}
         return {key: owner for key, owner in claimed.items() if owner in living}
 
@@ -115,5 +113,5 @@ class ClaimTable:
 
     def _is_there(self) -> bool:
         if not self._made:
-            self._made = self._db.execute(_THERE).fetchone() is not None
+            self._made = is_there(self._db, "claims")
         return self._made

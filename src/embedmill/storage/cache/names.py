@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from embedmill.storage.cache.lookups import is_there
 from embedmill.storage.sqlite.connection import Connection
 
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS models (fingerprint INTEGER PRIMARY KEY, name TEXT NOT NULL)"
-
-_THERE: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'models'"
 
 
 class ModelNames:
@@ -27,7 +26,7 @@ class ModelNames:
 
     def by_key(self) -> dict[str, str]:
         """Fingerprint key -> name, of those that have one."""
-        if self._db.execute(_THERE).fetchone() is None:
+        if not is_there(self._db, "models"):
             return {}
         return dict(self._db.execute("SELECT key, name FROM models m JOIN fingerprints f ON f.id = m.fingerprint"))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from embedmill.core.vectors import Vector
 
@@ -16,36 +16,40 @@ class RecentVectors:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held: OrderedDict[str, OrderedDict[bytes, Vector]] = OrderedDict()  # by Fingerprint.key, then by hash
+        self._held: dict[str, dict[bytes, Vector]] = {}  # by Fingerprint.key, then by hash; used last, last in both
         self._count = 0
 
     def get(self, fingerprint: str, hashes: Iterable[bytes]) -> dict[bytes, Vector]:
         """Those that are there, which are used by that."""
-        held = self._held.get(fingerprint)
+        held = self._held.pop(fingerprint, None)
         if held is None:
             return {}
-        found = {each: held[each] for each in hashes if each in held}
-        for each in found:
-            held.move_to_end(each)
-        self._held.move_to_end(fingerprint)
+        self._held[fingerprint] = held
+        found = {each: held.pop(each) for each in hashes if each in held}
+        held.update(found)
         return found
 
     def keep(self, fingerprint: str, vectors: Mapping[bytes, Vector]) -> None:
         """Keep these, in place of others of the same hash."""
-        held = self._held.setdefault(fingerprint, OrderedDict())
-        self._held.move_to_end(fingerprint)
+        held = self._held.pop(fingerprint, {})
+        self._held[fingerprint] = held
         self._count -= len(held)
         for each in held.keys() & vectors.keys():
             del held[each]  # to be the last one again
         held.update(vectors)
         self._count += len(held)
+        self._let_go()
+
+    def _let_go(self) -> None:
         while self._count > self._most:
             oldest, its = next(iter(self._held.items()))
-            if its:
-                its.popitem(last=False)
-                self._count -= 1
-            else:
+            gone = list(islice(its, self._count - self._most))
+            if len(gone) == len(its):
                 del self._held[oldest]
+            else:
+                for each in gone:
+                    del its[each]
+            self._count -= len(gone)
 
     def clear(self) -> None:
         """Let go of all."""
