@@ -21,10 +21,9 @@ import threading
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from processes import embedmill as command_of
 from processes import environment
@@ -52,17 +51,22 @@ _COUNTS = (*_ANSWERS, *_KILLS, "killed", "unanswered", "mixed", "lost", "doubled
 
 Answer = tuple[tuple[str, int, float], ...]
 
+Place = Callable[[object], dict[str, str]]
+"""The arguments that name a store of its own for each number."""
+
 
 def main() -> None:
     parser = options(__doc__ or "", rounds=1)
     parser.add_argument("--folder", default=f"{sysconfig.get_path('stdlib')}/json", help="default: %(default)s")
     parser.add_argument("--kills", type=int, default=20, help="for each database (default: %(default)s)")
+    parser.add_argument("--only", choices=list(_PLACES), help="this database alone")
     arguments = parser.parse_args()
     benchmark = Run("reembed", arguments)
     found: dict[str, dict[str, int]] = {}
-    with tempfile.TemporaryDirectory() as folder, _database() as database:
-        found["SQLite"] = _measured(arguments, lambda number: {"store": f"sqlite:{folder}/{number}.db"})
-        found["PostgreSQL"] = _measured(arguments, lambda number: {"store": database, "schema": f"store_{number}"})
+    for name, places in _PLACES.items():
+        if arguments.only in (None, name):
+            with places() as place:
+                found[name] = _measured(arguments, place)
     bars = [
         bar
         for name, counts in found.items()
@@ -81,15 +85,25 @@ def main() -> None:
 
 
 @contextmanager
-def _database() -> Iterator[str]:
+def _in_files() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield lambda number: {"store": f"sqlite:{folder}/{number}.db"}
+
+
+@contextmanager
+def _on_a_server() -> Iterator[Place]:
     server = servers.start(configuration="")
     try:
-        yield server.create()
+        database = server.create()
+        yield lambda number: {"store": database, "schema": f"store_{number}"}
     finally:
         server.close()
 
 
-def _measured(arguments: Namespace, place: Any) -> dict[str, int]:
+_PLACES = {"SQLite": _in_files, "PostgreSQL": _on_a_server}
+
+
+def _measured(arguments: Namespace, place: Place) -> dict[str, int]:
     counts: Counter[str] = Counter()
     undisturbed = place("undisturbed")
     _finish(arguments.folder, undisturbed, _OLD)
