@@ -186,11 +186,26 @@ def test_a_matrix_is_compared(tmp_path: Path) -> None:
     page = (folder / "batch_report.md").read_text()
     table = page.partition("## Compared by chunk-tokens, hidden (index)")[2].strip().splitlines()
     head = [cell.strip() for cell in table[0].strip("|").split("|")]
-    rows = {cells[0]: cells for line in table[2:] for cells in [[cell.strip() for cell in line.strip("|").split("|")]]}
-    chunks = {label: int(cells[head.index("chunks")]) for label, cells in rows.items()}
-    assert set(chunks) == {f"chunk-tokens={n},hidden={h}" for n in (16, 64) for h in ("true", "false")}
-    assert chunks["chunk-tokens=16,hidden=true"] > chunks["chunk-tokens=64,hidden=true"]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    assert head[:2] == ["chunk-tokens", "hidden"]
+    chunks = {(cells[0], cells[1]): int(cells[head.index("chunks")]) for cells in rows}
+    assert set(chunks) == {(n, h) for n in ("16", "64") for h in ("true", "false")}
+    assert chunks["16", "true"] > chunks["64", "true"]
     assert "documents" not in head, "what is the same in all tells nothing"
+
+
+def test_a_matrix_whose_jobs_come_to_the_same_says_so(tmp_path: Path) -> None:
+    """Values of its axes may look like axes themselves."""
+    folder = manifests.fill(tmp_path)
+    base = {"index": "docs", "store": "sqlite:out/docs.db", "cache": False, **TEST_MODEL}
+    matrix = {"base": base, "axes": {"exclude": ["none,such=1", "nothing/"]}}
+    (folder / "manifest.json").write_text(json.dumps({"matrix": matrix}))
+    report = run_batch(folder / "manifest.json", report=folder)
+    assert [job.axes for job in report.jobs] == [{"exclude": "none,such=1"}, {"exclude": "nothing/"}]
+    page = (folder / "batch_report.md").read_text()
+    assert "## Compared by exclude (index)" in page
+    assert page.count("| exclude | result | seconds |\n") == 1
+    assert page.rstrip().endswith("All other numbers are the same in these jobs.")
 
 
 def test_cores_are_divided_among_the_jobs(tmp_path: Path) -> None:
@@ -388,6 +403,16 @@ def test_all_mistakes_of_a_manifest_are_told_a_line_each(shell: Shell) -> None:
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and all(line.startswith("error: manifest.yaml, line ") for line in lines)
     assert {int(line.split(",")[1].split()[1]) for line in lines} == {2, 3, 4}
+
+
+def test_what_is_wrong_with_the_environment_is_said_once(shell: Shell) -> None:
+    manifest_of(shell, "one", "two", timeout=1e9)
+    shell.environment["EMBEDMILL_STOER"] = "x"
+    done = shell.run("batch", "manifest.json")
+    assert "seconds, as in 60 or 0.5, at most 1,000,000" in done.stderr
+    manifest_of(shell, "one", "two")
+    done = shell.run("batch", "manifest.json")
+    assert done.returncode == 0 and done.stderr.count("EMBEDMILL_STOER") == 1
 
 
 def test_a_job_of_each_file(shell: Shell) -> None:

@@ -152,10 +152,8 @@ def _of_file(path: Path, wanted: Collection[str]) -> dict[str, Any]:
 
 
 def _of_environment(environment: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
-    own = set(VARIABLES.values())
-    for variable in environment:
-        if variable.startswith(PREFIX) and variable not in own | _NO_SETTINGS:
-            _name_unknown(variable, suggestion(variable, [*VARIABLES.values(), *_NO_SETTINGS]))
+    for variable in unknown_variables(environment):
+        _name_unknown(variable, suggestion(variable, [*VARIABLES.values(), *_NO_SETTINGS]))
     common = [(name, setting.variable) for name, setting in SETTINGS.items() if setting.variable]
     found = {}
     for name, variable in [*common, *VARIABLES.items()]:
@@ -166,6 +164,12 @@ def _of_environment(environment: Mapping[str, str], wanted: Collection[str]) -> 
             value = str(min(int(value), LARGEST_BATCH))  # elsewhere it counts rows, too
         found[name] = _checked(name, value, variable, written=True)
     return found
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none."""
+    known = {*VARIABLES.values(), *_NO_SETTINGS}
+    return [variable for variable in environment if variable.startswith(PREFIX) and variable not in known]
 
 
 @functools.cache  # said once

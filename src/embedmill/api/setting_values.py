@@ -102,7 +102,7 @@ def _positive(value: Any, most: float, expected: str) -> float:
 
 def seconds(value: Any) -> float:
     """Some time."""
-    return _positive(value, LONGEST_TIME, "seconds, as in 60 or 0.5")
+    return _positive(value, LONGEST_TIME, f"seconds, as in 60 or 0.5, at most {LONGEST_TIME:,.0f}")
 
 
 def pause(value: Any) -> float:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
-_ONE: Final = 0.5
-"""Seconds in which signals count as one: `timeout` and supervisors send theirs to a process and to its group."""
+_ONE: Final = 0.1
+"""Seconds in which signals count as one: `timeout` and supervisors send theirs to a process and to its group,
+one right after the other. People press Ctrl-C again after twice as long at the least."""
 
 _CLEAR_LINE: Final = b"\r\x1b[K"
 

@@ -14,7 +14,7 @@ from embedmill.core.checks import suggestion
 from embedmill.core.errors import EmbedmillError, UsageError
 from embedmill.jobs import paths
 from embedmill.jobs.drafts import Draft
-from embedmill.jobs.job import BatchJob
+from embedmill.jobs.job import BatchJob, label_of
 from embedmill.jobs.job_kinds import (
     COMMAND_NAMES,
     JOB_KINDS,
@@ -135,7 +135,8 @@ class _Check:
         switches = {name: options_of(self._kind)[name] for name in self._kind.variants}
         self._options = {**options_of(self._variant), **switches}
         self._given = {name: pair for name, pair in given.items() if name in self._options}
-        self._label = ",".join(f"{spelt(name)}={_in_label(draft.pairs[name].node)}" for name in draft.axes)
+        self._axes = {spelt(name): _in_words(draft.pairs[name].node) for name in draft.axes}
+        self._label = label_of(self._axes)
 
     def job(self) -> CheckedJob | None:
         """The job; None where there are mistakes."""
@@ -148,8 +149,8 @@ class _Check:
         if settings is None:
             return None
         timeout = values.pop("timeout", None)
-        job = BatchJob(given_name or self._made_name(), self._command, values, self._draft.place, timeout, self._label)
-        return CheckedJob(job, self._variant, settings, given_name is not None and not self._label)
+        job = BatchJob(given_name or self._made_name(), self._command, values, self._draft.place, timeout, self._axes)
+        return CheckedJob(job, self._variant, settings, given_name is not None and not self._axes)
 
     def _wrong(self, place: Place, what: str) -> None:
         self._failed = True
@@ -249,7 +250,7 @@ def _check_store(url: str) -> None:
         raise UsageError(f"--store: there is no database {files[0]}: correct the path")
 
 
-def _in_label(node: ManifestNode) -> str:
+def _in_words(node: ManifestNode) -> str:
     """A value as it stands in a name: in one line, without a password."""
     value = node.plain()
     if isinstance(value, bool):

@@ -25,8 +25,13 @@ class BatchJob:
     """Where it stands."""
     timeout: float | None = None
     """Seconds after which it is to be ended; None for never."""
-    label: str = ""
-    """What it has of the axes of its matrix, as in ``max-leaf=20,threshold=0.1``; "" for a job of no matrix."""
+    axes: Mapping[str, str] = field(default_factory=dict)
+    """What it has of the axes of its matrix: option, as manifests spell it -> value in words; none without a matrix."""
+
+    @property
+    def label(self) -> str:
+        """Its axes in one line: see `label_of`."""
+        return label_of(self.axes)
 
     def bound(self) -> Callable[..., Any]:
         """The call that does it; takes `on_progress` and `on_start` as the command's function does.
@@ -42,3 +47,8 @@ class Manifest:
 
     path: Path
     jobs: tuple[BatchJob, ...]
+
+
+def label_of(axes: Mapping[str, str]) -> str:
+    """What tells a job of a matrix from the others, as in ``max-leaf=20,threshold=0.1``; "" for one of no matrix."""
+    return ",".join(f"{name}={value}" for name, value in axes.items())

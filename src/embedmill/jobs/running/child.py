@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, NoReturn
 
 from embedmill.api.kept_embedder import keep_embedder
+from embedmill.api.read_settings import unknown_variables
 from embedmill.core.errors import EmbedmillError
 from embedmill.core.interfaces.executor import Stoppable
 from embedmill.jobs.job_kinds import total_of
@@ -29,6 +30,8 @@ _TOLD_APART: Final = 0.2  # seconds from one state to the next that is passed on
 def main(descriptor: int, parent: int) -> NoReturn:
     """Do jobs for the process `parent` until it closes the socket with this descriptor, or is no more."""
     belong_to(parent)
+    for variable in unknown_variables(os.environ):  # the batch has named them
+        del os.environ[variable]
     keep_embedder()
     link = _Link(Connection(descriptor))
     threading.Thread(target=link.listen, name="orders", daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from embedmill.jobs.running.results import JobResult
@@ -10,25 +11,33 @@ from embedmill.jobs.running.results import JobResult
 _MOST_FACTS: Final = 12  # columns of a table that a page still shows
 
 
-def compared(jobs: Sequence[JobResult]) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
-    """For each matrix its axes, the columns of a table, and the rows: a job's values of the axes, and its facts.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A matrix: a table with a row for each of its jobs."""
 
-    Facts are the seconds, and all numbers of the jobs' reports that are not the same in all of them.
-    """
-    for command, axes in dict.fromkeys((job.command, _axes(job)) for job in jobs if job.label):
-        group = [job for job in jobs if job.label and (job.command, _axes(job)) == (command, axes)]
+    command: str
+    axes: tuple[str, ...]
+    """The first columns."""
+    columns: tuple[str, ...]
+    """The others: result, seconds, and all numbers of the jobs' reports that are not the same in all of them."""
+    rows: Sequence[Sequence[Any]]
+    alike: bool
+    """Whether no number of their reports differs."""
+
+
+def compared(jobs: Sequence[JobResult]) -> Iterator[Compared]:
+    """Each matrix of the batch."""
+    for command, axes in dict.fromkeys((job.command, tuple(job.axes)) for job in jobs if job.axes):
+        group = [job for job in jobs if (job.command, tuple(job.axes)) == (command, axes)]
         facts = [_facts(job.report or {}) for job in group]
         names = list(dict.fromkeys(name for each in facts for name in each))
-        names = [name for name in names if len({each.get(name) for each in facts}) > 1][:_MOST_FACTS]
+        differing = [name for name in names if len({each.get(name) for each in facts}) > 1]
+        shown = differing[:_MOST_FACTS]
         rows = [
-            [job.label, str(job.state), round(job.seconds, 1), *(each.get(name, "") for name in names)]
+            [*job.axes.values(), str(job.state), round(job.seconds, 1), *(each.get(name, "") for name in shown)]
             for job, each in zip(group, facts, strict=True)
         ]
-        yield f"{', '.join(axes)} ({command})", ["job", "result", "seconds", *names], rows
-
-
-def _axes(job: JobResult) -> tuple[str, ...]:
-    return tuple(part.partition("=")[0] for part in job.label.split(",") if "=" in part)
+        yield Compared(command, axes, ("result", "seconds", *shown), rows, bool(names) and not differing)
 
 
 def _facts(report: Mapping[str, Any], above: str = "") -> dict[str, float]:

@@ -133,11 +133,15 @@ def _markdown(report: BatchReport) -> Iterator[str]:
         for job in report.jobs
     ]
     yield from _table(head, rows, right={*counted, "seconds", "memory, MB"})
-    for title, columns, compared_rows in compared(report.jobs):
+    for matrix in compared(report.jobs):
         yield ""
-        yield f"## Compared by {_cell(title)}"
+        yield f"## Compared by {_cell(', '.join(matrix.axes))} ({matrix.command})"
         yield ""
-        yield from _table(columns, [list(map(_number, row)) for row in compared_rows], right=set(columns[2:]))
+        rows = [list(map(_number, row)) for row in matrix.rows]
+        yield from _table([*matrix.axes, *matrix.columns], rows, right=set(matrix.columns[1:]))
+        if matrix.alike:
+            yield ""
+            yield "All other numbers are the same in these jobs."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -77,7 +77,7 @@ class JobResult:
     name: str
     command: str
     state: JobState
-    label: str = ""  # what it has of the axes of its matrix
+    axes: Mapping[str, str] = field(default_factory=dict)  # what it has of those of its matrix: `BatchJob.axes`
     seconds: float = 0.0
     error: str = ""  # one line; "" of one that has succeeded
     report: Mapping[str, Any] | None = None  # as under --json of its command; None of one that did not come to its end

@@ -262,7 +262,7 @@ class BatchRun:
 
     def _result(self, job: BatchJob, state: JobState, **more: object) -> JobResult:
         digest = self._digests[job.name]
-        return JobResult(job.name, job.command, state, job.label, digest=digest, **more)  # type: ignore[arg-type]
+        return JobResult(job.name, job.command, state, job.axes, digest=digest, **more)  # type: ignore[arg-type]
 
     def _progress(self) -> BatchProgress:
         running = [each.progress for each in self._running]

@@ -21,7 +21,7 @@ AUTO: Final = "auto"
 FOLDER: Final = "txt-folder"
 """As a format: a folder of text files."""
 
-_FOLDER: Final = "embedmill.taxonomy.formats"
+_PACKAGE: Final = "embedmill.taxonomy.formats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,19 @@ class ReadFormat:
 
 
 READERS: Final = (
-    ReadFormat("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text and hierarchy", suffixes=(".jsonl",)),
-    ReadFormat("tencent", f"{_FOLDER}.tencent", "the hierarchy of Tencent ML-Images"),
-    ReadFormat("imagenet", f"{_FOLDER}.imagenet", "the dictionary of ImageNet's classes"),
-    ReadFormat("imagenet-index", f"{_FOLDER}.imagenet_index", "ImageNet's classes as JSON", is_json=True),
-    ReadFormat("coco", f"{_FOLDER}.coco", "the categories of COCO's annotations", is_json=True),
-    ReadFormat("open-images", f"{_FOLDER}.open_images", "the hierarchy of Open Images", is_json=True),
-    ReadFormat("json", f"{_FOLDER}.nested_json", "nested JSON", is_json=True, suffixes=(".json",)),
-    ReadFormat("csv", f"{_FOLDER}.parent_child", "CSV of parent and child", suffixes=(".csv", ".tsv")),
+    ReadFormat("jsonl", f"{_PACKAGE}.jsonl", "JSON Lines of text and hierarchy", suffixes=(".jsonl",)),
+    ReadFormat("tencent", f"{_PACKAGE}.tencent", "the hierarchy of Tencent ML-Images"),
+    ReadFormat("imagenet", f"{_PACKAGE}.imagenet", "the dictionary of ImageNet's classes"),
+    ReadFormat("imagenet-index", f"{_PACKAGE}.imagenet_index", "ImageNet's classes as JSON", is_json=True),
+    ReadFormat("coco", f"{_PACKAGE}.coco", "the categories of COCO's annotations", is_json=True),
+    ReadFormat("open-images", f"{_PACKAGE}.open_images", "the hierarchy of Open Images", is_json=True),
+    ReadFormat("json", f"{_PACKAGE}.nested_json", "nested JSON", is_json=True, suffixes=(".json",)),
+    ReadFormat("csv", f"{_PACKAGE}.parent_child", "CSV of parent and child", suffixes=(".csv", ".tsv")),
     ReadFormat(
-        "yaml", f"{_FOLDER}.yaml.reader", "nested YAML",
-        recognised_by=f"{_FOLDER}.nested_yaml", suffixes=(".yaml", ".yml"),
+        "yaml", f"{_PACKAGE}.yaml.reader", "nested YAML",
+        recognised_by=f"{_PACKAGE}.nested_yaml", suffixes=(".yaml", ".yml"),
     ),
-    ReadFormat("flat", f"{_FOLDER}.flat", "one term a line"),
+    ReadFormat("flat", f"{_PACKAGE}.flat", "one term a line"),
 )  # fmt: skip
 """In the order in which they are tried."""
 
@@ -67,10 +67,10 @@ class WriteFormat:
 
 
 WRITERS: Final = (
-    WriteFormat("yaml", f"{_FOLDER}.yaml.writer", "YAML with its comments"),
-    WriteFormat("jsonl", f"{_FOLDER}.jsonl", "JSON Lines of text, label and hierarchy"),
-    WriteFormat("csv", f"{_FOLDER}.parent_child", "CSV with a line for each term and branch"),
-    WriteFormat(FOLDER, f"{_FOLDER}.txt_folder", "a folder with a text file for each branch", is_folder=True),
+    WriteFormat("yaml", f"{_PACKAGE}.yaml.writer", "YAML with its comments"),
+    WriteFormat("jsonl", f"{_PACKAGE}.jsonl", "JSON Lines of text, label and hierarchy"),
+    WriteFormat("csv", f"{_PACKAGE}.parent_child", "CSV with a line for each term and branch"),
+    WriteFormat(FOLDER, f"{_PACKAGE}.txt_folder", "a folder with a text file for each branch", is_folder=True),
 )
 
 _READERS_BY_NAME: Final = {each.name: each for each in READERS}
