@@ -94,7 +94,7 @@ def test_what_are_no_texts(texts: Any) -> None:
     ("options", "said"),
     [
         ({"task": "queries"}, "task is 'queries'"),
-        ({"cache": "maybe"}, "--cache: 'maybe' does not fit"),
+        ({"cache": "maybe"}, "cache is 'maybe': give True or False"),
         ({"model": ""}, "--model: '' does not fit"),
         ({"precision": "f8"}, "--precision: 'f8' does not fit"),
         ({"model": "test:8", "precision": "bf16"}, "test:8 computes in f32"),
@@ -107,6 +107,11 @@ def test_arguments_that_make_no_sense(options: dict[str, Any], said: str) -> Non
 
 
 def test_what_is_told_has_to_be_a_function() -> None:
+    with pytest.raises(embedmill.UsageError, match="cache is 'yes': give True or False"):
+        embedmill.embed("a", model="test:8", cache="yes")  # type: ignore[call-overload]
+    for make in (embedmill.ThreadExecutor, embedmill.worker_factory, lambda odd: embedmill.FileSource([odd])):
+        with pytest.raises(embedmill.UsageError, match=r"^(embedder is|model is|paths has) 3: give "):
+            make(3)
     with pytest.raises(embedmill.UsageError, match="on_progress is 4: give a function, or leave it out"):
         embedmill.embed("bread", model=SMALL, on_progress=4)  # type: ignore[call-overload]
     assert cached() == 0

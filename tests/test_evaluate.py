@@ -259,7 +259,7 @@ BAD = {
     '{"documents": ["bread.md"]}': 'line 1: "question" is missing',
     '{"question": 3, "documents": ["bread.md"]}': 'line 1: "question" is no text',
     '{"question": "  ", "documents": ["bread.md"]}': "line 1: the question is empty",
-    '{"question": "a", "documents": []}': 'line 1: "documents" is no list of paths',
+    '{"question": "a", "documents": []}': 'line 1: "documents" is empty: name those',
     '{"question": "a", "documents": {}}': 'line 1: "documents" is no list of paths',
     '{"question": "a", "documents": [3]}': 'line 1: "documents" is no text',
     '{"question": "a", "documents": [" "]}': "line 1: a document that answers it has no name",

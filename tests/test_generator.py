@@ -163,6 +163,8 @@ def test_texts_that_are_none_or_empty_fail_alone_and_need_no_model() -> None:
             "EmptyText",
         ]
         assert found[3].cause is not None and found[3].cause.message == "the text is a NoneType"
+        (found_out,) = generator.process_chunks([Chunk("three", context=odd)])
+        assert found_out.cause and found_out.cause.message == "the context is a NoneType"
         told: list[tuple[int, int]] = []
         ten_thousand = generator.process_chunks([Chunk("")] * 10_000, lambda *done: told.append(done))
         assert all(chunk.cause and chunk.cause.type == "EmptyText" for chunk in ten_thousand)
@@ -538,6 +540,20 @@ def test_anything_but_chunks_is_a_type_error() -> None:
             generator.generate_embeddings_for_texts(["one", None])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="this EmbeddingGenerator is closed: make a new one"):
         generator.process_chunks(chunks(2))
+    with pytest.raises(RuntimeError, match="this EmbeddingGenerator is closed: make a new one"):
+        generator.validate_and_enrich_chunk(Chunk("one"), np.ones(32, np.float32))
+
+
+@pytest.mark.parametrize("use_threading", [True, False])
+def test_a_generator_that_is_closed_in_the_midst_gives_the_work_so_far(use_threading: bool) -> None:
+    with EmbeddingGenerator(10, 2, model=SMALL, use_threading=use_threading, cache=False) as generator:
+        with pytest.raises(EmbeddingGenerationError, match="was closed meanwhile") as caught:
+            generator.process_chunks(chunks(2000), lambda done, total: generator.close())
+        made = [chunk for chunk in caught.value.chunks if chunk.embedding is not None]
+        assert len(caught.value.chunks) == 2000 and 0 < len(made) == generator.processed_chunks < 2000
+    ended = EmbeddingGenerator(model=SMALL, use_threading=use_threading, cache=False)
+    found = ended.process_chunks(chunks(2), lambda done, total: ended.close())
+    assert all(chunk.embedding is not None for chunk in found)
 
 
 def test_a_worker_that_is_killed_costs_nothing() -> None:

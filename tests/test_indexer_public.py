@@ -60,6 +60,8 @@ def test_files_and_folders_come_and_go(docs: Path, store: ChunkStore) -> None:
         assert (documents(store), indexer.remove(docs)) == (set(), 0)
     with pytest.raises(RuntimeError, match="this IncrementalIndexer is closed: make a new one"):
         indexer.index_directory(docs)
+    with pytest.raises(RuntimeError, match="this IncrementalIndexer is closed: make a new one"):
+        indexer.remove(docs)
     assert store.vector_count() == 0  # still open
 
 

@@ -101,6 +101,11 @@ def test_lists_of_texts_may_share_a_cache(tmp_path: Path) -> None:
         pool.embed(["one"])
 
 
+def test_what_is_no_function_is_not_called_at_a_restart() -> None:
+    with pytest.raises(UsageError, match="on_restart is 3: give a function, or leave it out"):
+        EmbedderPool(Factory(), workers=1, on_restart=3)  # type: ignore[arg-type]
+
+
 def test_no_texts_are_an_error_and_blank_ones_fail_with_their_number() -> None:
     with EmbedderPool(Factory(), workers=1) as pool:
         with pytest.raises(ValueError, match="there are no texts"):

@@ -8,6 +8,7 @@ from typing import overload
 
 from embedmill.api.model_loader import ModelLoader
 from embedmill.api.read_settings import read_settings
+from embedmill.core.checks import switches
 from embedmill.core.interfaces.embedder import Task
 from embedmill.core.vectors import EmbeddingMatrix, EmbeddingVector
 from embedmill.engine.cached_lists import embed_with_cache
@@ -56,6 +57,8 @@ def embed(
     has the vectors of the others, where texts are empty or blank or have no sound vector, `UsageError` for arguments
     that make no sense, and what `ModelLoader.get_model` raises.
     """
+    if cache is not None:
+        switches(cache=cache)
     given = {"model": model, "precision": precision, "cache": cache}
     chosen = read_settings(given, given)
     loader = ModelLoader(chosen.model, precision=chosen.precision)

@@ -77,8 +77,7 @@ def make_embedder(
     cache: Path | None = None,
 ) -> LocalEmbedder:
     """As `load_embedder`, without a word about prompts that are missing; `fetch` and `cache` are those of `locate`."""
-    if not isinstance(model, str) or not model:
-        raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
+    _check_model(model)
     one_of("precision", precision, PRECISIONS)
     for name, number in (("streams", streams), ("threads", threads)):
         if number is not None:
@@ -103,6 +102,11 @@ def make_embedder(
     if query_prompt is not None:
         _check_room("query", embedder)
     return embedder
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, str) or not model:
+        raise UsageError(f"model is {model!r}: give a repository's name or a path, as text")
 
 
 def cache_path(cache_dir: object) -> Path | None:
@@ -156,6 +160,7 @@ def worker_factory(
 
     The model is looked for here, so that no worker has to. Raises what `load_embedder` raises where it is not found.
     """
+    _check_model(model)
     return functools.partial(
         _worker_embedder,
         model if is_test_model(model) else str(locate(model, cache=cache).folder),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from embedmill.executors.threads import ThreadExecutor
 from embedmill.runtime import machine
 from embedmill.runtime.closing import Closing
 from embedmill.storage.cache.cache import PersistentCache
+
+_CLOSED: Final = "the EmbeddingGenerator was closed meanwhile: what is finished is in `chunks`"
 
 
 class EmbeddingGenerator(Counters, Closing):
@@ -123,8 +125,8 @@ class EmbeddingGenerator(Counters, Closing):
 
         Raises `TypeError` for anything but chunks, `RuntimeError` after `close`, and `EmbeddingGenerationError`, which
         has the chunks with the vectors and causes that they have by then, where the first five batches fail altogether
-        (it comes from an `EmbeddingError` with all their causes), where the model cannot be used, and where
-        `progress_callback` raises an exception; it comes from that then.
+        (it comes from an `EmbeddingError` with all their causes), where the model cannot be used, where the generator
+        is closed meanwhile, and where `progress_callback` raises an exception; it comes from that then.
         """
         switches(retry_failed=retry_failed)
         callables(progress_callback=progress_callback)
@@ -154,8 +156,9 @@ class EmbeddingGenerator(Counters, Closing):
         """The chunk with an embedding of this model that was computed elsewhere: ``(dimension,)`` numbers.
 
         Raises `EmbeddingGenerationError` for an embedding that no sound model gives, or not this one, and for a chunk
-        without a text, which has none; `TypeError` for what is no chunk.
+        without a text, which has none; `TypeError` for what is no chunk, `RuntimeError` after `close`.
         """
+        self._check_open()
         if not isinstance(chunk, Chunk):
             raise TypeError(f"expected a chunk, got a {type(chunk).__name__}")
         _, invalid = EmbeddingValidator.of(self._embedder).validate_batch([embedding])
@@ -164,9 +167,8 @@ class EmbeddingGenerator(Counters, Closing):
         return with_embedding(chunk, np.asarray(embedding, np.float32), self._embedder, chunk.hash)
 
     def _embed(self, chunks: list[Chunk], callback: ProgressCallback | None, retry: bool) -> list[Chunk]:
-        if self._closed:
-            raise RuntimeError("this EmbeddingGenerator is closed: make a new one")
-        call = ChunkList(chunks, self._embedder, callback and _guarded(callback))
+        self._check_open()
+        call = ChunkList(chunks, self._embedder, self._guarded(callback))
         with self._counting(call):
             try:
                 call.embed(partial(run_late, begin=self._begin), self._cache, self.batch_size, retry=retry)
@@ -174,10 +176,32 @@ class EmbeddingGenerator(Counters, Closing):
                 error.chunks = call.chunks
                 raise
             except EmbedmillError as error:  # of the model, of memory: no chunk is to blame
-                ended = EmbeddingGenerationError(str(error))
-                ended.chunks = call.chunks
-                raise ended from error
+                raise _ended(str(error), call) from error
+            except RuntimeError as error:  # of an executor that is closed
+                if not self._closed:
+                    raise
+                raise _ended(_CLOSED, call) from error
         return call.chunks
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this EmbeddingGenerator is closed: make a new one")
+
+    def _guarded(self, callback: ProgressCallback | None) -> ProgressCallback:
+        """The callback, whose exception ends the run as such; so does it where the generator is closed meanwhile."""
+
+        def told(done: int, total: int) -> None:
+            try:
+                if callback is not None:
+                    callback(done, total)
+            except Exception as error:
+                raise EmbeddingGenerationError(
+                    f"progress_callback raised {type(error).__name__} ({error}) after {done:,} of {total:,} chunks"
+                ) from error
+            if self._closed and done < total:
+                raise EmbeddingGenerationError(_CLOSED)
+
+        return told
 
     def _begin(self) -> RunBatches:
         """What embeds; the model has been tried then."""
@@ -230,15 +254,8 @@ def _try_own(embedder: TokenEmbedder) -> None:
         raise ModelUnusable(f"{embedder.name} cannot be loaded: {cause.type}: {cause.message}") from error
 
 
-def _guarded(callback: ProgressCallback) -> ProgressCallback:
-    """The callback, whose exception ends the run as such."""
-
-    def told(done: int, total: int) -> None:
-        try:
-            callback(done, total)
-        except Exception as error:
-            raise EmbeddingGenerationError(
-                f"progress_callback raised {type(error).__name__} ({error}) after {done:,} of {total:,} chunks"
-            ) from error
-
-    return told
+def _ended(why: str, call: ChunkList) -> EmbeddingGenerationError:
+    """The end of a call, with the chunks as they are by then."""
+    error = EmbeddingGenerationError(why)
+    error.chunks = call.chunks
+    return error

@@ -147,8 +147,10 @@ class IncrementalIndexer(Closing):
         """Take files and folders, and what is in them, out of the store, whether they are there or gone.
 
         Returns how many documents that were; 0 where the store has nothing of them. They come back with the next run
-        that finds them. What was written with `ChunkStore.write` is removed by `ChunkStore.remove`.
+        that finds them. What was written with `ChunkStore.write` is removed by `ChunkStore.remove`. Raises
+        `RuntimeError` after `close`.
         """
+        self._check_open()
         for path in paths:
             _check_path(path)
         return self._store.forget([scope for path in paths for scope in scopes_in(self._store, os.fspath(path))])
@@ -175,8 +177,7 @@ class IncrementalIndexer(Closing):
         Raises `SpaceMismatch` where the store holds vectors of another model, `SourceError` where the source cannot be
         listed, `StoreError` where the store cannot be written, and `RuntimeError` after `close`.
         """
-        if self._closed:
-            raise RuntimeError("this IncrementalIndexer is closed: make a new one")
+        self._check_open()
         if not hasattr(source, "entries"):
             raise UsageError(f"source is {source!r:.200}: give an embedmill.FileSource, or a source of your own")
         self._store.forget_seen()
@@ -203,6 +204,10 @@ class IncrementalIndexer(Closing):
         """Release what was not given: model, executor, cache. May be called twice; the store stays open."""
         self._closed = True
         self._closing.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this IncrementalIndexer is closed: make a new one")
 
     def _index(
         self, path: FilePath, callback: ProgressCallback | None, *, force: bool, prune: bool, **options: object

@@ -96,7 +96,9 @@ class Searcher(Closing):
         """
         whole_number("k", k)
         switches(exact=exact)
-        if not isinstance(query, str) or not query.strip():
+        if not isinstance(query, str):
+            raise UsageError(f"the query is a {type(query).__name__}: say what to look for, as text")
+        if not query.strip():
             raise UsageError("the query is empty: say what to look for")
         try:
             query.encode()

@@ -193,11 +193,12 @@ class ChunkList:
 
 
 def without_text(chunk: Chunk) -> Cause | None:
-    """Why a chunk cannot have a vector, where its text is none; None where it may."""
-    text: object = chunk.text
-    if not isinstance(text, str):
-        return Cause("TypeError", f"the text is a {type(text).__name__}")
-    return None if text.strip() else BLANK
+    """Why a chunk cannot have a vector, where its text or its context is none; None where it may."""
+    for name in ("text", "context"):
+        value: object = getattr(chunk, name)
+        if not isinstance(value, str):
+            return Cause("TypeError", f"the {name} is a {type(value).__name__}")
+    return None if chunk.text.strip() else BLANK
 
 
 def embeddings_of(chunks: Sequence[Chunk], dimension: int) -> Vectors:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from embedmill.core.errors import UsageError
 from embedmill.core.interfaces.embedder import TokenEmbedder
 from embedmill.core.reports import WorkerStats
 from embedmill.core.vectors import Batch, Embedded
@@ -32,7 +33,12 @@ class ThreadExecutor:
     restarts = 0
 
     def __init__(self, embedder: TokenEmbedder, pace: Pace | None = None, *, callers: int | None = None) -> None:
-        """`callers` are the batches that are embedded at once; by default as many as keep the embedder busy."""
+        """`callers` are the batches that are embedded at once; by default as many as keep the embedder busy.
+
+        Raises `UsageError` for what is no embedder.
+        """
+        if not hasattr(embedder, "concurrency"):
+            raise UsageError(f"embedder is {embedder!r:.200}: give one, see embedmill.TokenEmbedder")
         self._callers = embedder.concurrency if callers is None else callers
         self._embedder = embedder
         self._pace = pace

@@ -33,7 +33,7 @@ class TextLine(NamedTuple):
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise self.wrong(f"is no JSON ({reason}): each line has to be one whole object") from None
         if not isinstance(values, dict):
-            raise self.wrong('is no JSON object, as in {"text": "..."}')
+            raise self.wrong("is no JSON object: each line has to be one, in braces")
         return JsonLine(self, values)
 
 

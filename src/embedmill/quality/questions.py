@@ -24,15 +24,19 @@ class Question:
 def read_questions(path: FilePath) -> list[Question]:
     """The questions of a JSON Lines file: ``{"question": "...", "documents": ["docs/a.md"]}``.
 
-    A single document may stand without the brackets. Raises `SourceError`, which names file and line.
+    A single document may stand without the brackets; other fields are left alone.
+
+    Raises `SourceError`, which names file and line.
     """
     found = []
     for line in read_lines(path):
         values = line.object()
         documents = values.value("documents")
         listed = [documents] if isinstance(documents, str) else documents
-        if not isinstance(listed, list) or not listed:
+        if not isinstance(listed, list):
             raise values.wrong('"documents" is no list of paths, as in ["docs/a.md"]')
+        if not listed:
+            raise values.wrong('"documents" is empty: name those that answer the question')
         names = [values.checked_text(name, '"documents"') for name in listed]
         found.append(Question(values.text("question"), names, line.place))
     if not found:

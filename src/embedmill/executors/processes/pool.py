@@ -90,6 +90,8 @@ class EmbedderPool(Closing):
                 f"factory is {factory!r}: give a function that makes an embedder, or take a "
                 "ParallelEmbeddingGenerator, which is given a model's name"
             )
+        if not callable(on_restart):
+            raise UsageError(f"on_restart is {on_restart!r:.200}: give a function, or leave it out")
         self._factory = factory
         # A run that was abandoned may be collected, and so end, in the midst of anything that this thread does.
         self._lock = threading.RLock()

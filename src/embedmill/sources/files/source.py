@@ -82,12 +82,16 @@ class FileSource:
         lie in. `current`: the folder to take for the current one, ending in "/". `least`: how many paths must be there
         at least, where not all must; the others are `missing`.
 
-        Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all.
+        Raises `SourceError` for a path that is not there or cannot be listed, `UsageError` for none at all
+        and for what is no path.
         """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         if not paths:
             raise UsageError("no paths to read from: give at least one file or folder")
+        for path in paths:
+            if not isinstance(path, str | os.PathLike):
+                raise UsageError(f"paths has {path!r:.200}: give files and folders, as text or pathlib.Path")
         there, self.missing = _split(paths, len(paths) if least is None else least)
         self._given: dict[str, bool] = dict(sorted(map(_found, there)))  # real path -> is a folder
         self._include = {path: Selection(include, self._folder_of(path), current) for path in self._given if include}
