@@ -56,6 +56,15 @@ def test_a_branch_with_the_name_of_one_of_its_terms_is_no_second_place() -> None
     assert one.kind == "sense" and one.paths == (("fox",), ("beasts",))
 
 
+def test_a_list_that_stands_under_two_names_is_looked_at_once() -> None:
+    """As an alias of YAML has it: what is in it is doubled on purpose, and no better place for itself."""
+    root = tree("dogs:\n    poodle\n    beagle\n    Beagle\n    zinc\nplants:\n    oak\n    elm\n    fir")
+    alone = lint_tree(root, EMBEDDER.embed, max_leaf=40)
+    root.children.append(Branch("pets", root.branches[0].children))
+    assert [one.kind for one in alone].count("spelling") == 1
+    assert lint_tree(root, EMBEDDER.embed, max_leaf=40) == alone
+
+
 def test_doubles_in_one_list_are_fixable_and_senses_stay() -> None:
     root = tree(
         "a:\n    bank # of a river\n    bank # of money\n    bank # of money\n    tree\nb:\n    bank\n    money"

@@ -82,6 +82,15 @@ def below(root: Branch) -> Iterator[tuple[Path, Branch]]:
             yield path, branch
 
 
+def lists(root: Branch) -> Iterator[tuple[Path, Branch]]:
+    """As `below`, but each list of children once, where two branches share one under names of their own."""
+    seen: set[int] = set()
+    for path, branch in below(root):
+        if id(branch.children) not in seen:
+            seen.add(id(branch.children))
+            yield path, branch
+
+
 def name_of(child: Branch | Term) -> str:
     """A term's text, a branch's name."""
     return child.name if isinstance(child, Branch) else child.text

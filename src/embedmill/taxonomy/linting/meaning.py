@@ -11,7 +11,7 @@ import numpy as np
 from embedmill.taxonomy.grouping.ward import Floats
 from embedmill.taxonomy.linting.findings import LintFinding
 from embedmill.taxonomy.linting.written import folded
-from embedmill.taxonomy.tree import Branch, Path, Term, below, embedded_text, name_of, shown
+from embedmill.taxonomy.tree import Branch, Path, Term, below, embedded_text, lists, name_of, shown
 
 NEAR: Final = 0.95
 """The cosine from which on two terms of a list mean nearly the same."""
@@ -55,21 +55,21 @@ def meaning_findings(root: Branch, vectors: Mapping[str, Floats]) -> list[LintFi
     if not rows:
         return []
     matrix = np.stack([*vectors.values()]).astype(np.float32)
-    lists = [
+    found = [
         _List(
             path,
             branch,
             [rows[text] for text in map(embedded_text, branch.children) if text in rows],
             rows.get(embedded_text(branch)),
         )
-        for path, branch in below(root)
+        for path, branch in lists(root)
     ]
-    lists = [each for each in lists if len(each.rows) == len(each.branch.children)]
-    return [*_near_doubles(lists, matrix), *_outliers(lists, matrix)]
+    whole = [each for each in found if len(each.rows) == len(each.branch.children)]
+    return [*_near_doubles(whole, matrix), *_outliers(whole, matrix)]
 
 
-def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
-    for each in lists:
+def _near_doubles(compared: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
+    for each in compared:
         terms = [
             (row, child) for row, child in zip(each.rows, each.branch.children, strict=True) if isinstance(child, Term)
         ]
@@ -84,21 +84,21 @@ def _near_doubles(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFindin
                     yield LintFinding("near-double", (one, other), (each.path,) * 2, message, score=score)
 
 
-def _outliers(lists: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
-    lists = [each for each in lists if len(each.rows) >= _FEWEST]
-    if not lists:
+def _outliers(compared: Sequence[_List], matrix: Floats) -> Iterator[LintFinding]:
+    long = [each for each in compared if len(each.rows) >= _FEWEST]
+    if not long:
         return
-    centres = np.stack([_unit(matrix[each.rows].mean(axis=0)) for each in lists])
+    centres = np.stack([_unit(matrix[each.rows].mean(axis=0)) for each in long])
     floor = _unrelated(matrix)
-    for number, each in enumerate(lists):
+    for number, each in enumerate(long):
         scores, nearer = _scores(each, number, matrix, centres, floor)
-        bound = _BOUNDS[each.name is not None, len(lists) > 1]
+        bound = _BOUNDS[each.name is not None, len(long) > 1]
         for place in np.flatnonzero(scores < bound).tolist():
             child = each.branch.children[place]
             name = name_of(child)
             if not isinstance(child, Term):
                 continue
-            better_path = lists[nearer[place]].path if place in nearer else None
+            better_path = long[nearer[place]].path if place in nearer else None
             hint = f": it would be nearer to those in {shown(better_path)}" if better_path is not None else ""
             message = f"{name!r} in {shown(each.path)} is far from its siblings{hint}"
             score = round(bound - float(scores[place]), 4)

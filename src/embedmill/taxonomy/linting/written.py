@@ -10,7 +10,7 @@ from typing import Final
 
 from embedmill.taxonomy.grouping.naming import plain, singular
 from embedmill.taxonomy.linting.findings import LintFinding
-from embedmill.taxonomy.tree import Branch, Path, Term, below, name_of, shown
+from embedmill.taxonomy.tree import Branch, Path, Term, below, lists, name_of, shown
 
 _BETWEEN_WORDS: Final = re.compile(r"[\s\-\u2010-\u2015_.'\u2019]+")
 
@@ -25,7 +25,7 @@ def written_findings(root: Branch, *, max_leaf: int) -> list[LintFinding]:
 def _repeated(root: Branch) -> Iterator[LintFinding]:
     """Names, of terms and branches, that stand in two places."""
     places: dict[str, list[tuple[Path, Branch]]] = defaultdict(list)
-    for path, branch in below(root):
+    for path, branch in lists(root):
         for child in branch.children:
             if not _is_named_after_its_own(child):
                 places[name_of(child)].append((path, branch))
@@ -43,18 +43,18 @@ def _of_places(name: str, places: Sequence[tuple[Path, Branch]]) -> Iterator[Lin
     """What is told of a name: that a list has it doubled, and what its lists are to each other."""
     paths = tuple(path for path, _ in places)
     told = " and ".join(dict.fromkeys(map(shown, paths)))
-    lists = {id(branch): branch for _, branch in places}.values()
-    if len(lists) == 1:
-        (branch,) = lists
+    branches = {id(branch): branch for _, branch in places}.values()
+    if len(branches) == 1:
+        (branch,) = branches
         message = f"{name!r} stands {len(places)} times in {told}"
         yield LintFinding("double", (name,), paths, message, fixable=bool(doubled(branch, name)))
         return
-    for branch in lists:
+    for branch in branches:
         if again := doubled(branch, name):
             here = tuple(path for path, each in places if each is branch)
             message = f"{name!r} stands {len(again) + 1} times in {shown(here[0])}"
             yield LintFinding("double", (name,), here, message, fixable=True)
-    neighbours = [{name_of(child) for child in branch.children} - {name} for branch in lists]
+    neighbours = [{name_of(child) for child in branch.children} - {name} for branch in branches]
     if all(_alike(neighbours[0], other) for other in neighbours[1:]):
         yield LintFinding("double", (name,), paths, f"{name!r} stands in {told}, among the same neighbours")
     else:
@@ -80,7 +80,7 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 def _variants(root: Branch) -> Iterator[LintFinding]:
     """Terms of one list that are one term in other spellings."""
-    for path, branch in below(root):
+    for path, branch in lists(root):
         spellings: dict[str, list[Term]] = defaultdict(list)
         for term in branch.terms:
             spellings[folded(term.text)].append(term)
