@@ -269,6 +269,22 @@ def duplicate(store: Store) -> None:
         store.execute("INSERT INTO vectors SELECT max(id), (SELECT vector FROM vectors LIMIT 1), 0 FROM chunks")
 
 
+def once_more(store: Store) -> None:
+    """A chunk under the next index, as whole as the first, and known to the ledger."""
+    document, chunk = store.document("ships.md"), store.chunk("mast")
+    ((count,),) = store.execute("SELECT count(*) FROM chunks WHERE document = ?", document)
+    taken = 'document, {}, start, "end", line, end_line, tokens, hash, context, text'
+    taken += "" if store.is_sqlite else ", vector, checksum"
+    statement = f"INSERT INTO chunks ({taken}) SELECT {taken} FROM chunks WHERE text LIKE '%mast%'"
+    store.execute(statement.replace("{}", "idx", 1).replace("{}", str(count)))
+    if store.is_sqlite:
+        store.execute(
+            "INSERT INTO vectors SELECT (SELECT max(id) FROM chunks), vector, checksum FROM vectors WHERE chunk = ?",
+            chunk,
+        )
+    store.execute("UPDATE documents SET chunks = chunks + 1 WHERE id = ?", document)
+
+
 def fail(store: Store, name: str, index: int) -> None:
     store.execute(
         'INSERT INTO failures (document, idx, start, "end", line, type, message, attempts, at) '
@@ -414,6 +430,7 @@ STORES = {
         lambda s: s.execute("UPDATE chunks SET idx = -2 WHERE text LIKE '%Cargo%'"), {"chunk-index", "chunk-count"}
     ),
     "two chunks of one index": Case(duplicate, {"chunk-duplicate", "chunk-count"}),
+    "a chunk once more": Case(once_more, {"chunk-duplicate"}),
     "a text altered": Case(
         lambda s: s.execute("UPDATE chunks SET text = 'altered' WHERE text LIKE '%mast%'"), {"text-altered"}
     ),
@@ -459,6 +476,10 @@ STORES = {
     ),
     "a document of no root": Case(
         lambda s: s.execute("UPDATE documents SET name = '9/zzz.md' WHERE id = ?", s.document("ships.md")),
+        {"root-missing", "document-missing"},
+    ),
+    "a document that lost its name": Case(
+        lambda s: s.execute("UPDATE documents SET name = '' WHERE id = ?", s.document("ships.md")),
         {"root-missing", "document-missing"},
     ),
     "a failure of no root": Case(lambda s: fail(s, "9/zzz.md", -1), {"root-missing"}),

@@ -30,7 +30,7 @@ class DamageKind(StrEnum):
     # The ledger against chunks
     COUNT = "chunk-count"  # the ledger says another number than there are
     CHUNK_MISSING = "chunk-missing"  # neither the chunk nor a failure is there
-    CHUNK_DUPLICATE = "chunk-duplicate"  # two of one index
+    CHUNK_DUPLICATE = "chunk-duplicate"  # two of one index, or at one place
     CHUNK_INDEX = "chunk-index"  # is negative, or no number
     CHUNK_ORPHAN = "chunk-orphan"  # belongs to no document
     CHUNK_PLACE = "chunk-place"  # where it stands, or its tokens, cannot be; or its document has another text there

@@ -30,10 +30,12 @@ MISCOUNTED: Final = """
             coalesce(r.different, 0) + coalesce(f.n, 0) AS known,
             CASE WHEN d.name LIKE '00/%' THEN coalesce(r.different, 0) + coalesce(f.n, 0) - 1  -- it may have gaps
                 WHEN coalesce(f.last, -1) > coalesce(r.last, -1) THEN f.last ELSE coalesce(r.last, -1) END + 1
-                AS expected
+                AS expected,
+            CASE WHEN d.name LIKE '00/%' THEN 0 ELSE coalesce(r.different - r.places, 0) END AS again
         FROM documents d
         LEFT JOIN (
-            SELECT document, count(*) AS n, count(DISTINCT idx) AS different, max(idx) AS last
+            SELECT document, count(*) AS n, count(DISTINCT idx) AS different, max(idx) AS last,
+                count(DISTINCT start) AS places
             FROM chunks WHERE idx >= 0 GROUP BY document
         ) r ON r.document = d.id
         LEFT JOIN (
@@ -46,11 +48,11 @@ MISCOUNTED: Final = """
         ) f ON f.document = d.name
         WHERE d.complete
     ) counted
-    WHERE held <> noted OR known <> expected OR different <> held
+    WHERE held <> noted OR known <> expected OR different <> held OR again > 0
 """
 """The complete documents that are not whole: name, chunks that the ledger says, chunks that are there, different
-indexes of these, indexes that have a chunk or a failure, and how many should have. SQLite and PostgreSQL both
-understand it."""
+indexes of these, indexes that have a chunk or a failure, how many should have, and how many begin where another one
+does (those that users write may). SQLite and PostgreSQL both understand it."""
 
 STRAY: Final = """
     SELECT f.document, f.idx, EXISTS (SELECT 1 FROM documents d WHERE d.complete AND d.name = f.document)
@@ -78,11 +80,14 @@ BROKEN_ENTRIES: Final = """
 """Entries of the ledger that cannot be: name, whether something is missing, precision. `more`: a further condition."""
 
 OF_NO_ROOT: Final = """
-    ltrim({number}, '0123456789') = '' AND {number} NOT IN ('', '0', '00')
-    AND {number} NOT IN (SELECT CAST(id AS text) FROM roots)
+    (
+        name = ''
+        OR ltrim({number}, '0123456789') = '' AND {number} NOT IN ('', '0', '00')
+        AND {number} NOT IN (SELECT CAST(id AS text) FROM roots)
+    )
 """
-"""Whether a name (see `embedmill.storage.roots`) is that of a root which there is not; `number`: what stands before its
-first slash, as an expression."""
+"""Whether a name (see `embedmill.storage.roots`) is none, or that of a root which there is not; `number`: what stands
+before its first slash, as an expression."""
 
 NOT_CUT: Final = """
     SELECT name FROM documents d
@@ -139,9 +144,9 @@ def _of_binding(
         yield f"the store is bound to dimension {dimension}, but its space has {described.dimension}"
 
 
-def check_counts(miscounted: Iterable[tuple[str, int, int, int, int, int]], shown: Shown) -> Iterator[Finding]:
+def check_counts(miscounted: Iterable[tuple[str, int, int, int, int, int, int]], shown: Shown) -> Iterator[Finding]:
     """What is wrong with these documents (see `MISCOUNTED`)."""
-    for name, noted, held, different, known, expected in miscounted:
+    for name, noted, held, different, known, expected, again in miscounted:
 
         def found(kind: DamageKind, detail: str, count: int = 1, name: str = name) -> Finding:
             return Finding(kind, detail, shown(name), name=name, count=count)
@@ -151,6 +156,8 @@ def check_counts(miscounted: Iterable[tuple[str, int, int, int, int, int]], show
         if different != held:
             twice = held - different
             yield found(DamageKind.CHUNK_DUPLICATE, f"{twice:,} of its chunks have the index of another", twice)
+        if again:
+            yield found(DamageKind.CHUNK_DUPLICATE, f"{again:,} of its chunks begin where another one does", again)
         if known != expected:
             missing = expected - known
             detail = f"{missing:,} of its {expected:,} chunks have neither a row nor a failure"
@@ -180,7 +187,8 @@ def check_entries(broken: Iterable[tuple[str, bool, str | None]], shown: Shown) 
 def check_roots(names: Iterable[str], shown: Shown) -> Iterator[Finding]:
     """What is wrong with documents and failures of these names, whose roots there are not (see `OF_NO_ROOT`)."""
     for name in names:
-        detail = f"it belongs to root {name.partition('/')[0]}, which the store does not know: where it lies is lost"
+        root = f"belongs to root {name.partition('/')[0]}, which the store does not know" if name else "has no name"
+        detail = f"it {root}: where it lies is lost"
         yield Finding(DamageKind.ROOT_MISSING, detail, shown(name), name=name)
 
 

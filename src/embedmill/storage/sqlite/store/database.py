@@ -134,8 +134,8 @@ def open_reader(path: Path) -> Connection:
                 raise StoreError(f"store {path} holds nothing yet: run `embedmill index` first")
             if version < newest:
                 raise StoreError(
-                    f"store {path} was written by an older embedmill (schema {version}, "
-                    f"this one reads {newest}): run `embedmill index` to bring it up to date"
+                    f"store {path} was written by an older embedmill, or by a run that ended as it made it (schema "
+                    f"{version}, this one reads {newest}): run `embedmill index` to bring it up to date"
                 )
         except BaseException:
             connection.close()
