@@ -431,7 +431,7 @@ ROWS: dict[tuple[str, str], Row] = {
             "schema": Refused(f"{EVALUATE} --schema other", "--schema is for PostgreSQL"),
         },
         "golden record": {
-            "file": Row("golden record docs/rose.md --texts docs/rose.md", lambda told: "is there already" in told.err),
+            "file": Row("golden record golden.jsonl --texts docs/rose.md", lambda told: "is there already" in told.err),
             "texts": Row(f"{RECORD} --texts docs/bread.txt", report(texts=1)),
             "model": Row(f"{RECORD} --texts docs/rose.md --model {OTHER}", is_of_other),
             "precision": Row(f"{RECORD} --texts docs/rose.md --precision bf16", report(precision="bf16")),
@@ -443,9 +443,9 @@ ROWS: dict[tuple[str, str], Row] = {
             "store": Row("golden record new.jsonl --store sqlite:none.db", lambda told: "none.db" in told.err),
             "schema": Refused(f"{RECORD} --schema other", "--schema is for PostgreSQL"),
             "overwrite": Row(
-                "golden record docs/rose.md --texts docs/bread.txt --overwrite --json",
+                "golden record golden.jsonl --texts docs/bread.txt --overwrite --json",
                 report(texts=1),
-                unless="golden record docs/rose.md --texts docs/bread.txt --json",
+                unless="golden record golden.jsonl --texts docs/bread.txt --json",
             ),
         },
         "golden check": {

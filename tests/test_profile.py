@@ -133,9 +133,9 @@ def test_it_is_no_document(shell: Shell) -> None:
     [
         (
             ["--profile-json", "docs/0.txt/p.json"],
-            "--profile-json: docs/0.txt/p.json cannot be written: Not a directory",
+            "docs/0.txt is no folder: give another file",
         ),
-        (["--profile-json", "docs"], "--profile-json: docs cannot be written: Is a directory"),
+        (["--profile-json", "docs"], "--profile-json: docs cannot be written: it is a folder: give another file"),
         (["--profile-json", ""], "--profile-json: '' does not fit"),
         (["--dry-run", "--profile-json", "p.json"], "--dry-run embeds a sample alone: leave --profile-json out"),
         (["--dry-run", "--profile"], "--dry-run embeds a sample alone: leave --profile out"),

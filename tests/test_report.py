@@ -178,8 +178,8 @@ def test_the_page_is_written(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--html", "docs/bread.txt/a/page.html"], 2, "docs/bread.txt is no folder: name another file"),
-        (["--html", "docs"], 2, "--html: docs cannot be written: it is a folder: name another file"),
+        (["--html", "docs/bread.txt/a/page.html"], 2, "docs/bread.txt is no folder: give another file"),
+        (["--html", "docs"], 2, "--html: docs cannot be written: it is a folder: give another file"),
         (["--html", ""], 2, "--html: '' is no file: give the name of one"),
         (["--html", "-"], 2, "--html: '-' is no file: give the name of one"),
         (["--store", "sqlite:none.db"], 1, "none.db"),

@@ -18,7 +18,7 @@ import numpy as np
 
 from embedmill.api.embedders import load_embedder, make_embedder
 from embedmill.api.read_settings import read_settings
-from embedmill.api.settings import GoldenOptions, StoreOptions, check_options, option_name
+from embedmill.api.settings import GoldenOptions, Settings, StoreOptions, check_options, option_name
 from embedmill.api.stores import open_chosen_store
 from embedmill.core.checks import switches, whole_number
 from embedmill.core.errors import EmbeddingError, UsageError
@@ -27,10 +27,11 @@ from embedmill.core.vectors import Vectors
 from embedmill.embedders.local import LocalEmbedder
 from embedmill.engine.lists import checked
 from embedmill.quality.agreement import TOLERANCE, Agreement, Cosines, compare
-from embedmill.quality.golden_file import GoldenSet, Platform, read_golden, write_golden
+from embedmill.quality.golden_file import GOLDEN, GoldenSet, Platform, read_golden, write_golden
 from embedmill.runtime import machine
-from embedmill.runtime.outputs import why_not
+from embedmill.runtime.outputs import check_output
 from embedmill.runtime.paths import FilePath, quote_path
+from embedmill.storage.registry import local_files
 
 OnCounted = Callable[[int, int], None]
 """Told how many texts are done, and how many there are."""
@@ -125,14 +126,14 @@ def golden_record(
     the model is the store's. What is not given comes from the settings; a precision of "auto" is f32 here, which all
     processors compute alike. `on_progress` is told how many texts are done, and how many there are.
 
-    Raises `UsageError` where there are no texts, and where the file is there and is not to be overwritten;
-    `EmbeddingError` where a text has no vector; `EmbedmillError` where the file cannot be written; what `load_embedder`
-    raises, and `StoreError` where there is no store.
+    Raises `UsageError` where there are no texts, where the file is there and is not to be overwritten, or is something
+    else than a golden set, or of the store; `EmbeddingError` where a text has no vector; `EmbedmillError` where it
+    cannot be written; what `load_embedder` raises, and `StoreError` where there is no store.
     """
     check_options(golden_record, options, GoldenOptions)
     switches(overwrite=overwrite)
     given: dict[str, Any] = dict(options)
-    _check_target(file, overwrite=overwrite)
+    _check_target(file, given if texts is None else None, overwrite=overwrite)
     if texts is None:
         listed, of_store = _sample(given, _SAMPLE if sample is None else whole_number("sample", sample))
         given = of_store | {name: value for name, value in given.items() if value is not None}
@@ -157,11 +158,11 @@ def golden_record(
     return golden
 
 
-def _check_target(file: FilePath, *, overwrite: bool) -> None:
-    """Raise `UsageError` where the file cannot be meant: before all is computed."""
+def _check_target(file: FilePath, of_store: Mapping[str, Any] | None, *, overwrite: bool) -> None:
+    """Raise `UsageError` where the file cannot be meant: before all is computed. `of_store` names that of the texts."""
     path, shown = Path(file), quote_path(os.fspath(file))
-    if reason := why_not(path):
-        raise UsageError(f"{shown} cannot be written: {reason}: give another file")
+    taken = [] if of_store is None else local_files(_store_of(of_store).store)
+    check_output("FILE", file, GOLDEN, store_files=taken)
     if path.exists() and not path.is_file():
         raise UsageError(f"{shown} is no file that could be replaced: give another")
     if path.exists() and not overwrite:
@@ -170,12 +171,15 @@ def _check_target(file: FilePath, *, overwrite: bool) -> None:
 
 def _sample(given: Mapping[str, Any], most: int) -> tuple[list[str], dict[str, Any]]:
     """Texts of a store, those whose hash is smallest; and the settings of the model that it is filled with."""
-    chosen = read_settings({name: given.get(name) for name in StoreOptions.__annotations__}, StoreOptions)
-    with closing(open_chosen_store(chosen, write=False)) as store:
+    with closing(open_chosen_store(_store_of(given), write=False)) as store:
         status = store.status()
         texts = (chunk.input for chunk in store.chunks())
         found = heapq.nsmallest(most, texts, key=lambda text: hashlib.sha256(text.encode()).digest())
     return list(dict.fromkeys(found)), {"model": status.model, "document_prompt": status.document_prompt or None}
+
+
+def _store_of(given: Mapping[str, Any]) -> Settings:
+    return read_settings({name: given.get(name) for name in StoreOptions.__annotations__}, StoreOptions)
 
 
 def golden_check(

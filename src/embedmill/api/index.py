@@ -29,6 +29,7 @@ from embedmill.api.stores import check_space, name_vanished, open_chosen_store, 
 from embedmill.core.checks import switches
 from embedmill.core.errors import StoreNotFound, UsageError
 from embedmill.core.interfaces.reembedding import ReembeddableStore
+from embedmill.runtime.outputs import log_files
 from embedmill.runtime.paths import FilePath, both, file_id
 from embedmill.sources.files.selection import current_folder
 from embedmill.storage.registry import local_files, redact_url
@@ -252,7 +253,5 @@ def files(
 
 def _written_meanwhile(chosen: Settings) -> list[str]:
     """The files that a run itself writes, its log and profile: a folder that has one would have changed each time."""
-    handlers = logging.getLogger("embedmill").handlers
-    written = [each.baseFilename for each in handlers if isinstance(each, logging.FileHandler)]
-    written += [chosen.profile_json] if chosen.profile_json is not None else []
-    return [file_id(os.path.realpath(path)) for path in written]
+    profiles = [] if chosen.profile_json is None else [chosen.profile_json]
+    return [file_id(os.path.realpath(path)) for path in (*log_files(), *profiles)]

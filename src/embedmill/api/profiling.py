@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from embedmill.api.settings import Settings, option_name
 from embedmill.core.errors import UsageError
-from embedmill.runtime.outputs import make_folder
+from embedmill.runtime.outputs import OutputKind, check_output, make_folder
 from embedmill.runtime.stages import Profile, StageCalls, Stages
+from embedmill.storage.registry import local_files
 
 log = logging.getLogger(__name__)
+
+_BEGINNING: Final = re.compile(rb'\{\s*"seconds":\s*[-+.\de]+,\s*"stages":\s*\{')
+
+_PROFILE: Final = OutputKind("profile that embedmill wrote", lambda beginning: bool(_BEGINNING.match(beginning)))
 
 
 @contextmanager
 def profiled(chosen: Settings, options: Mapping[str, Any], *, dry_run: bool = False) -> Iterator[Callable[[], Stages]]:
     """What gives a run its stages; at the end, also that of a run that fails, writes what the settings ask for.
 
-    Raises `UsageError` where the file cannot be written, and where one of the two `options` was given for a dry run.
+    Raises `UsageError` where the file cannot be written, holds something else than a profile or is of the store, and
+    where one of the two `options` was given for a dry run.
     """
     if dry_run:
         for name in ("profile", "profile_json"):
             if options.get(name):
                 raise UsageError(f"--dry-run embeds a sample alone: leave {option_name(name)} out")
-    path = None if chosen.profile_json is None else Path(chosen.profile_json)
-    if dry_run or (path is None and not chosen.profile):
+    if dry_run or (chosen.profile_json is None and not chosen.profile):
         yield Stages
         return
-    if path is not None:
-        _check(path)
+    path = None if chosen.profile_json is None else _checked(chosen.profile_json, chosen.store)
     profile, started = Profile(), time.perf_counter()
     try:
         yield profile.stages
@@ -47,13 +52,17 @@ def profiled(chosen: Settings, options: Mapping[str, Any], *, dry_run: bool = Fa
             _show(seconds, stages)
 
 
-def _check(path: Path) -> None:
+def _checked(named: str, store: str) -> Path:
+    """The file, which is there now, maybe empty. Raises `UsageError`."""
+    check_output("--profile-json", named, _PROFILE, store_files=local_files(store))
+    path = Path(named)
     try:
         make_folder(path)
         with path.open("ab"):
             pass
     except OSError as error:
         raise UsageError(f"--profile-json: {path} cannot be written: {error.strerror or error}") from error
+    return path
 
 
 def _write(path: Path, seconds: float, stages: Mapping[str, StageCalls]) -> None:

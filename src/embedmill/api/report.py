@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.api.run_logs import run_folder
 from embedmill.api.stores import open_chosen_store
@@ -16,11 +16,17 @@ from embedmill.core.errors import MissingExtra, StoreError, UsageError
 from embedmill.engine.run_log import RecordedRun, read_runs
 from embedmill.report.contents import StoreContents, read_contents
 from embedmill.runtime.atomic import write_atomically
-from embedmill.runtime.outputs import make_folder, why_not
-from embedmill.storage.registry import list_tables, redact_url
+from embedmill.runtime.outputs import OutputKind, check_output, make_folder
+from embedmill.runtime.paths import FilePath
+from embedmill.storage.registry import list_tables, local_files, redact_url
 
 if TYPE_CHECKING:
     from embedmill.api.settings import Settings
+
+_PAGE: Final = OutputKind(
+    "page that embedmill wrote",
+    lambda beginning: beginning.startswith(b"<!DOCTYPE html>") and b"<title>embedmill report</title>" in beginning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +61,27 @@ def read_report(chosen: Settings) -> StoreReport:
     return StoreReport(contents.url, contents, runs)
 
 
-def check_page(path: Path) -> None:
+def check_page(path: FilePath, chosen: Settings) -> None:
     """Raise what `write_page` would, as far as that can be told beforehand: to read a store takes its time."""
     if find_spec("bokeh") is None:
         raise MissingExtra("a page with plots", "report")
-    if reason := why_not(path):
-        raise UsageError(f"--html: {path} cannot be written: {reason}: name another file")
+    check_output("--html", path, _PAGE, store_files=local_files(chosen.store))
 
 
-def write_page(report: StoreReport, path: Path) -> int:
+def write_page(report: StoreReport, path: FilePath, chosen: Settings) -> int:
     """Write the report as a page that needs nothing beside itself; gives its bytes.
 
-    A folder that is missing is made. Raises `UsageError` where the file cannot be written, and `MissingExtra` where the
-    library for plots is missing.
+    A folder that is missing is made, and an earlier page replaced. Raises `UsageError` where the file cannot be
+    written, holds something else or is of the store of these settings, and `MissingExtra` where the library for plots
+    is missing.
     """
-    check_page(path)
+    check_page(path, chosen)
     from embedmill.report.page import render_page
 
     content = render_page(report.url, report.contents, report.runs, datetime.now(UTC)).encode()
     try:
-        make_folder(path)
-        write_atomically(path, [content])
+        make_folder(Path(path))
+        write_atomically(Path(path), [content])
     except OSError as error:
         raise UsageError(f"--html: {path} cannot be written: {error.strerror or error}") from error
     return len(content)

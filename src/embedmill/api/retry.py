@@ -106,9 +106,9 @@ def retry_failed(
     first = read_settings(options, FileOptions)
     refuse_db_timeout(options, first)
     with (
+        profiled(first, options) as stages,
         closing(open_chosen_store(first, write=True, create=False)) as store,
         remembered(first, "retry-failed") as run_log,
-        profiled(first, options) as stages,
     ):
         failed = store.failed_documents()
         watching: dict[str, Any] = {"on_progress": on_progress, "on_start": on_start}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from embedmill.core.checks import one_of
 from embedmill.core.errors import UsageError
-from embedmill.runtime.outputs import make_folder, why_not
+from embedmill.runtime.outputs import TEXT, check_output, make_folder
 from embedmill.runtime.paths import FilePath
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def check_tree_file(path: FilePath, output_format: str | None = None) -> None:
     is_folder = _format_of(path, output_format) == _FOLDER and Path(path).is_dir()
     if is_folder and any(Path(path).iterdir()):
         raise UsageError(f"--output: {path} is not empty: give a new folder")
-    if not is_folder and (reason := why_not(Path(path))):
-        raise UsageError(f"--output: {path} cannot be written: {reason}: give another")
+    if not is_folder:
+        check_output("--output", path, TEXT)
 
 
 def write_tree_file(tree: Branch, path: FilePath, output_format: str | None = None) -> None:

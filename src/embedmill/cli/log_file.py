@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from embedmill.core.errors import UsageError
-from embedmill.runtime.outputs import make_folder
+from embedmill.runtime.outputs import TEXT, check_output, make_folder
 
 _FORM: Final = "%(asctime)s %(levelname)-7s %(process)d %(threadName)s %(name)s: %(message)s"
 
@@ -18,11 +18,15 @@ _FORM: Final = "%(asctime)s %(levelname)-7s %(process)d %(threadName)s %(name)s:
 class LogFile(logging.FileHandler):
     """Appends each message with its time, level and traceback, and without what `mask` takes out: passwords."""
 
-    def __init__(self, path: str, mask: Callable[[str], str], give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: str, store_files: Sequence[str], mask: Callable[[str], str], give_up: Callable[[str], None]
+    ) -> None:
         """`give_up` is told, once, in a line, where the file cannot be written any more.
 
-        Raises `UsageError` where it cannot be opened. Only its owner may read a file that is new.
+        Raises `UsageError` where it cannot be opened, is no text or one of the `store_files`. Only its owner may read a
+        file that is new.
         """
+        check_output("--log-file", path, TEXT, store_files=store_files)
         try:
             make_folder(Path(path))
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 from embedmill import __version__
@@ -50,11 +51,11 @@ def configure(*, quiet: bool, verbose: int) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def log_to(path: str) -> None:
-    """Write all messages to a file as well. Raises `UsageError` where it cannot be opened."""
+def log_to(path: str, store_files: Sequence[str]) -> None:
+    """Write all messages to a file as well. Raises `UsageError` where it cannot be, or is one of the `store_files`."""
     from embedmill.cli.log_file import LogFile
 
-    log.addHandler(LogFile(path, masked, _show))
+    log.addHandler(LogFile(path, store_files, masked, _show))
     for logger in (log, logging.getLogger(_EXPLAINS)):
         logger.setLevel(logging.DEBUG)
     note(f"embedmill {__version__}: {shlex.join(sys.argv)}")

@@ -103,7 +103,7 @@ def _expanded(function: Callable[..., int]) -> Callable[..., int]:
         output.configure(quiet=values["quiet"], verbose=values["verbose"])
         chosen = read_settings({name: values[name] for name in _COMMON_SETTINGS}, _COMMON_SETTINGS)
         if chosen.log_file is not None:
-            output.log_to(chosen.log_file)
+            output.log_to(chosen.log_file, _store_files(values) if "store" in values else [])
         if settings:
             values["given"] = _unescaped(given(**{each.name: values[each.name] for each in settings}))
         return function(**{name: values[name] for name in taken})
@@ -112,6 +112,13 @@ def _expanded(function: Callable[..., int]) -> Callable[..., int]:
     command.__annotations__ = {}  # all is in the signature
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _store_files(values: Mapping[str, Any]) -> list[str]:
+    """The files of the store that a command with these values has."""
+    from embedmill.storage.registry import local_files
+
+    return local_files(read_settings({"store": values["store"]}, ("store",)).store)
 
 
 def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import BatchJob
 from embedmill.jobs.job_kinds import Written, options_of
 from embedmill.jobs.nodes import Mistakes, Place
+from embedmill.runtime.outputs import file_key
 
 
 def check_names(drafts: Sequence[Draft], mistakes: Mistakes) -> None:
@@ -51,11 +51,11 @@ def check_written(found: Sequence[CheckedJob], mistakes: Mistakes) -> None:
                     f"{written.remedy}",
                 )
     for each in found:
-        manifest = writers.get(_file_key(each.job.place.file))
+        manifest = writers.get(file_key(each.job.place.file))
         if manifest is not None:
             mistakes.add(manifest.place, f"{manifest.name!r} writes the manifest itself: give it another file")
         for path in _read(each):
-            writer = writers.get(_file_key(path), each.job)
+            writer = writers.get(file_key(path), each.job)
             if writer is not each.job:
                 mistakes.add(
                     each.job.place,
@@ -67,7 +67,7 @@ def check_written(found: Sequence[CheckedJob], mistakes: Mistakes) -> None:
 def _written(checked: CheckedJob, mistakes: Mistakes) -> list[Written]:
     options, arguments = options_of(checked.kind), checked.job.arguments
     files = [
-        Written(_file_key(arguments[name]), f"the file {arguments[name]}", "give it another file")
+        Written(file_key(arguments[name]), f"the file {arguments[name]}", "give it another file")
         for name, option in options.items()
         if option.path == "written" and name in arguments
     ]
@@ -84,11 +84,6 @@ def _read(checked: CheckedJob) -> list[str]:
         return []
     given = checked.job.arguments[checked.kind.input]
     return [given] if isinstance(given, str) else list(given)
-
-
-def _file_key(path: str) -> str:
-    """Equal for two paths of one file, over links too."""
-    return f"file {os.path.realpath(path)}"
 
 
 def _where(job: BatchJob, seen_from: BatchJob) -> str:

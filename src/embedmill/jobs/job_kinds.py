@@ -19,6 +19,7 @@ from embedmill.api.settings import SETTINGS, FileOptions, MetricsOptions, RunOpt
 from embedmill.api.value_schemas import SWITCH
 from embedmill.core.errors import UsageError
 from embedmill.jobs.job_options import TIMEOUT, JobOption, arguments_of, parameters_of, settings_of
+from embedmill.runtime.outputs import file_key
 from embedmill.storage.driver import DEFAULT_SCHEMA
 from embedmill.storage.registry import identity_of, local_files, redact_url
 
@@ -129,7 +130,8 @@ def _bytes_of_files(paths: Any, chosen: Settings) -> int:
 
 def _written_store(arguments: Mapping[str, Any], chosen: Settings) -> Iterator[Written]:
     if not arguments.get("dry_run"):
-        key = identity_of(chosen.store, chosen.schema)
+        files = local_files(chosen.store)  # the first is that of the store; a job may name it as a file too
+        key = file_key(files[0]) if files else identity_of(chosen.store, chosen.schema)
         if key is not None:
             yield Written(key, f"the store {redact_url(chosen.store)}", "give it another store")
 

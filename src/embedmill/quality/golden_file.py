@@ -24,11 +24,13 @@ from embedmill.core.spaces import Fingerprint, Space
 from embedmill.core.vectors import Vector, Vectors
 from embedmill.quality.json_lines import JsonLine, TextLine, read_lines
 from embedmill.runtime.atomic import write_atomically
-from embedmill.runtime.outputs import make_folder
+from embedmill.runtime.outputs import OutputKind, make_folder
 from embedmill.runtime.paths import FilePath, quote_path
 
 VERSION: Final = 1
 """Of the format. A file of another one is refused."""
+
+GOLDEN: Final = OutputKind("golden set", lambda beginning: beginning.startswith(b'{"golden": '))
 
 _PLATFORM: Final = ("embedmill", "openvino", "processor")
 

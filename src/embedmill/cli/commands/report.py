@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from embedmill.api.settings import StoreOptions
 from embedmill.cli import exit_codes, options, output, parser
-from embedmill.core.errors import UsageError
 
 
 @parser.command(
@@ -35,16 +33,14 @@ def report(
     from embedmill.cli.render.report import summary
     from embedmill.cli.render.wording import in_bytes
 
-    if html in ("", "-"):
-        raise UsageError(f"--html: {html!r} is no file: give the name of one")
-    path = None if html is None else Path(html)
-    if path is None:
+    if html is None:
         options.check_quiet("the report", as_json=as_json, instead="--json or --html")
-    if path is not None:
-        check_page(path)
+    chosen = read_settings(given, StoreOptions)
+    if html is not None:
+        check_page(html, chosen)
     options.tell_store(given)
-    found = read_report(read_settings(given, StoreOptions))
-    size = None if path is None else write_page(found, path)
+    found = read_report(chosen)
+    size = None if html is None else write_page(found, html, chosen)
     if as_json:
         written = {} if size is None else {"html": html, "html_bytes": size}
         output.emit(found.to_dict() | {"store": output.masked(found.url)} | written)
