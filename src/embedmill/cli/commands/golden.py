@@ -59,7 +59,7 @@ def record(
             },
         ),
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there, and a golden set.")] = False,
     as_json: bool,
 ) -> int:
     """Embed texts and keep their vectors in FILE.
