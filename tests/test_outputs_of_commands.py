@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ LINES = {
 }
 """Commands, without the file that each writes."""
 
+DATABASES = ["index.db", "hard.db", "soft.db", "index.db.lock", "other.db"]
+
+TEXTS = ["docs/bread.txt", "page.html", "mine.json"]
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
@@ -45,14 +50,14 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("option", LINES)
 @pytest.mark.parametrize(
-    "target",
-    ["index.db", "hard.db", "soft.db", "index.db.lock", "other.db", "docs/bread.txt", "page.html", "mine.json"],
+    ("option", "target"),
+    [
+        *product(LINES, DATABASES),
+        *product(["--html", "--profile-json", "FILE"], TEXTS),
+    ],  # a log is appended to any text
 )
 def test_what_is_something_else_stays(shell: Shell, option: str, target: str) -> None:
-    if option == "--log-file" and Path(target).suffix not in (".db", ".lock"):
-        return  # a log is appended to any text
     path = shell.folder / target
     before = path.read_bytes()
     done = shell.run(*LINES[option].split(), target)

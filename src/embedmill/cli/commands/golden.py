@@ -59,7 +59,9 @@ def record(
             },
         ),
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there, and a golden set.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it is there, and a golden set.")
+    ] = False,
     as_json: bool,
 ) -> int:
     """Embed texts and keep their vectors in FILE.
