@@ -19,9 +19,9 @@ from embedmill.cli import app
 from embedmill.core.rows import IndexOptions
 from embedmill.jobs.job_kinds import JOB_KINDS, all_options
 from embedmill.jobs.job_options import spelt
-from embedmill.jobs.json_nodes import read_json
-from embedmill.jobs.nodes import ManifestNode
-from embedmill.jobs.yaml_nodes import read_yaml
+from embedmill.jobs.manifest.json_nodes import read_json
+from embedmill.jobs.manifest.nodes import ManifestNode
+from embedmill.jobs.manifest.yaml_nodes import read_yaml
 from manifests import TEST_MODEL, fill, mistakes, of_jobs, read
 
 DOCS = {"name": "docs", "index": "docs", "store": "sqlite:docs.db"}

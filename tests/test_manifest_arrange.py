@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedmill.jobs.each import jobs_of_each
+from embedmill.jobs.manifest.each import jobs_of_each
 from embedmill.taxonomy.formats.registry import read_tree
 from manifests import fill, mistakes, of_jobs, read
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedmill import ManifestError, UsageError, read_manifest
-from embedmill.jobs.each import jobs_of_each
+from embedmill.jobs.manifest.each import jobs_of_each
 from manifests import TEST_MODEL, fill, mistakes, of_jobs, read
 
 BASE = {"index": "docs", "store": "sqlite:out/docs.db"}

@@ -17,8 +17,8 @@ from embedmill.api.settings import SETTINGS
 from embedmill.api.value_schemas import schema_of
 from embedmill.jobs.job_kinds import JOB_KINDS, all_options, input_of
 from embedmill.jobs.job_options import spelt
-from embedmill.jobs.manifest import _root
-from embedmill.jobs.schema import manifest_schema
+from embedmill.jobs.manifest.read import _root
+from embedmill.jobs.manifest.schema import manifest_schema
 from manifests import fill, of_jobs, read
 
 ROOT = Path(__file__).parents[1]

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from embedmill.executors.processes.pool import EmbedderPool
     from embedmill.executors.threads import ThreadExecutor
     from embedmill.jobs.job import BatchJob, Manifest
-    from embedmill.jobs.manifest import read_manifest
+    from embedmill.jobs.manifest.read import read_manifest
     from embedmill.jobs.running.results import BatchProgress, BatchReport, JobProgress, JobResult, JobState
     from embedmill.jobs.running.run import run_batch
     from embedmill.quality.golden_file import GoldenSet
@@ -231,7 +231,7 @@ _HOMES = {
     "lint": "embedmill.api.taxonomies",
     "load_embedder": "embedmill.api.embedders",
     "open_store": "embedmill.api.chunk_store",
-    "read_manifest": "embedmill.jobs.manifest",
+    "read_manifest": "embedmill.jobs.manifest.read",
     "retry_failed": "embedmill.api.retry",
     "run_batch": "embedmill.jobs.running.run",
     "search": "embedmill.api.search",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedmill.jobs.job_kinds import bound
-from embedmill.jobs.nodes import Place
+from embedmill.jobs.manifest.nodes import Place
 
 
 @dataclass(frozen=True, slots=True)

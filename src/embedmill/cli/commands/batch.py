@@ -113,7 +113,7 @@ def batch(
 
 
 def _print_schema() -> int:
-    from embedmill.jobs.schema import manifest_schema
+    from embedmill.jobs.manifest.schema import manifest_schema
 
     output.say(json.dumps(manifest_schema(), indent=2, ensure_ascii=False))
     return exit_codes.DONE
@@ -136,14 +136,14 @@ def _manifest(
                 raise UsageError(
                     f"{name} is for --each: give that too, or leave it out: a manifest says it of its jobs"
                 )
-        from embedmill.jobs.manifest import read_manifest
+        from embedmill.jobs.manifest.read import read_manifest
 
         return read_manifest(path)
     if len(commands) != 1:
         raise UsageError("--each runs one command: give --arrange or --index")
     if target is None:
         raise UsageError("--output is missing: say in which folder the jobs of --each are to write")
-    from embedmill.jobs.each import jobs_of_each
+    from embedmill.jobs.manifest.each import jobs_of_each
 
     return jobs_of_each(path, each, commands[0], target, _settings(settings or []))
 

@@ -18,7 +18,7 @@ from embedmill.core.interfaces.executor import Stoppable
 from embedmill.engine.stopping import TO_FINISH
 from embedmill.jobs.job import BatchJob, Manifest
 from embedmill.jobs.job_kinds import outputs_are_there
-from embedmill.jobs.manifest import read_manifest
+from embedmill.jobs.manifest.read import read_manifest
 from embedmill.jobs.running.capacity import Capacity, JobNeed, RunningJob, need_of
 from embedmill.jobs.running.job_process import JobProcess
 from embedmill.jobs.running.messages import JobEnded, JobOrder, LoggedLine, StopOrder

@@ -6,7 +6,7 @@ import re
 from json import JSONDecodeError, JSONDecoder
 from typing import Final
 
-from embedmill.jobs.nodes import DEEPEST, ManifestNode, NotRead, Pair, Place, number
+from embedmill.jobs.manifest.nodes import DEEPEST, ManifestNode, NotRead, Pair, Place, number
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")

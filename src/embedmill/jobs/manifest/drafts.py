@@ -11,7 +11,7 @@ from typing import Final
 
 from embedmill.core.checks import suggestion
 from embedmill.jobs.job_options import known_name, spelt
-from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place, known_keys
+from embedmill.jobs.manifest.nodes import ManifestNode, Mistakes, Pair, Place, known_keys
 
 MOST_JOBS: Final = 10_000
 """Jobs of one matrix: more are rather a mistake in its axes."""

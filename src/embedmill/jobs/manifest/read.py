@@ -12,15 +12,15 @@ from typing import Final
 
 from embedmill.core.checks import suggestion
 from embedmill.core.errors import ManifestError
-from embedmill.jobs.checked import CheckedJob, check_defaults, check_draft
-from embedmill.jobs.conflicts import check_names, check_written, with_names
-from embedmill.jobs.drafts import combined, listed
 from embedmill.jobs.job import Manifest
 from embedmill.jobs.job_options import known_name
-from embedmill.jobs.json_nodes import read_json
-from embedmill.jobs.nodes import LARGEST, ManifestNode, Mistakes, NotRead, Pair, Place, known_keys
+from embedmill.jobs.manifest.checked import CheckedJob, check_defaults, check_draft
+from embedmill.jobs.manifest.conflicts import check_names, check_written, with_names
+from embedmill.jobs.manifest.drafts import combined, listed
+from embedmill.jobs.manifest.json_nodes import read_json
+from embedmill.jobs.manifest.nodes import LARGEST, ManifestNode, Mistakes, NotRead, Pair, Place, known_keys
+from embedmill.jobs.manifest.yaml_nodes import read_yaml
 from embedmill.jobs.running.results import REPORT_NAME
-from embedmill.jobs.yaml_nodes import read_yaml
 from embedmill.runtime.paths import FilePath
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ _LOOKS_LIKE_ONE: Final = re.compile(rb"""(?:^|[{,])\s*["']?(?:jobs|matrix)["']?\
 def read_manifest(path: FilePath) -> Manifest:
     """The jobs of a manifest, or of all manifests below a folder, validated as a whole.
 
-    A manifest is a YAML or JSON file of the schema that `embedmill.jobs.schema.manifest_schema` gives. Below a folder
-    those files count whose names end in ``.yaml``, ``.yml`` or ``.json`` and that have `jobs` or `matrix`, but for the
-    reports of batches; the names of their jobs then begin with their path.
+    A manifest is a YAML or JSON file of the schema that `embedmill.jobs.manifest.schema.manifest_schema` gives. Below a
+    folder those files count whose names end in ``.yaml``, ``.yml`` or ``.json`` and that have `jobs` or `matrix`, but
+    for the reports of batches; the names of their jobs then begin with their path.
     Paths are made absolute from the manifest's folder. What jobs do not say comes from the environment and
     ``embedmill.toml``, as for their commands. Nothing is started, written or fetched.
 

@@ -12,8 +12,6 @@ from typing import Any, Final
 from embedmill.api.settings import Settings, option_name
 from embedmill.core.checks import suggestion
 from embedmill.core.errors import EmbedmillError, UsageError
-from embedmill.jobs import paths
-from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import BatchJob, label_of
 from embedmill.jobs.job_kinds import (
     COMMAND_NAMES,
@@ -25,7 +23,9 @@ from embedmill.jobs.job_kinds import (
     options_of,
 )
 from embedmill.jobs.job_options import NAME, JobOption, known_name, spelt
-from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place
+from embedmill.jobs.manifest import paths
+from embedmill.jobs.manifest.drafts import Draft
+from embedmill.jobs.manifest.nodes import ManifestNode, Mistakes, Pair, Place
 from embedmill.runtime.passwords import masked
 from embedmill.storage.registry import local_files, redact_url
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from embedmill.core.errors import MissingExtra
-from embedmill.jobs.nodes import DEEPEST, MOST_NODES, ManifestNode, NotRead, Pair, Place, Scalar, number
+from embedmill.jobs.manifest.nodes import DEEPEST, MOST_NODES, ManifestNode, NotRead, Pair, Place, Scalar, number
 
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from embedmill.core.errors import ManifestError, UsageError
-from embedmill.jobs.checked import check_draft
-from embedmill.jobs.conflicts import check_written, with_names
-from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import Manifest
 from embedmill.jobs.job_kinds import JOB_KINDS, JobKind, kind_of
 from embedmill.jobs.job_options import known_name, spelt
-from embedmill.jobs.nodes import ManifestNode, Mistakes, Pair, Place
+from embedmill.jobs.manifest.checked import check_draft
+from embedmill.jobs.manifest.conflicts import check_written, with_names
+from embedmill.jobs.manifest.drafts import Draft
+from embedmill.jobs.manifest.nodes import ManifestNode, Mistakes, Pair, Place
 from embedmill.runtime.paths import FilePath
 
 _GIVEN_HERE: Final = "it comes from --each and -o"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from embedmill.core.errors import MissingExtra
-from embedmill.jobs.checked import CheckedJob
-from embedmill.jobs.drafts import Draft
 from embedmill.jobs.job import BatchJob
 from embedmill.jobs.job_kinds import Written, options_of
-from embedmill.jobs.nodes import Mistakes, Place
+from embedmill.jobs.manifest.checked import CheckedJob
+from embedmill.jobs.manifest.drafts import Draft
+from embedmill.jobs.manifest.nodes import Mistakes, Place
 from embedmill.runtime.outputs import file_key
 
 

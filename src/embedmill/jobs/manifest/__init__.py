@@ -1,0 +1,1 @@
+"""A manifest: read, checked whole, and made into jobs."""
