@@ -456,6 +456,9 @@ def test_search_refuses_a_query_that_cannot_be_compared(store: Store) -> None:
     store.replace([replacement("/a", ["one"])])
     with pytest.raises(ValueError, match="shape"):
         store.search(np.ones(3, np.float32), 1)
+    for odd in (None, "text", [None]):
+        with pytest.raises(ValueError, match="give an array of numbers"):
+            store.search(odd, 3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="finite"):
         store.search(np.full(DIMENSION, np.nan, np.float32), 1)
 

@@ -43,10 +43,9 @@ def score_rows(vectors: NDArray[np.float32], query: Vector, score: Score) -> NDA
 
 def finite(vector: Vector) -> Vector:
     """A query's vector, contiguous; raises `ValueError` for what is none, and where a number is not finite."""
-    try:
-        query = np.ascontiguousarray(vector, np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"the query's vector is a {type(vector).__name__}: give an array of numbers") from None
+    if np.asarray(vector).dtype.kind not in "fiu":
+        raise ValueError(f"the query's vector is a {type(vector).__name__}: give an array of numbers")
+    query = np.ascontiguousarray(vector, np.float32)
     if not np.isfinite(query).all():
         raise ValueError("the query's vector is not finite")
     return query
