@@ -43,6 +43,19 @@ def test_a_job_for_each_combination_named_by_its_values_with_an_output_of_its_ow
     assert stores == [f"sqlite:{folder}/out/docs-{job.label}.db" for job in found]
 
 
+def test_a_matrix_of_arrange_needs_no_output(folder: Path) -> None:
+    (folder / "words.txt").write_text("oak\nelm\n")
+    base = {"arrange": "words.txt", "model": "test:8"}
+    matrix = {"base": base, "axes": {"max-leaf": [20, 40]}}
+    jobs = read(folder, json.dumps({"matrix": matrix})).jobs
+    outputs = [f"{folder}/words-max-leaf={most}.yaml" for most in (20, 40)]
+    assert [job.arguments["output"] for job in jobs] == outputs
+    with pytest.raises(ManifestError, match="output is missing"):
+        read(folder, json.dumps({"matrix": matrix | {"base": base | {"format": "csv"}}}))
+    with pytest.raises(ManifestError, match="output is missing"):
+        read(folder, json.dumps({"jobs": [base]}))
+
+
 def test_jobs_of_a_matrix_do_what_they_say(folder: Path) -> None:
     text = of_matrix({"chunk-tokens": [16, 64]}, defaults=TEST_MODEL | {"cache": False})
     (folder / "docs" / "long.txt").write_text("Bread is baked in an oven, and eaten at a table. " * 20)

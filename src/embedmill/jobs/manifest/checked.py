@@ -144,6 +144,7 @@ class _Check:
             self._wrong(self._own[name].place, self._unknown(self._own[name]))
         values = {name: self._value(self._options[name], pair) for name, pair in self._given.items()}
         values[self._kind.input] = self._input_value(may_be_gone=values.get("prune") is True)
+        values |= self._own_output(values)
         given_name = self._name()
         settings = None if self._failed else self._settings(values)
         if settings is None:
@@ -178,6 +179,15 @@ class _Check:
         if wrong := paths.wrong_place(option, value):
             self._wrong(pair.node.place, wrong)
         return value
+
+    def _own_output(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Where a job of a matrix writes that was given no file: beside the manifest, named after what it reads."""
+        kind, read = self._kind, values[self._kind.input]
+        written = self._options[kind.output].path == "written" if kind.output else False
+        if not (written and self._axes and isinstance(read, str)) or values.keys() & {kind.output, "dry_run", "format"}:
+            return {}
+        made = str(self._folder / f"{Path(read).stem}{kind.output_suffix}")
+        return {kind.output: paths.told_apart(self._options[kind.output], made, self._label)}
 
     def _input_value(self, *, may_be_gone: bool) -> Any:
         option, node = input_of(self._kind), self._input.node
